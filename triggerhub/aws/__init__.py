@@ -1,0 +1,1 @@
+"""Shape values as AWS does: pure functions from facts to JSON."""

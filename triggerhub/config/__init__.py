@@ -1,0 +1,1 @@
+"""Read a project: the TOML file, the handlers' folder, the sources' folder."""

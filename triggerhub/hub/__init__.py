@@ -1,0 +1,1 @@
+"""Take events in, dispatch deliveries, and keep both going."""

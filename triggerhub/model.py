@@ -1,0 +1,213 @@
+"""Hold the values that the whole hub speaks of.
+
+Times are integers: milliseconds since the epoch, UTC. Payloads are the bytes that arrived; nothing
+here parses them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+Millis: TypeAlias = int
+"""A moment (since the epoch, UTC) or a length of time, in milliseconds."""
+
+Json: TypeAlias = Any
+"""A value as ``json.loads`` returns it."""
+
+API_TRIGGER = "api"
+"""The built-in trigger of ``invoke --async``."""
+
+
+def destination_trigger(function: str) -> str:
+    """Name the built-in trigger of what *function*'s destinations send to other functions."""
+    return f"destination:{function}"
+
+
+class State(StrEnum):
+    """Where a delivery stands. Retrying and delayed are not states: they are a ``due`` in the future."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened. A source makes it without ``id`` and ``trigger``; intake stamps both on acceptance."""
+
+    data: bytes
+    """One record as JSON in the shape of its source, as the handler sees it (before any envelope)."""
+    time: Millis
+    dedup_key: str | None = None
+    """The source's own key; the trigger's ``key`` setting replaces it."""
+    ordering_key: str | None = None
+    trace: str | None = None
+    """The value of an X-Amzn-Trace-Id header."""
+    due: Millis | None = None
+    """Not to be delivered before this moment; None is at once."""
+    hops: int = 0
+    """How many handlers' answers led to this event: the recursion guard counts it."""
+    id: str = ""
+    trigger: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why an attempt failed, as people see it."""
+
+    type: str
+    message: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """One event owed to one function: the unit that is retried, ordered, dead-lettered, redriven."""
+
+    id: str
+    event_id: str
+    trigger: str
+    function: str
+    state: State
+    attempts: int
+    """Counted attempts, the running one included."""
+    created: Millis
+    due: Millis
+    finished: Millis | None = None
+    version: str | None = None
+    """The code version of the last attempt."""
+    duration_ms: float | None = None
+    dedup_key: str | None = None
+    ordering_key: str | None = None
+    idempotency_key: str | None = None
+    error: Fault | None = None
+    reason: str | None = None
+    claims: int = 0
+    """How often it was claimed, counted or not: with the owner's epoch, the fence of a settle."""
+    lost: int = 0
+    """How often the hub died while it ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The record of one finished attempt."""
+
+    request_id: str
+    started: Millis
+    duration_ms: float
+    version: str
+    outcome: str
+    """``returned``, ``raised``, ``timed-out``, ``crashed`` or ``interrupted``."""
+    error: Fault | None = None
+    payload: bytes | None = None
+    """What the function answered, or its error object; None where nothing is kept."""
+    init_ms: float | None = None
+    memory: int | None = None
+    """The most memory seen in use, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One call of a worker."""
+
+    request_id: str
+    function: str
+    payload: bytes
+    deadline: Millis
+    arn: str
+    attempt: int = 1
+    deliveries: tuple[str, ...] = ()
+    """The ids it carries; empty when a caller waits for the answer."""
+    trace: str | None = None
+    client_context: str | None = None
+    """JSON text, as the context object shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an invocation used."""
+
+    duration_ms: float = 0.0
+    init_ms: float | None = None
+    """Set on the first invocation of a fresh worker (a cold start)."""
+    memory: int | None = None
+    """The most resident memory seen, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """The function answered."""
+
+    payload: bytes
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """The function failed by its own word."""
+
+    fault: Fault
+    payload: bytes
+    """The error object, in the shape AWS documents for the runtime."""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """The function was still running at its deadline; the worker is gone with all its children."""
+
+    fault: Fault
+    payload: bytes
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed:
+    """The worker died, could not start, broke its protocol or outgrew its memory."""
+
+    fault: Fault
+    payload: bytes
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """The hub itself cut the call short (shutdown, reload, a lost worker before it began)."""
+
+    usage: Usage = field(default_factory=Usage)
+
+
+Failed: TypeAlias = Raised | TimedOut | Crashed
+Outcome: TypeAlias = Returned | Raised | TimedOut | Crashed | Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Settle as succeeded."""
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Queue again, due at a moment; an uncounted retry gives the attempt back."""
+
+    at: Millis
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Settle as dead."""
+
+    reason: str
+
+
+Decision: TypeAlias = Complete | Retry | Bury

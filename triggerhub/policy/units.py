@@ -1,0 +1,62 @@
+"""Read words with units: ``"30s"``, ``"256MB"``, ``"50/s"``."""
+
+from __future__ import annotations
+
+import re
+
+from triggerhub.settings import DAY, GB, HOUR, KB, MB, MINUTE, SECOND, Rate
+
+_DURATIONS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
+_SIZES = {"B": 1, "KB": KB, "MB": MB, "GB": GB}
+_PERIODS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h|d|w)")
+_SIZE = re.compile(rf"{_NUMBER}\s*(B|KB|MB|GB)", re.IGNORECASE)
+_RATE = re.compile(r"(\d+)\s*/\s*(s|m|h|d)")
+
+
+def duration(text: str) -> int:
+    """Return the milliseconds of ``"500ms"``, ``"30s"``, ``"1.5h"`` or ``"1h30m"``; ValueError says what is legal."""
+    position, total = 0, 0.0
+    stripped = text.strip()
+    while position < len(stripped):
+        match = _DURATION.match(stripped, position)
+        if match is None:
+            break
+        total += float(match[1]) * _DURATIONS[match[2]]
+        position = match.end()
+    if not stripped or position < len(stripped):
+        raise ValueError(f'{text!r} is not a duration; write a number and ms, s, m, h, d or w, like "30s"')
+    return round(total)
+
+
+def size(text: str) -> int:
+    """Return the bytes of ``"256MB"``; 1 KB is 1024 bytes. ValueError says what is legal."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'{text!r} is not a size; write a number and B, KB, MB or GB, like "256MB"')
+    return round(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def rate(text: str) -> Rate:
+    """Return the rate of ``"50/s"``. ValueError says what is legal."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f'{text!r} is not a rate; write a number per s, m, h or d, like "50/s"')
+    return Rate(count=int(match[1]), per=_PERIODS[match[2]])
+
+
+def show_duration(milliseconds: int) -> str:
+    """Write a length of time in the largest unit that divides it, as :func:`duration` reads it."""
+    for unit in ("w", "d", "h", "m", "s"):
+        if milliseconds and milliseconds % _DURATIONS[unit] == 0:
+            return f"{milliseconds // _DURATIONS[unit]}{unit}"
+    return f"{milliseconds}ms"
+
+
+def show_size(count: int) -> str:
+    """Write a size in the largest unit that divides it, as :func:`size` reads it."""
+    for unit in ("GB", "MB", "KB"):
+        if count and count % _SIZES[unit] == 0:
+            return f"{count // _SIZES[unit]}{unit}"
+    return f"{count}B"

@@ -1,0 +1,50 @@
+"""Say what runs a function."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+from triggerhub.model import Invocation, Outcome
+from triggerhub.settings import Function
+
+
+class Output(Protocol):
+    """Takes what a worker writes; never blocks and never raises."""
+
+    def write(
+        self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
+    ) -> None:
+        """Keep *text* (whole lines, without the last newline) under the request that was running, if any."""
+        ...
+
+
+class Worker(Protocol):
+    """One live process of a function's version; runs one invocation at a time."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether another invocation may be given to it."""
+        ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """Never raises for what the function did: every fault is an ``Outcome``.
+
+        At the deadline the whole process group is killed and the outcome is TimedOut. Cancelled: the
+        same kill, then the cancellation goes on; the worker is no longer alive.
+        """
+        ...
+
+
+class Runtime(Protocol):
+    """Starts workers."""
+
+    def start(self, function: Function) -> AbstractAsyncContextManager[Worker]:
+        """Enter with a worker that has imported the user's code; leave with no process of it alive.
+
+        Raises StartFailed when the code cannot be loaded; its payload is the error the caller sees.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Run handlers: the implementations of ``triggerhub.runtime``."""

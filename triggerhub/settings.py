@@ -1,0 +1,183 @@
+"""Hold a project as the running hub sees it: plain frozen values, compared by equality on reload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from triggerhub.model import Json, Millis
+
+SECOND: Millis = 1000
+MINUTE: Millis = 60 * SECOND
+HOUR: Millis = 60 * MINUTE
+DAY: Millis = 24 * HOUR
+KB = 1024
+MB = 1024 * KB
+GB = 1024 * MB
+
+
+class Secret:
+    """A secret's value, kept out of every repr, log line and JSON answer."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value; the one way to it, so that each use can be found."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most ``count`` per ``per`` milliseconds."""
+
+    count: int
+    per: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When and how often a failed delivery is tried again."""
+
+    attempts: int = 3
+    backoff: Literal["exponential", "linear", "constant"] = "exponential"
+    initial: Millis = SECOND
+    max: Millis = 5 * MINUTE
+    jitter: bool = True
+    max_age: Millis | None = None
+    """A delivery older than this at its next attempt is buried; None is no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """How deliveries are put together into one invocation."""
+
+    size: int = 1
+    window: Millis = 0
+    partial_failures: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """Run once per key within the horizon; repeat the stored answer."""
+
+    key: str
+    """A JSONPath over the record."""
+    keep: Millis = DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where an outcome is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL`` or ``file:PATH``."""
+
+    kind: Literal["function", "queue", "webhook", "file"]
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """A handler made callable. Two functions that are equal are interchangeable to the pool."""
+
+    name: str
+    runtime: Literal["python", "node", "executable"]
+    handler: str = ""
+    """python, node: ``file-without-suffix.attribute`` within ``code``, Lambda's notation; the attribute is
+    empty where the runtime shall look for ``handler`` and then ``lambda_handler``."""
+    command: tuple[str, ...] = ()
+    """executable: the program and its arguments; paths into the code are absolute paths in the snapshot."""
+    version: str = ""
+    """The first 12 characters of the content hash of code and handler."""
+    code: Path = Path()
+    """The read-only snapshot of this version."""
+    source: str = ""
+    """Where the code came from, relative to the project, for people."""
+    timeout: Millis = 30 * SECOND
+    memory: int = 256 * MB
+    concurrency: int = 4
+    rate: Rate | None = None
+    idle: Millis = 10 * MINUTE
+    env: Mapping[str, str | Secret] = field(default_factory=dict)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    dead_letters_keep: Millis = 14 * DAY
+    idempotency: Idempotency | None = None
+    on_success: tuple[Destination, ...] = ()
+    on_failure: tuple[Destination, ...] = ()
+    level: Literal["trusted"] = "trusted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """Which source feeds which functions, under which policies."""
+
+    name: str
+    type: str
+    functions: tuple[str, ...]
+    options: object
+    """The source's own ``Options``, validated."""
+    enabled: bool = True
+    filter: Json | None = None
+    """An EventBridge pattern, as JSON."""
+    key: str | None = None
+    """``header:NAME`` or a JSONPath; None leaves the source's own key."""
+    keep: Millis = DAY
+    order: str | None = None
+    """A JSONPath: one delivery at a time per value."""
+    batch: Batch = field(default_factory=Batch)
+    input: bytes | None = None
+    """JSON that replaces what the handler would receive."""
+    retry: Mapping[str, RetryPolicy] = field(default_factory=dict)
+    """By function: the trigger's retry over the function's over the defaults, merged."""
+    on_failure: tuple[Destination, ...] | None = None
+    """Replaces the function's own; None leaves it."""
+    backlog: int = 100_000
+    maximum_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    """The ``[hub]`` table."""
+
+    project: Path
+    """The folder of triggerhub.toml, absolute."""
+    handlers: Path
+    data: Path
+    listen: tuple[str, int] = ("127.0.0.1", 8700)
+    admin: tuple[str, int] = ("127.0.0.1", 8701)
+    timezone: str = "UTC"
+    node: str = ""
+    """This hub's own name, the host's by default; shown in status."""
+    drain: Millis = 30 * SECOND
+    keep: Millis = 7 * DAY
+    keep_size: int = 10 * GB
+    tls: tuple[Path, Path] | None = None
+    """Certificate chain and key, PEM."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-* headers are believed."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    durability: Literal["full", "normal"] = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """Everything that was configured, valid as a whole."""
+
+    hub: HubSettings
+    functions: Mapping[str, Function]
+    triggers: Mapping[str, Trigger]

@@ -1,0 +1,1 @@
+"""Keep events and deliveries: the implementations of ``triggerhub.store``."""

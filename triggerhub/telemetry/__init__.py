@@ -1,0 +1,1 @@
+"""Tell what happens: logs of the hub, logs of its functions, metrics."""

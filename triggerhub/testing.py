@@ -1,0 +1,177 @@
+"""Test a source or a policy without a hub: a clock that obeys and a context that remembers.
+
+Public: users test their own ``sources/NAME.py`` with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any
+
+import anyio
+import structlog
+
+from triggerhub import ids
+from triggerhub.model import Event, Millis, Outcome, Returned
+from triggerhub.settings import Trigger
+from triggerhub.source import Accepted, Answer, Duplicate, Log, Request, Response, Route
+
+START: Millis = 1_767_225_600_000
+"""2026-01-01T00:00:00Z, where a FakeClock begins."""
+
+
+class FakeClock:
+    """A wall clock that moves only when told; sleepers wake when it passes their moment."""
+
+    def __init__(self, now: Millis = START) -> None:
+        self._now = now
+        self._moved = anyio.Event()
+
+    def now(self) -> Millis:
+        return self._now
+
+    def advance(self, milliseconds: Millis) -> None:
+        """Move the clock (backwards, too, if negative) and wake whoever waits for it."""
+        self._now += milliseconds
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
+
+    async def sleep_until(self, when: Millis) -> None:
+        while self._now < when:
+            await self._moved.wait()
+
+
+@dataclass
+class FakeRoutes:
+    """Routes that a test calls directly."""
+
+    routes: dict[str, Route] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def serve(self, *routes: Route) -> AsyncGenerator[None]:
+        self.routes |= {route.path: route for route in routes}
+        try:
+            yield
+        finally:
+            for route in routes:
+                del self.routes[route.path]
+
+    async def call(self, path: str, request: Request) -> Response:
+        return await self.routes[path].endpoint(request)
+
+
+class FakeContext:
+    """A ``source.Context`` in memory: what was emitted is in ``events``, what was stored in ``stored``.
+
+    ``arrived`` can be awaited until a number of events is there. ``fail`` is raised by the next emit.
+    """
+
+    def __init__(
+        self,
+        trigger: Trigger,
+        *,
+        project: Path = Path(),
+        clock: FakeClock | None = None,
+        timezone: tzinfo = UTC,
+        answer: Outcome | None = None,
+    ) -> None:
+        self.trigger = trigger
+        self.project = project
+        self.clock = clock or FakeClock()
+        self.timezone = timezone
+        self.answer = answer or Returned(payload=b"null")
+        self.routes = FakeRoutes()
+        self.events: list[Event] = []
+        self.invoked: list[Event] = []
+        self.stored: dict[str, str] = {}
+        self.reasons: list[str | None] = []
+        self.fail: Exception | None = None
+        self._keys: dict[str, str] = {}
+        self._changed = anyio.Event()
+
+    @property
+    def log(self) -> Log:
+        logger: Log = structlog.get_logger(trigger=self.trigger.name)
+        return logger
+
+    async def emit(
+        self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
+    ) -> Sequence[Answer]:
+        await anyio.lowlevel.checkpoint()
+        if self.fail is not None:
+            failure, self.fail = self.fail, None
+            raise failure
+        answers: list[Answer] = []
+        for event in events:
+            if event.dedup_key is not None and event.dedup_key in self._keys:
+                first = self._keys[event.dedup_key]
+                answers.append(Duplicate(event=first, deliveries=(ids.delivery_id(first, 1),)))
+                continue
+            stamped = replace(event, id=ids.event_id(self.now(), len(self.events), 0), trigger=self.trigger.name)
+            self.events.append(stamped)
+            if event.dedup_key is not None:
+                self._keys[event.dedup_key] = stamped.id
+            answers.append(Accepted(event=stamped.id, deliveries=(ids.delivery_id(stamped.id, 1),)))
+        self._store(checkpoints or {})
+        self._announce()
+        return answers
+
+    async def arrived(self, count: int, within: float = 10) -> list[Event]:
+        """Return the events once *count* of them are there; TimeoutError tells what is."""
+        with anyio.move_on_after(within):
+            while len(self.events) < count:
+                await self._changed.wait()
+        if len(self.events) < count:
+            raise TimeoutError(f"{len(self.events)} of {count} events after {within} s: {self.events}")
+        return self.events
+
+    async def invoke(self, event: Event) -> Outcome:
+        self.invoked.append(event)
+        return self.answer
+
+    async def checkpoint(self, key: str) -> str | None:
+        return self.stored.get(key)
+
+    async def checkpoints(self, prefix: str = "") -> Mapping[str, str]:
+        return {key: value for key, value in self.stored.items() if key.startswith(prefix)}
+
+    async def set_checkpoints(self, values: Mapping[str, str | None]) -> None:
+        self._store(values)
+        self._announce()
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncGenerator[None]:
+        yield
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[None]:
+        return self._lease()
+
+    def now(self) -> Millis:
+        return self.clock.now()
+
+    async def sleep_until(self, when: Millis) -> None:
+        await self.clock.sleep_until(when)
+
+    def degraded(self, why: str | None) -> None:
+        self.reasons.append(why)
+        self._announce()
+
+    def _store(self, values: Mapping[str, str | None]) -> None:
+        for key, value in values.items():
+            if value is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = value
+
+    def _announce(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+def trigger(name: str = "test", type: str = "test", **settings: Any) -> Trigger:  # noqa: A002 - the setting's name
+    """Return a trigger with defaults, for a FakeContext."""
+    return Trigger(**{"name": name, "type": type, "functions": ("echo",), "options": None, **settings})
