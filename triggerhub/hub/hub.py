@@ -31,7 +31,8 @@ class Happening:
 
     time: Millis
     kind: str
-    """accepted, duplicate, filtered, started, succeeded, retried, dead, cancelled, output, reloaded, degraded, recovered."""
+    """accepted, duplicate, filtered, started, succeeded, retried, dead, cancelled, output, reloaded, degraded,
+    recovered."""
     trigger: str | None = None
     function: str | None = None
     delivery: str | None = None
