@@ -1,0 +1,55 @@
+# Every target makes what it needs: `make run` on a fresh machine is one command.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+KILLS ?= 200
+SEED ?=
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 20
+
+run: $(VENV)/.run ## start the hub on this folder's triggerhub.toml
+	@$(BIN)/triggerhub run
+
+test: $(VENV)/.dev ## run the whole test suite
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+coverage: $(VENV)/.dev ## branch coverage of the policies and the stores
+	$(BIN)/python -m pytest -q tests/policy tests/stores --cov=triggerhub/policy --cov=triggerhub/stores --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+chaos: $(VENV)/.dev ## kill the hub under load: make chaos KILLS=1000 SEED=7
+	$(BIN)/python -m tests.e2e.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+bench: $(VENV)/.dev ## measure the hub beside a bare ingress
+	$(BIN)/python bench/run.py
+
+wheel: $(VENV)/.dev ## build dist/*.whl
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## remove the virtual environment and what was built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "triggerhub needs Python 3.11 or newer as $(PYTHON); install it (Debian, Ubuntu: apt install python3) or name another: make PYTHON=python3.12 run" >&2; exit 3; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,jwt]'
+	@touch $@ $(VENV)/.run
+
+.PHONY: help run test check coverage chaos bench wheel clean

@@ -1,0 +1,126 @@
+"""Call a function once: lend a worker, invoke it, write its log lines, count what it took."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+import anyio
+
+from triggerhub.aws import arn, errors
+from triggerhub.errors import StartFailed
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.pool import Pool
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Returned
+from triggerhub.runtime import Output
+from triggerhub.settings import MB, Function
+from triggerhub.telemetry.metrics import Metrics
+from triggerhub.telemetry.output import end_line, report_line, start_line
+
+THROTTLED = "TooManyRequestsException"
+
+
+class Tap:
+    """An Output that passes on to another, to the feed, and to whoever waits for a request's lines."""
+
+    def __init__(self, inner: Output, feed: Feed, clock: Clock) -> None:
+        self._inner = inner
+        self._feed = feed
+        self._clock = clock
+        self._waiting: dict[str, list[str]] = {}
+
+    def write(
+        self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
+    ) -> None:
+        self._inner.write(function, request_id, stream, text)
+        if request_id in self._waiting:
+            self._waiting[request_id].append(text)
+        if stream != "hub" and self._feed.watched:
+            self._feed.publish(
+                Happening(
+                    time=self._clock.now(), kind="output", function=function.name, delivery=request_id, text=text
+                )
+            )
+
+    @contextmanager
+    def lines(self, request_id: str) -> Iterator[list[str]]:
+        """Collect the lines of one request while the context is open."""
+        lines = self._waiting[request_id] = []
+        try:
+            yield lines
+        finally:
+            del self._waiting[request_id]
+
+
+class Caller:
+    """Calls functions through the pool."""
+
+    def __init__(self, pool: Pool, output: Output, clock: Clock, metrics: Metrics) -> None:
+        self._pool = pool
+        self._output = output
+        self._clock = clock
+        self._metrics = metrics
+
+    async def call(
+        self, function: Function, invocation: Invocation, *, patience: Millis | None = None
+    ) -> tuple[Outcome, str]:
+        """Return the outcome and the version that ran; the deadline is set when the worker is there.
+
+        *patience* bounds the wait for a worker: over it the outcome is Crashed with the fault
+        TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
+        """
+        try:
+            with anyio.move_on_after(None if patience is None else patience / 1000) as waiting:
+                slot = await self._pool.acquire(function)
+        except StartFailed as error:
+            self._metrics.count("errors", function.name)
+            self._metrics.count("invocations", function.name)
+            self._output.write(function, invocation.request_id, "hub", f"[ERROR] {error.type}: {error.message}")
+            return Crashed(fault=Fault(type=error.type, message=error.message), payload=error.payload), function.version
+        if waiting.cancelled_caught:
+            self._metrics.count("throttles", function.name)
+            fault = Fault(type=THROTTLED, message="Rate Exceeded.")
+            return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message)), function.version
+        current = slot.function
+        self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
+        try:
+            outcome = await slot.worker.invoke(
+                replace(invocation, deadline=self._clock.now() + current.timeout)
+            )
+        finally:
+            self._pool.release(slot)
+        self._report(current, invocation.request_id, outcome)
+        return outcome, current.version
+
+    def _report(self, function: Function, request_id: str, outcome: Outcome) -> None:
+        usage = outcome.usage
+        name = function.name
+        self._metrics.count("invocations", name)
+        self._metrics.observe(name, usage.duration_ms)
+        if usage.init_ms is not None:
+            self._metrics.count("cold_starts", name)
+        if not isinstance(outcome, Returned | Interrupted):
+            self._metrics.count("errors", name)
+        self._output.write(function, request_id, "hub", end_line(request_id))
+        self._output.write(
+            function,
+            request_id,
+            "hub",
+            report_line(
+                request_id,
+                duration_ms=usage.duration_ms,
+                memory_mb=function.memory // MB,
+                max_memory=usage.memory,
+                init_ms=usage.init_ms,
+            ),
+        )
+
+
+def function_arn(function: str) -> str:
+    """The ARN that a handler sees as its own."""
+    return arn.function(function)
+
+

@@ -1,0 +1,97 @@
+"""Lend a running source the only things it may touch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from pathlib import Path
+
+import anyio
+
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.gate import Gate
+from triggerhub.hub.intake import Depth, Inlet
+from triggerhub.model import Event, Millis, Outcome
+from triggerhub.settings import SECOND, Trigger
+from triggerhub.source import Answer, Log, Routes
+from triggerhub.store import Store
+
+LEASE: Millis = 15 * SECOND
+"""How long a named lease outlives its holder."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SourceContext:
+    """A ``source.Context`` over the running hub."""
+
+    gate: Gate
+    project: Path
+    timezone: tzinfo
+    log: Log
+    routes: Routes
+    node: str
+    store: Store
+    clock: Clock
+    inlet: Inlet
+    depth: Depth
+    call: Callable[[Trigger, Event], Awaitable[Outcome]]
+    report: Callable[[str | None], None]
+
+    @property
+    def trigger(self) -> Trigger:
+        return self.gate.trigger
+
+    async def emit(
+        self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
+    ) -> Sequence[Answer]:
+        return await self.inlet.accept(self.gate, events, checkpoints=checkpoints, wait=wait)
+
+    async def invoke(self, event: Event) -> Outcome:
+        return await self.call(self.trigger, replace(event, trigger=self.trigger.name))
+
+    async def unfinished(self) -> int:
+        return self.depth[self.trigger.name]
+
+    async def checkpoint(self, key: str) -> str | None:
+        return (await self.store.checkpoints(self.trigger.name, key)).get(key)
+
+    async def checkpoints(self, prefix: str = "") -> Mapping[str, str]:
+        return await self.store.checkpoints(self.trigger.name, prefix)
+
+    async def set_checkpoints(self, values: Mapping[str, str | None]) -> None:
+        await self.store.set_checkpoints(self.trigger.name, values)
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[None]:
+        return self._lease(f"{self.trigger.name}/{name}")
+
+    @asynccontextmanager
+    async def _lease(self, name: str) -> AsyncGenerator[None]:
+        while await self.store.lease(name, self.node, LEASE, now=self.clock.now()) is None:
+            await anyio.sleep(1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._extend, name, tasks.cancel_scope)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await self.store.unlease(name, self.node)
+
+    async def _extend(self, name: str, scope: anyio.CancelScope) -> None:
+        while True:
+            await anyio.sleep(LEASE / 3000)
+            if await self.store.lease(name, self.node, LEASE, now=self.clock.now()) is None:
+                self.log.warning("the lease was lost to another hub", lease=name)
+                scope.cancel()
+                return
+
+    def now(self) -> Millis:
+        return self.clock.now()
+
+    async def sleep_until(self, when: Millis) -> None:
+        await self.clock.sleep_until(when)
+
+    def degraded(self, why: str | None) -> None:
+        self.report(why)

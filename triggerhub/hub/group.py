@@ -1,0 +1,38 @@
+"""Put claimed deliveries together for one invocation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from triggerhub.hub.lane import LanePlan
+from triggerhub.policy.batching import fit
+from triggerhub.settings import MB
+from triggerhub.store import Claimed
+
+PAYLOAD_LIMIT = 6 * MB
+"""What one invocation may carry: Lambda's synchronous limit."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Deliveries that one invocation carries."""
+
+    plan: LanePlan
+    claimed: list[Claimed]
+    request_id: str = ""
+    scope: anyio.CancelScope | None = None
+
+
+def groups(plan: LanePlan, claimed: Sequence[Claimed]) -> list[Group]:
+    """Group deliveries as the plan's batch says, within what one invocation may carry."""
+    if plan.batch.size == 1:
+        return [Group(plan, [one]) for one in claimed]
+    made, rest = [], list(claimed)
+    while rest:
+        size = max(1, fit([len(one.event.data) for one in rest], PAYLOAD_LIMIT))
+        made.append(Group(plan, rest[:size]))
+        rest = rest[size:]
+    return made

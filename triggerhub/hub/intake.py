@@ -1,0 +1,149 @@
+"""Take events in: what is answered here is committed."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import anyio
+from triggerhub import ids
+from triggerhub.errors import BacklogFull, StoreFull
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.gate import Gate
+from triggerhub.model import Event, Millis
+from triggerhub.source import Accepted, Answer, Duplicate, Filtered
+from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
+from triggerhub.telemetry.metrics import Metrics
+
+class Mint:
+    """Makes event ids that only grow, also within a millisecond and when the clock steps back."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+        self._counter = 0
+
+    def __call__(self) -> str:
+        now = self._clock.now()
+        if now > self._last:
+            self._last, self._counter = now, 0
+        else:
+            self._counter += 1
+            if self._counter > 0xFFF:
+                self._last, self._counter = self._last + 1, 0
+        return ids.event_id(self._last, self._counter, secrets.randbits(54))
+
+
+class Depth:
+    """Counts the unfinished deliveries of each trigger, for backpressure."""
+
+    def __init__(self, stats: Stats) -> None:
+        self._unfinished: Counter[str] = Counter()
+        for lane, counts in stats.by_lane.items():
+            self._unfinished[lane.trigger] += sum(n for state, n in counts.items() if not state.finished)
+
+    def __getitem__(self, trigger: str) -> int:
+        return self._unfinished[trigger]
+
+    def add(self, trigger: str, count: int) -> None:
+        self._unfinished[trigger] += count
+
+
+class Inlet:
+    """Stamps, filters, keys and stores events, and rouses the dispatchers that they are owed to."""
+
+    def __init__(
+        self, store: Store, clock: Clock, mint: Mint, depth: Depth, feed: Feed, metrics: Metrics,
+        wake: Callable[[Lane], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._mint = mint
+        self._depth = depth
+        self._feed = feed
+        self._metrics = metrics
+        self._wake = wake
+        self.full = False
+        """Whether the store refused the latest event for want of room."""
+
+    async def accept(
+        self,
+        gate: Gate,
+        events: Sequence[Event],
+        *,
+        checkpoints: Mapping[str, str | None] | None = None,
+        wait: bool = True,
+    ) -> list[Answer]:
+        """Return one answer per event after the commit; see ``source.Context.emit``."""
+        trigger = gate.trigger
+        await self._room(gate, wait=wait)
+        answers: list[Answer | None] = []
+        intakes: list[Intake] = []
+        for event in events:
+            admitted = gate.admit(replace(event, id=self._mint(), trigger=trigger.name))
+            if isinstance(admitted, Filtered):
+                answers.append(admitted)
+                self._metrics.count("filtered", trigger.name)
+                self._tell("filtered", trigger.name, text=admitted.why)
+            else:
+                answers.append(None)
+                intakes.append(admitted)
+        scoped = {(trigger.name, key): value for key, value in (checkpoints or {}).items()}
+        appended = iter(await self._append(intakes, scoped, wait=wait))
+        return [answer or self._answer(next(appended), trigger.name) for answer in answers]
+
+    async def put(self, intakes: Sequence[Intake]) -> list[Answer]:
+        """Store what needs no gate: asynchronous invokes."""
+        return [self._answer(one, intake.event.trigger) for one, intake in zip(
+            await self._append(intakes, {}, wait=False), intakes, strict=True)]
+
+    def event(self, event: Event, trigger: str) -> Event:
+        """Stamp an event."""
+        return replace(event, id=self._mint(), trigger=trigger)
+
+    async def _append(
+        self, intakes: Sequence[Intake], checkpoints: Mapping[tuple[str, str], str | None], *, wait: bool
+    ) -> list[Appended]:
+        if not intakes and not checkpoints:
+            return []
+        while True:
+            try:
+                appended = await self._store.append(intakes, now=self._clock.now(), checkpoints=checkpoints)
+                break
+            except StoreFull:
+                self.full = True
+                if not wait:
+                    raise
+                await anyio.sleep(1)
+        self.full = False
+        for one, intake in zip(appended, intakes, strict=True):
+            if isinstance(one, Created):
+                self._depth.add(intake.event.trigger, len(one.deliveries))
+                for owed in intake.owed:
+                    self._wake(Lane(intake.event.trigger, owed.function))
+        return appended
+
+    async def _room(self, gate: Gate, *, wait: bool) -> None:
+        trigger = gate.trigger
+        while self._depth[trigger.name] >= trigger.backlog:
+            if not wait:
+                raise BacklogFull(trigger.name, trigger.backlog)
+            await anyio.sleep(0.05)
+
+    def _answer(self, appended: Appended, trigger: str) -> Answer:
+        if isinstance(appended, Created):
+            self._metrics.count("accepted", trigger)
+            self._tell("accepted", trigger, appended.deliveries)
+            return Accepted(event=appended.event, deliveries=appended.deliveries)
+        self._metrics.count("duplicates", trigger)
+        self._tell("duplicate", trigger, appended.deliveries)
+        return Duplicate(event=appended.event, deliveries=appended.deliveries)
+
+    def _tell(self, kind: str, trigger: str, deliveries: Sequence[str] = (), text: str = "") -> None:
+        if self._feed.watched:
+            now: Millis = self._clock.now()
+            for delivery in deliveries or (None,):
+                self._feed.publish(Happening(time=now, kind=kind, trigger=trigger, delivery=delivery, text=text))

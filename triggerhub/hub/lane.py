@@ -1,0 +1,30 @@
+"""Gather what a dispatcher must know of one trigger's deliveries to one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from triggerhub.model import Json
+from triggerhub.settings import Batch, Destination, RetryPolicy
+from triggerhub.store import Lane
+
+
+def envelope_of_records(records: Sequence[bytes]) -> bytes:
+    """The payload where a source has no envelope of its own: a lone record, or a JSON array of them."""
+    return records[0] if len(records) == 1 else b"[" + b",".join(records) + b"]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanePlan:
+    """A lane and the policies its deliveries run under."""
+
+    lane: Lane
+    retry: RetryPolicy
+    batch: Batch = field(default_factory=Batch)
+    envelope: Callable[[Sequence[bytes]], bytes] = envelope_of_records
+    identifier: Callable[[Json], str] | None = None
+    input: bytes | None = None
+    on_success: tuple[Destination, ...] = ()
+    on_failure: tuple[Destination, ...] = ()
+    maximum_concurrency: int | None = None

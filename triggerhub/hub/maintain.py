@@ -1,0 +1,63 @@
+"""Keep house: prune history, end idle workers, look at the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import anyio
+import structlog
+
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.pool import Pool
+from triggerhub.settings import Project
+from triggerhub.store import Store
+
+log = structlog.get_logger("maintain")
+
+SWEEP = 1.0
+"""Seconds between looks at idle workers."""
+PRUNE = 60
+"""Sweeps between prunings."""
+CHUNK = 1000
+
+
+async def maintain(store: Store, pool: Pool, clock: Clock, project: Callable[[], Project]) -> None:
+    """Run until cancelled."""
+    turn = 0
+    while True:
+        pool.sweep()
+        if turn % PRUNE == 0:
+            await prune(store, clock, project())
+        turn += 1
+        await anyio.sleep(SWEEP)
+
+
+async def prune(store: Store, clock: Clock, project: Project) -> int:
+    """Remove history older than ``[hub] keep`` (dead letters: their function's own), then what is over ``keep_size``.
+
+    The oldest finished deliveries go first; what is queued or running never goes.
+    """
+    hub = project.hub
+    removed = 0
+    keep = hub.keep
+    while True:
+        now = clock.now()
+        dead = {name: now - function.dead_letters_keep for name, function in project.functions.items()}
+        over = await store.size() > hub.keep_size
+        if over:
+            keep //= 2
+        while gone := await store.prune(finished_before=now - keep, dead_before=dead, now=now, limit=CHUNK):
+            removed += gone
+            await anyio.sleep(0)
+        if not over or keep < 1000:
+            break
+    if removed:
+        log.info("pruned history", deliveries=removed)
+    return removed
+
+
+def free_share(project: Project) -> float:
+    """Return which part of the data folder's disk is free."""
+    usage = shutil.disk_usage(project.hub.data)
+    return usage.free / usage.total

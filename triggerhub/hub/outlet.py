@@ -1,0 +1,177 @@
+"""Send outcomes on: to functions and queues in the same commit, to URLs and files by deliveries of their own.
+
+A ``webhook:`` or ``file:`` destination is a function of the hub itself, named by the destination:
+its delivery is retried, dead-lettered and redriven like any other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from triggerhub.aws import arn, errors
+from triggerhub.aws import destination as shape
+from triggerhub.hub.gate import Gate
+from triggerhub.model import (
+    Bury,
+    Complete,
+    Crashed,
+    Event,
+    Fault,
+    Invocation,
+    Millis,
+    Outcome,
+    Raised,
+    Returned,
+    TimedOut,
+    Usage,
+    destination_trigger,
+)
+from triggerhub.settings import Destination, Function
+from triggerhub.source import Filtered
+from triggerhub.store import Claimed, Intake, Owed
+
+if TYPE_CHECKING:
+    import aiohttp
+
+HOPS = 16
+"""How many handlers' answers may lead to one another: where Lambda's recursion detection stops a chain."""
+
+
+def function_of(destination: Destination) -> str:
+    """Name the function that a destination's delivery is owed to; the hub's own have a colon in their name."""
+    return destination.target if destination.kind == "function" else str(destination)
+
+
+def record(claimed: Claimed, outcome: Outcome, decision: Complete | Bury, *, now: Millis) -> bytes:
+    """Make the record that AWS's asynchronous destinations receive."""
+    payload: bytes | None = None
+    if isinstance(outcome, Returned | Raised | TimedOut | Crashed):
+        payload = outcome.payload
+    condition = "Success"
+    if isinstance(decision, Bury):
+        condition = "EventAgeExceeded" if decision.reason.startswith("older than") else "RetriesExhausted"
+    return shape.record(
+        condition=condition,
+        request_id=claimed.delivery.id,
+        function_arn=f"{arn.function(claimed.delivery.function)}:$LATEST",
+        count=claimed.delivery.attempts,
+        payload=claimed.event.data,
+        executed_version="$LATEST",
+        response=payload,
+        error=isinstance(decision, Bury),
+        timestamp=now,
+    )
+
+
+class Outlet:
+    """Makes the events of destinations; *queue* finds the gate of an in-hub topic and wraps a body for it."""
+
+    def __init__(
+        self, stamp: Callable[[Event, str], Event], queue: Callable[[str, bytes], tuple[Gate, Event] | None]
+    ) -> None:
+        self._stamp = stamp
+        self._queue = queue
+
+    def intakes(
+        self, destinations: tuple[Destination, ...], claimed: Claimed, body: bytes, *, now: Millis
+    ) -> tuple[Intake, ...]:
+        """Return what to store beside the settle, one event per destination."""
+        made = (self._intake(destination, claimed, body, now) for destination in destinations)
+        return tuple(intake for intake in made if intake is not None)
+
+    def _intake(self, destination: Destination, claimed: Claimed, body: bytes, now: Millis) -> Intake | None:
+        hops = claimed.event.hops + 1
+        if destination.kind == "queue":
+            found = self._queue(destination.target, body)
+            if found is None:
+                return None
+            gate, event = found
+            admitted = gate.admit(self._stamp(_follow(event, claimed.event, hops), gate.trigger.name))
+            return None if isinstance(admitted, Filtered) else admitted
+        event = Event(data=body, time=now, trace=claimed.event.trace, hops=hops)
+        stamped = self._stamp(event, destination_trigger(claimed.delivery.function))
+        return Intake(event=stamped, owed=(Owed(function=function_of(destination)),))
+
+
+def _follow(event: Event, origin: Event, hops: int) -> Event:
+    return Event(
+        data=event.data,
+        time=event.time,
+        dedup_key=event.dedup_key,
+        ordering_key=event.ordering_key,
+        trace=origin.trace,
+        hops=hops,
+    )
+
+
+class Performer:
+    """Performs the hub's own functions: POST to a URL, append to a file."""
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._made: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Performer]:
+        """Leaving closes the connections."""
+        try:
+            yield self
+        finally:
+            if self._made is not None:
+                await self._made.close()
+
+    async def call(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
+        """Perform one delivery; a refusal or an I/O error is Raised, and so retried."""
+        kind, _, target = function.name.partition(":")
+        began = perf_counter()
+        try:
+            if kind == "webhook":
+                answer = await self._post(target, invocation, function.timeout)
+            else:
+                answer = await to_thread.run_sync(append_line, self._project / target, invocation.payload)
+        except Exception as error:  # noqa: BLE001 - every fault of the outside is an outcome
+            fault = Fault(type=type(error).__name__, message=str(error) or type(error).__name__)
+            usage = Usage(duration_ms=(perf_counter() - began) * 1000)
+            return Raised(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage), "hub"
+        return Returned(payload=answer, usage=Usage(duration_ms=(perf_counter() - began) * 1000)), "hub"
+
+    async def _post(self, url: str, invocation: Invocation, timeout: Millis) -> bytes:
+        import aiohttp  # noqa: PLC0415 - half a second of import, paid only by who has such a destination
+
+        if self._made is None:
+            self._made = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout / 1000))
+        headers = {"Content-Type": "application/json", "Idempotency-Key": invocation.request_id}
+        if invocation.trace:
+            headers["X-Amzn-Trace-Id"] = invocation.trace
+        async with self._made.post(url, data=invocation.payload, headers=headers, allow_redirects=False) as reply:
+            if reply.status >= 300:
+                raise RefusedError(f"{url} answered {reply.status}")
+            return b'{"status":%d}' % reply.status
+
+
+class RefusedError(Exception):
+    """A webhook destination answered with something else than 2xx."""
+
+
+def append_line(path: Path, payload: bytes) -> bytes:
+    """Append the payload as one line, durably; a file that ends in half a line gets its newline first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = payload.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        if os.write(descriptor, line) != len(line):
+            raise OSError(f"{path} took only a part of the line")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return b'{"appended":%d}' % len(line)

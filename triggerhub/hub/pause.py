@@ -1,0 +1,62 @@
+"""Remember which functions and triggers are paused, across restarts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Literal
+
+from triggerhub.source import Request, Response, Route, Routes
+from triggerhub.store import Store
+
+Kind = Literal["function", "trigger"]
+SCOPE = "hub"
+REFUSAL = Response(
+    status=503,
+    body=b'{"message":"This trigger is paused"}',
+    headers=(("content-type", "application/json"), ("retry-after", "60")),
+)
+
+
+class Paused:
+    """The names that are paused, kept in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._names: set[str] = set()
+
+    async def load(self) -> None:
+        self._names = {key.removeprefix("paused:") for key in await self._store.checkpoints(SCOPE, "paused:")}
+
+    def __call__(self, kind: Kind, name: str) -> bool:
+        return f"{kind}:{name}" in self._names
+
+    async def set(self, kind: Kind, name: str, *, paused: bool) -> None:
+        key = f"{kind}:{name}"
+        await self._store.set_checkpoints(SCOPE, {f"paused:{key}": "yes" if paused else None})
+        (self._names.add if paused else self._names.discard)(key)
+
+
+class PausableRoutes:
+    """Routes of one trigger: while it is paused they answer 503, so that senders try again."""
+
+    def __init__(self, routes: Routes, paused: Callable[[], bool]) -> None:
+        self._routes = routes
+        self._paused = paused
+        self.open = 0
+
+    @asynccontextmanager
+    async def serve(self, *routes: Route) -> AsyncGenerator[None]:
+        async with self._routes.serve(*(replace(route, endpoint=self._guard(route.endpoint)) for route in routes)):
+            self.open += 1
+            try:
+                yield
+            finally:
+                self.open -= 1
+
+    def _guard(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            return REFUSAL if self._paused() else await endpoint(request)
+
+        return guarded

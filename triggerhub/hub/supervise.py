@@ -1,0 +1,83 @@
+"""Keep every trigger's source running, for as long as it takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+import structlog
+
+from triggerhub.errors import StoreBroken
+from triggerhub.hub.context import SourceContext
+from triggerhub.hub.feed import Feed, Happening
+from triggerhub.model import Millis
+from triggerhub.settings import MINUTE, SECOND, RetryPolicy, Trigger
+from triggerhub.policy.retry import backoff
+from triggerhub.source import Source
+
+log = structlog.get_logger("source")
+
+RESTARTS = RetryPolicy(initial=SECOND, max=MINUTE)
+"""How long a failing source rests: 1 s, doubled up to a minute, with jitter, for ever."""
+WELL: Millis = MINUTE
+"""A source that ran this long starts counting its failures anew."""
+
+
+@dataclass(slots=True)
+class Supervised:
+    """One trigger's source and how it does."""
+
+    trigger: Trigger
+    source: Source
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    why: str | None = None
+    """Why it is degraded; None is well."""
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    async def stop(self) -> None:
+        """Cancel the source and wait for its end."""
+        self.scope.cancel()
+        await self.ended.wait()
+
+    async def keep(self, make: Callable[[Callable[[str | None], None]], SourceContext], feed: Feed) -> None:
+        """Run the source until stopped; whatever it raises, run it again after a rest."""
+
+        def report(why: str | None) -> None:
+            if why == self.why:
+                return
+            self.why = why
+            kind = "degraded" if why else "recovered"
+            if why:
+                log.warning("a trigger is degraded", trigger=self.trigger.name, why=why)
+            else:
+                log.info("a trigger is well again", trigger=self.trigger.name)
+            feed.publish(Happening(time=ctx.now(), kind=kind, trigger=self.trigger.name, text=why or ""))
+
+        ctx = make(report)
+        failures = 0
+        try:
+            with self.scope:
+                while True:
+                    began = ctx.now()
+                    error = await self._once(ctx)
+                    failures = 1 if ctx.now() - began > WELL else failures + 1
+                    rest = backoff(failures, RESTARTS, draw=0.5 + random.random() / 2)
+                    report(f"{error}; it is started again in {rest / 1000:.1f} s")
+                    await anyio.sleep(rest / 1000)
+        finally:
+            self.ended.set()
+
+    async def _once(self, ctx: SourceContext) -> str:
+        try:
+            await self.source.run(ctx, self.trigger.options)
+        except* StoreBroken:
+            raise
+        except* Exception as group:  # noqa: BLE001 - a source is anybody's code; it must not take the hub down
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            log.error("a source failed", trigger=self.trigger.name, exc_info=error)
+            return f"{type(error).__name__}: {error}"
+        return "its source returned, which none should"

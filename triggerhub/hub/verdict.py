@@ -1,0 +1,114 @@
+"""Turn an outcome into one settlement per delivery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from triggerhub.hub.group import Group
+from triggerhub.hub.lane import LanePlan
+from triggerhub.hub.outlet import Outlet, record
+from triggerhub.model import (
+    Attempt,
+    Bury,
+    Complete,
+    Crashed,
+    Decision,
+    Fault,
+    Interrupted,
+    Millis,
+    Outcome,
+    Raised,
+    Returned,
+    TimedOut,
+)
+from triggerhub.policy import batching, retry
+from triggerhub.settings import KB, Destination, Function
+from triggerhub.store import Answered, Claimed, Intake, Settlement
+
+KEPT = 64 * KB
+"""The largest answer that history keeps."""
+NAMES: dict[type[Outcome], str] = {
+    Returned: "returned",
+    Raised: "raised",
+    TimedOut: "timed-out",
+    Crashed: "crashed",
+    Interrupted: "interrupted",
+}
+
+
+class Verdicts:
+    """Judges groups; *draw* returns a number in [0, 1) for the jitter of each retry."""
+
+    def __init__(self, outlet: Outlet, draw: Callable[[], float]) -> None:
+        self._outlet = outlet
+        self._draw = draw
+
+    def reach(
+        self, group: Group, outcome: Outcome, version: str, function: Function, *, started: Millis, now: Millis
+    ) -> list[Settlement]:
+        """Return what to settle for each delivery of the group."""
+        outcomes = _each(group.plan, group.claimed, outcome)
+        settlements = []
+        for claimed, own in zip(group.claimed, outcomes, strict=True):
+            decision = retry.decide(claimed.delivery, own, group.plan.retry, now=now, draw=self._draw())
+            settlements.append(
+                Settlement(
+                    delivery=claimed.delivery.id,
+                    fence=claimed.fence,
+                    decision=decision,
+                    attempt=_attempt(own, group.request_id, version, started),
+                    answer=_answer(claimed, own, function, now),
+                    then=self._then(group.plan, claimed, own, decision, now),
+                )
+            )
+        return settlements
+
+    def _then(
+        self, plan: LanePlan, claimed: Claimed, outcome: Outcome, decision: Decision, now: Millis
+    ) -> tuple[Intake, ...]:
+        destinations: tuple[Destination, ...] = ()
+        match decision:
+            case Complete():
+                destinations = plan.on_success
+            case Bury():
+                destinations = plan.on_failure
+            case _:
+                return ()
+        if not destinations:
+            return ()
+        body = record(claimed, outcome, decision, now=now)
+        return self._outlet.intakes(destinations, claimed, body, now=now)
+
+
+def _each(plan: LanePlan, claimed: list[Claimed], outcome: Outcome) -> list[Outcome]:
+    """Give each delivery its own outcome where the answer of a batch names the failed ones."""
+    everyone: list[Outcome] = [outcome] * len(claimed)
+    if not plan.batch.partial_failures or not isinstance(outcome, Returned) or plan.identifier is None:
+        return everyone
+    names = [plan.identifier(json.loads(one.event.data)) for one in claimed]
+    failed = batching.failed(outcome.payload, names)
+    return everyone
+
+
+def _attempt(outcome: Outcome, request_id: str, version: str, started: Millis) -> Attempt:
+    payload = None if isinstance(outcome, Interrupted) else outcome.payload
+    error = None if isinstance(outcome, Returned | Interrupted) else outcome.fault
+    return Attempt(
+        request_id=request_id,
+        started=started,
+        duration_ms=outcome.usage.duration_ms,
+        version=version,
+        outcome=NAMES[type(outcome)],
+        error=error,
+        payload=payload if payload is not None and len(payload) <= KEPT else None,
+        init_ms=outcome.usage.init_ms,
+        memory=outcome.usage.memory,
+    )
+
+
+def _answer(claimed: Claimed, outcome: Outcome, function: Function, now: Millis) -> Answered | None:
+    key = claimed.delivery.idempotency_key
+    if key is None or function.idempotency is None or not isinstance(outcome, Returned):
+        return None
+    return Answered(function=function.name, key=key, payload=outcome.payload, until=now + function.idempotency.keep)

@@ -1,0 +1,49 @@
+"""Decide when a worker is lent, started or waited for, and how much work is claimed ahead."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from triggerhub.model import Millis
+
+AHEAD_MILLIS = 20.0
+"""Claim ahead what the workers will do within this time: it covers a commit, and nobody waits behind it."""
+AHEAD_MOST = 256
+
+
+class Assignment(Enum):
+    """What to do for the next caller."""
+
+    LEND = "lend"
+    START = "start"
+    WAIT = "wait"
+
+
+def assign(*, idle: int, live: int, limit: int) -> Assignment:
+    """Say how a caller gets a worker, with *idle* of *live* workers free and at most *limit* allowed."""
+    if idle:
+        return Assignment.LEND
+    return Assignment.START if live < limit else Assignment.WAIT
+
+
+def ahead(recent_ms: float | None, *, concurrency: int) -> int:
+    """Return how many deliveries to claim beyond the free workers.
+
+    *recent_ms* is what recent calls took; unknown or long means none, so that no delivery counts as
+    running while it only waits behind a slow one.
+    """
+    if recent_ms is None:
+        return 0
+    return min(AHEAD_MOST, int(AHEAD_MILLIS / max(recent_ms, 0.01)) * concurrency)
+
+
+def smoothed(recent_ms: float | None, latest_ms: float) -> float:
+    """Fold the latest duration into the recent one: a slow call counts at once, fast ones win it back slowly."""
+    if recent_ms is None or latest_ms > recent_ms:
+        return latest_ms
+    return recent_ms * 0.9 + latest_ms * 0.1
+
+
+def idle_too_long(since: Millis, now: Millis, idle: Millis) -> bool:
+    """Whether a worker without work since then may end."""
+    return now - since >= idle

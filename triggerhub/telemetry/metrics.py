@@ -1,0 +1,118 @@
+"""Count what happens and write it as Prometheus reads it.
+
+The hot path adds to plain dictionaries; everything else is done when somebody asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from triggerhub.model import State
+from triggerhub.store import Stats
+
+BUCKETS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 60000.0)
+
+EVENTS = {
+    "accepted": ("triggerhub_events_accepted", "Events committed, by trigger."),
+    "duplicates": ("triggerhub_events_duplicate", "Events whose dedup key was seen within its horizon, by trigger."),
+    "filtered": ("triggerhub_events_filtered", "Events that a trigger's filter did not match."),
+}
+CALLS = {
+    "invocations": ("triggerhub_invocations", "Calls of a function's code, failed ones included."),
+    "errors": ("triggerhub_errors", "Calls that ended in a function error."),
+    "throttles": ("triggerhub_throttles", "Waiting callers that found no free worker in time."),
+    "cold_starts": ("triggerhub_cold_starts", "Calls that had to start a worker."),
+    "retries": ("triggerhub_retries", "Deliveries queued again after a failure."),
+    "dead": ("triggerhub_dead_letters", "Deliveries buried."),
+}
+
+
+class _Histogram:
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_MS) + 1)
+        self.total = 0.0
+
+    def observe(self, milliseconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_MS, milliseconds)] += 1
+        self.total += milliseconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        rows, running = [], 0
+        for bound, count in zip((*(b / 1000 for b in BUCKETS_MS), None), self.counts, strict=True):
+            running += count
+            rows.append(("+Inf" if bound is None else repr(bound), float(running)))
+        return rows
+
+
+class Metrics:
+    """What the hub counts since it started; the ledgers of the store are added when read."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, Counter[str]] = {name: Counter() for name in EVENTS}
+        self._calls: dict[str, Counter[str]] = {name: Counter() for name in CALLS}
+        self._durations: dict[str, _Histogram] = {}
+
+    def count(self, what: str, label: str, number: int = 1) -> None:
+        """Add to a counter of :data:`EVENTS` (by trigger) or :data:`CALLS` (by function)."""
+        counters = self._events if what in self._events else self._calls
+        counters[what][label] += number
+
+    def observe(self, function: str, milliseconds: float) -> None:
+        """Note how long a call took."""
+        histogram = self._durations.get(function)
+        if histogram is None:
+            histogram = self._durations[function] = _Histogram()
+        histogram.observe(milliseconds)
+
+    def render(self, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> bytes:
+        """Write all as Prometheus text; *gauges* maps a name to its help and value."""
+        registry = CollectorRegistry()
+        registry.register(_Page(self, stats, gauges))
+        return generate_latest(registry)
+
+    def families(self) -> Iterator[Metric]:
+        for label, counters, names in (("trigger", self._events, EVENTS), ("function", self._calls, CALLS)):
+            for what, (name, text) in names.items():
+                family = CounterMetricFamily(name, text, labels=[label])
+                for value, number in counters[what].items():
+                    family.add_metric([value], number)
+                yield family
+        durations = HistogramMetricFamily("triggerhub_duration_seconds", "How long calls took.", labels=["function"])
+        for function, histogram in self._durations.items():
+            durations.add_metric([function], histogram.buckets(), histogram.total / 1000)
+        yield durations
+
+
+class _Page(Collector):
+    def __init__(self, metrics: Metrics, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> None:
+        self._metrics, self._stats, self._gauges = metrics, stats, gauges
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics.families()
+        states = GaugeMetricFamily("triggerhub_deliveries", "Deliveries kept, by state.", labels=["state"])
+        for state in State:
+            states.add_metric([state], self._stats.count(state))
+        yield states
+        queued = GaugeMetricFamily("triggerhub_queue_depth", "Queued deliveries.", labels=["trigger", "function"])
+        for lane, counts in self._stats.by_lane.items():
+            queued.add_metric([lane.trigger, lane.function], counts.get(State.QUEUED, 0))
+        yield queued
+        ledger = CounterMetricFamily("triggerhub_ledger", "Deliveries ever counted in or out.", labels=["entry"])
+        for entry in ("accepted", "discarded", "pruned"):
+            ledger.add_metric([entry], getattr(self._stats, entry))
+        yield ledger
+        yield GaugeMetricFamily(
+            "triggerhub_accounting_drift",
+            "accepted - (queued + running + succeeded + dead + cancelled + discarded + pruned); always 0.",
+            value=self._stats.drift,
+        )
+        for name, (text, value) in self._gauges.items():
+            yield GaugeMetricFamily(name, text, value=value)
