@@ -1,0 +1,178 @@
+"""Run the hub as users do: a process of its own, spoken to over its sockets, ended by signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+GUARD = 60.0
+"""Seconds after which waiting for anything is given up: only ever a guard against hanging."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition: Callable[[], Any], what: str, within: float = GUARD) -> Any:
+    """Return the first true value of *condition*; AssertionError names *what* never came."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {within:.0f} s: {what}")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+@dataclass
+class Daemon:
+    """A project folder and the hub that runs on it, or does not."""
+
+    project: Path
+    listen: int = field(default_factory=free_port)
+    admin: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def write(self, toml: str, handlers: Mapping[str, str] | None = None) -> None:
+        """Write the configuration (ports are filled in) and handler files."""
+        text = toml.replace("{LISTEN}", str(self.listen)).replace("{ADMIN}", str(self.admin))
+        hub = f'[hub]\nlisten = "127.0.0.1:{self.listen}"\nadmin = "127.0.0.1:{self.admin}"\n'
+        self.project.joinpath("triggerhub.toml").write_text(text if "[hub]" in text else hub + text)
+        folder = self.project / "handlers"
+        folder.mkdir(exist_ok=True)
+        for name, body in (handlers or {}).items():
+            path = folder / name
+            path.write_text(body)
+            if body.startswith("#!"):
+                path.chmod(0o755)
+
+    def start(self, *, ready: bool = True, environ: Mapping[str, str] | None = None) -> None:
+        """Start the hub; with *ready*, return once it takes events."""
+        log = (self.project / "daemon.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "triggerhub", "-C", str(self.project), "run"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, **(environ or {})}, cwd=Path(__file__).parents[2],
+        )
+        log.close()
+        if ready:
+            until(lambda: self.is_ready() or not self.alive, "the hub is ready")
+            assert self.alive, self.log()
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def is_ready(self) -> bool:
+        try:
+            return self.api("GET", "/readyz", raw=True)[0] == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, by its id, and wait for its end."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(GUARD)
+
+    def stop(self, within: float = GUARD) -> int:
+        """SIGTERM and wait; return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(within)
+
+    def log(self) -> str:
+        path = self.project / "daemon.log"
+        return path.read_text(errors="replace")[-8000:] if path.exists() else ""
+
+    def api(self, method: str, path: str, body: bytes | None = None, *, raw: bool = False, timeout: float = GUARD) -> Any:
+        """Ask the admin API over the unix socket; the JSON answer, or (status, body) if *raw*."""
+        connection = _UnixConnection(self.project / "var" / "hub.sock", timeout)
+        try:
+            connection.request(method, path, body=body)
+            answer = connection.getresponse()
+            text = answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+        if raw:
+            return answer.status, text
+        assert answer.status < 400, (answer.status, text)
+        return json.loads(text)
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """POST to the ingress."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.listen, timeout=GUARD)
+        try:
+            connection.request("POST", path, body=body, headers={"Content-Type": "application/json", **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+
+    def cli(self, *arguments: str, stdin: str | None = None, check: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a command of the CLI on this project."""
+        return subprocess.run(
+            [sys.executable, "-m", "triggerhub", "-C", str(self.project), *arguments],
+            input=stdin, capture_output=True, text=True, timeout=GUARD, check=check, cwd=Path(__file__).parents[2],
+        )
+
+    def deliveries(self, **filters: str) -> list[dict[str, Any]]:
+        """Every delivery that is kept, newest first."""
+        rows: list[dict[str, Any]] = []
+        before = ""
+        while True:
+            query = "&".join(f"{k}={v}" for k, v in {**filters, "limit": "1000", "before": before}.items() if v)
+            page = self.api("GET", f"/api/v1/deliveries?{query}")
+            rows += page
+            if len(page) < 1000:
+                return rows
+            before = page[-1]["id"]
+
+    def counts(self) -> dict[str, int]:
+        return self.api("GET", "/api/v1/status")["counts"]
+
+    def settled(self, within: float = GUARD) -> dict[str, int]:
+        """Wait until nothing is queued or running; return the counts."""
+        until(lambda: (c := self.counts())["queued"] == 0 and c["running"] == 0, "everything is settled", within)
+        return self.counts()
+
+
+@contextmanager
+def daemon(project: Path, toml: str, handlers: Mapping[str, str], *, start: bool = True) -> Iterator[Daemon]:
+    """A hub on a new project; whatever happens, its process is gone afterwards."""
+    hub = Daemon(project)
+    hub.write(toml, handlers)
+    try:
+        if start:
+            hub.start()
+        yield hub
+    finally:
+        if hub.alive:
+            hub.kill()
