@@ -59,7 +59,7 @@ type = "queue"
 name = "topic"
 function = "work"
 """
-WORK = '''
+WORK = """
 import json, os
 
 LEDGER = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -71,8 +71,10 @@ def handler(event, context):
         name = event["Records"][0]["s3"]["object"]["key"]
     os.write(LEDGER, (json.dumps({"id": context.aws_request_id, "file": name}) + "\\n").encode())
     return "done"
-'''
-FLAKY = WORK + '''
+"""
+FLAKY = (
+    WORK
+    + """
 
 _done = handler
 
@@ -81,7 +83,8 @@ def handler(event, context):
     _done(event, context)
     if hash(context.aws_request_id) % 5 == 0:
         raise ValueError("one in five, at random")
-'''
+"""
+)
 
 
 @dataclass
@@ -190,7 +193,9 @@ def one_life(hub: Daemon, draw: random.Random) -> str:
     hub.start(ready=False, environ=environ)
     until(lambda: not hub.alive or hub.is_ready(), "the hub is ready or dead")
     if hub.alive and point == "during-reload":
-        hub.project.joinpath("handlers", "extra.py").write_text(f"def handler(event, context):\n    return {draw.random()}\n")
+        hub.project.joinpath("handlers", "extra.py").write_text(
+            f"def handler(event, context):\n    return {draw.random()}\n"
+        )
     if hub.alive and point == "during-drain":
         assert hub.process is not None
         hub.process.terminate()
@@ -210,7 +215,9 @@ def rampage(project: Path, kills: int, seed: int, rate: float = 200.0) -> Report
     ledger.touch()
     (project / "drop").mkdir()
     told, stop, how = Told(), threading.Event(), Counter[str]()
-    with daemon(project, TOML.replace("LEDGER_PATH", str(ledger)), {"work.py": WORK, "flaky.py": FLAKY}, start=False) as hub:
+    with daemon(
+        project, TOML.replace("LEDGER_PATH", str(ledger)), {"work.py": WORK, "flaky.py": FLAKY}, start=False
+    ) as hub:
         hub.start()  # the first start takes the inventory of the folder
         hub.kill()
         how["random"] += 1
@@ -235,8 +242,15 @@ def rampage(project: Path, kills: int, seed: int, rate: float = 200.0) -> Report
         assert code == 0, hub.log()
     executions, files = executed(ledger)
     return Report(
-        seed=seed, kills=how, told=told, rows=rows, executions=executions, files=files,
-        lost_by_hub=0, drift=counts["drift"], audit=audit,
+        seed=seed,
+        kills=how,
+        told=told,
+        rows=rows,
+        executions=executions,
+        files=files,
+        lost_by_hub=0,
+        drift=counts["drift"],
+        audit=audit,
     )
 
 

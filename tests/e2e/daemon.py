@@ -74,8 +74,12 @@ class Daemon:
         log = (self.project / "daemon.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "triggerhub", "-C", str(self.project), "run"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, **(environ or {})}, cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, **(environ or {})},
+            cwd=Path(__file__).parents[2],
         )
         log.close()
         if ready:
@@ -108,7 +112,9 @@ class Daemon:
         path = self.project / "daemon.log"
         return path.read_text(errors="replace")[-8000:] if path.exists() else ""
 
-    def api(self, method: str, path: str, body: bytes | None = None, *, raw: bool = False, timeout: float = GUARD) -> Any:
+    def api(
+        self, method: str, path: str, body: bytes | None = None, *, raw: bool = False, timeout: float = GUARD
+    ) -> Any:
         """Ask the admin API over the unix socket; the JSON answer, or (status, body) if *raw*."""
         connection = _UnixConnection(self.project / "var" / "hub.sock", timeout)
         try:
@@ -140,7 +146,12 @@ class Daemon:
         """Run a command of the CLI on this project."""
         return subprocess.run(
             [sys.executable, "-m", "triggerhub", "-C", str(self.project), *arguments],
-            input=stdin, capture_output=True, text=True, timeout=GUARD, check=check, cwd=Path(__file__).parents[2],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=GUARD,
+            check=check,
+            cwd=Path(__file__).parents[2],
         )
 
     def deliveries(self, **filters: str) -> list[dict[str, Any]]:

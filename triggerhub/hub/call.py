@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -40,9 +40,7 @@ class Tap:
             self._waiting[request_id].append(text)
         if stream != "hub" and self._feed.watched:
             self._feed.publish(
-                Happening(
-                    time=self._clock.now(), kind="output", function=function.name, delivery=request_id, text=text
-                )
+                Happening(time=self._clock.now(), kind="output", function=function.name, delivery=request_id, text=text)
             )
 
     @contextmanager
@@ -87,9 +85,7 @@ class Caller:
         current = slot.function
         self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
         try:
-            outcome = await slot.worker.invoke(
-                replace(invocation, deadline=self._clock.now() + current.timeout)
-            )
+            outcome = await slot.worker.invoke(replace(invocation, deadline=self._clock.now() + current.timeout))
         finally:
             self._pool.release(slot)
         self._report(current, invocation.request_id, outcome)
@@ -122,5 +118,3 @@ class Caller:
 def function_arn(function: str) -> str:
     """The ARN that a handler sees as its own."""
     return arn.function(function)
-
-

@@ -26,7 +26,8 @@ LEASE: Millis = 15 * SECOND
 class SourceContext:
     """A ``source.Context`` over the running hub."""
 
-    gate: Gate
+    find_gate: Callable[[], Gate]
+    """Looked up for every event: a reload may have compiled it anew."""
     project: Path
     timezone: tzinfo
     log: Log
@@ -41,12 +42,12 @@ class SourceContext:
 
     @property
     def trigger(self) -> Trigger:
-        return self.gate.trigger
+        return self.find_gate().trigger
 
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
     ) -> Sequence[Answer]:
-        return await self.inlet.accept(self.gate, events, checkpoints=checkpoints, wait=wait)
+        return await self.inlet.accept(self.find_gate(), events, checkpoints=checkpoints, wait=wait)
 
     async def invoke(self, event: Event) -> Outcome:
         return await self.call(self.trigger, replace(event, trigger=self.trigger.name))

@@ -17,12 +17,14 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from triggerhub.aws import arn
 from triggerhub.crash import crash_point
 from triggerhub.errors import StoreFull
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent
+from triggerhub.hub.intake import Depth, Mint
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.outlet import HOPS
 from triggerhub.hub.verdict import Verdicts
@@ -36,8 +38,6 @@ from triggerhub.model import (
     Retry,
 )
 from triggerhub.policy import pooling, rate
-from triggerhub.aws import arn
-from triggerhub.hub.intake import Depth, Mint
 from triggerhub.settings import Function
 from triggerhub.store import Claimed, Lane, Settlement, Store, Want
 from triggerhub.telemetry.metrics import Metrics
@@ -353,8 +353,13 @@ class Dispatcher:
                 text = f"{attempt.error.type}: {attempt.error.message}" + (f" ({text})" if text else "")
             services.feed.publish(
                 Happening(
-                    time=services.clock.now(), kind=kind, trigger=trigger, function=name, delivery=settlement.delivery,
-                    duration_ms=None if attempt is None else attempt.duration_ms, text=text,
+                    time=services.clock.now(),
+                    kind=kind,
+                    trigger=trigger,
+                    function=name,
+                    delivery=settlement.delivery,
+                    duration_ms=None if attempt is None else attempt.duration_ms,
+                    text=text,
                 )
             )
 
@@ -363,8 +368,12 @@ class Dispatcher:
             for claimed in group.claimed:
                 self._services.feed.publish(
                     Happening(
-                        time=self._services.clock.now(), kind="started", trigger=claimed.delivery.trigger,
-                        function=self.function.name, delivery=claimed.delivery.id, attempt=claimed.delivery.attempts,
+                        time=self._services.clock.now(),
+                        kind="started",
+                        trigger=claimed.delivery.trigger,
+                        function=self.function.name,
+                        delivery=claimed.delivery.id,
+                        attempt=claimed.delivery.attempts,
                     )
                 )
 

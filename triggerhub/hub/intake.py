@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import anyio
+
 from triggerhub import ids
 from triggerhub.errors import BacklogFull, StoreFull
 from triggerhub.hub.clock import Clock
@@ -17,6 +18,7 @@ from triggerhub.model import Event, Millis
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
 from triggerhub.telemetry.metrics import Metrics
+
 
 class Mint:
     """Makes event ids that only grow, also within a millisecond and when the clock steps back."""
@@ -56,7 +58,13 @@ class Inlet:
     """Stamps, filters, keys and stores events, and rouses the dispatchers that they are owed to."""
 
     def __init__(
-        self, store: Store, clock: Clock, mint: Mint, depth: Depth, feed: Feed, metrics: Metrics,
+        self,
+        store: Store,
+        clock: Clock,
+        mint: Mint,
+        depth: Depth,
+        feed: Feed,
+        metrics: Metrics,
         wake: Callable[[Lane], None],
     ) -> None:
         self._store = store
@@ -97,8 +105,10 @@ class Inlet:
 
     async def put(self, intakes: Sequence[Intake]) -> list[Answer]:
         """Store what needs no gate: asynchronous invokes."""
-        return [self._answer(one, intake.event.trigger) for one, intake in zip(
-            await self._append(intakes, {}, wait=False), intakes, strict=True)]
+        return [
+            self._answer(one, intake.event.trigger)
+            for one, intake in zip(await self._append(intakes, {}, wait=False), intakes, strict=True)
+        ]
 
     def event(self, event: Event, trigger: str) -> Event:
         """Stamp an event."""

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 import structlog
 
 from triggerhub.hub.clock import Clock
@@ -49,7 +50,7 @@ async def prune(store: Store, clock: Clock, project: Project) -> int:
             keep //= 2
         while gone := await store.prune(finished_before=now - keep, dead_before=dead, now=now, limit=CHUNK):
             removed += gone
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         if not over or keep < 1000:
             break
     if removed:

@@ -136,14 +136,14 @@ class Performer:
                 answer = await self._post(target, invocation, function.timeout)
             else:
                 answer = await to_thread.run_sync(append_line, self._project / target, invocation.payload)
-        except Exception as error:  # noqa: BLE001 - every fault of the outside is an outcome
+        except Exception as error:
             fault = Fault(type=type(error).__name__, message=str(error) or type(error).__name__)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
             return Raised(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage), "hub"
         return Returned(payload=answer, usage=Usage(duration_ms=(perf_counter() - began) * 1000)), "hub"
 
     async def _post(self, url: str, invocation: Invocation, timeout: Millis) -> bytes:
-        import aiohttp  # noqa: PLC0415 - half a second of import, paid only by who has such a destination
+        import aiohttp
 
         if self._made is None:
             self._made = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout / 1000))

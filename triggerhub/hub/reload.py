@@ -58,8 +58,13 @@ async def _follow(
     present: list[Path], recursive: bool, matters: Callable[[str], bool], reload: Callable[[], Awaitable[object]]
 ) -> None:
     async for changes in watchfiles.awatch(
-        *present, debounce=1600, step=REST_MS, watch_filter=lambda _, path: matters(path), recursive=recursive,
-        rust_timeout=int(LOOK_AGAIN * 1000), yield_on_timeout=True,
+        *present,
+        debounce=1600,
+        step=REST_MS,
+        watch_filter=lambda _, path: matters(path),
+        recursive=recursive,
+        rust_timeout=int(LOOK_AGAIN * 1000),
+        yield_on_timeout=True,
     ):
         if changes:
             await reload()

@@ -13,8 +13,8 @@ from triggerhub.errors import StoreBroken
 from triggerhub.hub.context import SourceContext
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.model import Millis
-from triggerhub.settings import MINUTE, SECOND, RetryPolicy, Trigger
 from triggerhub.policy.retry import backoff
+from triggerhub.settings import MINUTE, SECOND, RetryPolicy, Trigger
 from triggerhub.source import Source
 
 log = structlog.get_logger("source")
@@ -74,7 +74,7 @@ class Supervised:
             await self.source.run(ctx, self.trigger.options)
         except* StoreBroken:
             raise
-        except* Exception as group:  # noqa: BLE001 - a source is anybody's code; it must not take the hub down
+        except* Exception as group:
             error: BaseException = group
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]

@@ -14,7 +14,6 @@ from triggerhub.model import (
     Complete,
     Crashed,
     Decision,
-    Fault,
     Interrupted,
     Millis,
     Outcome,

@@ -1,0 +1,157 @@
+"""Show how the hub does: plain values for the admin API, text for Prometheus."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from zoneinfo import ZoneInfo
+
+import triggerhub
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.intake import Inlet
+from triggerhub.hub.maintain import free_share
+from triggerhub.hub.pause import Paused
+from triggerhub.hub.pool import Pool
+from triggerhub.hub.wiring import Wiring
+from triggerhub.model import Json, Millis, State
+from triggerhub.settings import Function, Trigger
+from triggerhub.store import Lane, Stats, Store
+from triggerhub.telemetry.metrics import Metrics
+
+
+class Status:
+    """Reads; changes nothing."""
+
+    def __init__(
+        self, wiring: Wiring, store: Store, inlet: Inlet, pool: Pool, paused: Paused, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._wiring, self._store, self._inlet, self._pool = wiring, store, inlet, pool
+        self._paused, self._clock, self._metrics = paused, clock, metrics
+        self._started = clock.now()
+
+    async def functions(self) -> list[dict[str, Json]]:
+        """One row per function of the configuration."""
+        lanes = (await self._store.stats()).by_lane
+        return [self._function(function, lanes) for function in self._wiring.project.functions.values()]
+
+    def _function(self, function: Function, lanes: Mapping[Lane, Mapping[State, int]]) -> dict[str, Json]:
+        name = function.name
+        return {
+            "name": name,
+            "runtime": function.runtime,
+            "handler": function.handler or " ".join(function.command),
+            "version": function.version,
+            "source": function.source,
+            "timeout_ms": function.timeout,
+            "memory": function.memory,
+            "concurrency": function.concurrency,
+            "level": function.level,
+            "paused": self._paused("function", name),
+            "workers": self._pool.live(name),
+            "running": self._wiring.dispatchers[name].running,
+            "triggers": [one.name for one in self._wiring.project.triggers.values() if name in one.functions],
+            "counts": total(counts for lane, counts in lanes.items() if lane.function == name),
+        }
+
+    async def triggers(self) -> list[dict[str, Json]]:
+        """One row per trigger of the configuration; ``next`` is when it fires by itself."""
+        lanes = (await self._store.stats()).by_lane
+        return [self._trigger(trigger, lanes) for trigger in self._wiring.project.triggers.values()]
+
+    def _trigger(self, trigger: Trigger, lanes: Mapping[Lane, Mapping[State, int]]) -> dict[str, Json]:
+        state, why = self._state(trigger)
+        return {
+            "name": trigger.name,
+            "type": trigger.type,
+            "functions": list(trigger.functions),
+            "state": state,
+            "why": why,
+            "next": self._next(trigger) if state == "running" else None,
+            "counts": total(counts for lane, counts in lanes.items() if lane.trigger == trigger.name),
+        }
+
+    def _state(self, trigger: Trigger) -> tuple[str, str | None]:
+        if not trigger.enabled:
+            return "disabled", None
+        if self._paused("trigger", trigger.name):
+            return "paused", None
+        supervised = self._wiring.supervised.get(trigger.name)
+        if supervised is not None and supervised.why:
+            return "degraded", supervised.why
+        return "running", None
+
+    def _next(self, trigger: Trigger) -> Millis | None:
+        module = self._wiring.modules[trigger.type]
+        if not hasattr(module, "upcoming"):
+            return None
+        zone = ZoneInfo(self._wiring.project.hub.timezone)
+        upcoming: Millis | None = module.upcoming(trigger.options, trigger, self._clock.now(), zone)
+        return upcoming
+
+    async def whole(self, *, ready: bool, addresses: Mapping[str, str]) -> dict[str, Json]:
+        """What the hub is and how it does."""
+        stats = await self._store.stats()
+        project = self._wiring.project
+        return {
+            "version": triggerhub.__version__,
+            "pid": os.getpid(),
+            "node": project.hub.node,
+            "project": str(project.hub.project),
+            "started": self._started,
+            "uptime_s": (self._clock.now() - self._started) // 1000,
+            "ready": ready,
+            **addresses,
+            "level": "trusted",
+            "storage": {"bytes": await self._store.size(), "free_share": round(free_share(project), 3)},
+            "counts": {
+                "accepted": stats.accepted,
+                **{state.value: stats.count(state) for state in State},
+                "discarded": stats.discarded,
+                "pruned": stats.pruned,
+                "drift": stats.drift,
+            },
+            "problems": self._problems(stats),
+            "functions": len(project.functions),
+            "triggers": len(project.triggers),
+        }
+
+    def _problems(self, stats: Stats) -> list[str]:
+        problems = list(self._wiring.problems)
+        problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.supervised.items() if one.why]
+        if self._inlet.full:
+            problems.append("the disk is full: new events are refused, accepted ones go on settling")
+        for lane, counts in stats.by_lane.items():
+            waiting = counts.get(State.QUEUED, 0)
+            dispatcher = self._wiring.dispatchers.get(lane.function)
+            if waiting and (dispatcher is None or not dispatcher.serves(lane)):
+                problems.append(
+                    f"{waiting} deliveries of trigger {lane.trigger!r} wait for function {lane.function!r}, but the "
+                    "configuration no longer joins the two; bring it back or cancel them"
+                )
+        return problems
+
+    async def metrics(self, *, ready: bool) -> bytes:
+        """The page at /metrics."""
+        wiring = self._wiring
+        degraded = sum(1 for one in wiring.supervised.values() if one.why)
+        running = sum(one.running for one in wiring.dispatchers.values())
+        gauges = {
+            "triggerhub_ready": ("Whether events are being taken.", float(ready)),
+            "triggerhub_triggers_degraded": ("Triggers whose source does not work.", float(degraded)),
+            "triggerhub_workers": ("Live workers.", float(sum(map(self._pool.live, wiring.project.functions)))),
+            "triggerhub_concurrent_executions": ("Calls under way.", float(running)),
+            "triggerhub_store_bytes": ("What the store takes on disk.", float(await self._store.size())),
+            "process_start_time_seconds": ("When the hub started.", self._started / 1000),
+            "triggerhub_cpu_seconds": ("Processor time of the hub itself.", time.process_time()),
+        }
+        return self._metrics.render(await self._store.stats(), gauges)
+
+
+def total(rows: Iterable[Mapping[State, int]]) -> dict[str, int]:
+    """Add up counts by state."""
+    totals = dict.fromkeys((state.value for state in State), 0)
+    for counts in rows:
+        for state, number in counts.items():
+            totals[state.value] += number
+    return totals

@@ -1,0 +1,264 @@
+"""Join functions, triggers and sources as the configuration says, and join them anew on reload."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import cast
+from zoneinfo import ZoneInfo
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from triggerhub.crash import crash_point
+from triggerhub.errors import StartFailed
+from triggerhub.hub.call import Caller
+from triggerhub.hub.context import SourceContext
+from triggerhub.hub.dispatch import Dispatcher, Services
+from triggerhub.hub.feed import Happening
+from triggerhub.hub.gate import Gate
+from triggerhub.hub.intake import Inlet
+from triggerhub.hub.lane import LanePlan, envelope_of_records
+from triggerhub.hub.outlet import Performer, function_of
+from triggerhub.hub.pause import PausableRoutes, Paused
+from triggerhub.hub.pool import Pool
+from triggerhub.hub.supervise import Supervised
+from triggerhub.model import API_TRIGGER, Event, Outcome, destination_trigger
+from triggerhub.policy.reconcile import plan
+from triggerhub.settings import Destination, Function, Project, Trigger
+from triggerhub.source import Routes, Source
+from triggerhub.store import Lane
+
+log = structlog.get_logger("hub")
+
+Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]]
+"""Reads the project again: the project (None where it has errors), source modules by type, the problems as text."""
+
+FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies")
+"""Settings of [hub] that only a restart changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    """A trigger and the module that feeds it: what is compared on reload."""
+
+    trigger: Trigger
+    source: ModuleType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the wiring joins."""
+
+    services: Services
+    inlet: Inlet
+    pool: Pool
+    caller: Caller
+    performer: Performer
+    paused: Paused
+    routes: Routes
+    call_now: Callable[[Trigger, Event], Awaitable[Outcome]]
+
+
+class Wiring:
+    """The configuration in force, and the dispatchers and sources that serve it."""
+
+    def __init__(self, project: Project, modules: Mapping[str, ModuleType], read: Reader) -> None:
+        self.project = project
+        self.modules = dict(modules)
+        self.gates: dict[str, Gate] = {}
+        self.dispatchers: dict[str, Dispatcher] = {}
+        self.supervised: dict[str, Supervised] = {}
+        self.problems: tuple[str, ...] = ()
+        self.taking = False
+        """Whether sources run."""
+        self._read = read
+        self._served: dict[str, PausableRoutes] = {}
+        self._reloading = anyio.Lock()
+        self._parts: Parts
+        self._dispatching: TaskGroup
+        self._sourcing: TaskGroup
+
+    @asynccontextmanager
+    async def dispatching(self, parts: Parts) -> AsyncGenerator[None]:
+        """Run a dispatcher per function; leaving drains them within ``[hub] drain``."""
+        self._parts = parts
+        async with anyio.create_task_group() as self._dispatching:
+            self._configure(self.project)
+            try:
+                yield
+            finally:
+                for dispatcher in self.dispatchers.values():
+                    dispatcher.stop()
+
+    @asynccontextmanager
+    async def sourcing(self) -> AsyncGenerator[None]:
+        """Run a source per trigger; leaving stops every one at once."""
+        async with anyio.create_task_group() as self._sourcing:
+            self.taking = True
+            self._start(self.project.triggers)
+            try:
+                yield
+            finally:
+                self.taking = False
+                self._sourcing.cancel_scope.cancel()
+
+    # reload
+
+    async def reload(self) -> list[str]:
+        """Read the project again; returns the problems, empty when all of the new configuration is in force."""
+        async with self._reloading:
+            project, modules, problems = await anyio.to_thread.run_sync(self._read)
+            crash_point("during-reload")
+            if project is None:
+                self.problems = tuple(problems)
+                log.error("the new configuration has errors; the running one is kept", problems=list(problems))
+                return list(problems)
+            changed = [name for name in FIXED if getattr(project.hub, name) != getattr(self.project.hub, name)]
+            failed = [f"[hub] {name} takes effect at the next start" for name in changed]
+            project = await self._tried(project, failed)
+            wanted = {name: _Fed(trigger, modules[trigger.type]) for name, trigger in project.triggers.items()}
+            running = {
+                name: _Fed(trigger, self.modules[trigger.type]) for name, trigger in self.project.triggers.items()
+            }
+            change = plan(running, wanted)
+            for name in change.stop:
+                await self._stop(name)
+            self.modules |= modules
+            self._configure(project)
+            self._start({name: fed.trigger for name, fed in change.start.items()})
+            self.problems = tuple(failed)
+            text = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
+            services = self._parts.services
+            services.feed.publish(Happening(time=services.clock.now(), kind="reloaded", text=text))
+            log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)
+            return failed
+
+    async def _tried(self, project: Project, failed: list[str]) -> Project:
+        """Start each changed version once; one that cannot keeps its predecessor serving."""
+        functions = dict(project.functions)
+        for name, function in project.functions.items():
+            old = self.project.functions.get(name)
+            if old is None or old.version == function.version or function.runtime == "executable":
+                continue
+            try:
+                await self._parts.pool.trial(function)
+            except StartFailed as error:
+                functions[name] = old
+                failed.append(f"{function.source}: {error.type}: {error}; version {old.version} goes on serving")
+        return replace(project, functions=functions)
+
+    # functions
+
+    def _configure(self, project: Project) -> None:
+        before, self.project = self.project, project
+        functions = dict(project.functions) | built_in(project)
+        self.gates = {name: Gate(trigger, functions) for name, trigger in project.triggers.items()}
+        for name in before.functions.keys() - project.functions.keys():
+            self.dispatchers.pop(name).stop()
+            self._parts.pool.forget(name)
+        for name, function in functions.items():
+            dispatcher = self.dispatchers.get(name)
+            if dispatcher is None:
+                call = self._parts.caller.call if name in project.functions else self._parts.performer.call
+                dispatcher = self.dispatchers[name] = Dispatcher(function, call, self._parts.services)
+                dispatcher.paused = self._parts.paused("function", name)
+                self._dispatching.start_soon(dispatcher.run, project.hub.drain / 1000, name=f"dispatch:{name}")
+            dispatcher.configure(function, self._plans(project, function))
+            if name in project.functions:
+                self._parts.pool.serve(function)
+
+    def _plans(self, project: Project, function: Function) -> dict[Lane, LanePlan]:
+        name = function.name
+        plans = {}
+        for trigger in project.triggers.values():
+            if name in trigger.functions:
+                module = self.modules[trigger.type]
+                lane = Lane(trigger.name, name)
+                plans[lane] = LanePlan(
+                    lane=lane,
+                    retry=trigger.retry.get(name, function.retry),
+                    batch=trigger.batch,
+                    envelope=envelope_of(module),
+                    identifier=getattr(module, "identifier", None),
+                    input=trigger.input,
+                    on_success=function.on_success,
+                    on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,
+                    maximum_concurrency=trigger.maximum_concurrency,
+                )
+        for trigger_name in (API_TRIGGER, *map(destination_trigger, project.functions)):
+            lane = Lane(trigger_name, name)
+            plans[lane] = LanePlan(
+                lane=lane, retry=function.retry, on_success=function.on_success, on_failure=function.on_failure
+            )
+        return plans
+
+    # sources
+
+    def _start(self, triggers: Mapping[str, Trigger]) -> None:
+        for name, trigger in triggers.items():
+            if trigger.enabled and not self._parts.paused("trigger", name):
+                self._start_source(trigger)
+
+    def _start_source(self, trigger: Trigger) -> None:
+        supervised = Supervised(trigger, cast("Source", self.modules[trigger.type]))
+        self.supervised[trigger.name] = supervised
+        routes = PausableRoutes(self._parts.routes, lambda: self._parts.paused("trigger", trigger.name))
+        self._served[trigger.name] = routes
+        services = self._parts.services
+
+        def make(report: Callable[[str | None], None]) -> SourceContext:
+            return SourceContext(
+                find_gate=lambda: self.gates[trigger.name],
+                project=self.project.hub.project,
+                timezone=ZoneInfo(self.project.hub.timezone),
+                log=structlog.get_logger("source").bind(trigger=trigger.name),
+                routes=routes,
+                node=self.project.hub.node,
+                store=services.store,
+                clock=services.clock,
+                inlet=self._parts.inlet,
+                depth=services.depth,
+                call=self._parts.call_now,
+                report=report,
+            )
+
+        self._sourcing.start_soon(supervised.keep, make, services.feed, name=f"source:{trigger.name}")
+
+    async def _stop(self, name: str) -> None:
+        if supervised := self.supervised.pop(name, None):
+            await supervised.stop()
+
+    async def rest(self, name: str) -> None:
+        """Stop a paused trigger's source; one that serves routes stays and answers 503 instead."""
+        if name in self.supervised and not self._served[name].open:
+            await self._stop(name)
+
+    def resume(self, name: str) -> None:
+        """Start the source of a trigger that is no longer paused."""
+        trigger = self.project.triggers[name]
+        if name not in self.supervised and trigger.enabled and self.taking:
+            self._start_source(trigger)
+
+
+def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
+    """Return what makes the payload of one invocation from records of this source."""
+    found: Callable[[Sequence[bytes]], bytes] = getattr(module, "envelope", envelope_of_records)
+    return found
+
+
+def built_in(project: Project) -> dict[str, Function]:
+    """Return the hub's own functions: one per ``webhook:`` and ``file:`` destination."""
+    wanted: list[Destination] = []
+    for function in project.functions.values():
+        wanted += [*function.on_success, *function.on_failure]
+    for trigger in project.triggers.values():
+        wanted += trigger.on_failure or ()
+    return {
+        function_of(one): Function(name=function_of(one), runtime="executable", source="destination")
+        for one in wanted
+        if one.kind in ("webhook", "file")
+    }
