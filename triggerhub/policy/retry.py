@@ -1,0 +1,81 @@
+"""Decide what becomes of a delivery after an attempt.
+
+Pure: the clock reading and the random draw are arguments, so every branch can be tabled and the
+bounds proved by property tests.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from triggerhub.model import (
+    Bury,
+    Complete,
+    Crashed,
+    Decision,
+    Delivery,
+    Interrupted,
+    Millis,
+    Outcome,
+    Raised,
+    Retry,
+    Returned,
+    TimedOut,
+)
+from triggerhub.policy.units import show_duration
+from triggerhub.settings import RetryPolicy
+
+_DOUBLINGS = 64
+"""More doublings than this pass every maximum; the number stays small at attempt 10,000."""
+
+
+def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: Millis, draw: float) -> Decision:
+    """Return the one thing to do with *delivery* now that *outcome* is known.
+
+    ``delivery.attempts`` counts the attempt that just ended. *draw* is a number in [0, 1) that spreads
+    the delay. The age limit looks at when the next attempt would begin, as Lambda's does. A call that
+    the hub itself cut short is queued again at once and given back, whatever the limits say.
+    """
+    match outcome:
+        case Returned():
+            return Complete()
+        case Interrupted():
+            return Retry(at=now, counted=False)
+        case Raised() | TimedOut() | Crashed():
+            pass
+        case _:
+            assert_never(outcome)
+
+    if delivery.attempts >= policy.attempts:
+        return Bury(_spent(delivery.attempts, policy.attempts))
+    at = now + backoff(delivery.attempts, policy, draw=draw)
+    if policy.max_age is not None and at - delivery.created > policy.max_age:
+        return Bury(f"older than {show_duration(policy.max_age)} at its next attempt")
+    return Retry(at=at)
+
+
+def backoff(attempt: int, policy: RetryPolicy, *, draw: float) -> Millis:
+    """Return how long to wait after failed attempt number *attempt* (the first is 1).
+
+    With jitter it is anything from nothing to the full delay, by *draw* in [0, 1): calls that failed
+    together do not come back together.
+    """
+    number = max(attempt, 1)
+    match policy.backoff:
+        case "exponential":
+            delay = policy.initial << min(number - 1, _DOUBLINGS)
+        case "linear":
+            delay = policy.initial * number
+        case "constant":
+            delay = policy.initial
+        case _:
+            assert_never(policy.backoff)
+    delay = min(delay, policy.max)
+    return int(delay * draw) if policy.jitter else delay
+
+
+def _spent(attempts: int, allowed: int) -> str:
+    if attempts > allowed:
+        # The policy was tightened while the delivery waited.
+        return f"failed {attempts} attempts, {allowed} allowed"
+    return f"failed {attempts} of {allowed} attempt{'' if allowed == 1 else 's'}"
