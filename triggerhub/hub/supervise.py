@@ -70,14 +70,20 @@ class Supervised:
             self.ended.set()
 
     async def _once(self, ctx: SourceContext) -> str:
+        """Run the source once; return why it ended."""
         try:
             await self.source.run(ctx, self.trigger.options)
-        except* StoreBroken:
-            raise
-        except* Exception as group:
-            error: BaseException = group
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
+        except Exception as raised:  # a source is anybody's code; it must not take the hub down
+            error = innermost(raised)
+            if isinstance(error, StoreBroken):
+                raise
             log.error("a source failed", trigger=self.trigger.name, exc_info=error)
             return f"{type(error).__name__}: {error}"
         return "its source returned, which none should"
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first error inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -86,8 +86,13 @@ def _each(plan: LanePlan, claimed: list[Claimed], outcome: Outcome) -> list[Outc
     if not plan.batch.partial_failures or not isinstance(outcome, Returned) or plan.identifier is None:
         return everyone
     names = [plan.identifier(json.loads(one.event.data)) for one in claimed]
-    failed = batching.failed(outcome.payload, names)
-    return everyone
+    match batching.failed(outcome.payload, names):
+        case batching.AllFailed(reason):
+            message, indexes = f"the whole batch failed: {reason}", frozenset(range(len(claimed)))
+        case named:
+            message, indexes = "the answer's batchItemFailures names this record", named
+    failed = Raised(fault=Fault(type="BatchItemFailure", message=message), payload=outcome.payload, usage=outcome.usage)
+    return [failed if index in indexes else outcome for index in range(len(claimed))]
 
 
 def _attempt(outcome: Outcome, request_id: str, version: str, started: Millis) -> Attempt:
