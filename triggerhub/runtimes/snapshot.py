@@ -1,0 +1,195 @@
+"""Keep each version of a function's code as a read-only copy named by its content.
+
+A worker runs from its copy, so an edit never changes a version that is serving, and equal code is
+the same version wherever and whenever it was read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from triggerhub.errors import ConfigError
+
+VERSION_LENGTH = 12
+_LEFT_OUT = frozenset({"__pycache__", ".git"})
+_SCRIPTS = frozenset({".js", ".mjs", ".cjs"})
+
+
+def files_of_file(path: Path) -> dict[str, Path]:
+    """Return what a single-file function consists of, as :func:`snapshot` takes it.
+
+    That is the file, every sibling (file or folder) whose name begins with ``_``, and beside a
+    script for Node the ``package.json`` that says how ``.js`` is to be read. Raises ConfigError.
+    """
+    folder = path.parent.resolve()
+    names = {path.name} | ({"package.json"} if path.suffix in _SCRIPTS else set())
+    files: dict[str, Path] = {}
+    with _reading(path.parent):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name in names or (entry.name.startswith("_") and entry.name not in _LEFT_OUT):
+                files |= _collect(folder, folder / entry.name, entry.name, ())
+    if path.name not in files:
+        raise ConfigError(f"{path} is not there", hint="Put the file back, or remove what names it.")
+    return files
+
+
+def files_of_folder(path: Path) -> dict[str, Path]:
+    """Return what a folder function consists of: all of the folder but caches and ``.git``. Raises ConfigError."""
+    folder = path.resolve()
+    with _reading(path):
+        return _collect(folder, folder, "", ())
+
+
+def snapshot(versions: Path, name: str, files: Mapping[str, Path], salt: Sequence[str] = ()) -> tuple[str, Path]:
+    """Return the version of *files* and the folder ``versions/name/version`` that holds a copy of them.
+
+    *files* maps the path within the copy to the file to be read; *salt* is what else makes a version
+    (handler, command). A copy that is there is used again if its content is still right. Appears
+    whole or not at all, also when several do it at once. Raises ConfigError for what cannot be read.
+    """
+    with _reading(versions):
+        home = versions / name
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        version = _digest(files, salt)
+        if _holds(home / version, version, salt):
+            return version, home / version
+        draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
+        try:
+            version = _copy(draft, files, salt)
+            _publish(draft, home / version, version, salt)
+        finally:
+            remove_tree(draft)
+        return version, home / version
+
+
+def collect(versions: Path, keep: Collection[Path]) -> list[Path]:
+    """Remove every copy that is not in *keep*, and drafts that another process left; return what went."""
+    wanted = {path.absolute() for path in keep}
+    gone = []
+    for home in versions.iterdir() if versions.is_dir() else ():
+        if home.is_symlink() or not home.is_dir():
+            continue
+        for folder in home.iterdir():
+            ours = folder.name.startswith(f".{os.getpid()}.")
+            if folder.absolute() not in wanted and not ours:
+                remove_tree(folder)
+                gone.append(folder)
+        if not any(home.iterdir()):
+            home.rmdir()
+    return gone
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, read-only or not; nothing happens if it is not there."""
+    if not path.is_dir() or path.is_symlink():
+        return
+    for folder, _, _ in os.walk(path):
+        Path(folder).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _reading(what: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or what
+        raise ConfigError(
+            f"{name} cannot be read: {error.strerror}", hint="Let the hub's user read it, or take it out."
+        ) from error
+
+
+def _collect(root: Path, path: Path, name: str, above: tuple[Path, ...]) -> dict[str, Path]:
+    """Map what lies at *path*, followed through links that stay within *root*."""
+    real = path.resolve()
+    if path.is_symlink():
+        if not real.is_relative_to(root):
+            raise ConfigError(
+                f"{path} is a link to {real}, outside of {root}",
+                hint="Copy what it points at into the folder; a version holds all of its code.",
+            )
+        if not real.exists():
+            raise ConfigError(f"{path} is a link to {real}, which is not there", hint="Mend the link or remove it.")
+    mode = real.stat().st_mode
+    if stat.S_ISREG(mode):
+        return {name: real}
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"{path} is neither a file nor a folder", hint="Take it out of the function's folder.")
+    if real in above:
+        raise ConfigError(f"{path} is a link to a folder that contains it", hint="Remove the link.")
+    found: dict[str, Path] = {}
+    for entry in sorted(os.listdir(real)):  # noqa: PTH208 - names only, at a third of the price
+        if entry not in _LEFT_OUT:
+            found |= _collect(root, real / entry, f"{name}/{entry}" if name else entry, (*above, real))
+    return found
+
+
+def _mode(path: Path) -> int:
+    return 0o555 if path.stat().st_mode & 0o111 else 0o444
+
+
+def _hash(salt: Sequence[str]) -> hashlib._Hash:
+    total = hashlib.sha256()
+    for word in salt:
+        _add(total, b"salt", word.encode("utf-8", "surrogateescape"))
+    return total
+
+
+def _add(total: hashlib._Hash, *parts: bytes) -> None:
+    # Lengths in front: no two lists of parts may read the same.
+    for part in parts:
+        total.update(len(part).to_bytes(8, "big"))
+        total.update(part)
+
+
+def _digest(files: Mapping[str, Path], salt: Sequence[str]) -> str:
+    total = _hash(salt)
+    for name in sorted(files):
+        _add(total, os.fsencode(name), b"%o" % _mode(files[name]), files[name].read_bytes())
+    return total.hexdigest()[:VERSION_LENGTH]
+
+
+def _holds(folder: Path, version: str, salt: Sequence[str]) -> bool:
+    """Whether the copy is whole: files written before a power cut may have come back empty."""
+    if not folder.is_dir():
+        return False
+    present = {
+        str((Path(parent) / name).relative_to(folder)): Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+    }
+    return _digest(present, salt) == version
+
+
+def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str]) -> str:
+    """Write the copy and return the version of exactly the bytes that were written."""
+    draft.mkdir(mode=0o700)
+    total = _hash(salt)
+    for name in sorted(files):
+        content, mode = files[name].read_bytes(), _mode(files[name])
+        target = draft / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+        _add(total, os.fsencode(name), b"%o" % mode, content)
+    for folder, _, _ in os.walk(draft):
+        Path(folder).chmod(0o555)
+    return total.hexdigest()[:VERSION_LENGTH]
+
+
+def _publish(draft: Path, target: Path, version: str, salt: Sequence[str]) -> None:
+    try:
+        draft.rename(target)
+    except OSError:
+        # Another was first with the same content, or a power cut tore what is there: then it must go,
+        # for a rename cannot replace a folder that is not empty.
+        if not _holds(target, version, salt):
+            remove_tree(target)
+            draft.rename(target)
