@@ -134,8 +134,7 @@ class Report:
             f"kills {sum(self.kills.values())}: " + ", ".join(f"{k} {v}" for k, v in sorted(self.kills.items())),
             f"told accepted {len(self.told.accepted)} deliveries and {len(self.told.files)} files",
             f"executions {sum(self.executions.values())}, of them {extra} beyond the first (retries and kills)",
-            f"lost {sum(one not in self.rows for one in self.told.accepted) + len(self.told.files - set(self.files))}, "
-            f"stuck {sum(row['state'] not in ('succeeded', 'dead') for row in self.rows.values())}, drift {self.drift}",
+            f"lost {sum(one not in self.rows for one in self.told.accepted) + len(self.told.files - set(self.files))}, stuck {sum(row['state'] not in ('succeeded', 'dead') for row in self.rows.values())}, drift {self.drift}",
         ]
         return "\n".join(lines)
 

@@ -1,0 +1,64 @@
+"""Words with units."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggerhub.policy.units import duration, rate, show_duration, show_size, size
+from triggerhub.settings import Rate
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500ms", 500),
+        ("30s", 30_000),
+        ("1.5h", 5_400_000),
+        ("1h30m", 5_400_000),
+        ("7d", 604_800_000),
+        ("0s", 0),
+        (" 2 m ", 120_000),
+    ],
+)
+def test_duration(text: str, expected: int) -> None:
+    assert duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "30 seconds", "-1s", "1h 30", "1e3s"])
+def test_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1B", 1), ("64KB", 65_536), ("256mb", 268_435_456), ("1.5GB", 1_610_612_736)]
+)
+def test_size(text: str, expected: int) -> None:
+    assert size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "256", "1TB", "MB", "1 M B"])
+def test_not_a_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("50/s", Rate(count=50, per=1000)), ("10 / m", Rate(count=10, per=60_000))]
+)
+def test_rate(text: str, expected: Rate) -> None:
+    assert rate(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0/s", "5", "5/w", "a/s", "1.5/s"])
+def test_not_a_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate"):
+        rate(text)
+
+
+@given(st.integers(0, 10**12))
+def test_what_is_shown_reads_back(value: int) -> None:
+    assert duration(show_duration(value)) == value
+    assert size(show_size(value)) == value
