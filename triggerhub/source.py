@@ -144,6 +144,8 @@ class Route:
     methods: tuple[str, ...]
     body_limit: int
     endpoint: Callable[[Request], Awaitable[Response]]
+    owner: str = ""
+    """Who serves it, for messages: ``triggers.orders``."""
 
 
 class Routes(Protocol):

@@ -1,0 +1,234 @@
+"""Serve one client of the ingress: requests in order, one at a time.
+
+While a request is being answered the next ones stay unparsed and the socket unread, so a client
+cannot pile up work; one that does not read its answers, or is slow to ask, is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+
+from triggerhub.errors import TriggerhubError
+from triggerhub.source import Request, Response, Route
+from triggerhub.web import http
+from triggerhub.web.parser import SLICE, Item, Peer, RequestParser, Shared
+from triggerhub.web.proxy import peer_address
+
+log = structlog.get_logger("ingress")
+
+
+class Connection(asyncio.Protocol):
+    """One client. The listener that made it calls :meth:`check` every second."""
+
+    def __init__(self, shared: Shared, connections: set[Connection]) -> None:
+        self._shared = shared
+        self._limits = shared.limits
+        self._loop = shared.loop
+        self._connections = connections
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._parser: RequestParser = None  # type: ignore[assignment]
+        self._task: asyncio.Task[None] | None = None
+        self._unparsed = b""
+        self._writable: asyncio.Future[None] | None = None
+        self._stalled = (0, 0.0)
+        self._paused = self._ended = self._lingering = self._lost = False
+
+    # what the transport says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        if len(self._connections) >= self._limits.connections:
+            answer = http.message(503, "Too many connections", ("retry-after", "1"))
+            transport.write(http.encode(answer, head=False, close=True))
+            self._lost = True
+            transport.close()
+            return
+        address = peer_address(transport.get_extra_info("peername"))
+        name = transport.get_extra_info("sockname")
+        local = f"{name[0]}:{name[1]}" if isinstance(name, tuple) and ":" not in name[0] else "localhost"
+        self._parser = RequestParser(self._shared, Peer(address, self._shared.proxies.trusts(address), local))
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lost or self._parser.closing:
+            return
+        if self._task is not None:
+            self._unparsed += data
+            self._pause()
+            return
+        self._feed(data)
+
+    def eof_received(self) -> bool:
+        # A client that has said all it wants may still wait for its answer; TLS has no half-open state.
+        self._ended = True
+        return self._task is not None and not self._shared.secure
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self._unparsed = b""
+        self.resume_writing()
+        if self in self._connections:
+            self._connections.discard(self)
+            self._parser.queue.clear()
+            self._parser.release()
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+        self._stalled = (self._transport.get_write_buffer_size(), self._loop.time())
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    def _pause(self) -> None:
+        if not self._paused and not self._lost:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._lost and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
+        if len(data) <= SLICE:
+            self._parser.feed(data)
+        else:
+            view = memoryview(data)
+            for start in range(0, len(data), SLICE):
+                if self._parser.queue:
+                    self._unparsed = bytes(view[start:])
+                    self._pause()
+                    break
+                self._parser.feed(view[start : start + SLICE])
+                if self._parser.closing:
+                    break
+        if self._parser.queue and self._task is None:
+            self._task = self._loop.create_task(self._serve())
+        elif self._parser.expects and self._task is None:
+            self._go_on()
+
+    # answering
+
+    async def _serve(self) -> None:
+        try:
+            while self._parser.queue:
+                item = self._parser.queue.popleft()
+                response = item[0] if item[1] is None else await self._answer(item[0], item[1])
+                self._parser.release(item[2])
+                if self._lost:
+                    break
+                self._write(item, response)
+                if self._writable is not None:
+                    await self._writable
+        except BaseException:
+            self._transport.abort()
+            raise
+        finally:
+            self._task = None
+        self._served()
+
+    async def _answer(self, request: Request, route: Route) -> Response:
+        try:
+            return await route.endpoint(request)
+        except TriggerhubError as error:
+            response = http.of_error(error)
+            if response.status >= 500:
+                log.error("a request could not be taken", path=route.path, error=error.message)
+            return response
+        except Exception:
+            log.exception("an endpoint failed", path=route.path, owner=route.owner)
+            return http.message(500, "Internal Server Error")
+
+    def _write(self, item: Item, response: Response) -> None:
+        last = not self._parser.queue and (self._parser.closing or (self._shared.draining and not self._unparsed))
+        _, _, _, head, old = item
+        try:
+            data = http.encode(response, head=head, close=last, keep=old)
+        except http.BadHeader as error:
+            log.error("an endpoint's answer cannot be sent", error=str(error))
+            data = http.encode(http.message(500, "Internal Server Error"), head=head, close=last, keep=old)
+        self._parser.closing = self._parser.closing or last
+        self._transport.write(data)
+
+    def _served(self) -> None:
+        """Go on with what came meanwhile, once every request is answered."""
+        if self._lost:
+            return
+        self._parser.since = self._parser.progress = self._loop.time()
+        if self._parser.closing:
+            self._finish()
+            return
+        if self._unparsed:
+            data, self._unparsed = self._unparsed, b""
+            self._feed(data)
+        if self._task is not None:
+            return
+        if self._ended:
+            self._transport.close()
+            return
+        self._go_on()
+        self._resume()
+
+    def _go_on(self) -> None:
+        if self._parser.expects:
+            self._parser.expects = False
+            self._transport.write(http.CONTINUE)
+
+    def _finish(self) -> None:
+        if not self._parser.early:
+            self._transport.close()
+            return
+        # Closing with input unread makes the kernel reset the connection, and the client may never see the answer.
+        self._lingering = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._resume()
+
+    # time
+
+    def check(self, now: float) -> None:
+        """End what has taken too long by *now*, the loop's time."""
+        limits, waited = self._limits, now - self._parser.since
+        if self._transport.is_closing() or self._lingering:
+            if waited > (limits.linger if self._lingering else limits.write_pause):
+                self._transport.abort()
+        elif self._task is not None:
+            if self._writable is not None:
+                self._check_reader(now)
+        elif not self._parser.in_head:
+            if now - self._parser.progress > limits.body_pause or waited > limits.body_time:
+                self._late("The body took too long")
+        elif self._parser.partial:
+            if waited > limits.head_time:
+                self._late("The header took too long")
+        elif waited > limits.idle:
+            self._transport.close()
+
+    def _check_reader(self, now: float) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left < self._stalled[0]:
+            self._stalled = (left, now)
+        elif now - self._stalled[1] > self._limits.write_pause:
+            self._transport.abort()
+
+    def _late(self, text: str) -> None:
+        self._parser.refuse(408, text)
+        self._task = self._loop.create_task(self._serve())
+
+    def drain(self) -> None:
+        """Close if nothing is under way; otherwise the answer to what is will be the last."""
+        if self._task is None and self._parser.in_head and not self._parser.partial and not self._lingering:
+            self._transport.close()
+
+    def abort(self) -> asyncio.Task[None] | None:
+        """Cut the connection; return the task that was answering, cancelled."""
+        self._transport.abort()
+        if self._task is not None:
+            self._task.cancel()
+        return self._task

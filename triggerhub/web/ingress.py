@@ -1,0 +1,148 @@
+"""Serve the world: the listener that webhooks come in by.
+
+This is the path of every event, so it has no framework on it: bytes are parsed by llhttp, the route
+is found in a dict, and the answer is one write. Sources put their routes on it while they run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+
+from triggerhub.errors import ConfigError
+from triggerhub.source import Route
+from triggerhub.web.connection import Connection
+from triggerhub.web.limit import Limits
+from triggerhub.web.parser import Shared
+from triggerhub.web.proxy import Proxies
+from triggerhub.web.routing import Table
+
+VACANCY = 5.0
+"""For how many seconds a path that is served no longer answers 503 and not 404: a reload takes less."""
+BACKLOG = 1024
+
+
+class Ingress:
+    """Implements ``source.Routes``; the same routes answer on every address it listens on."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._table = Table()
+        self._vacated: list[tuple[float, Table]] = []
+        self._listeners: list[_Listener] = []
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return sum(len(listener.connections) for listener in self._listeners)
+
+    @asynccontextmanager
+    async def serve(self, *routes: Route) -> AsyncGenerator[None]:
+        """Answer these routes while the context is open. ConfigError names both when one is served already.
+
+        Requests that are being answered on leaving are answered to their end.
+        """
+        self._table.add(routes)
+        try:
+            yield
+        finally:
+            self._table.remove(routes)
+            former = Table()
+            former.add(routes)
+            self._vacated.append((time.monotonic() + VACANCY, former))
+
+    def _was_served(self, method: str, raw_path: str) -> bool:
+        now = time.monotonic()
+        self._vacated = [(until, table) for until, table in self._vacated if until > now]
+        return any(table.find(method, raw_path).route for _, table in self._vacated)
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        trusted_proxies: Sequence[str] = (),
+        grace: float = 30,
+    ) -> AsyncGenerator[int]:
+        """Accept connections; yields the port, which the system chose where *port* is 0.
+
+        Leaving stops accepting, closes idle connections and waits up to *grace* seconds for the open
+        requests; cancelled, it waits no longer. ConfigError when the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        listener = _Listener(
+            Shared(
+                table=self._table,
+                vacated=self._was_served,
+                proxies=Proxies(trusted_proxies),
+                limits=self._limits,
+                secure=tls is not None,
+                loop=loop,
+            )
+        )
+        handshake = self._limits.head_time if tls else None
+        try:
+            server = await loop.create_server(
+                listener.connect, host, port, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
+            )
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error}",
+                hint="Stop what has that address, or choose another one for hub.listen.",
+            ) from error
+        self._listeners.append(listener)
+        try:
+            yield server.sockets[0].getsockname()[1]
+            server.close()
+            await listener.drain(grace)
+        finally:
+            server.close()
+            self._listeners.remove(listener)
+            with anyio.CancelScope(shield=True):
+                await listener.cut()
+
+
+class _Listener:
+    """The connections of one address."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self.connections: set[Connection] = set()
+        self._sweeping = False
+
+    def connect(self) -> Connection:
+        if not self._sweeping:
+            self._sweeping = True
+            self._shared.loop.call_later(self._shared.limits.sweep, self._sweep)
+        return Connection(self._shared, self.connections)
+
+    def _sweep(self) -> None:
+        # One timer for all connections: one per request would cost more than the request.
+        now = self._shared.loop.time()
+        for connection in list(self.connections):
+            connection.check(now)
+        self._sweeping = bool(self.connections)
+        if self._sweeping:
+            self._shared.loop.call_later(self._shared.limits.sweep, self._sweep)
+
+    async def drain(self, grace: float) -> None:
+        """Wait up to *grace* seconds for the open requests."""
+        self._shared.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+        with anyio.move_on_after(grace):
+            while self.connections:
+                await anyio.sleep(0.01)
+
+    async def cut(self) -> None:
+        """End every connection now."""
+        tasks = [task for connection in list(self.connections) if (task := connection.abort())]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)

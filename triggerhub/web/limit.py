@@ -1,0 +1,49 @@
+"""Hold what a client of the ingress may take: sizes, times, numbers."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass, field
+
+from triggerhub.settings import KB, MB
+
+MOST_CONNECTIONS = 10_000
+
+
+def connections_allowed() -> int:
+    """Return how many connections the process's descriptors bear: half of them, as workers and the store need some."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(min(MOST_CONNECTIONS, soft // 2), 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    line: int = 16 * KB
+    """Of the request target."""
+    head: int = 64 * KB
+    """Of all header fields together."""
+    fields: int = 100
+    head_time: float = 10
+    """From the first byte of a request to the end of its header."""
+    body_pause: float = 30
+    """Between two pieces of a body."""
+    body_time: float = 300
+    """For a whole body."""
+    idle: float = 75
+    """For a connection that says nothing, new or between two requests."""
+    write_pause: float = 30
+    """For a client that does not read its answer."""
+    linger: float = 2
+    """How long what is still being sent is read and thrown away after an early refusal."""
+    connections: int = field(default_factory=connections_allowed)
+    buffered: int = 256 * MB
+    """Of all bodies held at once, over all connections."""
+
+    @property
+    def sweep(self) -> float:
+        """How often the times are looked at."""
+        return min(
+            1.0, *(time / 4 for time in (self.head_time, self.body_pause, self.idle, self.write_pause, self.linger))
+        )

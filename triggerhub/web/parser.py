@@ -1,0 +1,289 @@
+"""Read HTTP/1.1 requests off one connection's bytes, whole, within limits.
+
+llhttp refuses what request smuggling is made of; what it lets pass and the hub does not is refused
+here, as early as it shows: a body that is not wanted is never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import httptools
+import structlog
+
+from triggerhub.source import Request, Response, Route
+from triggerhub.web import http
+from triggerhub.web.limit import Limits
+from triggerhub.web.proxy import HOST, Proxies
+from triggerhub.web.routing import Table
+
+log = structlog.get_logger("ingress")
+
+SLICE = 16 * 1024
+"""How much is parsed at once: bounds how many requests one read can put into the queue."""
+_NAMES: dict[bytes, str] = {}
+"""Header names as they come to how they are kept; bounded, since clients choose them."""
+_WATCHED = frozenset(("host", "content-length", "transfer-encoding", "expect"))
+_CONTROL = frozenset(map(chr, (*range(32), 127)))
+
+Item: TypeAlias = tuple[Request, Route, int, bool, bool] | tuple[Response, None, int, bool, bool]
+"""What is answered next: a request and its route, or a refusal; bytes held; whether it is HEAD; whether HTTP/1.0."""
+
+
+class Refused(Exception):
+    """A request is answered without an endpoint; *close* where what is left of it will not be read."""
+
+    def __init__(self, status: int, text: str, *headers: tuple[str, str], close: bool = True) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers
+        self.close = close
+
+
+@dataclass(slots=True, kw_only=True)
+class Shared:
+    """What the connections of one listener have in common."""
+
+    table: Table
+    vacated: Callable[[str, str], bool]
+    """Whether a path was served until a moment ago: a reload, not a wrong address."""
+    proxies: Proxies
+    limits: Limits
+    secure: bool
+    loop: asyncio.AbstractEventLoop
+    buffered: int = 0
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, and where it came in."""
+
+    address: str = ""
+    trusted: bool = False
+    local: str = "localhost"
+
+
+class RequestParser:
+    """Puts what is to be answered into :attr:`queue`, in order."""
+
+    def __init__(self, shared: Shared, peer: Peer) -> None:
+        self.queue: deque[Item] = deque()
+        self.closing = False
+        """Nothing more is read: once the queue is answered, the connection ends."""
+        self.early = False
+        """It ends although the client may still be sending."""
+        self.expects = False
+        """The client waits for ``100 Continue``."""
+        self.in_head = True
+        self.partial = 0
+        """Bytes of a header that is not complete."""
+        self.since = self.progress = shared.loop.time()
+        """When this header, body or rest began; when the body last grew."""
+        self._shared = shared
+        self._limits = shared.limits
+        self._peer = peer
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._held = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[str, str]] = []
+        self._head_size = 0
+        self._refused = False
+        self._chunks: list[bytes] = []
+        self._size = self._fed = 0
+        self._route: Route | None = None
+        self._params: Mapping[str, str] = {}
+        self._method = self._version = ""
+
+    def feed(self, data: bytes | memoryview) -> None:
+        fed = len(data)
+        if self.in_head:
+            if self.partial == 0:
+                self.since = self._shared.loop.time()
+            self.partial += fed
+        else:
+            self._fed += fed
+            self.progress = self._shared.loop.time()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No other protocol is spoken here: the request is answered, what follows it is not read.
+            self.closing = True
+        except httptools.HttpParserCallbackError:
+            log.exception("the ingress failed on a request", client=self._peer.address)
+            self.refuse(500, "Internal Server Error")
+        except httptools.HttpParserError as error:
+            self.refuse(400, f"Malformed request: {error}")
+        if self.closing:
+            return
+        if not self.in_head:
+            self.partial = 0
+            # Chunk headers and trailers are bytes that no body limit sees.
+            if self._fed - self._size > self._limits.head + SLICE + 8 * self._size:
+                self.refuse(400, "Malformed request: more framing than body")
+        elif self.partial > self._limits.head + SLICE:
+            self.refuse(431, "The request's header is too large")
+
+    def on_message_begin(self) -> None:
+        self._begin()
+
+    def on_url(self, part: bytes) -> None:
+        self._url += part
+        if len(self._url) > self._limits.line:
+            self.refuse(414, "The request's target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_head:
+            return  # a trailer: nothing that was decided by the header may change
+        self._head_size += len(name) + len(value) + 4
+        self._headers.append((_NAMES.get(name) or _name(name), value.strip(b" \t").decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        self.since = self.progress = self._shared.loop.time()
+        if self._refused or self.closing:
+            return
+        try:
+            self._judge()
+        except Refused as refusal:
+            self.refuse(refusal.status, refusal.text, *refusal.headers, close=refusal.close)
+
+    def _judge(self) -> None:
+        """Find the route; raise Refused for all that can be refused before the body."""
+        self._method = self._parser.get_method().decode()
+        self._version = self._parser.get_http_version()
+        if self._version not in ("1.1", "1.0"):
+            raise Refused(505, "The protocol here is HTTP/1.1")
+        if self._head_size > self._limits.head or len(self._headers) > self._limits.fields:
+            raise Refused(431, "The request's header is too large")
+        length, chunked, expect, hosts = 0, False, "", []
+        for name, value in self._headers:
+            if name in _WATCHED:
+                if name == "host":
+                    hosts.append(value)
+                elif name == "content-length":
+                    length = int(value)
+                elif name == "expect":
+                    expect = value.lower()
+                elif chunked or value.lower() != "chunked" or self._version == "1.0":
+                    raise Refused(501, "The only transfer encoding here is chunked, once, of HTTP/1.1")
+                else:
+                    chunked = True
+        self._address(hosts)
+        self._route = self._find(has_body=chunked or length > 0)
+        if length > self._route.body_limit:
+            raise _too_large(self._route)
+        if expect and (chunked or length):
+            if expect != "100-continue":
+                raise Refused(417, "The only expectation met here is 100-continue")
+            self.expects = self._version == "1.1"
+
+    def _address(self, hosts: list[str]) -> None:
+        """Settle host, path and query."""
+        if len(hosts) > 1 or (self._version == "1.1" and not hosts) or (hosts and not HOST.fullmatch(hosts[0])):
+            raise Refused(400, "A request has one Host header, and it names a host")
+        self._host = hosts[0] if hosts else self._peer.local
+        url = self._url.decode("ascii")
+        if not url.startswith("/"):
+            scheme, _, rest = url.partition("://")
+            authority, _, tail = rest.partition("/")
+            if scheme.lower() not in ("http", "https") or not HOST.fullmatch(authority):
+                raise Refused(400, "The request's target is no path")
+            self._host, url = authority, f"/{tail}"
+        self._raw_path, _, self._query = url.partition("?")
+        if "#" in url or ("%" in url and not _CONTROL.isdisjoint(unquote(self._raw_path))):
+            raise Refused(400, "The request's target is no path")
+
+    def _find(self, *, has_body: bool) -> Route:
+        found = self._shared.table.find(self._method, self._raw_path)
+        self._params = found.params
+        if found.route is not None:
+            return found.route
+        if found.allow:
+            allow = ", ".join(found.allow)
+            raise Refused(405, f"This path takes {allow}", ("allow", allow), close=has_body)
+        if self._shared.vacated(self._method, self._raw_path):
+            raise Refused(503, "This path is being set up again", ("retry-after", "1"), close=has_body)
+        raise Refused(404, "Not Found", close=has_body)
+
+    def on_body(self, part: bytes) -> None:
+        if self._refused or self.closing:
+            return
+        assert self._route is not None, "a request without a route is refused"
+        self.expects = False
+        self._size += len(part)
+        self._held += len(part)
+        self._shared.buffered += len(part)
+        self._chunks.append(part)
+        if self._size > self._route.body_limit:
+            refusal = _too_large(self._route)
+            self.refuse(refusal.status, refusal.text)
+        elif self._shared.buffered > self._limits.buffered:
+            self.refuse(503, "Too much is being received", ("retry-after", "1"))
+
+    def on_message_complete(self) -> None:
+        self.in_head = True
+        self.partial = 0
+        if self.closing:
+            return
+        self.closing = not self._parser.should_keep_alive()
+        if self._refused:
+            return
+        assert self._route is not None, "a request without a route is refused"
+        request = self._request()
+        self.queue.append((request, self._route, self._size, self._method == "HEAD", self._version == "1.0"))
+
+    def _request(self) -> Request:
+        client, host, scheme = self._peer.address, self._host, "https" if self._shared.secure else "http"
+        if self._peer.trusted:
+            client, scheme, host = self._shared.proxies.caller(self._headers, client=client, scheme=scheme, host=host)
+        return Request(
+            method=self._method,
+            path=unquote(self._raw_path) if "%" in self._raw_path else self._raw_path,
+            raw_path=self._raw_path,
+            query=self._query,
+            headers=self._headers,
+            body=self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
+            client=client,
+            scheme=scheme,
+            host=host,
+            http_version=self._version,
+            params=self._params,
+        )
+
+    def refuse(self, status: int, text: str, *headers: tuple[str, str], close: bool = True) -> None:
+        """Answer instead of an endpoint; *close* where the rest of the request cannot be or is not worth reading."""
+        if self.closing:
+            return
+        self._refused = True
+        self._chunks = []
+        self.expects = False
+        self.closing = self.early = close
+        response = http.message(status, text, *headers)
+        self.queue.append((response, None, self._size, self._method == "HEAD", self._version == "1.0"))
+
+    def release(self, size: int | None = None) -> None:
+        """Give back what *size* bytes of bodies held, or all."""
+        size = self._held if size is None else min(size, self._held)
+        self._held -= size
+        self._shared.buffered -= size
+
+
+def _name(name: bytes) -> str:
+    text = name.decode("ascii").lower()
+    if len(_NAMES) < 1000:
+        _NAMES[name] = text
+    return text
+
+
+def _too_large(route: Route) -> Refused:
+    return Refused(413, f"The body may have {route.body_limit} bytes at most")

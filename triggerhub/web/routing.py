@@ -1,0 +1,177 @@
+"""Find who answers a path: a dict for literal paths, a short list for those with ``{name}`` parts.
+
+Matching sees the segments as they came and decodes each by itself, so an encoded slash never
+becomes a separator that a proxy in front did not see.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from triggerhub.errors import ConfigError
+from triggerhub.source import Route
+
+NO_PARAMS: Mapping[str, str] = {}
+_PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_DOTS = frozenset(("", ".", ".."))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A path with ``{name}`` parts; None stands where a part is."""
+
+    literals: tuple[str | None, ...]
+    names: tuple[str, ...]
+
+    def match(self, segments: list[str]) -> Mapping[str, str] | None:
+        if len(segments) != len(self.literals):
+            return None
+        values = []
+        for literal, segment in zip(self.literals, segments, strict=True):
+            if literal is None:
+                # A dot segment or an empty one names no thing, and a handler may use the value as a path.
+                if segment in _DOTS:
+                    return None
+                values.append(segment)
+            elif literal != segment:
+                return None
+        return dict(zip(self.names, values, strict=True))
+
+    @property
+    def order(self) -> tuple[bool, ...]:
+        """Sorts the more literal pattern first, from the left."""
+        return tuple(literal is None for literal in self.literals)
+
+
+@dataclass(slots=True)
+class _Place:
+    """All that is served at one path."""
+
+    by_method: dict[str, Route] = field(default_factory=dict)
+    pattern: _Pattern | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The route, or which methods the path has (none: nobody serves it)."""
+
+    route: Route | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+
+
+NOWHERE = Found()
+
+
+class Table:
+    """The routes that are being served."""
+
+    def __init__(self) -> None:
+        self._literal: dict[str, _Place] = {}
+        self._patterns: dict[tuple[str | None, ...], _Place] = {}
+        self._ordered: list[_Place] = []
+
+    def add(self, routes: Iterable[Route]) -> None:
+        """Serve all of *routes* or none: ConfigError when one of them is served already, or is no path."""
+        added: list[Route] = []
+        try:
+            for route in routes:
+                self._add(route)
+                added.append(route)
+        except BaseException:
+            self.remove(added)
+            raise
+
+    def _add(self, route: Route) -> None:
+        pattern = parse(route.path)
+        place = self._place(route.path, pattern) or _Place(pattern=pattern)
+        for method in _methods(route):
+            if taken := place.by_method.get(method):
+                raise ConfigError(
+                    f"{method} {_named(route)} is already served as {method} {_named(taken)}",
+                    hint="Give one of the two another path, or other methods.",
+                )
+        place.by_method.update(dict.fromkeys(_methods(route), route))
+        if pattern is None:
+            self._literal[route.path] = place
+        else:
+            self._patterns[pattern.literals] = place
+            self._ordered = sorted(self._patterns.values(), key=lambda one: one.pattern.order)  # type: ignore[union-attr]
+
+    def remove(self, routes: Iterable[Route]) -> None:
+        """Serve them no longer."""
+        for route in routes:
+            pattern = parse(route.path)
+            place = self._place(route.path, pattern)
+            assert place is not None, "only what was added is removed"
+            for method in _methods(route):
+                del place.by_method[method]
+            if place.by_method:
+                continue
+            if pattern is None:
+                del self._literal[route.path]
+            else:
+                del self._patterns[pattern.literals]
+                self._ordered.remove(place)
+
+    def _place(self, path: str, pattern: _Pattern | None) -> _Place | None:
+        return self._literal.get(path) if pattern is None else self._patterns.get(pattern.literals)
+
+    def find(self, method: str, raw_path: str) -> Found:
+        """Return the route for *raw_path*, still percent-encoded. A literal path goes before a pattern."""
+        place = self._literal.get(raw_path)
+        if place is not None:
+            return self._of(place, method, NO_PARAMS)
+        segments = [unquote(segment) for segment in raw_path.split("/")] if "%" in raw_path else raw_path.split("/")
+        if "%" in raw_path and not any("/" in segment for segment in segments):
+            place = self._literal.get("/".join(segments))
+            if place is not None:
+                return self._of(place, method, NO_PARAMS)
+        allow: tuple[str, ...] = ()
+        for place in self._ordered:
+            params = place.pattern.match(segments) if place.pattern else None
+            if params is not None:
+                found = self._of(place, method, params)
+                if found.route is not None:
+                    return found
+                allow += tuple(method for method in found.allow if method not in allow)
+        return Found(allow=allow) if allow else NOWHERE
+
+    def _of(self, place: _Place, method: str, params: Mapping[str, str]) -> Found:
+        route = place.by_method.get(method)
+        if route is None and method == "HEAD":
+            route = place.by_method.get("GET")
+        if route is None:
+            allow = [*place.by_method, *(["HEAD"] if "GET" in place.by_method else [])]
+            return Found(allow=tuple(dict.fromkeys(allow)))
+        return Found(route=route, params=params)
+
+
+def parse(path: str) -> _Pattern | None:
+    """Return the pattern of a route's path, None for a literal one; ConfigError says what is wrong with it."""
+    if not path.startswith("/"):
+        raise ConfigError(f"a route's path starts with a slash, got {path!r}")
+    literals: list[str | None] = []
+    names: list[str] = []
+    for segment in path.split("/"):
+        if part := _PART.fullmatch(segment):
+            literals.append(None)
+            names.append(part[1])
+        elif "{" in segment or "}" in segment:
+            raise ConfigError(f"a part of a path is one whole segment such as {{name}}, got {segment!r} in {path!r}")
+        else:
+            literals.append(segment)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a path names each of its parts once, got {path!r}")
+    return _Pattern(tuple(literals), tuple(names)) if names else None
+
+
+def _methods(route: Route) -> Iterable[str]:
+    return dict.fromkeys(method.upper() for method in route.methods)
+
+
+def _named(route: Route) -> str:
+    return f"{route.path} of {route.owner}" if route.owner else route.path
