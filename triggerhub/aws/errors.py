@@ -16,6 +16,8 @@ MAX_RESPONSE = 6 * 1024 * 1024 + 100
 TIMED_OUT = "Sandbox.Timedout"
 EXITED = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
+UNKNOWN = "Runtime.Unknown"
+NO_ENTRY = "Runtime.InvalidEntrypoint"
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 
 
@@ -28,6 +30,16 @@ def timed_out(request_id: str, milliseconds: float) -> Fault:
     """Say that a call reached its timeout."""
     message = f"RequestId: {request_id} Error: Task timed out after {milliseconds / 1000:.2f} seconds"
     return Fault(type=TIMED_OUT, message=message)
+
+
+def start_timed_out(milliseconds: float) -> Fault:
+    """Say that loading the code reached its limit."""
+    return Fault(type=TIMED_OUT, message=f"Task timed out after {milliseconds / 1000:.2f} seconds")
+
+
+def broken(request_id: str | None, why: str) -> Fault:
+    """Say that a worker did not keep to the protocol between it and the hub."""
+    return Fault(type=UNKNOWN, message=f"{_of(request_id)}Runtime broke its protocol: {why}")
 
 
 def exited(request_id: str | None, status: int | None) -> Fault:

@@ -193,3 +193,9 @@ def _publish(draft: Path, target: Path, version: str, salt: Sequence[str]) -> No
         if not _holds(target, version, salt):
             remove_tree(target)
             draft.rename(target)
+
+
+def version_of(files: Mapping[str, Path], salt: Sequence[str] = ()) -> str:
+    """Return the version that :func:`snapshot` would give, and copy nothing. Raises ConfigError."""
+    with _reading(Path()):
+        return _digest(files, salt)

@@ -1,0 +1,253 @@
+// Run a Node handler inside a worker process, one request after the other.
+//
+// Started as `node worker.mjs HANDLER` in the code's folder, with the hub's socket as fd 3.
+// Node 18 or later, its standard library only.
+
+import { existsSync } from "node:fs";
+import { Socket } from "node:net";
+import { pathToFileURL } from "node:url";
+import { format } from "node:util";
+
+const INVOKE = 1, READY = 2, UNLOADABLE = 3, RESULT = 4, ERROR = 5;
+const HEAD = 12;
+const MAX_RESPONSE = 6 * 1024 * 1024 + 100;
+const MAX_MESSAGE = 4096;
+
+const socket = new Socket({ fd: 3, readable: true, writable: true });
+let requestId = null;
+let current = null; // the running request: { settle(value), fail(error), settled }
+
+class Fault extends Error {
+  constructor(name, message) {
+    super(message);
+    this.name = name;
+  }
+}
+
+function send(kind, header, payload = Buffer.alloc(0), then = undefined) {
+  const text = Buffer.from(JSON.stringify(header));
+  const head = Buffer.alloc(HEAD);
+  head.write("TH", "latin1");
+  head[2] = kind;
+  head.writeUInt32BE(text.length, 4);
+  head.writeUInt32BE(payload.length, 8);
+  socket.write(Buffer.concat([head, text, payload]), then);
+}
+
+function describe(error) {
+  let body;
+  if (error instanceof Error || (error && typeof error.stack === "string")) {
+    body = {
+      errorType: String(error.name ?? "Error"),
+      errorMessage: String(error.message ?? ""),
+      trace: String(error.stack ?? "").split("\n"),
+    };
+  } else {
+    body = { errorType: typeof error, errorMessage: format("%s", error), trace: [] };
+  }
+  console.error(error instanceof Fault ? `${body.errorType}: ${body.errorMessage}` : format("%s", error?.stack ?? error));
+  let payload = Buffer.from(JSON.stringify(body));
+  if (payload.length > MAX_RESPONSE) {
+    body = { ...body, errorMessage: body.errorMessage.slice(0, MAX_MESSAGE), trace: [] };
+    payload = Buffer.from(JSON.stringify(body));
+  }
+  return [{ type: body.errorType, message: body.errorMessage.slice(0, MAX_MESSAGE) }, payload];
+}
+
+function marshal(value) {
+  let payload;
+  try {
+    payload = Buffer.from(JSON.stringify(value === undefined ? null : value) ?? "null");
+  } catch (error) {
+    throw new Fault("Runtime.MarshalError", `Unable to stringify response body: ${error.message}`);
+  }
+  if (payload.length > MAX_RESPONSE) {
+    throw new Fault(
+      "Function.ResponseSizeTooLarge",
+      `Response payload size exceeded maximum allowed payload size (${MAX_RESPONSE} bytes).`,
+    );
+  }
+  return payload;
+}
+
+for (const [name, level] of [
+  ["log", "INFO"], ["info", "INFO"], ["warn", "WARN"], ["error", "ERROR"], ["debug", "DEBUG"], ["trace", "TRACE"],
+]) {
+  console[name] = (...args) => {
+    process.stdout.write(`${new Date().toISOString()}\t${requestId ?? "undefined"}\t${level}\t${format(...args)}\n`);
+  };
+}
+
+async function load(notation) {
+  const slash = notation.lastIndexOf("/") + 1;
+  const dot = notation.indexOf(".", slash);
+  if (dot < 0) throw new Fault("Runtime.MalformedHandlerName", "Bad handler");
+  const stem = notation.slice(0, dot);
+  const attribute = notation.slice(dot + 1);
+  const path = ["", ".js", ".mjs", ".cjs"].map((suffix) => `${process.cwd()}/${stem}${suffix}`).find(existsSync);
+  if (!path) throw new Fault("Runtime.ImportModuleError", `Error: Cannot find module '${stem}'`);
+  let module;
+  try {
+    module = await import(pathToFileURL(path));
+  } catch (error) {
+    if (error?.code === "MODULE_NOT_FOUND" || error?.code === "ERR_MODULE_NOT_FOUND") {
+      throw new Fault("Runtime.ImportModuleError", String(error));
+    }
+    if (error instanceof SyntaxError) throw new Fault("Runtime.UserCodeSyntaxError", String(error));
+    throw error;
+  }
+  const names = attribute ? [attribute] : ["handler", "lambda_handler"];
+  for (const name of names) {
+    for (const holder of [module, module.default]) {
+      const found = name.split(".").reduce((value, part) => value?.[part], holder);
+      if (typeof found === "function") return found;
+      if (found !== undefined) {
+        throw new Fault("Runtime.HandlerNotFound", `${stem}.${name} is not a function`);
+      }
+    }
+  }
+  throw new Fault("Runtime.HandlerNotFound", `${stem}.${names[0]} is undefined or not exported`);
+}
+
+function contextOf(header, request) {
+  const end = performance.now() + Number(header.remaining);
+  return {
+    callbackWaitsForEmptyEventLoop: true,
+    functionVersion: process.env.AWS_LAMBDA_FUNCTION_VERSION,
+    functionName: process.env.AWS_LAMBDA_FUNCTION_NAME,
+    memoryLimitInMB: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: process.env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
+    clientContext: header.client ? JSON.parse(header.client) : undefined,
+    identity: undefined,
+    invokedFunctionArn: header.arn,
+    awsRequestId: header.id,
+    getRemainingTimeInMillis: () => Math.max(0, Math.floor(end - performance.now())),
+    done: (error, value) => (error ? request.fail(error) : request.settle(value)),
+    fail: (error) => request.fail(error ?? "handled"),
+    succeed: (value) => request.settle(value),
+  };
+}
+
+function finish(request, kind, header, payload) {
+  if (request.settled) return;
+  request.settled = true;
+  current = null;
+  // Between requests it is the socket that keeps the process alive.
+  socket.ref();
+  send(kind, { id: request.id, ...header }, payload);
+  requestId = null;
+}
+
+function fail(request, error, last) {
+  if (request.settled) return;
+  const [told, payload] = describe(error);
+  finish(request, ERROR, last ? { ...told, last: "1" } : told, payload);
+}
+
+function settle(request, value) {
+  if (request.settled) return;
+  try {
+    finish(request, RESULT, {}, marshal(value));
+  } catch (error) {
+    fail(request, error);
+  }
+}
+
+function run(handler, header, body) {
+  const request = { id: header.id, settled: false, called: false, value: undefined };
+  request.settle = (value) => settle(request, value);
+  request.fail = (error) => fail(request, error);
+  current = request;
+  requestId = header.id;
+  if (header.trace) process.env._X_AMZN_TRACE_ID = header.trace;
+  else delete process.env._X_AMZN_TRACE_ID;
+  // A handler that waits for nothing any more has ended: then the loop runs dry, and `beforeExit` tells.
+  socket.unref();
+  let context, event;
+  try {
+    context = contextOf(header, request);
+  } catch (error) {
+    return fail(request, new Fault("Runtime.LambdaContextUnmarshalError", `Unable to parse client context: ${error.message}`));
+  }
+  try {
+    event = JSON.parse(body.toString());
+  } catch (error) {
+    return fail(request, new Fault("Runtime.UnmarshalError", `Unable to unmarshal input: ${error.message}`));
+  }
+  const callback = (error, value) => {
+    if (request.called) return;
+    request.called = true;
+    if (error) request.fail(error);
+    else if (context.callbackWaitsForEmptyEventLoop) request.value = value;
+    else request.settle(value);
+  };
+  let result;
+  try {
+    result = handler(event, context, callback);
+  } catch (error) {
+    return fail(request, error);
+  }
+  if (typeof result?.then === "function") result.then(request.settle, request.fail);
+  else if (result !== undefined && handler.length < 3) request.settle(result);
+}
+
+process.on("beforeExit", () => {
+  if (current) settle(current, current.value);
+});
+
+function die(error) {
+  if (current) {
+    fail(current, error, true);
+  } else {
+    describe(error);
+  }
+  // What is written to a socket is gone only when it says so.
+  socket.end(() => process.exit(129));
+}
+process.on("uncaughtException", die);
+process.on("unhandledRejection", (reason) => {
+  const error = new Fault("Runtime.UnhandledPromiseRejection", format("%s", reason));
+  if (reason?.stack) error.stack = `Runtime.UnhandledPromiseRejection: ${reason.stack}`;
+  die(error);
+});
+
+function serve(handler) {
+  let chunks = [];
+  let size = 0;
+  let wanted = HEAD;
+  socket.on("data", (chunk) => {
+    chunks.push(chunk);
+    size += chunk.length;
+    while (size >= wanted) {
+      const data = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+      const header = data.readUInt32BE(4);
+      const payload = data.readUInt32BE(8);
+      if (data.toString("latin1", 0, 2) !== "TH" || data[2] !== INVOKE) process.exit(70);
+      wanted = HEAD + header + payload;
+      chunks = [data];
+      if (size < wanted) return;
+      const told = JSON.parse(data.toString("utf8", HEAD, HEAD + header));
+      const body = data.subarray(HEAD + header, wanted);
+      const rest = data.subarray(wanted);
+      chunks = rest.length ? [rest] : [];
+      size = rest.length;
+      wanted = HEAD;
+      run(handler, told, body);
+    }
+  });
+}
+
+// Gone with the hub, and with everything that the handler started.
+socket.on("end", () => process.kill(0, "SIGKILL"));
+socket.on("error", () => process.kill(0, "SIGKILL"));
+
+process.env.AWS_EXECUTION_ENV ??= `AWS_Lambda_nodejs${process.versions.node.split(".")[0]}.x`;
+try {
+  const handler = await load(process.argv[2]);
+  serve(handler);
+  send(READY, {});
+} catch (error) {
+  const [told, payload] = describe(error);
+  send(UNLOADABLE, told, payload, () => process.exit(1));
+}

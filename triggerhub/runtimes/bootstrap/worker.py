@@ -1,0 +1,394 @@
+"""Run a Python handler inside a worker process, one request after the other.
+
+Started as ``python -I -B worker.py HANDLER`` in the code's folder, with the hub's socket as fd 3.
+The standard library only, and little of it: all that is imported here delays every cold start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any, TextIO
+
+SOCKET = 3
+TETHER = 4
+HEAD = struct.Struct(">2sBBII")
+INVOKE, READY, UNLOADABLE, RESULT, ERROR = 1, 2, 3, 4, 5
+MAX_RESPONSE = 6 * 1024 * 1024 + 100
+MAX_MESSAGE = 4096
+OWNER = os.getpid()
+
+request_id: str | None = None
+
+
+class Fault(Exception):
+    """An error of the runtime's, worded as Lambda words it."""
+
+    def __init__(self, type: str, message: str, trace: Sequence[str] = ()) -> None:  # noqa: A002 - AWS's word
+        super().__init__(message)
+        self.type = type
+        self.trace = list(trace)
+
+
+class CognitoIdentity:
+    """Who called through Cognito: nobody, here."""
+
+    __slots__ = ["cognito_identity_id", "cognito_identity_pool_id"]
+
+    def __init__(self) -> None:
+        self.cognito_identity_id = None
+        self.cognito_identity_pool_id = None
+
+    def __repr__(self) -> str:
+        return "CognitoIdentity([cognito_identity_id=None,cognito_identity_pool_id=None])"
+
+
+class Client:
+    """The mobile application that called."""
+
+    __slots__ = ["app_package_name", "app_title", "app_version_code", "app_version_name", "installation_id"]
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        for name in self.__slots__:
+            setattr(self, name, given.get(name))
+
+
+class ClientContext:
+    """What the caller said of itself."""
+
+    __slots__ = ["client", "custom", "env"]
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        client = given.get("client")
+        self.client = Client(client) if isinstance(client, dict) else None
+        self.custom = given.get("custom")
+        self.env = given.get("env")
+
+
+class LambdaContext:
+    """The second argument of a handler."""
+
+    def __init__(self, header: Mapping[str, str]) -> None:
+        environ = os.environ.get
+        self.aws_request_id = header["id"]
+        self.log_group_name = environ("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = environ("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = environ("AWS_LAMBDA_FUNCTION_NAME")
+        self.memory_limit_in_mb = environ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.function_version = environ("AWS_LAMBDA_FUNCTION_VERSION")
+        self.invoked_function_arn = header["arn"]
+        self.tenant_id = None
+        self.client_context = client_context(header.get("client"))
+        self.identity = CognitoIdentity()
+        self._epoch_deadline_time_in_ms = int(header["deadline"])
+        # Counted on the clock that the hub enforces it by: a wall clock that is set moves neither.
+        self._end = time.monotonic() + int(header["remaining"]) / 1000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(int((self._end - time.monotonic()) * 1000), 0)
+
+    def log(self, message: object) -> None:
+        sys.stdout.write(str(message))
+
+    def __repr__(self) -> str:
+        fields = ",".join(f"{name}={value}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"LambdaContext([{fields}])"
+
+
+def client_context(text: str | None) -> ClientContext | None:
+    if not text:
+        return None
+    try:
+        given = json.loads(text)
+    except Exception as error:
+        raise Fault("Runtime.LambdaContextUnmarshalError", f"Unable to parse Client Context JSON: {error}") from None
+    return ClientContext(given if isinstance(given, dict) else {})
+
+
+class LoggingHook:
+    """Sets logging up as Lambda does at the moment it is imported, since importing it is slow."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        from importlib.machinery import PathFinder
+
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            if hasattr(module, "getLogger"):
+                set_up(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def set_up(logging: Any) -> None:
+    class LambdaHandler(logging.Handler):  # type: ignore[misc]
+        def emit(self, record: Any) -> None:
+            record.aws_request_id = request_id or ""
+            try:
+                sys.stdout.write(self.format(record))
+            except Exception:
+                self.handleError(record)
+
+    logging.Formatter.converter = time.gmtime
+    handler = LambdaHandler()
+    handler.setFormatter(
+        logging.Formatter(
+            "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+        )
+    )
+    logging.getLogger().addHandler(handler)
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "")
+    if level in logging.getLevelNamesMapping():
+        logging.getLogger().setLevel(level)
+
+
+def load(root: str, notation: str) -> Any:
+    """Return the handler that *notation* (``file.attribute``, Lambda's) names in *root*."""
+    module_name, dot, attribute = notation.rpartition(".")
+    if not dot:
+        raise Fault(
+            "Runtime.MalformedHandlerName",
+            f"Bad handler '{notation}': not enough values to unpack (expected 2, got 1)",
+        )
+    try:
+        module = import_module(root, module_name)
+    except ImportError as error:
+        raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from error
+    except SyntaxError as error:
+        where = f'  File "{error.filename}" Line {error.lineno}\n    {error.text}'
+        message = f"Syntax error in module '{module_name}': {error}"
+        raise Fault("Runtime.UserCodeSyntaxError", message, [where]) from None
+    for name in [attribute] if attribute else ["handler", "lambda_handler"]:
+        if hasattr(module, name):
+            return getattr(module, name)
+    message = f"Handler '{attribute or 'handler'}' missing on module '{module_name}'"
+    raise Fault("Runtime.HandlerNotFound", message)
+
+
+def import_module(root: str, name: str) -> ModuleType:
+    import importlib.util
+
+    path = os.path.join(root, name + ".py")
+    if "." in name or "/" in name or not os.path.isfile(path):
+        sys.path.insert(0, root)
+        return importlib.import_module(name.replace("/", "."))
+    private = name
+    if name in sys.stdlib_module_names or name in sys.modules:
+        # A handler may be called queue.py: whoever imports queue shall still get Python's.
+        private = f"handler_{name}"
+        try:  # noqa: SIM105 - contextlib is not imported here
+            importlib.import_module(name)
+        except ImportError:
+            pass
+    sys.path.insert(0, root)
+    spec = importlib.util.spec_from_file_location(private, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[private] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def stack(error: BaseException) -> list[str]:
+    """Return the traceback as strings, from where the user's code begins."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = (__file__, "<frozen importlib", os.path.dirname(os.__file__) + "/asyncio/")
+    first = next((n for n, frame in enumerate(frames) if not frame.filename.startswith(own)), 0)
+    return traceback.format_list(frames[first:])
+
+
+def describe(error: BaseException, identifier: str) -> tuple[dict[str, str], bytes]:
+    """Return the error's type, its message and Lambda's error object."""
+    if isinstance(error, Fault):
+        kind, message, trace = error.type, error.args[0], error.trace
+    else:
+        kind, trace = type(error).__name__, stack(error)
+        try:
+            message = str(error)
+        except Exception:
+            message = f"<the message of {kind} could not be made>"
+    body = {"errorMessage": message, "errorType": kind, "requestId": identifier, "stackTrace": trace}
+    payload = json.dumps(body).encode()
+    if len(payload) > MAX_RESPONSE:
+        body |= {"errorMessage": message[:MAX_MESSAGE], "stackTrace": []}
+        payload = json.dumps(body).encode()
+    lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
+    sys.stdout.write("\n".join(lines + [entry.rstrip("\n") for entry in trace]) + "\n")
+    return {"type": kind, "message": message[:MAX_MESSAGE]}, payload
+
+
+def unmarshal(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except Exception as error:
+        raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
+
+
+def marshal(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    mark = None
+
+    def special(item: Any) -> float | str:
+        nonlocal mark
+        decimal = sys.modules.get("decimal")
+        if decimal is None or not isinstance(item, decimal.Decimal):
+            raise TypeError(f"Object of type {type(item).__name__} is not JSON serializable")
+        if item.is_nan():
+            return float("nan")
+        # The encoder has no way to write a number digit by digit: mark it, and strip the marks after.
+        mark = mark or os.urandom(16).hex()
+        return f"{mark}{item}"
+
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=special)
+        if mark:
+            import re
+
+            text = re.sub(f'"{mark}([^"]*)"', r"\1", text)
+        try:
+            payload = text.encode()
+        except UnicodeEncodeError:
+            payload = text.encode("utf-8", "backslashreplace")
+    except Exception as error:
+        raise Fault("Runtime.MarshalError", f"Unable to marshal response: {error}") from None
+    return payload
+
+
+def limit(payload: bytes) -> bytes:
+    if len(payload) > MAX_RESPONSE:
+        raise Fault(
+            "Function.ResponseSizeTooLarge",
+            f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE} bytes).",
+        )
+    return payload
+
+
+runner: Any = None
+
+
+def finish(awaitable: Any) -> Any:
+    """Wait for what an async handler returned, on the one loop of this worker."""
+    global runner
+    import asyncio
+
+    if runner is None:
+        runner = asyncio.Runner()
+
+    async def wait() -> Any:
+        return await awaitable
+
+    return runner.get_loop().run_until_complete(wait())
+
+
+def answer(handler: Any, header: Mapping[str, str], payload: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    """Call the handler; return the frame that answers the request."""
+    try:
+        context = LambdaContext(header)
+        result = handler(unmarshal(payload), context)
+        if hasattr(type(result), "__await__"):
+            result = finish(result)
+        return RESULT, {"id": header["id"]}, limit(marshal(result))
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        told, body = describe(error, header["id"])
+        return ERROR, {"id": header["id"], **told}, body
+
+
+def flush(stream: TextIO) -> None:
+    try:  # noqa: SIM105 - contextlib is not imported here
+        stream.flush()
+    except Exception:
+        pass  # the handler closed or replaced it: that is its own affair
+
+
+def send(kind: int, header: Mapping[str, str], payload: bytes = b"") -> None:
+    if os.getpid() != OWNER:
+        # A child that the handler forked and that came back here has nothing to answer.
+        os._exit(0)
+    flush(sys.stdout)
+    flush(sys.stderr)
+    text = json.dumps(header).encode()
+    view = memoryview(b"".join((HEAD.pack(b"TH", kind, 0, len(text), len(payload)), text, payload)))
+    while view:
+        view = view[os.write(SOCKET, view) :]
+
+
+def receive(count: int) -> bytes:
+    """Read exactly *count* bytes; leave the process when the hub is gone."""
+    parts = []
+    while count:
+        try:
+            data = os.read(SOCKET, count)
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(0)
+        parts.append(data)
+        count -= len(data)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def serve(handler: Any) -> None:
+    global request_id
+    while True:
+        magic, kind, _, header, payload = HEAD.unpack(receive(HEAD.size))
+        if magic != b"TH" or kind != INVOKE:
+            os._exit(70)
+        header = json.loads(receive(header))
+        body = receive(payload)
+        request_id = header["id"]
+        if "trace" in header:
+            os.environ["_X_AMZN_TRACE_ID"] = header["trace"]
+        else:
+            os.environ.pop("_X_AMZN_TRACE_ID", None)
+        frame = answer(handler, header, body)
+        send(*frame)
+        request_id = None
+
+
+def main() -> None:
+    streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    for end in (SOCKET, TETHER):
+        os.set_inheritable(end, False)
+    if "logging" in sys.modules:
+        set_up(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, LoggingHook())
+    try:
+        handler = load(os.getcwd(), sys.argv[1])
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        told, body = describe(error, "")
+        send(UNLOADABLE, told, body)
+        sys.exit(1)
+    send(READY, {})
+    serve(handler)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Make the environment that a handler sees: Lambda's variables, the function's own, and no other.
+
+Nothing of the hub's environment gets in but the region. There are no credentials: a handler that
+speaks to AWS is given its own by ``env``, and none is better than a wrong one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from triggerhub.aws import arn
+from triggerhub.model import Invocation
+from triggerhub.settings import MB, Function, Secret
+
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def environment(function: Function, *, tmp: Path, stream: str, interpreter: str | None = None) -> dict[str, str]:
+    """Return the variables of a worker; the function's own win, and here its secrets are revealed.
+
+    *stream* names the worker within its log stream. LANG is C.UTF-8, which every system has, where
+    Lambda says en_US.UTF-8; both are UTF-8.
+    """
+    version = function.version or "$LATEST"
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or arn.REGION
+    variables = {
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory // MB),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": time.strftime(f"%Y/%m/%d/[{version}]{stream}", time.gmtime()),
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "LAMBDA_TASK_ROOT": str(function.code),
+        "LAMBDA_RUNTIME_DIR": str(Path(__file__).parent / "bootstrap"),
+        "PATH": _PATH if interpreter is None else f"{Path(interpreter).parent}:{_PATH}",
+        "LANG": "C.UTF-8",
+        "TZ": ":UTC",
+        "TMPDIR": str(tmp),
+    }
+    if function.runtime != "executable":
+        variables["_HANDLER"] = function.handler
+    if function.runtime == "python":
+        variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}"
+        variables["LC_CTYPE"] = "C.UTF-8"
+    return variables | reveal(function.env)
+
+
+def of_invocation(invocation: Invocation) -> dict[str, str]:
+    """Return what a program, which has no context object, is told of its invocation."""
+    variables = {
+        "AWS_REQUEST_ID": invocation.request_id,
+        "TRIGGERHUB_ATTEMPT": str(invocation.attempt),
+        "TRIGGERHUB_DEADLINE_MS": str(invocation.deadline),
+        "TRIGGERHUB_FUNCTION_ARN": invocation.arn,
+    }
+    if invocation.trace is not None:
+        variables["_X_AMZN_TRACE_ID"] = invocation.trace
+    if invocation.client_context is not None:
+        variables["TRIGGERHUB_CLIENT_CONTEXT"] = invocation.client_context
+    return variables
+
+
+def reveal(env: Mapping[str, str | Secret]) -> dict[str, str]:
+    """Return the variables with their secrets in the clear."""
+    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in env.items()}

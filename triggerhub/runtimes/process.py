@@ -1,0 +1,109 @@
+"""Start workers as plain processes of the hub's own user: level ``trusted``, well kept but not isolated.
+
+Each has its own session, temporary directory, limits and a clean environment. What is not here is
+isolation: such a handler can read and kill whatever the hub's user can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from triggerhub.aws import errors
+from triggerhub.errors import StartFailed
+from triggerhub.runtime import Output, Worker
+from triggerhub.runtimes.environment import environment
+from triggerhub.runtimes.program import ProgramWorker
+from triggerhub.runtimes.snapshot import remove_tree
+from triggerhub.runtimes.warm import WarmWorker
+from triggerhub.settings import MB, Function
+
+_BOOTSTRAP = Path(__file__).parent / "bootstrap"
+_PATIENCE = 10.0
+"""Seconds that the kernel may take to end what was killed."""
+_OWN_HEAP = 32 * MB
+"""What Node needs beside its heap."""
+
+
+class ProcessRuntime:
+    """A ``runtime.Runtime`` for Python, Node and executables."""
+
+    def __init__(self, output: Output, scratch: Path, *, python: str | None = None, node: str | None = None) -> None:
+        """*scratch* takes the workers' temporary directories; what a hub that was killed left there goes.
+
+        *python* and *node* are interpreters, by default the hub's own Python and the first ``node`` on its PATH.
+        """
+        self._output = output
+        self._scratch = scratch.absolute()
+        self._python = python or sys.executable
+        self._node = node or shutil.which("node")
+        for folder in self._scratch.glob("worker-*"):
+            remove_tree(folder)
+
+    @asynccontextmanager
+    async def start(self, function: Function) -> AsyncGenerator[Worker]:
+        """See ``runtime.Runtime``. Raises OSError, too, when the host has no room for a process or a folder."""
+        stream = secrets.token_hex(16)
+        tmp = self._scratch / f"worker-{function.name}-{stream[:12]}"
+        tmp.mkdir(parents=True, mode=0o700)
+        try:
+            if function.runtime == "executable":
+                program = self._program(function, tmp, stream)
+                try:
+                    yield program
+                finally:
+                    await _surely(program.close)
+                return
+            interpreter, command = self._command(function)
+            env = environment(function, tmp=tmp, stream=stream, interpreter=interpreter)
+            worker = WarmWorker(function, self._output, command, cwd=function.code, env=env)
+            try:
+                await worker.ready()
+                yield worker
+            finally:
+                await _surely(worker.close)
+        finally:
+            await _remove(tmp)
+
+    def _command(self, function: Function) -> tuple[str, list[str]]:
+        if function.runtime == "python":
+            bootstrap = str(_BOOTSTRAP / "worker.py")
+            # -B: the code is read-only, and a cache in it would change what the version is.
+            return self._python, [self._python, "-I", "-B", bootstrap, function.handler]
+        if self._node is None:
+            raise _no_entry("node is not installed on this host; install Node 18 or later")
+        heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
+        bootstrap = str(_BOOTSTRAP / "worker.mjs")
+        return self._node, [self._node, f"--max-old-space-size={heap}", bootstrap, function.handler]
+
+    def _program(self, function: Function, tmp: Path, stream: str) -> ProgramWorker:
+        env = environment(function, tmp=tmp, stream=stream)
+        name = function.command[0] if function.command else ""
+        # A path without a slash in front is found from the code's folder, where the program is started.
+        if not shutil.which(function.code / name if "/" in name else name, path=env["PATH"]):
+            raise _no_entry(f"the command {name!r} is no executable file")
+        return ProgramWorker(function, self._output, env=env)
+
+
+def _no_entry(message: str) -> StartFailed:
+    return StartFailed(errors.NO_ENTRY, message, errors.payload(errors.NO_ENTRY, message))
+
+
+async def _surely(close: Callable[[], Awaitable[None]]) -> None:
+    with anyio.move_on_after(_PATIENCE, shield=True):
+        await close()
+
+
+async def _remove(tmp: Path) -> None:
+    try:
+        tmp.rmdir()  # noqa: ASYNC240 - it is empty nearly always, and a thread would cost more
+    except OSError:
+        with anyio.CancelScope(shield=True):
+            await asyncio.to_thread(remove_tree, tmp)

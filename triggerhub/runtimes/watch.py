@@ -1,0 +1,107 @@
+"""Look after a running call: its deadline, and the memory of the processes that serve it.
+
+One timer serves many short calls: it is set when none runs, and ends by itself when nobody is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from triggerhub.runtimes import memory
+
+PERIOD = 0.1
+"""Seconds between two looks at the memory of a busy worker."""
+REST = 0.25
+"""Seconds within which the memory is not looked at again when a call ends."""
+
+
+class Watch:
+    """Times by the loop's clock, which nobody can set."""
+
+    __slots__ = (
+        "_deadline",
+        "_late",
+        "_limit",
+        "_loop",
+        "_measured",
+        "_next",
+        "_over",
+        "_peak",
+        "_pid",
+        "_seen",
+        "_timer",
+    )
+
+    def __init__(self, limit: int, *, late: Callable[[], None], over: Callable[[], None]) -> None:
+        """*late* is called at a deadline, *over* when more than *limit* bytes are held."""
+        self._loop = asyncio.get_running_loop()
+        self._limit = limit
+        self._late = late
+        self._over = over
+        self._pid: int | None = None
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+        self._measured = 0.0
+        self._seen = 0
+        self._peak = 0
+
+    def begin(self, pid: int, seconds: float) -> None:
+        """A call begins that may take so long."""
+        now = self._loop.time()
+        self._pid = pid
+        self._deadline = now + seconds
+        self._peak = 0
+        if self._timer is None or self._deadline < self._next:
+            self._set(now)
+
+    def end(self) -> int | None:
+        """The call has ended; return the most memory seen in bytes, or None if none was ever measured."""
+        if self._pid is not None and self._loop.time() - self._measured > REST:
+            self._measure(self._pid)
+        self._deadline = None
+        return max(self._peak, self._seen) or None
+
+    def close(self) -> None:
+        self._deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        assert self._deadline is not None
+        self._next = min(now + PERIOD, self._deadline)
+        self._timer = self._loop.call_at(self._next, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._deadline is None or self._pid is None:
+            return
+        now = self._loop.time()
+        if now >= self._deadline:
+            self._deadline = None
+            self._late()
+            return
+        if self._measure(self._pid):
+            self._deadline = None
+            self._over()
+            return
+        self._set(now)
+
+    def _measure(self, pid: int) -> bool:
+        """Whether the processes hold more than they may."""
+        self._measured = self._loop.time()
+        pids = memory.family(pid)
+        self._seen = memory.resident(pids)
+        if self._seen > self._limit:
+            self._seen = min(self._seen, memory.held(pids))
+        self._peak = max(self._peak, self._seen)
+        return self._seen > self._limit
+
+    @property
+    def overgrown(self) -> bool:
+        """Whether the last measure was over the limit."""
+        return self._seen > self._limit
