@@ -13,6 +13,7 @@ import time
 from typing import IO
 
 from triggerhub.aws import errors
+from triggerhub.crash import crash_point
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Json, Outcome, Raised, Returned, TimedOut, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Child
@@ -54,6 +55,7 @@ class ProgramWorker:
         except OSError as error:
             fault = Fault(type=errors.NO_ENTRY, message=f"RequestId: {invocation.request_id} Error: {error}")
             return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
+        crash_point("mid-handler")
         try:
             await asyncio.shield(run.gone)
         except asyncio.CancelledError:

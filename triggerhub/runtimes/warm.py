@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from triggerhub.aws import errors
+from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, TimedOut, Usage
 from triggerhub.runtime import Output
@@ -106,6 +107,7 @@ class WarmWorker:
         self._watch.begin(self._child.pid, self._function.timeout / 1000)
         self._began = time.perf_counter()
         self._send(frame)
+        crash_point("mid-handler")
         try:
             return await call
         except asyncio.CancelledError:

@@ -1,0 +1,203 @@
+"""What functions write is kept, bounded, and lent to those who look."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import time
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggerhub.settings import DAY, Function
+from triggerhub.telemetry import archive
+from triggerhub.telemetry.output import FOLLOWED, OutputLog, end_line, report_line, shown, start_line
+
+F = Function(name="f", runtime="python", version="abc")
+G = Function(name="g", runtime="python")
+NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
+
+
+class Clock:
+    def __init__(self, now: int = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def texts(lines) -> list[str]:
+    return [line["text"] for line in lines]
+
+
+async def until(condition, within: float = 20) -> None:
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+async def test_lines_reach_the_disk_by_themselves_and_the_rest_when_it_closes(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    file = tmp_path / "2026-01-01.jsonl"
+    async with log.open():
+        log.write(F, "r1", "stdout", "hello")
+        await until(lambda: file.exists() and file.stat().st_size)
+        log.write(F, None, "stderr", "world")
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [
+        {"time": NOON, "function": "f", "version": "abc", "request_id": "r1", "stream": "stdout", "text": "hello"},
+        {"time": NOON, "function": "f", "version": "abc", "request_id": None, "stream": "stderr", "text": "world"},
+    ]
+
+
+def test_read_gives_the_newest_that_fit_oldest_first(tmp_path: Path) -> None:
+    clock = Clock()
+    log = OutputLog(tmp_path, now=clock)
+    for number in range(10):
+        log.write(F if number % 2 else G, f"r{number // 4}", "stdout", str(number))
+        clock.now += DAY // 4
+    assert texts(log.read()) == [str(n) for n in range(10)]
+    assert texts(log.read(limit=3)) == ["7", "8", "9"]
+    assert texts(log.read(function="f")) == ["1", "3", "5", "7", "9"]
+    assert texts(log.read(request_ids={"r0", "r2"})) == ["0", "1", "2", "3", "8", "9"]
+    assert texts(log.read(since=NOON + DAY)) == ["4", "5", "6", "7", "8", "9"]
+    assert texts(log.read(function="f", request_ids=["r1"], since=NOON + DAY + 1, limit=1)) == ["7"]
+    assert log.read(function="nobody") == []
+
+
+def test_lines_longer_than_a_block_are_read_whole(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    written = ["a" * 100_000, "é" * 100_000, "x", "y" * archive._BLOCK]
+    for text in written:
+        log.write(F, "r", "stdout", text)
+    assert texts(log.read()) == written
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_text_is_kept_and_no_control_character_is_raw_in_the_file(tmp_path_factory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    log = OutputLog(folder, now=Clock())
+    log.write(F, "r", "stdout", text)
+    assert texts(log.read()) == [text]
+    raw = (folder / "2026-01-01.jsonl").read_text("utf-8")
+    assert raw.count("\n") == 1
+    assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in raw.rstrip("\n"))
+
+
+def test_shown_text_cannot_drive_a_terminal() -> None:
+    assert shown("a\tb\x1b[31mred\x07 \x9b2J \u202eevil é ✓") == "a\tb\\x1b[31mred\\x07 \\x9b2J \\u202eevil é ✓"
+
+
+def test_a_disk_that_fails_costs_lines_but_never_a_handler(tmp_path: Path, monkeypatch) -> None:
+    log = OutputLog(tmp_path, now=Clock(), buffer=3000)
+    log.write(F, "r", "stdout", "kept before")
+    log.flush()
+    real = os.write
+    written = 0
+
+    def full(file: int, data) -> int:
+        nonlocal written
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = 5
+        return real(file, bytes(data)[:5])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.os, "write", full)
+        for number in range(20):
+            log.write(F, "r", "stdout", f"{number:0100d}")
+        log.flush()
+        assert log.trouble == "No space left on device"
+        assert texts(OutputLog(tmp_path, now=Clock()).read()) == ["kept before"]
+    assert (log.dropped, len(log.read())) == (10, 12)
+    assert log.trouble is None
+    assert texts(log.read())[1:] == [f"{n:0100d}" for n in range(10)] + [
+        "10 log lines were dropped: No space left on device"
+    ]
+    log.write(F, "r", "stdout", "after")
+    assert texts(log.read(limit=1)) == ["after"]
+
+
+async def test_a_slow_disk_is_never_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    log = OutputLog(tmp_path / "logs", now=Clock(), buffer=100_000)
+    async with log.open():
+        for number in range(2000):
+            log.write(F, "r", "stdout", str(number))
+        await until(lambda: log.trouble is not None)
+        (tmp_path / "logs").unlink()
+        await until(lambda: log.trouble is None)
+    lines = texts(log.read(limit=5000))
+    assert lines[-1].startswith(f"{log.dropped} log lines were dropped")
+    assert len(lines) - 1 + log.dropped == 2000
+
+
+def test_a_torn_last_line_is_passed_over_and_never_spoils_the_next(tmp_path: Path) -> None:
+    (tmp_path / "2026-01-01.jsonl").write_bytes(b'{"time":1,"function":"f","text":"a"}\n\xff{"tim')
+    log = OutputLog(tmp_path, now=Clock())
+    log.write(F, "r", "stdout", "b")
+    assert texts(log.read()) == ["a", "b"]
+
+
+def test_retention_by_days_and_by_size(tmp_path: Path) -> None:
+    clock = Clock()
+    log = OutputLog(tmp_path, now=clock, keep=2 * DAY, keep_size=8000)
+    (tmp_path / "notes.txt").write_text("not ours")
+    for _ in range(4):
+        log.write(F, "r", "stdout", "x" * 100)
+        log.flush()
+        clock.now += DAY
+    clock.now -= DAY
+    log.retain()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "2026-01-02.jsonl",
+        "2026-01-03.jsonl",
+        "2026-01-04.jsonl",
+        "notes.txt",
+    ]
+    for number in range(200):
+        log.write(F, "r", "stdout", f"{number:0100d}")
+        log.flush()
+    log.retain()
+    size = sum(p.stat().st_size for p in tmp_path.glob("*.jsonl"))
+    assert 4000 < size <= 8000
+    assert texts(log.read(limit=2)) == [f"{198:0100d}", f"{199:0100d}"]
+    kept = [int(text) for text in texts(log.read())]
+    assert kept == list(range(kept[0], 200))
+
+
+async def test_followers_see_lines_from_now_on(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    log.write(F, "r", "stdout", "before")
+    async with log.follow("f") as lines:
+        log.write(G, "r", "stdout", "of another")
+        log.write(F, "r", "stdout", "a")
+        log.write(F, "r", "stderr", "b")
+        assert [(await anext(lines))["text"] for _ in range(2)] == ["a", "b"]
+        for number in range(FOLLOWED + 5):
+            log.write(F, "r", "stdout", str(number))
+        assert [(await anext(lines))["text"] for _ in range(2)] == ["5 lines skipped", "5"]
+    assert log._followers == set()
+
+
+def test_the_lines_around_an_invocation_are_lambdas() -> None:
+    assert start_line("r1", "$LATEST") == "START RequestId: r1 Version: $LATEST"
+    assert end_line("r1") == "END RequestId: r1"
+    assert report_line("r1", duration_ms=3.012, memory_mb=128, max_memory=36 * 1024 * 1024, init_ms=110.1) == (
+        "REPORT RequestId: r1\tDuration: 3.01 ms\tBilled Duration: 4 ms\tMemory Size: 128 MB"
+        "\tMax Memory Used: 36 MB\tInit Duration: 110.10 ms\t"
+    )
+    assert report_line("r1", duration_ms=3.0, memory_mb=128, max_memory=None, init_ms=None) == (
+        "REPORT RequestId: r1\tDuration: 3.00 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\t"
+    )
+
+
+def test_only_the_owner_can_read_the_logs(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path / "logs", now=Clock())
+    log.write(F, "r", "stdout", "x")
+    log.flush()
+    assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "logs" / "2026-01-01.jsonl").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,228 @@
+"""Keep what functions write, as JSON lines in a file per day, and lend it to those who look.
+
+Writing a line only adds to a list; a thread of its own carries it to the disk ten times a second.
+When the disk is slow, full or broken, lines are dropped and counted and no handler ever waits; a
+line says how many once lines can be written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import anyio
+
+from triggerhub.model import Json, Millis
+from triggerhub.settings import DAY, GB, MB, Function
+from triggerhub.telemetry.archive import Archive, day_of
+from triggerhub.telemetry.report import end_line, report_line, start_line
+
+__all__ = ["OutputLog", "end_line", "report_line", "shown", "start_line"]
+
+BUFFER = 16 * MB
+"""The most text that waits for the disk, in characters."""
+BEAT = 0.1
+"""Seconds between two writes to the disk."""
+FOLLOWED = 1000
+"""How many lines wait for a slow follower; the oldest go first."""
+_LINE = 200
+"""What a waiting line costs beside its text."""
+_UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+Line: TypeAlias = Mapping[str, Json]
+"""time (milliseconds), function, version, request_id (or None), stream, text."""
+_Waiting: TypeAlias = tuple[Millis, str, str, str | None, str, str]
+
+
+def shown(text: str) -> str:
+    """Return *text* with its control characters spelt out, so that no terminal obeys them."""
+    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else ascii(found[0])[1:-1], text)
+
+
+class OutputLog:
+    """A ``runtime.Output``; works while its :meth:`open` is entered, and may be written to before and after."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: Millis = 7 * DAY,
+        keep_size: int = 1 * GB,
+        buffer: int = BUFFER,
+        now: Callable[[], Millis] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """*keep* and *keep_size* bound what stays on the disk, by age and in bytes."""
+        self._archive = Archive(folder, keep=keep, keep_size=keep_size)
+        self._buffer = buffer
+        self._now = now
+        self._waiting: list[_Waiting] = []
+        # Each counter has one writing thread: the first two the loop's, the others whoever flushes.
+        self._taken = 0
+        self._dropped = 0
+        self._carried = 0
+        self._said = 0
+        self._flushing = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._followers: set[_Follower] = set()
+        self.trouble: str | None = None
+        """Why lines cannot be written at the moment, for people."""
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped since the start."""
+        return self._dropped
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[OutputLog]:
+        """Carry lines to the disk until left; what is waiting then is written first."""
+        thread = threading.Thread(target=self._carry, name="output", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._wake.set()
+            with anyio.CancelScope(shield=True):
+                # A disk that hangs must not hang the end of the hub: the thread is a daemon.
+                await asyncio.to_thread(thread.join, 5)
+
+    def write(
+        self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
+    ) -> None:
+        """See ``runtime.Output``; to be called on the loop's thread."""
+        line = (self._now(), function.name, function.version, request_id, stream, text)
+        size = len(text) + _LINE
+        if self._taken - self._carried + size > self._buffer:
+            self._dropped += 1
+        else:
+            self._taken += size
+            self._waiting.append(line)
+            if not self._wake.is_set():
+                self._wake.set()
+        if self._followers:
+            for follower in self._followers:
+                follower.put(_line(line))
+
+    def flush(self) -> None:
+        """Write what is waiting to the disk; from any thread. On failure it stays waiting, see ``trouble``."""
+        with self._flushing:
+            # The loop's thread may add to the list meanwhile; a slice of it is taken at once.
+            lines = self._waiting[:]
+            try:
+                for _, group in groupby(lines, key=lambda line: day_of(line[0])):
+                    self._store(list(group))
+                if unsaid := self._dropped - self._said:
+                    text = f"{unsaid} log lines were dropped: {self.trouble or 'the disk did not keep up'}"
+                    self._archive.append([(now := self._now(), _json((now, "", "", None, "hub", text)))])
+                    self._said += unsaid
+            except OSError as error:
+                self.trouble = f"{error.strerror or error}"
+            else:
+                self.trouble = None
+
+    def _store(self, lines: list[_Waiting]) -> None:
+        self._archive.append([(line[0], _json(line)) for line in lines])
+        del self._waiting[: len(lines)]
+        self._carried += sum(len(line[5]) + _LINE for line in lines)
+
+    def read(
+        self,
+        *,
+        function: str | None = None,
+        request_ids: Collection[str] | None = None,
+        since: Millis | None = None,
+        limit: int = 1000,
+    ) -> list[Line]:
+        """Return the newest *limit* lines that fit, oldest first. Reads the disk: call it in a thread."""
+        self.flush()
+        wanted = None if request_ids is None else frozenset(request_ids)
+        found: deque[Line] = deque()
+        for line in self._archive.backwards(since):
+            if since is not None and line["time"] < since:
+                continue
+            if (function is None or line["function"] == function) and (wanted is None or line["request_id"] in wanted):
+                found.appendleft(line)
+                if len(found) >= limit:
+                    break
+        return list(found)
+
+    @asynccontextmanager
+    async def follow(self, function: str | None = None) -> AsyncGenerator[AsyncIterator[Line]]:
+        """Lend the lines from now on; a slow reader loses the oldest and is told how many by a line."""
+        follower = _Follower(function)
+        self._followers.add(follower)
+        try:
+            yield follower.lines()
+        finally:
+            self._followers.discard(follower)
+
+    def retain(self) -> None:
+        """Remove what is too old or too much; the carrying thread does it at the start and then hourly."""
+        with self._flushing, contextlib.suppress(OSError):
+            self._archive.retain(self._now())
+
+    def _carry(self) -> None:
+        retained = float("-inf")
+        while not self._stop.is_set():
+            if time.monotonic() - retained > 3600:
+                self.retain()
+                retained = time.monotonic()
+            self._wake.wait(3600)
+            self._wake.clear()
+            self.flush()
+            # A broken disk is not tried ten times a second.
+            self._stop.wait(BEAT if self.trouble is None else 1.0)
+            if self._waiting or self._dropped > self._said:
+                self._wake.set()
+        self.flush()
+        with self._flushing:
+            self._archive.close()
+
+
+class _Follower:
+    def __init__(self, function: str | None) -> None:
+        self._function = function
+        self._lines: deque[Line] = deque()
+        self._missed = 0
+        self._came = asyncio.Event()
+
+    def put(self, line: Line) -> None:
+        if self._function is not None and line["function"] != self._function:
+            return
+        if len(self._lines) >= FOLLOWED:
+            self._lines.popleft()
+            self._missed += 1
+        self._lines.append(line)
+        self._came.set()
+
+    async def lines(self) -> AsyncIterator[Line]:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            while self._lines:
+                if self._missed:
+                    missed, self._missed = self._missed, 0
+                    yield {**self._lines[0], "request_id": None, "stream": "hub", "text": f"{missed} lines skipped"}
+                yield self._lines.popleft()
+
+
+def _line(line: _Waiting) -> Line:
+    return dict(zip(("time", "function", "version", "request_id", "stream", "text"), line, strict=True))
+
+
+def _json(line: _Waiting) -> bytes:
+    text = json.dumps(_line(line), ensure_ascii=False, separators=(",", ":"))
+    # JSON escapes the old control characters only; and its own escape is how a lone surrogate can be written.
+    text = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
