@@ -79,7 +79,8 @@ class Selection:
     def __init__(self, include: Sequence[str], exclude: Sequence[str] = ()) -> None:
         self._include = _any(include)
         self._exclude = _any(exclude)
-        self._closed = _any(pattern.removesuffix("/**") for pattern in exclude if _closes(pattern))
+        whole = [pattern for pattern in exclude if pattern.endswith("/**")]
+        self._closed = _any([*whole, *(pattern.removesuffix("/**") for pattern in whole)])
 
     def takes(self, path: str) -> bool:
         """Return whether a file of this relative path is selected."""
@@ -88,7 +89,3 @@ class Selection:
     def enters(self, folder: str) -> bool:
         """Return False where ``exclude`` covers all that a folder may hold: it need not be walked."""
         return self._closed.fullmatch(folder) is None
-
-
-def _closes(pattern: str) -> bool:
-    return pattern.endswith("/**") and pattern != "**/**"

@@ -7,9 +7,8 @@ whether it happened a moment ago or while the hub was down. Pure: the caller loo
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -53,16 +52,20 @@ def change(known: Version | None, seen: Version | None) -> Change | None:
     return None if seen.same(known) else "modified"
 
 
-def differences(known: Mapping[str, Version], seen: Mapping[str, Version]) -> list[str]:
-    """Return the paths of a full scan that something happened to: new, changed, gone."""
+def differences(known: Mapping[str, Version], seen: Mapping[str, Version], unread: Collection[str] = ()) -> list[str]:
+    """Return the paths of a full scan that something happened to: new, changed, gone.
+
+    Of what lies in folders that could not be read (*unread*) nothing is said.
+    """
     news = [path for path, version in seen.items() if not version.same(known.get(path))]
-    news.extend(path for path in known if path not in seen)
-    return news
+    gone = [path for path in known if path not in seen]
+    hidden = set(below(unread, gone))
+    return news + [path for path in gone if path not in hidden]
 
 
 def written(path: str) -> str:
     """Return a path as ASCII without blanks, in bytes percent-encoded: names need not be UTF-8."""
-    return quote_from_bytes(os.fsencode(path), safe="/-_.~")
+    return quote_from_bytes(path.encode("utf-8", "surrogateescape"), safe="/-_.~")
 
 
 def key(path: str) -> str:
@@ -82,7 +85,7 @@ def dedup_key(path: str, version: Version, change: Change) -> str:
 def read(checkpoints: Mapping[str, str]) -> dict[str, Version]:
     """Return the versions by path that are stored under keys of :func:`key`."""
     return {
-        os.fsdecode(unquote_to_bytes(name.removeprefix(_PREFIX))): Version.decode(value)
+        unquote_to_bytes(name.removeprefix(_PREFIX)).decode("utf-8", "surrogateescape"): Version.decode(value)
         for name, value in checkpoints.items()
         if name.startswith(_PREFIX)
     }

@@ -17,6 +17,8 @@ from triggerhub.policy.inventory import Version
 GLANCE = 0.25
 """The longest that a version must be watched whatever its mtime says: the kernel lets a throttled
 writer sleep for 0.2 s within one write."""
+STEP = 0.1
+"""A difference between two clocks that moves by more than this many seconds is a step of the wall clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,3 +118,27 @@ class Settling:
 
 def _same(one: Version | None, other: Version | None) -> bool:
     return other is None if one is None else one.same(other)
+
+
+class Clocks:
+    """Puts the timestamps of files on the clock that never steps."""
+
+    def __init__(self, settle: float) -> None:
+        self._settle = settle
+        self._offset: float | None = None
+        self._doubted = float("-inf")
+        self._now = 0.0
+
+    def read(self, steady: float, wall: float) -> None:
+        """Take in a reading of both clocks; a step of the wall clock casts doubt on stamps for a while."""
+        offset = wall - steady
+        if self._offset is not None and abs(offset - self._offset) > STEP:
+            self._doubted = steady + self._settle
+        self._offset = offset
+        self._now = steady
+
+    def steady(self, stamp_ns: int) -> float | None:
+        """Return the moment of a timestamp; None while the stamps are in doubt."""
+        if self._offset is None or self._now < self._doubted:
+            return None
+        return stamp_ns / 1e9 - self._offset

@@ -1,0 +1,461 @@
+"""Watch a folder; tell of every file that came to rest in it, in the shape of an S3 notification.
+
+inotify only says where to look. What is told follows from the disk, compared with an inventory in
+the store that is committed together with the events: so a change is told once, whether it happened a
+moment ago, in a folder the kernel's watches were too late for, or while the hub was down.
+"""
+
+# Names are taken as the kernel gives them, and by the 100,000: os.path.
+# ruff: noqa: PTH100, PTH111, PTH118
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
+
+import anyio
+from pydantic import AfterValidator, Field, ValidationInfo
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+
+from triggerhub import settings, source
+from triggerhub.aws import s3
+from triggerhub.errors import BadInput
+from triggerhub.folder import Folder
+from triggerhub.model import Event, Millis
+from triggerhub.policy import baseline, globs, inventory
+from triggerhub.policy.inventory import Change, Version
+from triggerhub.policy.mounts import explain_refusal
+from triggerhub.policy.settling import Look, Settling
+
+T = TypeVar("T")
+
+EXCLUDE = (
+    "**/.*", "**/.*/**", "**/*~", "**/#*#",
+    "**/*.tmp", "**/*.part", "**/*.partial", "**/*.crdownload", "**/*.filepart", "**/*.swp", "**/*.swx",
+)  # fmt: skip
+RETRY = 10.0
+"""The longest rest before inotify is asked again after it refused, in seconds."""
+CHUNK = 500
+"""Paths looked at in one go."""
+BATCH = 200
+"""Events committed in one go."""
+OVERFLOW = 100_000
+"""Notices kept; beyond them a full scan is cheaper."""
+CHECK = 1.0
+"""Seconds between two looks at whether the folder is still the same folder, and the least rest after trouble."""
+
+
+def _readable(pattern: str) -> str:
+    globs.translate(pattern)
+    return pattern
+
+
+def _placed(path: str, info: ValidationInfo) -> str:
+    if not path.strip():
+        raise ValueError('expected the folder to watch, got ""')
+    context = info.context or {}
+    placed = os.path.join(context.get("project", ""), os.path.expanduser(path))
+    data = context.get("data")
+    if data is not None and os.path.commonpath([data, os.path.abspath(placed)]) == str(data):
+        raise ValueError(f"{path!r} is in the hub's data folder, which changes with every event it stores")
+    return placed
+
+
+Glob = Annotated[str, AfterValidator(_readable)]
+
+
+class Options(source.Options):
+    """``[triggers.NAME]`` with ``type = "files"``."""
+
+    path: Annotated[str, AfterValidator(_placed)]
+    """The folder, relative to the project. One that is missing or removed is waited for."""
+    include: tuple[Glob, ...] = Field(default=("**/*",), min_length=1)
+    """Globs over paths relative to the folder, case-sensitive; ``**`` is any number of folders."""
+    exclude: tuple[Glob, ...] = EXCLUDE
+    """Globs that are left out; by default dotfiles, and what editors and downloads write on their way."""
+    events: tuple[Change, ...] = Field(default=("created", "modified"), min_length=1)
+    """What is told."""
+    settle: source.Duration = 500
+    """How long a file must stay as it is before it is told."""
+    reconcile: source.Duration = 60_000
+    """How often the whole folder is compared with what was told."""
+    existing: Literal["skip", "emit"] = "skip"
+    """What becomes of files that lie there at the first start."""
+
+
+envelope = s3.envelope
+
+
+def check(options: Options, trigger: settings.Trigger) -> Iterable[source.Finding]:
+    """Find combinations that cannot work."""
+    if options.reconcile < options.settle:
+        yield source.Finding(
+            option="reconcile", code="files-reconcile",
+            message=f"expected at least settle ({options.settle} ms), got {options.reconcile} ms",
+        )  # fmt: skip
+    if options.existing == "emit" and "created" not in options.events:
+        yield source.Finding(
+            option="existing", code="files-existing", warning=True,
+            message='"emit" tells files that lie there as created, which events leaves out',
+            hint='Add "created" to events.',
+        )  # fmt: skip
+    selection = globs.Selection(options.include, options.exclude)
+    for pattern in options.include:
+        if not set(pattern) & set("*?[") and not selection.takes(pattern):
+            yield source.Finding(
+                option="include", code="files-excluded", warning=True, message=f"{pattern!r} is excluded",
+                hint="exclude leaves out dotfiles and temporary files unless it is set.",
+            )  # fmt: skip
+
+
+def wrap(options: Options, trigger: str, body: bytes, now: Millis) -> Event:
+    """Make the event of a file that is named by its path (relative to the folder), or take a record as it is."""
+    if body.lstrip().startswith(b"{"):
+        return Event(data=body, time=now)
+    path = os.fsdecode(body).strip().strip('"')
+    root = os.path.abspath(options.path)
+    relative = os.path.relpath(os.path.join(root, path), root)
+    folder = Folder(root, globs.Selection(("**/*",)), 0)
+    told = None if relative.startswith("..") else Teller(folder, trigger).tell(relative, None, "created", now)
+    if told is None or told.event is None:
+        raise BadInput(
+            f"there is no file {path!r} in {root}",
+            hint="Send the path of a file below the trigger's folder, or a whole record as JSON.",
+        )
+    # Sent by hand, it shall run even where that version of the file was told before.
+    return Event(data=told.event.data, time=now)
+
+
+def samples(options: Options, trigger: str, now: Millis) -> Mapping[str, Event]:
+    """Return one event of each kind, of a file that need not exist."""
+    record = partial(
+        s3.record, bucket=trigger, key="folder/example file.txt", time=now, sequencer=s3.sequencer(now * 1_000_000),
+        path=os.path.join(os.path.abspath(options.path), "folder/example file.txt"),
+    )  # fmt: skip
+    etag = hashlib.md5(b"Hello, world!", usedforsecurity=False).hexdigest()
+    put = partial(record, event_name=s3.CREATED, size=13, etag=etag)
+    return {
+        "created": Event(data=put(change="created"), time=now),
+        "modified": Event(data=put(change="modified"), time=now),
+        "deleted": Event(data=record(event_name=s3.REMOVED, change="deleted"), time=now),
+    }
+
+
+async def run(ctx: source.Context, options: Options) -> None:
+    """Watch until cancelled."""
+    await Watch(ctx, options).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A change ready to be committed; without an event where the change is not asked for."""
+
+    path: str
+    version: Version | None
+    event: Event | None
+
+
+class Teller:
+    """Makes events of files."""
+
+    def __init__(
+        self, folder: Folder, bucket: str, events: Sequence[Change] = ("created", "modified", "deleted")
+    ) -> None:
+        self._folder = folder
+        self._bucket = bucket
+        self._events = events
+        self._last = 0
+
+    def tell(self, path: str, version: Version | None, change: Change, now: Millis) -> Told | None:
+        """Return the change told; None where the file is no longer of that *version* (None: of any)."""
+        if change not in self._events:
+            return Told(path, None if change == "deleted" else version, None)
+        self._last = max(self._last + 1, time.time_ns())
+        record = partial(
+            s3.record, bucket=self._bucket, key=path, time=now, path=os.path.join(self._folder.root, path),
+            change=change, sequencer=s3.sequencer(self._last),
+        )  # fmt: skip
+        if change == "deleted":
+            key = version and inventory.dedup_key(path, version, change)
+            return Told(path, None, Event(data=record(event_name=s3.REMOVED), time=now, dedup_key=key))
+        found = self._folder.tag(path, version)
+        if found is None:
+            return None
+        version, etag = found
+        data = record(event_name=s3.CREATED, size=version.size, etag=etag)
+        return Told(path, version, Event(data=data, time=now, dedup_key=inventory.dedup_key(path, version, change)))
+
+
+class Watch:
+    """One run of a trigger: notices become looks, looks that have settled become events."""
+
+    def __init__(self, ctx: source.Context, options: Options) -> None:
+        self._ctx = ctx
+        self._options = options
+        self._root = os.path.abspath(ctx.project / options.path)
+        self._selection = globs.Selection(options.include, options.exclude)
+        self._scope = baseline.Scope(root=self._root, include=options.include, exclude=options.exclude)
+        self._folder = Folder(self._root, self._selection, options.settle / 1000)
+        self._teller = Teller(self._folder, ctx.trigger.name, options.events)
+        # A small backlog is not to be overrun by one commit.
+        self._batch = max(1, min(BATCH, ctx.trigger.backlog // 10))
+        # Of our own: waiting for inotify must not take the threads of everybody else.
+        self._looker = anyio.CapacityLimiter(1)
+        self._waiter = anyio.CapacityLimiter(1)
+        self._troubles: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            await self._load(time.time_ns())
+            while True:
+                await self._open()
+                self._settling = Settling(self._options.settle / 1000)
+                self._noticed: dict[str, None] = {}
+                self._fresh: dict[str, float] = {}
+                self._check_at = self._scan_at = 0.0
+                self._watching = False
+                self._roused, ready = anyio.Event(), anyio.Event()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._notify, ready)
+                    # Watched before it is scanned, so that nothing falls between.
+                    await ready.wait()
+                    await self._follow()
+                    tasks.cancel_scope.cancel()
+        finally:
+            self._folder.closed = True
+
+    async def _load(self, now: int) -> None:
+        stored = await self._ctx.checkpoints()
+        known = await self._thread(inventory.read, stored)
+        marker = stored.get(baseline.KEY)
+        self._baseline = baseline.begin(marker, self._scope, now)
+        left = [path for path in known if not self._selection.takes(path)]
+        if marker is None or baseline.Baseline.decode(marker).scope.root != self._root:
+            left = list(known)
+        if left or marker != self._baseline.encode():
+            changes: dict[str, str | None] = {inventory.key(path): None for path in left}
+            await self._ctx.emit(checkpoints=changes | {baseline.KEY: self._baseline.encode()})
+        for path in left:
+            del known[path]
+        self._known = await self._thread(inventory.Inventory, known)
+
+    async def _open(self) -> None:
+        while True:
+            try:
+                await self._thread(self._folder.open)
+            except FileNotFoundError:
+                self._trouble("folder", f"{self._root} does not exist; it is waited for")
+                if self._baseline.since is not None and self._baseline.before is None:
+                    await self._settle_baseline()  # nothing lay there
+            except OSError as error:
+                self._trouble("folder", f"{self._root} cannot be watched: {error.strerror}")
+            else:
+                self._trouble("folder", None)
+                return
+            await anyio.sleep(CHECK)
+
+    async def _notify(self, ready: anyio.Event) -> None:
+        """Take down what inotify says; where it cannot be had, say so and try again."""
+        while True:
+            try:
+                watcher = await self._thread(
+                    RustNotify, [self._root], False, False, 0, True, True, limiter=self._waiter
+                )
+            except (OSError, WatchfilesRustInternalError) as error:
+                self._trouble("watch", f"{explain_refusal(str(error))}; until then the folder is only polled")
+                self._watching = False
+                ready.set()
+                await anyio.sleep(min(self._options.reconcile / 1000, RETRY))
+                continue
+            self._watching, self._scan_at = True, 0.0
+            self._trouble("watch", None)
+            ready.set()
+            self._roused.set()
+            try:
+                while True:
+                    self._notice(await self._changes(watcher))
+            except WatchfilesRustInternalError as error:
+                # It fails for good over a name that is not UTF-8, for one: a new one, and a full scan, go on.
+                self._ctx.log.debug("inotify is watched anew", why=str(error))
+            finally:
+                watcher.close()
+            self._watching, self._scan_at = False, 0.0
+            self._roused.set()
+            await anyio.sleep(CHECK)
+
+    async def _changes(self, watcher: RustNotify) -> Iterable[str]:
+        # The settle time hides how long a notice takes, so that an idle watch need not wake often.
+        step = max(2, min(50, self._options.settle // 10))
+        stop = threading.Event()
+
+        async def stop_when_cancelled() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                stop.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop_when_cancelled)
+            changes = await self._thread(watcher.watch, step, step, 0, stop, limiter=self._waiter, abandon=False)
+            tasks.cancel_scope.cancel()
+        return () if isinstance(changes, str) else [path for _, path in changes]
+
+    def _notice(self, paths: Iterable[str]) -> None:
+        prefix = self._root.rstrip("/") + "/"
+        for path in paths:
+            if path.startswith(prefix):
+                self._noticed[path.removeprefix(prefix)] = None
+            else:
+                self._check_at = 0.0
+        if len(self._noticed) > OVERFLOW:
+            self._noticed.clear()
+            self._scan_at = 0.0
+        self._roused.set()
+
+    async def _follow(self) -> None:
+        """Look wherever there is reason to, until the folder is not the one that was opened."""
+        there = True
+        while there:
+            now = time.monotonic()
+            if now >= self._check_at:
+                there = await self._thread(self._folder.same)
+                self._check_at = now + CHECK
+            elif now >= self._scan_at:
+                there = await self._scan()
+            elif self._fresh and now >= next(iter(self._fresh.values())):
+                again = [folder for folder, at in self._fresh.items() if at <= now]
+                there = await self._walk(again, again=True)
+            elif paths := self._taken(now):
+                there = await self._look(paths)
+            else:
+                await self._rest()
+
+    def _taken(self, now: float) -> list[str]:
+        paths = dict.fromkeys(self._settling.due(now, CHUNK))
+        while self._noticed and len(paths) < 2 * CHUNK:
+            path = next(iter(self._noticed))
+            del self._noticed[path]
+            paths[path] = None
+        return list(paths)
+
+    async def _rest(self) -> None:
+        moments = [self._check_at, self._scan_at, *list(self._fresh.values())[:1]]
+        if (ripe := self._settling.next) is not None:
+            moments.append(ripe)
+        with anyio.move_on_after(max(0.0, min(moments) - time.monotonic())):
+            await self._roused.wait()
+        if self._roused.is_set():
+            self._roused = anyio.Event()
+
+    async def _look(self, paths: Sequence[str]) -> bool:
+        seen = await self._thread(self._folder.look, paths)
+        if seen is None:
+            return False
+        for path in seen.unknown:
+            self._settling.forget(path)
+        settled = []
+        for look in seen.looks:
+            if inventory.change(self._known.get(look.path), look.version) is None:
+                self._settling.forget(look.path)
+            elif self._settling.judge(look):
+                settled.append(look)
+        if lost := [path for path in seen.gone if self._known.is_folder(path)]:
+            self._noticed |= dict.fromkeys(await self._thread(inventory.below, lost, self._known.snapshot()))
+        for start in range(0, len(settled), self._batch):
+            await self._commit(settled[start : start + self._batch])
+        return not seen.folders or await self._walk(seen.folders)
+
+    async def _walk(self, folders: Sequence[str], *, again: bool = False) -> bool:
+        # A second time, a little later: files may have come before the kernel's watch was there.
+        done = set(folders) if again else set()
+        for folder in done:
+            del self._fresh[folder]
+        seen = await self._thread(self._folder.walk, folders, frozenset(self._fresh))
+        if seen is None:
+            return False
+        later = time.monotonic() + CHECK
+        self._fresh |= {folder: later for folder in seen.folders if folder not in done}
+        self._noticed |= dict.fromkeys(
+            path for path, version in seen.files.items() if not version.same(self._known.get(path))
+        )
+        return True
+
+    async def _scan(self) -> bool:
+        began = time.monotonic()
+        seen = await self._thread(self._folder.walk, [""])
+        if seen is None:
+            return False
+        if self._baseline.since is not None:
+            await self._adopt(seen.files)
+        news = await self._thread(inventory.differences, self._known.snapshot(), seen.files, seen.unknown)
+        self._noticed |= dict.fromkeys(news)
+        rest = self._options.reconcile / 1000
+        now = time.monotonic()
+        self._scan_at = now + (rest if self._watching else min(rest, max(CHECK, 10 * (now - began))))
+        self._trouble("unreadable", f"cannot be read: {', '.join(sorted(seen.unknown)[:3])}" if seen.unknown else None)
+        return True
+
+    async def _adopt(self, files: Mapping[str, Version]) -> None:
+        """Take into the inventory, without a word, what lay there before this trigger looked."""
+        existing = baseline.Existing(self._baseline)
+        if self._options.existing == "skip":
+            old = [path for path, v in files.items() if self._known.get(path) is None and existing.covers(path, v)]
+            for start in range(0, len(old), 2 * CHUNK):
+                await self._record({path: files[path] for path in old[start : start + 2 * CHUNK]})
+        await self._settle_baseline()
+
+    async def _settle_baseline(self) -> None:
+        self._baseline = self._baseline.done()
+        await self._ctx.emit(checkpoints={baseline.KEY: self._baseline.encode()})
+
+    async def _commit(self, looks: Sequence[Look]) -> None:
+        """Tell what settled; what changed again under our eyes is looked at again instead."""
+        told = await self._thread(self._tell, looks, self._ctx.now())
+        self._noticed |= {look.path: None for look, one in zip(looks, told, strict=True) if one is None}
+        ready = [one for one in told if one is not None]
+        try:
+            await self._record({one.path: one.version for one in ready}, [one.event for one in ready if one.event])
+        except BadInput:
+            for one in ready:
+                try:
+                    await self._record({one.path: one.version}, [one.event] if one.event else [])
+                except BadInput as error:
+                    # It will be refused for ever, and must not hold up the others.
+                    self._ctx.log.error("the hub refuses an event", path=one.path, why=str(error))
+                    await self._record({one.path: one.version})
+
+    def _tell(self, looks: Sequence[Look], now: Millis) -> list[Told | None]:
+        told = []
+        for look in looks:
+            known = self._known.get(look.path)
+            change = inventory.change(known, look.version)
+            told.append(change and self._teller.tell(look.path, look.version or known, change, now))
+        return told
+
+    async def _record(self, versions: Mapping[str, Version | None], events: Sequence[Event] = ()) -> None:
+        if versions:
+            await self._ctx.emit(
+                *events, checkpoints={inventory.key(path): v and v.encode() for path, v in versions.items()}
+            )
+        for path, version in versions.items():
+            self._known.put(path, version)
+
+    def _trouble(self, kind: str, why: str | None) -> None:
+        before = "; ".join(self._troubles.values())
+        if why is None:
+            self._troubles.pop(kind, None)
+        else:
+            self._troubles[kind] = why
+        if (now := "; ".join(self._troubles.values())) != before:
+            self._ctx.degraded(now or None)
+
+    async def _thread(
+        self, work: Callable[..., T], *args: Any, limiter: anyio.CapacityLimiter | None = None, abandon: bool = True
+    ) -> T:
+        return await anyio.to_thread.run_sync(work, *args, limiter=limiter or self._looker, abandon_on_cancel=abandon)
