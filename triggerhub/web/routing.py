@@ -6,44 +6,16 @@ becomes a separator that a proxy in front did not see.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from triggerhub.errors import ConfigError
+from triggerhub.policy import paths
+from triggerhub.policy.paths import Pattern
 from triggerhub.source import Route
 
 NO_PARAMS: Mapping[str, str] = {}
-_PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_DOTS = frozenset(("", ".", ".."))
-
-
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    """A path with ``{name}`` parts; None stands where a part is."""
-
-    literals: tuple[str | None, ...]
-    names: tuple[str, ...]
-
-    def match(self, segments: list[str]) -> Mapping[str, str] | None:
-        if len(segments) != len(self.literals):
-            return None
-        values = []
-        for literal, segment in zip(self.literals, segments, strict=True):
-            if literal is None:
-                # A dot segment or an empty one names no thing, and a handler may use the value as a path.
-                if segment in _DOTS:
-                    return None
-                values.append(segment)
-            elif literal != segment:
-                return None
-        return dict(zip(self.names, values, strict=True))
-
-    @property
-    def order(self) -> tuple[bool, ...]:
-        """Sorts the more literal pattern first, from the left."""
-        return tuple(literal is None for literal in self.literals)
 
 
 @dataclass(slots=True)
@@ -51,7 +23,7 @@ class _Place:
     """All that is served at one path."""
 
     by_method: dict[str, Route] = field(default_factory=dict)
-    pattern: _Pattern | None = None
+    pattern: Pattern | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +58,7 @@ class Table:
             raise
 
     def _add(self, route: Route) -> None:
-        pattern = parse(route.path)
+        pattern = _parse(route.path)
         place = self._place(route.path, pattern) or _Place(pattern=pattern)
         for method in _methods(route):
             if taken := place.by_method.get(method):
@@ -99,12 +71,12 @@ class Table:
             self._literal[route.path] = place
         else:
             self._patterns[pattern.literals] = place
-            self._ordered = sorted(self._patterns.values(), key=lambda one: one.pattern.order)  # type: ignore[union-attr]
+            self._ordered = sorted(self._patterns.values(), key=_order)
 
     def remove(self, routes: Iterable[Route]) -> None:
         """Serve them no longer."""
         for route in routes:
-            pattern = parse(route.path)
+            pattern = _parse(route.path)
             place = self._place(route.path, pattern)
             assert place is not None, "only what was added is removed"
             for method in _methods(route):
@@ -117,7 +89,7 @@ class Table:
                 del self._patterns[pattern.literals]
                 self._ordered.remove(place)
 
-    def _place(self, path: str, pattern: _Pattern | None) -> _Place | None:
+    def _place(self, path: str, pattern: Pattern | None) -> _Place | None:
         return self._literal.get(path) if pattern is None else self._patterns.get(pattern.literals)
 
     def find(self, method: str, raw_path: str) -> Found:
@@ -150,23 +122,16 @@ class Table:
         return Found(route=route, params=params)
 
 
-def parse(path: str) -> _Pattern | None:
-    """Return the pattern of a route's path, None for a literal one; ConfigError says what is wrong with it."""
-    if not path.startswith("/"):
-        raise ConfigError(f"a route's path starts with a slash, got {path!r}")
-    literals: list[str | None] = []
-    names: list[str] = []
-    for segment in path.split("/"):
-        if part := _PART.fullmatch(segment):
-            literals.append(None)
-            names.append(part[1])
-        elif "{" in segment or "}" in segment:
-            raise ConfigError(f"a part of a path is one whole segment such as {{name}}, got {segment!r} in {path!r}")
-        else:
-            literals.append(segment)
-    if len(set(names)) < len(names):
-        raise ConfigError(f"a path names each of its parts once, got {path!r}")
-    return _Pattern(tuple(literals), tuple(names)) if names else None
+def _parse(path: str) -> Pattern | None:
+    try:
+        return paths.parse(path)
+    except ValueError as error:
+        raise ConfigError(f"a route cannot be served: {error}") from error
+
+
+def _order(place: _Place) -> tuple[bool, ...]:
+    """Sort the more literal pattern first, from the left."""
+    return tuple(literal is None for literal in place.pattern.literals) if place.pattern else ()
 
 
 def _methods(route: Route) -> Iterable[str]:

@@ -1,0 +1,208 @@
+"""Shape an HTTP request as API Gateway's HTTP API hands it to Lambda, and an answer as it takes it back.
+
+Payload format 2.0, after "Create AWS Lambda proxy integrations for HTTP APIs" of the API Gateway
+developer guide and "Invoking function URLs" of Lambda's. Pure; time and id are arguments. The record
+is spliced: the body is escaped once and never parsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring
+from urllib.parse import parse_qsl
+
+from triggerhub.model import Json, Millis
+
+ACCOUNT = "000000000000"
+JSON_TYPE = ("content-type", "application/json")
+TEXT_TYPE = ("content-type", "text/plain;charset=UTF-8")
+_TEXT = re.compile(r"text/|application/(?:json|xml|javascript|[\w.+-]+\+(?:json|xml))\b", re.IGNORECASE)
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Malformed(ValueError):
+    """What the function answered is no HTTP response."""
+
+
+def request(
+    *,
+    api: str,
+    route: str,
+    request_id: str,
+    time: Millis,
+    method: str,
+    raw_path: str,
+    path: str,
+    query: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    client: str,
+    host: str,
+    version: str = "1.1",
+    params: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the record of a request as JSON.
+
+    *api* is the trigger's name, *route* the path as it was configured; header names are lower case. The
+    body is a string where its type is text, JSON or XML and it is valid UTF-8 (a body without a type
+    counts as text), else base64, forms included, as in AWS. Absent, not null: ``body``, ``cookies``,
+    ``pathParameters`` and ``queryStringParameters`` where there are none.
+    """
+    merged, cookies = _merge(headers)
+    text = encode_basestring
+    domain = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    route_key = text(f"{method} {route}")
+    path_text = text(path)
+    optional = ""
+    if cookies:
+        optional += f'"cookies":{_dump(cookies)},'
+    if query:
+        optional += f'"queryStringParameters":{_dump(_parameters(query))},'
+    if params:
+        optional += f'"pathParameters":{_dump(params)},'
+    return (
+        f'{{"version":"2.0","routeKey":{route_key},"rawPath":{text(raw_path)},"rawQueryString":{text(query)},{optional}'
+        f'"headers":{_dump(merged)},'
+        f'"requestContext":{{"accountId":"{ACCOUNT}","apiId":{text(api)},"domainName":{text(domain)},'
+        f'"domainPrefix":{text(domain.partition(".")[0])},"http":{{"method":{text(method)},"path":{path_text},'
+        f'"protocol":"HTTP/{version}","sourceIp":{text(client)},"userAgent":{text(merged.get("user-agent", ""))}}},'
+        f'"requestId":{text(request_id)},"routeKey":{route_key},"stage":"$default",'
+        f'"time":"{_clf(time // 1000)}","timeEpoch":{time}}},'
+        f"{_body(body, merged.get('content-type', ''))}}}"
+    ).encode("utf-8", "replace")
+
+
+def _merge(headers: Sequence[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
+    """Join repeated headers by commas; cookies go into a list of their own."""
+    merged: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in headers:
+        if name == "cookie":
+            cookies += [cookie for part in value.split(";") if (cookie := part.strip())]
+        elif name in merged:
+            merged[name] += f",{value}"
+        else:
+            merged[name] = value
+    return merged, cookies
+
+
+def _parameters(query: str) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
+    return parameters
+
+
+def _body(body: bytes, content_type: str) -> str:
+    if not body:
+        return '"isBase64Encoded":false'
+    if not content_type or _TEXT.match(content_type):
+        try:
+            return f'"body":{encode_basestring(body.decode())},"isBase64Encoded":false'
+        except UnicodeDecodeError:
+            pass
+    return f'"body":"{base64.b64encode(body).decode()}","isBase64Encoded":true'
+
+
+@lru_cache(maxsize=8)
+def _clf(second: int) -> str:
+    moment = datetime.fromtimestamp(second, UTC)
+    return f"{moment:%d}/{_MONTHS[moment.month - 1]}/{moment:%Y:%H:%M:%S} +0000"
+
+
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An HTTP response as a function answered it."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def response(payload: bytes) -> Parts:
+    """Return the HTTP response that a function's answer stands for; Malformed if it is none.
+
+    An object with ``statusCode`` is taken apart; of a string its text is the body, of any other value its
+    JSON as it came, with status 200 and type JSON.
+    """
+    try:
+        answer = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("expected JSON") from error
+    if isinstance(answer, str):
+        return Parts(200, (JSON_TYPE,), _encoded(answer))
+    if not isinstance(answer, dict) or "statusCode" not in answer:
+        return Parts(200, (JSON_TYPE,), payload)
+    headers = _headers(answer.get("headers"))
+    body = _decoded(answer.get("body"), answer.get("isBase64Encoded"))
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(TEXT_TYPE)
+    headers += [("set-cookie", cookie) for cookie in _cookies(answer.get("cookies"))]
+    return Parts(_status(answer["statusCode"]), tuple(headers), body)
+
+
+def _status(value: Json) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{3}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 599:
+        raise Malformed(f"expected statusCode from 200 to 599, got {_show(value)}")
+    return value
+
+
+def _headers(value: Json) -> list[tuple[str, str]]:
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        raise Malformed(f"expected headers as an object, got {_show(value)}")
+    headers = []
+    for name, content in value.items():
+        if content is None:
+            continue
+        if isinstance(content, (bool, int, float)):
+            content = _dump(content)
+        if not isinstance(content, str) or not _NAME.fullmatch(name) or not _VALUE.fullmatch(content):
+            raise Malformed(f"expected a header on one line, got {_show(name)}: {_show(content)}")
+        headers.append((name, content))
+    return headers
+
+
+def _cookies(value: Json) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) and _VALUE.fullmatch(one) for one in value):
+        raise Malformed(f"expected cookies as a list of strings on one line, got {_show(value)}")
+    return value
+
+
+def _decoded(body: Json, encoded: Json) -> bytes:
+    if body is None:
+        return b""
+    if not isinstance(body, str):
+        raise Malformed(f"expected body as a string, got {_show(body)}")
+    if encoded is True:
+        try:
+            return base64.b64decode(body, validate=True)
+        except ValueError as error:
+            raise Malformed("isBase64Encoded is true, but the body is not base64") from error
+    return _encoded(body)
+
+
+def _encoded(text: str) -> bytes:
+    # A lone surrogate is valid JSON and no valid UTF-8; it is shown as the replacement character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _show(value: Json) -> str:
+    text = _dump(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
