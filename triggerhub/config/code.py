@@ -1,0 +1,182 @@
+"""Turn a handler or a command into a version of code that can be started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from triggerhub.config.discover import RUNTIMES, Found, RuntimeName, entry_of, runtime_of
+from triggerhub.errors import ConfigError
+from triggerhub.runtimes import snapshot
+
+PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+"""The PATH of a handler that sets none."""
+
+
+class CodeError(ConfigError):
+    """A function's code cannot be used; ``code`` is the problem's."""
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What ``settings.Function`` says of its code."""
+
+    runtime: RuntimeName
+    handler: str
+    command: tuple[str, ...]
+    version: str
+    code: Path
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where a project's code lies, and where its versions are kept; None hashes them only."""
+
+    project: Path
+    handlers: Path
+    versions: Path | None
+
+    def show(self, path: Path) -> str:
+        """Write a path as people know it."""
+        return str(path.relative_to(self.project)) if path.is_relative_to(self.project) else str(path)
+
+    def find(self, handler: str, runtime: RuntimeName | None) -> tuple[Found, str]:
+        """Return the file that ``FILE`` or ``FILE:ATTRIBUTE`` names, and the attribute. Raises CodeError."""
+        name, _, attribute = handler.partition(":")
+        if attribute and not attribute.isidentifier():
+            raise CodeError("bad-handler", f'"{attribute}" cannot be the name of a function in {name}')
+        path = Path(os.path.normpath(self.handlers / name))
+        if not path.is_relative_to(self.handlers) or path == self.handlers:
+            raise CodeError("outside", f'"{name}" is not within {self.show(self.handlers)}')
+        if path.is_dir():
+            entries = entry_of(path)
+            if len(entries) != 1:
+                hint = f'name the file: "{name}/main.py"'
+                raise CodeError("bad-handler", f"{self.show(path)} is a folder with {len(entries)} entries", hint=hint)
+            path = entries[0]
+        if not path.is_file():
+            raise CodeError("no-handler", f"there is no {self.show(path)}")
+        return Found(entry=path, runtime=self._runtime(path, runtime), folder=path.parent != self.handlers), attribute
+
+    def as_told(self, found: Found, runtime: RuntimeName | None) -> Found:
+        """Return what was discovered, to be run by *runtime*. Raises CodeError where that cannot be."""
+        return Found(entry=found.entry, runtime=self._runtime(found.entry, runtime), folder=found.folder)
+
+    def _runtime(self, path: Path, wanted: RuntimeName | None) -> RuntimeName:
+        natural = runtime_of(path)
+        if wanted is None and natural is None:
+            hint = "give it a #! line and make it executable"
+            raise CodeError(
+                "bad-handler", f"{self.show(path)} is neither .py, .js, .mjs, .cjs nor executable", hint=hint
+            )
+        if wanted == "executable" and not os.access(path, os.X_OK):
+            raise CodeError("bad-handler", f"{self.show(path)} is not executable", hint=f"chmod +x {self.show(path)}")
+        if wanted not in (None, "executable") and wanted != natural:
+            suffixes = " or ".join(suffix for suffix, runtime in RUNTIMES.items() if runtime == wanted)
+            raise CodeError("bad-handler", f"a handler for {wanted} ends in {suffixes}, not {path.name}")
+        runtime = wanted or natural
+        assert runtime is not None
+        if runtime != "executable" and "." in path.stem:
+            raise CodeError("bad-handler", f"{path.name} cannot be imported by that name: it has two dots")
+        return runtime
+
+    def of_file(self, name: str, found: Found, attribute: str = "") -> Code:
+        """Keep the version of a handler's file or folder. Raises ConfigError for what cannot be read."""
+        entry = found.entry
+        files = snapshot.files_of_folder(entry.parent) if found.folder else snapshot.files_of_file(entry)
+        if found.runtime == "executable":
+            return self._kept(name, found.runtime, "", [_In(entry.name)], files, self.show(entry))
+        handler = f"{entry.stem}.{attribute}"
+        return self._kept(name, found.runtime, handler, [], files, self.show(entry))
+
+    def of_command(self, name: str, command: Sequence[str]) -> Code:
+        """Keep the version of the files within the handlers folder that a command names. Raises ConfigError."""
+        words: list[str | _In] = []
+        files: dict[str, Path] = {}
+        for number, word in enumerate(command):
+            path = Path(os.path.normpath(self.project / word)) if word and not word.startswith("-") else None
+            if path is None or not path.is_relative_to(self.handlers) or path == self.handlers:
+                words.append(self._program(word) if number == 0 else word)
+                continue
+            if not path.exists():
+                raise CodeError("no-handler", f"there is no {self.show(path)}")
+            if number == 0 and not os.access(path, os.X_OK):
+                raise CodeError(
+                    "bad-handler", f"{self.show(path)} is not executable", hint=f"chmod +x {self.show(path)}"
+                )
+            files |= self._files(path)
+            words.append(_In(str(path.relative_to(self.handlers))))
+        first = next((word for word in words if isinstance(word, _In)), None)
+        source = self.show(self.handlers / first) if first else " ".join(command)
+        return self._kept(name, "executable", "", words, files, source)
+
+    def _files(self, path: Path) -> Mapping[str, Path]:
+        if path.parent == self.handlers and path.is_file():
+            return snapshot.files_of_file(path)
+        folder = path if path.is_dir() else path.parent
+        inside = folder.relative_to(self.handlers)
+        return {str(inside / name): file for name, file in snapshot.files_of_folder(folder).items()}
+
+    def _program(self, word: str) -> str:
+        if "/" not in word:
+            return word
+        if not word.startswith("/"):
+            hint = f"put it into {self.show(self.handlers)}, or write the whole path"
+            raise CodeError("outside", f'"{word}" is not within {self.show(self.handlers)}', hint=hint)
+        if not os.access(word, os.X_OK):
+            raise CodeError("no-handler", f"{word} is not an executable file")
+        return word
+
+    def _kept(
+        self,
+        name: str,
+        runtime: RuntimeName,
+        handler: str,
+        words: Sequence[str],
+        files: Mapping[str, Path],
+        source: str,
+    ) -> Code:
+        salt = [runtime, handler, *words]
+        if self.versions is None:
+            version, folder = snapshot.version_of(files, salt), Path()
+        else:
+            version, folder = snapshot.snapshot(self.versions, name, files, salt)
+        command = tuple(str(folder / word) if isinstance(word, _In) else word for word in words)
+        return Code(runtime=runtime, handler=handler, command=command, version=version, code=folder, source=source)
+
+
+class _In(str):
+    """A path within the snapshot."""
+
+    __slots__ = ()
+
+
+def broken(text: str) -> tuple[int, int, str] | None:
+    """Return line, column and reason where a Python handler's text does not compile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(text, "handler", "exec", dont_inherit=True)
+        except SyntaxError as error:
+            return error.lineno or 1, error.offset or 1, error.msg
+        except (ValueError, RecursionError, MemoryError) as error:
+            return 1, 1, str(error) or "it is nested too deeply"
+    return None
+
+
+def lacking(code: Code, path: str | None) -> str | None:
+    """Return the program that a function needs and this host does not have."""
+    if code.runtime == "node":
+        return None if shutil.which("node") else "node"
+    if code.command and "/" not in code.command[0] and shutil.which(code.command[0], path=path or PROGRAMS) is None:
+        return code.command[0]
+    return None

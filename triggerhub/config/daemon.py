@@ -1,0 +1,86 @@
+"""Settle the ``[hub]`` table: paths made absolute, addresses that can be told apart, a time zone that exists."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from triggerhub.config.functions import validate
+from triggerhub.config.problem import Report
+from triggerhub.config.schema import Hub
+from triggerhub.config.secrets import Secrets
+from triggerhub.settings import HubSettings
+
+
+def settle(project: Path, data: Mapping[str, Any], report: Report, environ: Mapping[str, str]) -> HubSettings:
+    """Return the settings; where the table has errors, those are in the report and the defaults stand in."""
+    raw = data.get("hub", {})
+    table = validate(Hub, raw, ("hub",), report, Secrets(project, project, {})) or Hub()
+    settings = HubSettings(
+        project=project,
+        handlers=_placed(project, table.handlers),
+        data=_placed(project, table.data),
+        listen=table.listen,
+        admin=table.admin,
+        timezone=table.timezone,
+        node=table.node or socket.gethostname() or "hub",
+        drain=table.drain,
+        keep=table.keep,
+        keep_size=table.keep_size,
+        tls=(_placed(project, table.tls.cert), _placed(project, table.tls.key)) if table.tls else None,
+        trusted_proxies=tuple(table.trusted_proxies),
+        log_level=table.log.level,
+        log_format=table.log.format,
+        durability=table.durability,
+    )
+    _addresses_differ(settings, report)
+    _folders_are_apart(settings, report)
+    _zone_exists(settings.timezone, report)
+    for key, file in zip(("cert", "key"), settings.tls or (), strict=False):
+        if not os.access(file, os.R_OK) or not file.is_file():
+            report.error(("hub", "tls", key), "no-file", f"hub.tls.{key}: {file} is no file that can be read")
+    return settings
+
+
+def _placed(project: Path, path: str) -> Path:
+    return Path(os.path.normpath(project / Path(path).expanduser()))
+
+
+def _addresses_differ(settings: HubSettings, report: Report) -> None:
+    (host, port), (other, other_port) = settings.listen, settings.admin
+    every = ("0.0.0.0", "::")
+    if port and port == other_port and (host == other or host in every or other in every):
+        message = f"hub.listen and hub.admin are both on port {port}"
+        report.error(("hub", "listen"), "same-port", message, "the admin port must not be the one that the world sees")
+
+
+def _folders_are_apart(settings: HubSettings, report: Report) -> None:
+    handlers, data, project = settings.handlers, settings.data, settings.project
+    for key, path in (("handlers", handlers), ("data", data)):
+        if project.is_relative_to(path):
+            message = f"hub.{key}: {path} holds the whole project; name a folder within it"
+            report.error(("hub", key), "bad-folder", message)
+            return
+        if path.exists() and not path.is_dir():
+            report.error(("hub", key), "bad-folder", f"hub.{key}: {path} is not a folder")
+    for key in ("handlers", "data"):
+        folder = getattr(settings, key)
+        if folder == project / "sources" or folder.is_relative_to(project / "sources"):
+            report.error(("hub", key), "bad-folder", f"hub.{key}: sources holds the project's own source types")
+    if handlers.is_relative_to(data) or data.is_relative_to(handlers):
+        message = f"hub.data and hub.handlers are within one another: {data} and {handlers}"
+        report.error(("hub", "data"), "bad-folder", message)
+
+
+def _zone_exists(name: str, report: Report) -> None:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        close = get_close_matches(name, available_timezones(), n=1)
+        hint = f'did you mean "{close[0]}"?' if close else 'zones are named like "Europe/Berlin"'
+        report.error(("hub", "timezone"), "bad-timezone", f'hub.timezone: there is no time zone "{name}"', hint)

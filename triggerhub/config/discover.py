@@ -1,0 +1,146 @@
+"""Find the functions that lie in the handlers folder, by their names alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from triggerhub.config import refused
+from triggerhub.config.problem import Problem
+from triggerhub.config.schema import NAME
+
+RuntimeName = Literal["python", "node", "executable"]
+
+RUNTIMES: dict[str, RuntimeName] = {".py": "python", ".mjs": "node", ".js": "node", ".cjs": "node"}
+_ENTRIES = ("index.py", "index.mjs", "index.js", "index.cjs", "main.py", "lambda_function.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A function's code on the disk."""
+
+    entry: Path
+    """The file that is loaded or executed."""
+    runtime: RuntimeName
+    folder: bool = False
+    """Whether all of the entry's folder is the code, not the entry alone."""
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What lies in the handlers folder."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    """Names that are taken, those included whose code cannot be used."""
+    undecided: dict[str, Problem] = field(default_factory=dict)
+    """Folders that are functions only if a table says which of their files is meant."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+def discover(handlers: Path, shown: str) -> Discovery:
+    """Look at the folder, which people know as *shown*. A missing one holds no functions."""
+    result = Discovery()
+    by_name: dict[str, list[Path]] = {}
+    for entry in _entries(handlers, shown, result):
+        name = entry.name if entry.is_dir() else entry.stem
+        found = _found(entry, f"{shown}/{entry.name}", result)
+        if found is None:
+            continue
+        if not NAME.fullmatch(name):
+            message = f"{name!r} cannot be a function's name: letters, digits, '-' and '_', at most 64; it is ignored"
+            result.problems.append(_warning(f"{shown}/{entry.name}", "bad-name", message))
+            continue
+        by_name.setdefault(name, []).append(entry)
+        result.found[name] = found
+    result.names |= by_name.keys()
+    for name, entries in by_name.items():
+        if len(entries) > 1:
+            del result.found[name]
+            several = " and ".join(f"{shown}/{entry.name}" for entry in entries)
+            message = f"{several} are both the function {name}"
+            result.problems.append(
+                Problem(
+                    file=f"{shown}/{entries[-1].name}", code="duplicate-function", message=message, hint="rename one"
+                )
+            )
+    return result
+
+
+def runtime_of(file: Path) -> RuntimeName | None:
+    """Return what runs a file, None where nothing does."""
+    if file.suffix in RUNTIMES:
+        return RUNTIMES[file.suffix]
+    return "executable" if os.access(file, os.X_OK) and _executable(file) else None
+
+
+def entry_of(folder: Path) -> list[Path]:
+    """Return the files of a folder that could be its entry; one is right."""
+    return [folder / name for name in _ENTRIES if (folder / name).is_file()]
+
+
+def _entries(handlers: Path, shown: str, result: Discovery) -> Iterator[Path]:
+    try:
+        yield from sorted(entry for entry in handlers.iterdir() if not entry.name.startswith(("_", ".")))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        message = f"{shown} cannot be read: {error.strerror}"
+        result.problems.append(Problem(file=shown, code="unreadable", message=message))
+
+
+def _found(entry: Path, shown: str, result: Discovery) -> Found | None:
+    if entry.is_dir():
+        return _found_in(entry, shown, result)
+    if entry.name.endswith("~") or not entry.is_file():
+        return None
+    if runtime := runtime_of(entry):
+        return Found(entry=entry, runtime=runtime)
+    if os.access(entry, os.X_OK):
+        message, hint = "is executable but has no #! line and is no binary; it is ignored", "begin it with #!"
+    else:
+        message = "is neither .py, .js, .mjs, .cjs nor executable; it is ignored"
+        hint = "make it executable with chmod +x" if _scripted(entry) else "put _ in front of its name to say so"
+    result.problems.append(_warning(shown, "ignored-file", f"{shown} {message}", hint))
+    return None
+
+
+def _found_in(folder: Path, shown: str, result: Discovery) -> Found | None:
+    bootstrap = folder / "bootstrap"
+    entries = entry_of(folder)
+    if not entries and bootstrap.is_file() and os.access(bootstrap, os.X_OK):
+        message = f"{shown}: {refused.BOOTSTRAP.says}"
+        result.undecided[folder.name] = Problem(file=f"{shown}/bootstrap", code=refused.CODE, message=message)
+    if len(entries) > 1:
+        several = " and ".join(entry.name for entry in entries)
+        result.undecided[folder.name] = Problem(
+            file=shown,
+            code="duplicate-function",
+            message=f"{shown} has {several}: which of them is the function {folder.name}?",
+            hint=f'say so with handler = "{folder.name}/{entries[0].name}" in [functions.{folder.name}]',
+        )
+    return Found(entry=entries[0], runtime=RUNTIMES[entries[0].suffix], folder=True) if len(entries) == 1 else None
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(512)
+    except OSError:
+        return b""
+
+
+def _executable(file: Path) -> bool:
+    head = _head(file)
+    return head.startswith(b"#!") or b"\0" in head
+
+
+def _scripted(file: Path) -> bool:
+    return file.suffix == ".sh" or _head(file).startswith(b"#!")
+
+
+def _warning(file: str, code: str, message: str, hint: str | None = None) -> Problem:
+    return Problem(file=file, severity="warning", code=code, message=message, hint=hint)

@@ -1,0 +1,226 @@
+"""Make the project's functions of what was discovered, what was written and what they inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from triggerhub.config import metadata
+from triggerhub.config.code import PROGRAMS, Code, CodeError, Shelf, broken, lacking
+from triggerhub.config.complain import complain
+from triggerhub.config.discover import Discovery, Found
+from triggerhub.config.locate import Path as Place
+from triggerhub.config.problem import Problem, Report
+from triggerhub.config.schema import NAME, Defaults, Inline, Table, given
+from triggerhub.config.schema import Function as FunctionTable
+from triggerhub.config.secrets import Secrets
+from triggerhub.errors import ConfigError
+from triggerhub.policy import selecting, units
+from triggerhub.settings import Function, Idempotency, RetryPolicy, Secret
+
+T = TypeVar("T", bound=Table)
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables, the later over the earlier, inline tables key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def validate(model: type[T], raw: Any, base: Place, report: Report, secrets: Secrets) -> T | None:
+    """Return the table, or None when it has errors, which are in the report then."""
+    try:
+        return model.model_validate(raw, context={"secrets": secrets})
+    except ValidationError as error:
+        complain(error, raw if isinstance(raw, dict) else {}, [model], base, report)
+        return None
+
+
+class Functions:
+    """Builds every function of a project.
+
+    ``made`` holds them by name, None where one has errors: its name is known all the same.
+    """
+
+    def __init__(self, shelf: Shelf, report: Report, secrets: Secrets) -> None:
+        self._shelf = shelf
+        self._report = report
+        self._secrets = secrets
+        self.made: dict[str, Function | None] = {}
+        self.given: dict[str, dict[str, Any]] = {}
+        """What was written of a function, its layers merged."""
+        self.inline: dict[str, tuple[str, Inline]] = {}
+        """What handlers say of themselves, with the file that says it."""
+        self.problems: list[Problem] = []
+
+    def build(self, data: Mapping[str, Any], discovery: Discovery) -> None:
+        """Build the functions of ``[functions]`` and of the handlers folder over ``[defaults]``."""
+        inherited = validate(Defaults, data.get("defaults", {}), ("defaults",), self._report, self._secrets)
+        self._defaults = given(inherited) if inherited else {}
+        self._tables = data.get("functions", {})
+        self._retry_fits("defaults", self._defaults, self._report)
+        for name in sorted(discovery.names | discovery.undecided.keys() | self._tables.keys()):
+            self.made[name] = None
+            raw = self._tables.get(name, {})
+            told = isinstance(raw, dict) and ("handler" in raw or "command" in raw)
+            if name in discovery.undecided and not told:
+                self.problems.append(discovery.undecided[name])
+            elif NAME.fullmatch(name) is None:
+                message = f"{name!r} cannot be a function's name: letters, digits, '-' and '_', at most 64"
+                self._report.error(("functions", name), "bad-name", message, at="key")
+            elif name in discovery.found or told or name not in discovery.names:
+                self.made[name] = self._function(name, raw, discovery.found.get(name))
+
+    def _function(self, name: str, raw: Any, found: Found | None) -> Function | None:
+        base = ("functions", name)
+        table = validate(FunctionTable, raw, base, self._report, self._secrets)
+        if table is None:
+            if found is None and isinstance(raw, dict) and not raw.keys() & _OF_CODE:
+                self._without_code(name)
+            return None
+        code, inline = self._code(name, table, found)
+        written = merge(self._defaults, given(inline), {k: v for k, v in given(table).items() if k not in _OF_CODE})
+        self.given[name] = written
+        right = self._retry_fits(f"functions.{name}", written, self._report)
+        right &= self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
+        if code is None or not right:
+            return None
+        self._look_for_program(name, code, written.get("env", {}))
+        return _made(name, code, written)
+
+    def _code(self, name: str, table: FunctionTable, found: Found | None) -> tuple[Code | None, Inline]:
+        base = ("functions", name)
+        inline = Inline()
+        if table.command is not None and table.handler is not None:
+            message = f"functions.{name} has both a handler and a command"
+            self._report.error((*base, "command"), "bad-handler", message, "leave one out", at="key")
+            return None, inline
+        key = "command" if table.command is not None else "handler" if table.handler is not None else "runtime"
+        try:
+            if table.command is not None:
+                if table.runtime not in (None, "executable"):
+                    raise CodeError("bad-handler", f"a command is an executable, not {table.runtime}")
+                return self._shelf.of_command(name, table.command), inline
+            attribute = ""
+            if table.handler is not None:
+                found, attribute = self._shelf.find(table.handler, table.runtime)
+            elif found is None:
+                self._without_code(name)
+                return None, inline
+            else:
+                found = self._shelf.as_told(found, table.runtime)
+            if found.runtime == "python":
+                inline = self._inline(found.entry)
+                self.inline[name] = (self._shelf.show(found.entry), inline)
+            return self._shelf.of_file(name, found, attribute), inline
+        except ConfigError as error:
+            kind = error.code if isinstance(error, CodeError) else "unreadable"
+            self._report.error((*base, key), kind, f"functions.{name}: {error.message}", error.hint)
+            return None, inline
+
+    def _without_code(self, name: str) -> None:
+        folder = self._shelf.show(self._shelf.handlers)
+        hint = f"put {name}.py into {folder}, or write a handler or a command"
+        message = f"functions.{name} has no code: nothing in {folder} is called {name}"
+        self._report.error(("functions", name), "no-handler", message, hint, at="key")
+
+    def _inline(self, entry: Path) -> Inline:
+        file = self._shelf.show(entry)
+        try:
+            text = entry.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            # Another encoding may be declared in the file; the interpreter will say.
+            return Inline()
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}", hint="let the hub's user read it") from None
+        if wrong := broken(text):
+            line, column, reason = wrong
+            # A warning: the other functions go on, and on a reload this one's last good version does.
+            self.problems.append(
+                Problem(
+                    file=file, line=line, column=column, severity="warning", code="bad-handler",
+                    message=f"{file} is not valid Python: {reason}",
+                )
+            )  # fmt: skip
+        inline, problems = metadata.read(text, file, self._secrets)
+        self.problems += problems
+        return inline
+
+    def _retry_fits(self, owner: str, written: Mapping[str, Any], report: Report) -> bool:
+        policy = retry_policy(written)
+        if policy.initial <= policy.max or "initial" not in written.get("retry", {}):
+            return True
+        at = tuple(owner.split(".", 1))
+        report.error((*at, "retry", "initial"), "bad-retry", too_long(owner, policy), "raise max")
+        return False
+
+    def _idempotency_fits(self, name: str, written: dict[str, Any], own: bool) -> bool:
+        idempotency = written.get("idempotency")
+        path = ("functions", name, "idempotency")
+        if idempotency is None:
+            return True
+        if idempotency.get("key") is None:
+            if not own:
+                # The defaults may say how long keys are kept, for those functions that have one.
+                del written["idempotency"]
+                return True
+            self._report.error(path, "missing-key", f'functions.{name}.idempotency needs the key "key"', at="key")
+            return False
+        try:
+            selecting.compile(idempotency["key"])
+        except ValueError as error:
+            self._report.error((*path, "key"), "bad-key", f"functions.{name}.idempotency.key: {error}")
+            return False
+        return True
+
+    def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret]) -> None:
+        path = env.get("PATH", PROGRAMS)
+        if program := lacking(code, path if isinstance(path, str) else path.reveal()):
+            message = f"functions.{name} needs {program}, which is not installed here"
+            self._report.warn(("functions", name, "command"), "no-program", message)
+
+
+_OF_CODE = frozenset({"handler", "command", "runtime"})
+
+
+def retry_policy(*written: Mapping[str, Any]) -> RetryPolicy:
+    """Return the policy of tables that may have a ``retry``, the later over the earlier."""
+    return RetryPolicy(**merge(*(one.get("retry") or {} for one in written)))
+
+
+def too_long(owner: str, policy: RetryPolicy) -> str:
+    """Say that the first wait is longer than the longest."""
+    initial, most = units.show_duration(policy.initial), units.show_duration(policy.max)
+    return f"{owner}.retry: initial is {initial}, over max, which is {most}"
+
+
+def _made(name: str, code: Code, written: Mapping[str, Any]) -> Function:
+    return Function(name=name, **dict(_parts(code, written)))
+
+
+def _parts(code: Code, written: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part in ("runtime", "handler", "command", "version", "code", "source"):
+        yield part, getattr(code, part)
+    for key, value in written.items():
+        match key:
+            case "retry":
+                yield key, retry_policy(written)
+            case "dead_letters":
+                if "keep" in value:
+                    yield "dead_letters_keep", value["keep"]
+            case "idempotency":
+                if value is not None:
+                    yield key, Idempotency(**value)
+            case "on_success" | "on_failure":
+                yield key, tuple(value)
+            case "sandbox":
+                yield "level", value.get("level", "trusted")
+            case _:
+                yield key, value

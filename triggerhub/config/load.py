@@ -1,0 +1,152 @@
+"""Load a project: read, validate, discover, and report everything that is wrong at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from triggerhub.config import crosscheck, daemon, document, refused
+from triggerhub.config.code import Shelf
+from triggerhub.config.complain import shown, suggestion
+from triggerhub.config.discover import discover
+from triggerhub.config.document import Document
+from triggerhub.config.functions import Functions
+from triggerhub.config.locate import walk
+from triggerhub.config.plugins import PluginError, Plugins
+from triggerhub.config.problem import Problem, Report
+from triggerhub.config.problem import render as render
+from triggerhub.config.schema import NAMED, TABLES, given
+from triggerhub.config.secrets import Secrets
+from triggerhub.config.triggers import Triggers
+from triggerhub.settings import HubSettings, Project
+
+FILE = "triggerhub.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What came of loading a project."""
+
+    project: Project | None
+    """None where there is an error among the problems."""
+    problems: tuple[Problem, ...]
+    """In the order of the file."""
+    sources: Mapping[str, ModuleType]
+    """The modules of the types that the triggers use."""
+
+
+def load(project: Path, *, environ: Mapping[str, str], versions: Path | None = None) -> Loaded:
+    """Load the project in the folder *project*. Never raises for what is wrong with it.
+
+    Snapshots of the handlers are kept below *versions*, a relative one being within the data folder;
+    with None they are only hashed, nothing is written, and the functions cannot be started. Reads
+    files and imports source modules, so call it from a thread where a loop is running.
+    """
+    project = Path(os.path.abspath(project))  # noqa: PTH100 - links stay as the user wrote them
+    found = document.read(project / FILE, FILE)
+    if found is None:
+        problem = Problem(
+            file=FILE, code="no-project", message=f"there is no {FILE} in {project}", hint=f"triggerhub init {project}"
+        )
+        return Loaded(project=None, problems=(problem,), sources={})
+    if found.report.problems:
+        return Loaded(project=None, problems=tuple(found.report.problems), sources={})
+    return _Loading(project, found, environ, versions).run()
+
+
+class _Loading:
+    """One load, with what its steps hand on to one another."""
+
+    def __init__(self, project: Path, found: Document, environ: Mapping[str, str], versions: Path | None) -> None:
+        self._path = project
+        self._data: dict[str, Any] = found.data
+        self._report = found.report
+        self._environ = environ
+        self._versions = versions
+        self._more: list[Problem] = []
+        """Problems in other files."""
+
+    def run(self) -> Loaded:
+        written = walk(self._data)
+        unavailable = refused.refuse(self._data, self._report)
+        self._tables()
+        hub = daemon.settle(self._path, self._data, self._report, self._environ)
+        secrets = Secrets(self._path, hub.data, self._environ)
+        functions = self._functions(hub, secrets)
+        context = {"secrets": secrets, "project": self._path, "data": hub.data}
+        triggers = Triggers(self._report, self._plugins(), functions, context)
+        triggers.build(self._data.get("triggers", {}), unavailable)
+        self._cross(hub, functions, triggers)
+        for reference, why in secrets.exposed:
+            places = [place for place, value in written.items() if value == reference]
+            self._report.warn(places[0] if places else (), "exposed-secret", why, "chmod 0600 it")
+        problems = tuple(sorted(_once(self._report.problems + self._more), key=_order))
+        if any(problem.severity == "error" for problem in problems):
+            return Loaded(project=None, problems=problems, sources=triggers.sources)
+        loaded = Project(
+            hub=hub,
+            functions={name: one for name, one in functions.made.items() if one},
+            triggers={name: one for name, one in triggers.made.items() if one},
+        )
+        return Loaded(project=loaded, problems=problems, sources=triggers.sources)
+
+    def _tables(self) -> None:
+        """Refuse tables that do not exist, and values where tables belong; both are taken out."""
+        known = [*TABLES, *NAMED]
+        for name, value in list(self._data.items()):
+            if name not in known:
+                hint = suggestion(name, known)
+                kind = "table" if isinstance(value, dict | list) else "key"
+                self._report.error((name,), "unknown-key", f'{FILE} has no {kind} "{name}"', hint, at="key")
+            elif not isinstance(value, dict):
+                header = f"[{name}]" if name in TABLES else f"[{name}.NAME]"
+                self._report.error((name,), "wrong-type", f"{name}: expected a table {header}, got {shown(value)}")
+            else:
+                continue
+            del self._data[name]
+
+    def _functions(self, hub: HubSettings, secrets: Secrets) -> Functions:
+        versions = None if self._versions is None else hub.data / self._versions
+        shelf = Shelf(project=self._path, handlers=hub.handlers, versions=versions)
+        discovery = discover(hub.handlers, shelf.show(hub.handlers))
+        functions = Functions(shelf, self._report, secrets)
+        functions.build(self._data, discovery)
+        self._more += [*discovery.problems, *functions.problems]
+        return functions
+
+    def _plugins(self) -> Plugins | None:
+        try:
+            plugins = Plugins(self._path)
+        except PluginError as error:
+            self._more.append(Problem(file="sources", code=error.code, message=error.message, hint=error.hint))
+            return None
+        for used, other in plugins.clashes:
+            file = f"sources/{other.relative_to(plugins.folder)}"
+            message = f"there are two sources of one name: {used} and {other}"
+            self._more.append(Problem(file=file, code="duplicate-source", message=message, hint="rename your own"))
+        return plugins
+
+    def _cross(self, hub: HubSettings, functions: Functions, triggers: Triggers) -> None:
+        report = self._report
+        crosscheck.routes(triggers.made, report)
+        crosscheck.folders(hub, triggers.made, report)
+        topics = crosscheck.topics(triggers.made, report)
+        unsure = tuple(crosscheck.unsure_topics(self._data, triggers.made))
+        destinations = crosscheck.Destinations(hub, functions.made, triggers.made, topics, unsure, report)
+        destinations.check(self._data)
+        for name, (file, inline) in functions.inline.items():
+            about = Report(file)
+            destinations.inline(name, given(inline), about)
+            self._more += about.problems
+
+
+def _once(problems: list[Problem]) -> Iterator[Problem]:
+    yield from dict.fromkeys(problems)
+
+
+def _order(problem: Problem) -> tuple[bool, str, int, int]:
+    return problem.file != FILE, problem.file, problem.line, problem.column

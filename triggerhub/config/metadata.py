@@ -1,0 +1,85 @@
+"""Read what a Python handler says of itself in its inline metadata (PEP 723)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from triggerhub.config import document, refused
+from triggerhub.config.complain import complain, shown
+from triggerhub.config.problem import Problem, Report
+from triggerhub.config.schema import Inline
+from triggerhub.config.secrets import Secrets
+
+_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+"""The reference implementation's expression, for this one type of block."""
+_CLAUSE = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?\s*")
+
+
+def read(text: str, file: str, secrets: Secrets) -> tuple[Inline, list[Problem]]:
+    """Return the function's own limits from ``[tool.triggerhub]``, and what is wrong with the block."""
+    blocks = list(_BLOCK.finditer(text))
+    if not blocks:
+        return Inline(), []
+    first = text.count("\n", 0, blocks[0].start("content"))
+    report = Report(file, line=first, column=2)
+    if len(blocks) > 1:
+        report.error((), "bad-metadata", "there is more than one block of inline metadata")
+    lines = blocks[0]["content"].splitlines()
+    parsed = document.parse("\n".join(line[2:] for line in lines) + "\n", report).data
+    tool = parsed.get("tool")
+    own = tool.get("triggerhub", {}) if isinstance(tool, dict) else {}
+    refused.refuse({"script": parsed}, report, ())
+    wanted = parsed.get("requires-python")
+    if wanted is not None and not _satisfied(wanted):
+        version = ".".join(map(str, sys.version_info[:3]))
+        report.error(
+            ("requires-python",),
+            "wrong-python",
+            f"requires-python is {shown(wanted)}, but the hub runs handlers with Python {version}",
+        )
+    if not isinstance(own, dict):
+        report.error(("tool", "triggerhub"), "wrong-type", "tool.triggerhub: expected a table")
+        own = {}
+    return _limits(own, report, secrets), report.problems
+
+
+def _limits(own: dict[str, Any], report: Report, secrets: Secrets) -> Inline:
+    base = ("tool", "triggerhub")
+    refused.refuse({"inline": own}, report, base)
+    try:
+        return Inline.model_validate(own, context={"secrets": secrets})
+    except ValidationError as error:
+        complain(error, own, [Inline], base, report)
+        return Inline()
+
+
+def _satisfied(wanted: Any) -> bool:
+    """Whether this interpreter is one of those that ``requires-python`` allows; an unreadable one allows none."""
+    if not isinstance(wanted, str):
+        return False
+    running = sys.version_info[:3]
+    for clause in wanted.split(",") if wanted.strip() else ():
+        match = _CLAUSE.fullmatch(clause)
+        if match is None:
+            return False
+        number = tuple(int(part) for part in match[2].split("."))
+        same = running[: len(number)] == number[: len(running)]
+        exact = same if match[3] else running == (*number, 0, 0)[:3]
+        padded = (*number, 0, 0)[:3]
+        allowed = {
+            "===": exact,
+            "==": exact,
+            "!=": not exact,
+            ">=": running >= padded,
+            "<=": running <= padded,
+            ">": running > padded,
+            "<": running < padded,
+            "~=": running >= padded and running[: len(number) - 1] == number[:-1],
+        }
+        if not allowed[match[1]]:
+            return False
+    return True

@@ -1,0 +1,182 @@
+"""Keep the list of what is not there yet, so that it is refused by name and never accepted and ignored.
+
+The list may only shrink: a test holds its names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from triggerhub.config.locate import Path
+from triggerhub.config.problem import Report, dotted
+
+CODE = "not-available"
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One setting that is not in this version."""
+
+    name: str
+    """As the documentation calls it."""
+    paths: tuple[tuple[str, ...], ...] = ()
+    """Where it would be written; ``*`` is any name. Empty where it is no key of triggerhub.toml."""
+    says: str
+    """What is not in this version, as the end of a sentence."""
+    when: Callable[[Any], bool] = _any
+    """Which values are refused."""
+    at: Literal["key", "value"] = "value"
+
+
+def _exposed(value: Any) -> bool:
+    host = value.rpartition(":")[0].strip("[]") if isinstance(value, str) else ""
+    if host in ("", "localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _is(word: str) -> Callable[[Any], bool]:
+    return lambda value: bool(value == word)
+
+
+def _other_than(*words: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value not in words
+
+
+def _everywhere(*key: str) -> tuple[tuple[str, ...], ...]:
+    return ("defaults", *key), ("functions", "*", *key), ("inline", *key)
+
+
+_TYPE = (("triggers", "*", "type"),)
+
+DEPENDENCIES = Refused(
+    name="inline dependencies",
+    paths=(("script", "dependencies"),),
+    says="environments for a handler's own dependencies are not in this version",
+    when=lambda value: value != [],
+    at="key",
+)
+BOOTSTRAP = Refused(
+    name="folder with bootstrap",
+    says="a folder whose executable bootstrap speaks the Lambda Runtime API is not in this version",
+)
+
+REFUSED: tuple[Refused, ...] = (
+    Refused(name="type sqs", paths=_TYPE, when=_is("sqs"), says="the source sqs is not in this version"),
+    Refused(name="type dynamodb", paths=_TYPE, when=_is("dynamodb"), says="the source dynamodb is not in this version"),
+    Refused(name="type kinesis", paths=_TYPE, when=_is("kinesis"), says="the source kinesis is not in this version"),
+    Refused(name="type s3", paths=_TYPE, when=_is("s3"), says="the source s3 is not in this version"),
+    Refused(
+        name="ack handled",
+        paths=(("triggers", "*", "ack"),),
+        when=_is("handled"),
+        says='no source of this version acknowledges after handling; leave it out, which is "stored"',
+    ),
+    Refused(name="layers", paths=_everywhere("layers"), says="layers are not in this version", at="key"),
+    Refused(
+        name="tmp",
+        paths=_everywhere("tmp"),
+        says="a limit on the temporary folder is not in this version",
+        at="key",
+    ),
+    Refused(
+        name="warm",
+        paths=_everywhere("warm"),
+        says="keeping workers ready ahead of the first call is not in this version",
+        at="key",
+    ),
+    Refused(
+        name="runtime",
+        paths=_everywhere("runtime"),
+        when=_other_than("python", "node", "executable"),
+        says='runtimes other than the hub\'s own "python" and "node" and "executable" are not in this version',
+    ),
+    Refused(
+        name="sandbox.level",
+        paths=_everywhere("sandbox", "level"),
+        when=_other_than("trusted"),
+        says='isolation is not in this version: the only level is "trusted"',
+    ),
+    Refused(
+        name="sandbox.network",
+        paths=_everywhere("sandbox", "network"),
+        when=lambda value: value is False or isinstance(value, list),
+        says="isolation is not in this version: every handler has the network",
+    ),
+    Refused(
+        name="sandbox.write",
+        paths=_everywhere("sandbox", "write"),
+        says="isolation is not in this version: a handler may write what the hub's user may",
+        at="key",
+    ),
+    Refused(
+        name="sandbox.read",
+        paths=_everywhere("sandbox", "read"),
+        says="isolation is not in this version: a handler may read what the hub's user may",
+        at="key",
+    ),
+    Refused(
+        name="hub.user",
+        paths=(("hub", "user"),),
+        says="changing the user is not in this version; start the hub as the user it shall be",
+        at="key",
+    ),
+    Refused(
+        name="hub.store",
+        paths=(("hub", "store"),),
+        says="stores other than the SQLite database in the data folder are not in this version",
+        at="key",
+    ),
+    Refused(
+        name="hub.admin",
+        paths=(("hub", "admin"),),
+        when=_exposed,
+        says="access control is not in this version, so that the admin address must be a loopback one",
+    ),
+    Refused(name="alarms", paths=(("alarms",),), says="alarms are not in this version", at="key"),
+    Refused(
+        name="console", paths=(("console",),), says="access control of the console is not in this version", at="key"
+    ),
+    DEPENDENCIES,
+    BOOTSTRAP,
+)
+
+
+def refuse(data: dict[str, Any], to: Report, base: Path | None = None) -> frozenset[Path]:
+    """Report every refused setting in *data* and take it out; return their paths.
+
+    Types of triggers are left in, for the rest of the table hangs on them. *base* is where the one
+    table of *data* really lies, for the inline metadata of a handler.
+    """
+    found: set[Path] = set()
+    for refused in REFUSED:
+        for pattern in refused.paths:
+            for path, holder, key in list(_matches(data, pattern)):
+                if refused.when(holder[key]):
+                    real = path if base is None else (*base, *path[1:])
+                    to.error(real, CODE, f"{dotted(real)}: {refused.says}", at=refused.at)
+                    found.add(path)
+                    if pattern != _TYPE[0]:
+                        del holder[key]
+    return frozenset(found)
+
+
+def _matches(data: Any, pattern: tuple[str, ...], above: Path = ()) -> Iterator[tuple[Path, dict[str, Any], str]]:
+    if not isinstance(data, dict):
+        return
+    first, rest = pattern[0], pattern[1:]
+    for name in list(data) if first == "*" else [first] if first in data else []:
+        if rest:
+            yield from _matches(data[name], rest, (*above, name))
+        else:
+            yield (*above, name), data, name

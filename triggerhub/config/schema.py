@@ -1,0 +1,300 @@
+"""Describe triggerhub.toml as it is written: which keys there are and what each may hold.
+
+The models stand for the text, not for the running project: what is absent stays unset, so that the
+layers can be merged key by key. The docstring below a key is its description in editors.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from triggerhub.errors import TriggerhubError
+from triggerhub.policy import units
+from triggerhub.settings import GB, MB, MINUTE, Destination, Secret
+from triggerhub.source import Duration, RateLimit, SecretResolver, Size
+
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+"""What functions, triggers and topics may be called: Lambda's rule for functions."""
+
+
+class Table(BaseModel):
+    """Base of every table: unknown keys and other types than TOML wrote are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
+
+
+def given(table: Table) -> dict[str, Any]:
+    """Return what was written in a table, inline tables within it as dicts too."""
+    values = {name: getattr(table, name) for name in table.model_fields_set}
+    return {name: given(value) if isinstance(value, Table) else value for name, value in values.items()}
+
+
+def _within(low: int, high: int | None, show: Callable[[int], str]) -> AfterValidator:
+    def check(value: int) -> int:
+        if value < low:
+            raise ValueError(f"{show(value)} is too little: at least {show(low)}")
+        if high is not None and value > high:
+            raise ValueError(f"{show(value)} is too much: at most {show(high)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _address(value: Any) -> tuple[str, int]:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'expected an address and a port like "127.0.0.1:8700", got {value!r}')
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f'an IPv6 address is written in brackets: "[{host}]:{port}"')
+    return host, int(port)
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(f'{value!r} is neither an address nor a network like "10.0.0.0/8"') from None
+    return value
+
+
+def _destination(value: Any) -> Destination:
+    kind, colon, target = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in ("function", "queue", "webhook", "file") or not colon or not target:
+        raise ValueError(
+            f"expected function:NAME, queue:NAME, webhook:URL or file:PATH, got {value!r}"
+            if isinstance(value, str)
+            else "expected a destination in quotes: function:NAME, queue:NAME, webhook:URL or file:PATH"
+        )
+    return Destination(kind=kind, target=target)  # type: ignore[arg-type]
+
+
+def _variables(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} cannot be the name of an environment variable")
+    return value
+
+
+def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("a zero character cannot be put into the environment")
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError('expected a text in quotes or a reference like { secret = "NAME" }')
+    resolver: SecretResolver = (info.context or {})["secrets"]
+    try:
+        return resolver.resolve(value)
+    except TriggerhubError as error:
+        raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
+
+
+Moment = Annotated[Duration, _within(1, None, units.show_duration)]
+Amount = Annotated[Size, _within(1, None, units.show_size)]
+Count = Annotated[int, _within(1, None, str)]
+Address = Annotated[tuple[str, int], BeforeValidator(_address, json_schema_input_type=str)]
+Network = Annotated[str, AfterValidator(_network)]
+To = Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Log(Table):
+    """How much the hub says of itself, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line that is written."""
+    format: Literal["auto", "text", "json"] = "auto"
+    """``auto`` is text on a terminal and JSON lines elsewhere."""
+
+
+class Tls(Table):
+    """HTTPS on ``listen``."""
+
+    cert: Text
+    """Path of the certificate chain, PEM."""
+    key: Text
+    """Path of the private key, PEM."""
+
+
+class Hub(Table):
+    """The daemon itself."""
+
+    handlers: Text = "handlers"
+    """Folder whose files are functions."""
+    data: Text = "var"
+    """Folder of the database, payloads, logs and the control socket."""
+    listen: Address = ("127.0.0.1", 8700)
+    """Address of the webhooks: the only port the world should see."""
+    admin: Address = ("127.0.0.1", 8701)
+    """Address of the console, the API, metrics and health."""
+    timezone: Text = "UTC"
+    """Time zone of cron schedules, like ``Europe/Berlin``."""
+    node: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """This hub's own name; the host's where it is absent."""
+    drain: Duration = 30_000
+    """How long running handlers may take to finish at shutdown."""
+    keep: Moment = 604_800_000
+    """How long finished deliveries stay in the history."""
+    keep_size: Amount = 10 * GB
+    """How large the history may grow before the oldest is dropped early."""
+    tls: Tls | None = None
+    """HTTPS on ``listen``."""
+    trusted_proxies: list[Network] = []
+    """Addresses or networks whose ``X-Forwarded-*`` headers are believed."""
+    log: Log = Log()
+    """How much the hub says of itself, and in which form."""
+    durability: Literal["full", "normal"] = "full"
+    """``full``: an accepted event survives power loss; ``normal``: any crash of the process."""
+
+
+class Retry(Table):
+    """When and how often a failed delivery is tried again."""
+
+    attempts: Annotated[int, _within(1, 1000, str)] = 3
+    """Attempts in all, the first included."""
+    backoff: Literal["exponential", "linear", "constant"] = "exponential"
+    """How the wait grows from one attempt to the next."""
+    initial: Moment = 1000
+    """The first wait."""
+    max: Moment = 300_000
+    """The longest wait."""
+    jitter: bool = True
+    """Spread the waits at random, so that failures do not come back together."""
+    max_age: Moment | None = None
+    """A delivery older than this at its next attempt is a dead letter."""
+
+
+class DeadLetters(Table):
+    """What failed for good."""
+
+    keep: Moment = 1_209_600_000
+    """How long a dead letter is kept."""
+
+
+class Idempotency(Table):
+    """Run once per key, and repeat the stored answer."""
+
+    key: Text | None = None
+    """A JSONPath over the record."""
+    keep: Moment = 86_400_000
+    """How long a key is remembered."""
+
+
+class Sandbox(Table):
+    """What a handler may touch."""
+
+    level: Literal["trusted"] = "trusted"
+    """``trusted``: the handler runs as the hub's own user, limited but not isolated."""
+    network: bool = True
+    """Whether it has the network."""
+
+
+class Defaults(Table):
+    """What every function inherits."""
+
+    timeout: Annotated[Duration, _within(1, 15 * MINUTE, units.show_duration)] = 30_000
+    """How long one call may take; its whole process group is killed then."""
+    memory: Annotated[Size, _within(128 * MB, 10 * GB, units.show_size)] = 256 * MB
+    """How much memory one worker may use."""
+    concurrency: Annotated[int, _within(1, 10_000, str)] = 4
+    """How many calls may run at once."""
+    rate: RateLimit | None = None
+    """How many calls may begin in a time, like ``10/s``."""
+    idle: Moment = 600_000
+    """A warm worker without work ends after this."""
+    env: Annotated[
+        dict[str, Annotated[str | Secret, BeforeValidator(_text_or_secret)]],
+        BeforeValidator(_variables, json_schema_input_type=dict[str, str | dict[str, str]]),
+    ] = {}
+    """Environment variables: texts or references to secrets."""
+    retry: Retry = Retry()
+    """When and how often a failed delivery is tried again."""
+    dead_letters: DeadLetters = DeadLetters()
+    """What becomes of what failed for good."""
+    idempotency: Idempotency | None = None
+    """Run once per key, and repeat the stored answer."""
+    on_success: list[To] = []
+    """Where the answer is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL``, ``file:PATH``."""
+    on_failure: list[To] = []
+    """Where a dead letter's record is sent."""
+    sandbox: Sandbox = Sandbox()
+    """What a handler may touch."""
+
+
+class Inline(Defaults):
+    """``[tool.triggerhub]`` in a Python handler's inline metadata."""
+
+
+class Function(Defaults):
+    """One function, where the defaults or the file's name are not enough."""
+
+    handler: Text | None = None
+    """``FILE`` or ``FILE:ATTRIBUTE`` within the handlers folder."""
+    command: Annotated[list[str], Field(min_length=1)] | None = None
+    """Program and arguments: the event is JSON on stdin, the answer on stdout."""
+    runtime: Literal["python", "node", "executable"] | None = None
+    """What runs it; the file's suffix says so where it is absent."""
+
+
+class Batch(Table):
+    """How deliveries are put together into one call."""
+
+    size: Annotated[int, _within(1, 10_000, str)] = 1
+    """At most so many records in one call."""
+    window: Annotated[Duration, _within(0, 5 * MINUTE, units.show_duration)] = 0
+    """Wait so long for a batch to fill."""
+    partial_failures: bool = False
+    """The handler names the records that failed in ``batchItemFailures``."""
+
+
+class Trigger(Table):
+    """The keys that every trigger has; its source adds its own."""
+
+    type: Text
+    """Which source feeds it: the name of a module in ``sources``."""
+    function: Text | None = None
+    """The function that it starts."""
+    functions: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Several functions: each gets its own delivery of every event."""
+    enabled: bool = True
+    """Whether it runs."""
+    filter: dict[str, Any] | None = None
+    """An EventBridge pattern; what does not match is not delivered."""
+    key: Text | None = None
+    """The dedup key: ``header:NAME`` or a JSONPath over the record."""
+    keep: Moment = 86_400_000
+    """How long a dedup key is remembered."""
+    order: Text | None = None
+    """A JSONPath: deliveries with the same value run one at a time, oldest first."""
+    batch: Batch = Batch()
+    """How deliveries are put together into one call."""
+    input: Any = None
+    """JSON that the handler receives instead of the event."""
+    retry: Retry = Retry()
+    """Over the function's own ``retry``, key by key."""
+    on_failure: list[To] | None = None
+    """Instead of the function's own ``on_failure``."""
+    ack: Literal["stored"] = "stored"
+    """When the source may forget an event: once it is committed."""
+    backlog: Count = 100_000
+    """How many queued deliveries it may have before its source has to wait."""
+    maximum_concurrency: Count | None = None
+    """How many of a function's calls may be this trigger's."""
+
+
+TABLES: dict[str, type[Table]] = {"hub": Hub, "defaults": Defaults}
+"""The tables of which there is one."""
+NAMED: dict[str, type[Table]] = {"functions": Function, "triggers": Trigger}
+"""The tables of which there is one per name."""
+COMMON = frozenset(Trigger.model_fields)
+"""The keys of a trigger's table that are not its source's."""
