@@ -54,8 +54,8 @@ def view(data: bytes) -> Json:
     """Return the record as keys and filters see it: parsed, and a ``body`` that is JSON parsed too.
 
     A body stays a string where it is not JSON, is nested too deep, or ``isBase64Encoded`` says that it
-    is not text. A record that is not JSON, or is nested deeper than the interpreter parses (about a
-    thousand levels), is None: no key is in it, and no filter matches it.
+    is not text. A record that is not JSON, or that the interpreter does not parse (about a thousand levels
+    deep, a number of more than 4,300 digits), is None: no key is in it, and no filter matches it.
     """
     try:
         record = json.loads(data)
