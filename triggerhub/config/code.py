@@ -35,6 +35,8 @@ class Code:
     version: str
     code: Path
     source: str
+    program: str | None = None
+    """What a command begins with, where that is to be found on the PATH."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,16 @@ class Shelf:
         else:
             version, folder = snapshot.snapshot(self.versions, name, files, salt)
         command = tuple(str(folder / word) if isinstance(word, _In) else word for word in words)
-        return Code(runtime=runtime, handler=handler, command=command, version=version, code=folder, source=source)
+        own = not words or isinstance(words[0], _In) or "/" in words[0]
+        return Code(
+            runtime=runtime,
+            handler=handler,
+            command=command,
+            version=version,
+            code=folder,
+            source=source,
+            program=None if own else words[0],
+        )
 
 
 class _In(str):
@@ -177,6 +188,4 @@ def lacking(code: Code, path: str | None) -> str | None:
     """Return the program that a function needs and this host does not have."""
     if code.runtime == "node":
         return None if shutil.which("node") else "node"
-    if code.command and "/" not in code.command[0] and shutil.which(code.command[0], path=path or PROGRAMS) is None:
-        return code.command[0]
-    return None
+    return code.program if code.program and shutil.which(code.program, path=path or PROGRAMS) is None else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
@@ -17,8 +18,9 @@ from pydantic.fields import FieldInfo
 from triggerhub.config.locate import Path
 from triggerhub.config.problem import Report, dotted
 from triggerhub.errors import TriggerhubError
+from triggerhub.policy import units
 
-_SECRETIVE = re.compile(r"secret|token|passw|credential|key$|^env$", re.IGNORECASE)
+_SECRETIVE = re.compile(r"secret|token|passw|credential|jwks|^auth$|^env$", re.IGNORECASE)
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
@@ -150,20 +152,30 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
     stem = re.sub(r"_(type|parsing|from_float|parsing_size)$", "", kind)
     if stem != kind and stem in _EXPECTED:
         return _Complaint(path, "wrong-type", _EXPECTED[stem], "value", None, union, got)
-    return _Complaint(path, *_other(kind, error, context), union=union)
+    return _Complaint(path, *_other(kind, error, context, value), union=union)
 
 
-def _other(kind: str, error: Any, context: Mapping[str, Any]) -> tuple[str, str]:
+def _other(kind: str, error: Any, context: Mapping[str, Any], value: Any) -> tuple[str, str]:
     if kind in ("value_error", "assertion_error") and "error" in context:
         cause = context["error"].__cause__
         return "bad-secret" if isinstance(cause, TriggerhubError) else "bad-value", str(context["error"])
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return "bad-value", f"expected {words} {context[name]}, got {shown(error['input'])}"
+        return "bad-value", f"expected {words} {_in_words(context[name], value)}, got {shown(value)}"
     if kind in ("string_too_short", "too_short"):
         least = context["min_length"]
         return "bad-value", "must not be empty" if least == 1 else f"needs at least {least}"
     return "bad-value", error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _in_words(bound: Any, written: Any) -> str:
+    """Write a bound in the unit that the value was written with."""
+    if isinstance(written, str) and isinstance(bound, int):
+        for read, show in ((units.duration, units.show_duration), (units.size, units.show_size)):
+            with suppress(ValueError):
+                read(written)
+                return show(bound)
+    return str(bound)
 
 
 def _follow(loc: tuple[str | int, ...], raw: Any) -> tuple[Path, Any, list[str | int]]:

@@ -1,0 +1,50 @@
+"""Explain the codes of problems, for ``triggerhub explain CODE``. Sources have codes of their own besides."""
+
+from __future__ import annotations
+
+CODES: dict[str, str] = {
+    "no-project": "There is no triggerhub.toml in the folder. `triggerhub init DIR` writes one.",
+    "unreadable": "A file or folder cannot be read by the user that the hub runs as.",
+    "too-large": "The file is over 1 MB.",
+    "too-deep": "Keys or values are nested so deeply that reading them would take too long.",
+    "syntax": "The text is not TOML at this place. Nothing else can be checked before it is.",
+    "unknown-key": "There is no such key or table. A misspelt key would otherwise be ignored in silence.",
+    "missing-key": "The table needs this key.",
+    "wrong-type": "The value is of another type: durations, sizes and rates are words in quotes, like \"30s\".",
+    "bad-choice": "The value is none of those that there are.",
+    "bad-value": "The value is of the right type, but cannot be used.",
+    "bad-name": "Functions and triggers are named with letters, digits, '-' and '_', at most 64 characters.",
+    "bad-secret": (
+        "A secret is written by reference: { secret = \"NAME\" } is looked for in the environment, in systemd's "
+        "credentials, then in secrets/NAME of the data folder; { file = \"PATH\" } is read."
+    ),
+    "exposed-secret": "Others than its owner may read the file of a secret.",
+    "not-available": "The setting is known, but not in this version. It is refused so that nobody relies on it.",
+    "same-port": "Webhooks and administration need addresses of their own.",
+    "bad-folder": "The handlers, the data and the project's sources need folders of their own within the project.",
+    "bad-timezone": "There is no such time zone in the system's data base.",
+    "no-file": "A file that is named is not there or cannot be read.",
+    "duplicate-function": "Two files of the handlers folder would be the same function.",
+    "ignored-file": "A file of the handlers folder is no handler: it has no known suffix and is not executable.",
+    "no-handler": "There is no file where the function's code should be.",
+    "bad-handler": "The file is there, but cannot be what runs the function.",
+    "no-program": "The program that runs the function is not installed on this host.",
+    "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
+    "wrong-python": "The handler asks for another Python than the hub's.",
+    "outside": "A path leads to a place that it must not lead to.",
+    "bad-retry": "The first wait is longer than the longest.",
+    "bad-key": "A key is header:NAME or a JSONPath (RFC 9535), like $.order.id.",
+    "bad-filter": "The filter is not an EventBridge pattern at this place.",
+    "bad-batch": "The settings of the batch contradict one another, or the source cannot do it.",
+    "bad-functions": "A trigger starts one function or a list of different ones.",
+    "unknown-function": "There is no function of this name.",
+    "unknown-type": "There is no source of this name, neither the hub's own nor in the project's sources folder.",
+    "bad-source": "The source's module cannot be imported, or is not a source.",
+    "duplicate-source": "A module in the project's sources folder has the name of one of the hub's own.",
+    "foreign-sources": "A Python package called sources hides the hub's own.",
+    "duplicate-route": "Two webhooks would answer the same method and path.",
+    "duplicate-queue": "A queue has one trigger that consumes it, which may start several functions.",
+    "unconsumed-queue": "What is sent to this queue would never be run: no trigger consumes it.",
+    "bad-url": "A destination webhook:URL needs a complete URL without a password.",
+    "loop": "What is configured would start itself for ever.",
+}  # fmt: skip
