@@ -10,8 +10,8 @@ moment ago, in a folder the kernel's watches were too late for, or while the hub
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
 from pydantic import AfterValidator, Field, ValidationInfo
-from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
-from triggerhub import settings, source
+from triggerhub import inotify, settings, source
 from triggerhub.aws import s3
 from triggerhub.errors import BadInput
 from triggerhub.folder import Folder
 from triggerhub.model import Event, Millis
 from triggerhub.policy import baseline, globs, inventory
 from triggerhub.policy.inventory import Change, Version
-from triggerhub.policy.mounts import explain_refusal
 from triggerhub.policy.settling import Look, Settling
 
 T = TypeVar("T")
@@ -204,9 +202,8 @@ class Watch:
         self._teller = Teller(self._folder, ctx.trigger.name, options.events)
         # A small backlog is not to be overrun by one commit.
         self._batch = max(1, min(BATCH, ctx.trigger.backlog // 10))
-        # Of our own: waiting for inotify must not take the threads of everybody else.
+        # Of our own: a slow disk must not take the threads of everybody else.
         self._looker = anyio.CapacityLimiter(1)
-        self._waiter = anyio.CapacityLimiter(1)
         self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -219,6 +216,7 @@ class Watch:
                 self._noticed: dict[str, None] = {}
                 self._fresh: dict[str, float] = {}
                 self._check_at = self._scan_at = 0.0
+                self._there = True
                 self._watching = False
                 self._roused, ready = anyio.Event(), anyio.Event()
                 async with anyio.create_task_group() as tasks:
@@ -262,79 +260,60 @@ class Watch:
 
     async def _notify(self, ready: anyio.Event) -> None:
         """Take down what inotify says; where it cannot be had, say so and try again."""
-        while True:
-            try:
-                watcher = await self._thread(
-                    RustNotify, [self._root], False, False, 0, True, True, limiter=self._waiter
-                )
-            except (OSError, WatchfilesRustInternalError) as error:
-                self._trouble("watch", f"{explain_refusal(str(error))}; until then the folder is only polled")
-                self._watching = False
-                ready.set()
-                await anyio.sleep(min(self._options.reconcile / 1000, RETRY))
-                continue
-            self._watching, self._scan_at = True, 0.0
-            self._trouble("watch", None)
-            ready.set()
-            self._roused.set()
-            try:
-                while True:
-                    self._notice(await self._changes(watcher))
-            except WatchfilesRustInternalError as error:
-                # It fails for good over a name that is not UTF-8, for one: a new one, and a full scan, go on.
-                self._ctx.log.debug("inotify is watched anew", why=str(error))
-            finally:
-                watcher.close()
-            self._watching, self._scan_at = False, 0.0
-            self._roused.set()
-            await anyio.sleep(CHECK)
-
-    async def _changes(self, watcher: RustNotify) -> Iterable[str]:
         # The settle time hides how long a notice takes, so that an idle watch need not wake often.
         step = max(2, min(50, self._options.settle // 10))
-        stop = threading.Event()
-
-        async def stop_when_cancelled() -> None:
+        while True:
+            rest = CHECK
             try:
-                await anyio.sleep_forever()
-            finally:
-                stop.set()
+                async with inotify.watch(self._root, step=step) as notices:
+                    self._watching = True
+                    self._trouble("watch", None)
+                    self._rescan()
+                    ready.set()
+                    while True:
+                        self._notice(*await notices.take())
+            except inotify.Refused as error:
+                self._trouble("watch", f"{error}; until then the folder is only polled")
+                rest = min(self._options.reconcile / 1000, RETRY)
+            except inotify.Broken as error:
+                self._ctx.log.debug("inotify is watched anew", why=str(error))
+            self._watching = False
+            self._rescan()
+            ready.set()
+            await anyio.sleep(rest)
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stop_when_cancelled)
-            changes = await self._thread(watcher.watch, step, step, 0, stop, limiter=self._waiter, abandon=False)
-            tasks.cancel_scope.cancel()
-        return () if isinstance(changes, str) else [path for _, path in changes]
-
-    def _notice(self, paths: Iterable[str]) -> None:
-        prefix = self._root.rstrip("/") + "/"
-        for path in paths:
-            if path.startswith(prefix):
-                self._noticed[path.removeprefix(prefix)] = None
-            else:
-                self._check_at = 0.0
+    def _notice(self, paths: Iterable[str], gone: bool) -> None:
+        self._noticed |= dict.fromkeys(paths)
         if len(self._noticed) > OVERFLOW:
             self._noticed.clear()
-            self._scan_at = 0.0
+            self._rescan()
+        if gone:
+            # One made in its place may have the same inode, and is not watched.
+            self._there = False
+        self._roused.set()
+
+    def _rescan(self) -> None:
+        self._scan_at = 0.0
         self._roused.set()
 
     async def _follow(self) -> None:
         """Look wherever there is reason to, until the folder is not the one that was opened."""
-        there = True
-        while there:
-            now = time.monotonic()
-            if now >= self._check_at:
-                there = await self._thread(self._folder.same)
-                self._check_at = now + CHECK
-            elif now >= self._scan_at:
-                there = await self._scan()
-            elif self._fresh and now >= next(iter(self._fresh.values())):
-                again = [folder for folder, at in self._fresh.items() if at <= now]
-                there = await self._walk(again, again=True)
-            elif paths := self._taken(now):
-                there = await self._look(paths)
-            else:
-                await self._rest()
+        while self._there and await self._step():
+            pass
+
+    async def _step(self) -> bool:
+        now = time.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + CHECK
+            return await self._thread(self._folder.same)
+        if now >= self._scan_at:
+            return await self._scan()
+        if self._fresh and now >= next(iter(self._fresh.values())):
+            return await self._walk([folder for folder, at in self._fresh.items() if at <= now], again=True)
+        if paths := self._taken(now):
+            return await self._look(paths)
+        await self._rest()
+        return True
 
     def _taken(self, now: float) -> list[str]:
         paths = dict.fromkeys(self._settling.due(now, CHUNK))
@@ -388,6 +367,7 @@ class Watch:
 
     async def _scan(self) -> bool:
         began = time.monotonic()
+        self._scan_at = math.inf  # one that is asked for meanwhile comes after this one
         seen = await self._thread(self._folder.walk, [""])
         if seen is None:
             return False
@@ -397,7 +377,8 @@ class Watch:
         self._noticed |= dict.fromkeys(news)
         rest = self._options.reconcile / 1000
         now = time.monotonic()
-        self._scan_at = now + (rest if self._watching else min(rest, max(CHECK, 10 * (now - began))))
+        rest = rest if self._watching else min(rest, max(CHECK, 10 * (now - began)))
+        self._scan_at = min(self._scan_at, now + rest)
         self._trouble("unreadable", f"cannot be read: {', '.join(sorted(seen.unknown)[:3])}" if seen.unknown else None)
         return True
 
@@ -455,7 +436,5 @@ class Watch:
         if (now := "; ".join(self._troubles.values())) != before:
             self._ctx.degraded(now or None)
 
-    async def _thread(
-        self, work: Callable[..., T], *args: Any, limiter: anyio.CapacityLimiter | None = None, abandon: bool = True
-    ) -> T:
-        return await anyio.to_thread.run_sync(work, *args, limiter=limiter or self._looker, abandon_on_cancel=abandon)
+    async def _thread(self, work: Callable[..., T], *args: Any) -> T:
+        return await anyio.to_thread.run_sync(work, *args, limiter=self._looker, abandon_on_cancel=True)

@@ -74,7 +74,7 @@ class Folder:
             found = os.stat(self.root)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == self._identity
+        return stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) == self._identity
 
     def look(self, paths: Iterable[str]) -> Seen | None:
         """Look at these paths; None when the folder itself is no longer there."""

@@ -17,6 +17,7 @@ import anyio
 import pytest
 
 from sources import files
+from triggerhub import inotify
 from triggerhub.model import Event, Millis
 from triggerhub.policy import baseline, inventory
 from triggerhub.testing import FakeClock, FakeContext, trigger
@@ -213,9 +214,9 @@ async def test_a_folder_that_is_renamed_takes_its_files_along(tmp_path: Path) ->
         assert sorted(told(ctx)) == [("created", "new/sub/f"), ("deleted", "old/sub/f")]
         (tmp_path / "in" / "new").rename(tmp_path / "out")
         await ctx.arrived(3)
-        (tmp_path / "out").rename(tmp_path / "in" / "new")
+        (tmp_path / "out").rename(tmp_path / "in" / "newer")
         await ctx.arrived(4)
-    assert told(ctx)[2:] == [("deleted", "new/sub/f"), ("created", "new/sub/f")]
+    assert told(ctx)[2:] == [("deleted", "new/sub/f"), ("created", "newer/sub/f")]
 
 
 async def test_what_lies_there_at_the_first_start_is_skipped_or_told(tmp_path: Path) -> None:
@@ -473,19 +474,19 @@ async def test_a_hubs_data_folder_is_not_looked_into(tmp_path: Path) -> None:
 async def test_an_inotify_limit_is_explained_and_the_folder_polled_until_it_is_lifted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = files.RustNotify
+    real = inotify.RustNotify
     text = "Error creating recommended watcher: Too many open files (os error 24)"
 
     def refuse(*_: object) -> None:
-        raise files.WatchfilesRustInternalError(text)
+        raise inotify.WatchfilesRustInternalError(text)
 
-    monkeypatch.setattr(files, "RustNotify", refuse)
+    monkeypatch.setattr(inotify, "RustNotify", refuse)
     async with watching(context(), options(tmp_path, reconcile="2s")) as ctx:
         await until(lambda: ctx.reasons)
         assert "fs.inotify.max_user_instances" in str(ctx.reasons[-1])
         (tmp_path / "a").write_text("x")
         await ctx.arrived(1)
-        monkeypatch.setattr(files, "RustNotify", real)
+        monkeypatch.setattr(inotify, "RustNotify", real)
         await until(lambda: ctx.reasons[-1] is None)
         (tmp_path / "b").write_text("x")
         await ctx.arrived(2)
