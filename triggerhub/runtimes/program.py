@@ -59,11 +59,11 @@ class ProgramWorker:
         try:
             await asyncio.shield(run.gone)
         except asyncio.CancelledError:
+            # Closing waits for its end.
             self._alive = False
             run.kill()
             raise
-        finally:
-            self._run = None
+        self._run = None
         return await run.outcome()
 
     async def close(self) -> None:

@@ -26,6 +26,8 @@ from triggerhub.settings import Function
 
 INIT_LIMIT = 10.0
 """Seconds that loading the code may take; a function with a longer timeout has that long."""
+STUBBORN = 5.0
+"""Seconds after which a killed process that is still there is no longer waited for."""
 _SILENT = 1.0
 """Seconds that a worker may live on after it closed its socket."""
 _READ = 256 * 1024
@@ -55,6 +57,7 @@ class WarmWorker:
         self._unsent = memoryview(b"")
         self._decoder = frames.Decoder()
         self._silence: asyncio.TimerHandle | None = None
+        self._stubborn: asyncio.TimerHandle | None = None
         self._watch = Watch(function.memory, late=self._late, over=self._over)
         self._socket, theirs = socket.socketpair()
         self._lines, outputs = pipe(function, output, "stdout")
@@ -128,7 +131,9 @@ class WarmWorker:
         except BlockingIOError:
             sent = 0
         except OSError:
-            # The process is about to be reported gone, with the reason.
+            # The process is about to be reported gone, with the reason; the handler never began.
+            if self._served:
+                self._ending = lambda usage: Interrupted(usage=usage)
             self._hush()
             return
         if sent < len(frame):
@@ -146,22 +151,25 @@ class WarmWorker:
         if not self._unsent:
             self._loop.remove_writer(self._fd)
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Take what has come; return whether there may be more."""
         try:
             data = self._socket.recv(_READ)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._loop.remove_reader(self._fd)
             self._hush()
-            return
+            return False
         try:
             for frame in self._decoder.feed(data):
                 self._take(frame)
         except frames.Malformed as error:
             self._break(str(error))
+            return False
+        return True
 
     def _take(self, frame: Frame) -> None:
         kind, header = frame.kind, frame.header
@@ -231,14 +239,22 @@ class WarmWorker:
         if self._ending is None:
             self._ending = ending
         self._child.kill()
+        if self._child.alive and self._stubborn is None:
+            self._stubborn = self._loop.call_later(STUBBORN, self._give_up)
+
+    def _give_up(self) -> None:
+        # The kernel cannot end a process that waits for a dead disk; its caller need not wait as well.
+        if self._call is not None:
+            self._end(self._ending or _crashed(errors.exited(self._request, None)))
 
     def _exited(self, status: int) -> None:
         """The process and its group are gone; what they still said is taken first."""
-        if self._alive:
-            self._readable()
+        while self._alive and self._readable():
+            pass
         self._alive = False
-        if self._silence is not None:
-            self._silence.cancel()
+        for timer in (self._silence, self._stubborn):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._socket.close()
