@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring
+from typing import assert_never
 from urllib.parse import parse_qsl
 
-from triggerhub.model import Json, Millis
+from triggerhub.model import Crashed, Interrupted, Json, Millis, Outcome, Raised, Returned, TimedOut
 
 ACCOUNT = "000000000000"
 JSON_TYPE = ("content-type", "application/json")
+RETRY = ("retry-after", "1")
 TEXT_TYPE = ("content-type", "text/plain;charset=UTF-8")
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|[\w.+-]+\+(?:json|xml))\b", re.IGNORECASE)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -150,6 +152,36 @@ def response(payload: bytes) -> Parts:
         headers.append(TEXT_TYPE)
     headers += [("set-cookie", cookie) for cookie in _cookies(answer.get("cookies"))]
     return Parts(_status(answer["statusCode"]), tuple(headers), body)
+
+
+def answer(outcome: Outcome) -> Parts:
+    """Return the HTTP response that a call comes to; Malformed if the function answered none.
+
+    What went wrong inside is not told: a failed function is 502, one that timed out 504. 429 is for no free
+    worker, 503 for a hub that is stopping; both may be tried again.
+    """
+    match outcome:
+        case Returned():
+            return response(outcome.payload)
+        case Raised(fault=fault) | Crashed(fault=fault):
+            if fault.type == "TooManyRequestsException":
+                return _failure(429, "Too Many Requests", RETRY)
+            return _failure(502, "Internal Server Error")
+        case TimedOut():
+            return _failure(504, "Endpoint request timed out")
+        case Interrupted():
+            return _failure(503, "Service Unavailable", RETRY)
+        case _:
+            assert_never(outcome)
+
+
+def malformed() -> Parts:
+    """Return what the caller sees of a function whose answer is no HTTP response."""
+    return _failure(502, "Internal Server Error")
+
+
+def _failure(status: int, text: str, *headers: tuple[str, str]) -> Parts:
+    return Parts(status, (JSON_TYPE, *headers), b'{"message":"%b"}' % text.encode())
 
 
 def _status(value: Json) -> int:
