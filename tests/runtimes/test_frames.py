@@ -27,14 +27,24 @@ def test_frames_arrive_as_they_were_sent_however_the_stream_is_cut(sent: list[Fr
     assert got == sent
 
 
-@given(st.binary(max_size=100))
-def test_noise_is_refused_or_waits_for_more_but_never_is_a_frame_by_accident(noise: bytes) -> None:
-    decoder = Decoder()
+@given(st.binary(min_size=HEAD.size, max_size=100))
+def test_noise_is_refused(noise: bytes) -> None:
+    if not noise.startswith(b"TH"):
+        with pytest.raises(Malformed):
+            Decoder().feed(noise)
+
+
+@given(FRAMES, st.data())
+def test_a_flipped_bit_in_front_is_refused_or_another_kind(frame: Frame, data: st.DataObject) -> None:
+    stream = bytearray(encode(*frame))
+    bit = data.draw(st.integers(0, 4 * 8 - 1))
+    stream[bit // 8] ^= 1 << bit % 8
     try:
-        frames = decoder.feed(noise)
+        got = Decoder().feed(bytes(stream))
     except Malformed:
         return
-    assert b"".join(HEAD.pack(b"TH", f.kind, 0, 0, 0)[:4] for f in frames) in noise or not frames
+    assert [(f.header, f.payload) for f in got] == [(frame.header, frame.payload)]
+    assert got[0].kind != frame.kind
 
 
 def head(magic: bytes = b"TH", kind: int = 4, zero: int = 0, header: int = 2, payload: int = 0) -> bytes:

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 
+import anyio
 import pytest
 
 from triggerhub.errors import StartFailed
@@ -236,10 +237,7 @@ async def test_an_event_that_cannot_be_read_leaves_the_worker_alive(bench: Bench
         assert outcome.fault.type == "Runtime.UnmarshalError"
         assert outcome.fault.message.startswith("Unable to unmarshal input: ")
         assert (
-            await worker.invoke(invocation(7))
-            == Returned(payload=b"7", usage=(await worker.invoke(invocation(7))).usage)
-            or worker.alive
-        )
+        assert (await worker.invoke(invocation(7))).payload == b"7"
 
 
 @pytest.mark.parametrize(
@@ -397,8 +395,6 @@ async def test_an_answer_that_nobody_asked_for_ends_the_worker(bench: Bench) -> 
     """)
     async with bench.worker(function) as worker:
         await worker.invoke(invocation())
-        import anyio
-
         with anyio.fail_after(20):
             while worker.alive:
                 await anyio.sleep(0.01)
