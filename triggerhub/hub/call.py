@@ -18,7 +18,7 @@ from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Ou
 from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
 from triggerhub.telemetry.metrics import Metrics
-from triggerhub.telemetry.output import end_line, report_line, start_line
+from triggerhub.telemetry.report import end_line, report_line, start_line
 
 THROTTLED = "TooManyRequestsException"
 

@@ -84,6 +84,8 @@ class Dispatcher:
         self._running: dict[str, Group] = {}
         self._outstanding: Counter[Lane] = Counter()
         self._active = 0
+        """Runners; each serves one group at a time."""
+        self._serving = 0
         self._recent: float | None = None
         self._woken = asyncio.Event()
         self._owing: list[tuple[Claimed, Settlement]] = []
@@ -97,7 +99,7 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """How many invocations are under way."""
-        return self._active
+        return self._serving
 
     def configure(self, function: Function, plans: Mapping[Lane, LanePlan]) -> None:
         """Take over a new version and new policies; what is already claimed keeps the old policies."""
@@ -185,7 +187,7 @@ class Dispatcher:
 
     def _wants(self) -> list[tuple[LanePlan, Want]]:
         ahead = 0 if self.function.rate else pooling.ahead(self._recent, concurrency=self.function.concurrency)
-        free = self.function.concurrency - self._active - len(self._ready)
+        free = self.function.concurrency - self._serving - len(self._ready)
         if ahead:
             free += ahead if len(self._ready) <= ahead // 2 else 0
         if free <= 0 or len(self._owing) > UNSETTLED or not self._order:
@@ -218,9 +220,13 @@ class Dispatcher:
         try:
             while self._ready and not self._stopping:
                 group = self._ready.popleft()
-                await self._serve(group)
-                self._outstanding[group.plan.lane] -= 1
-                self._woken.set()
+                self._serving += 1
+                try:
+                    await self._serve(group)
+                finally:
+                    self._serving -= 1
+                    self._outstanding[group.plan.lane] -= 1
+                    self._woken.set()
                 while len(self._owing) > UNSETTLED:
                     self._settled.clear()
                     await self._settled.wait()

@@ -14,6 +14,7 @@ from triggerhub.model import (
     Complete,
     Crashed,
     Decision,
+    Fault,
     Interrupted,
     Millis,
     Outcome,

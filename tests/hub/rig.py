@@ -1,0 +1,210 @@
+"""A hub in memory: the real dispatchers, pool and policies over a MemoryStore and workers made of functions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+from triggerhub.stores.memory import MemoryStore
+
+from triggerhub.errors import StartFailed
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Crashed, Event, Fault, Invocation, Millis, Outcome, Raised, Returned, Usage
+from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
+from triggerhub.source import Context, Options
+from triggerhub.store import Query
+from triggerhub.testing import FakeRoutes
+
+QUICK = RetryPolicy(attempts=3, initial=5, max=20)
+Handler = Callable[[Invocation], Awaitable[Any]]
+
+
+class Failure(Exception):
+    """What a handler of the rig raises to fail."""
+
+
+@dataclass
+class RigWorker:
+    function: Function
+    runtime: RigRuntime
+    alive: bool = True
+    pid: int | None = None
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        self.runtime.calls.append(invocation)
+        self.runtime.running += 1
+        self.runtime.most = max(self.runtime.most, self.runtime.running)
+        try:
+            answer = await self.runtime.handlers[self.function.name](invocation)
+        except Failure as error:
+            return Raised(fault=Fault(type="Failure", message=str(error)), payload=b'{"errorType":"Failure"}')
+        except asyncio.CancelledError:
+            self.alive = False
+            raise
+        except BrokenPipeError:
+            self.alive = False
+            fault = Fault(type="Runtime.ExitError", message="signal: killed")
+            return Crashed(fault=fault, payload=b"{}")
+        finally:
+            self.runtime.running -= 1
+        return Returned(payload=json.dumps(answer).encode(), usage=Usage(duration_ms=1.0))
+
+
+@dataclass
+class RigRuntime:
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    calls: list[Invocation] = field(default_factory=list)
+    started: list[Function] = field(default_factory=list)
+    ended: list[Function] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Versions that cannot start."""
+    running: int = 0
+    most: int = 0
+
+    @asynccontextmanager
+    async def start(self, function: Function) -> AsyncGenerator[RigWorker]:
+        if function.version in self.broken:
+            raise StartFailed(
+                "Runtime.ImportModuleError", "no such module", b'{"errorType":"Runtime.ImportModuleError"}'
+            )
+        self.started.append(function)
+        try:
+            yield RigWorker(function, self)
+        finally:
+            self.ended.append(function)
+
+
+class RigOutput:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, function: Function, request_id: str | None, stream: str, text: str) -> None:
+        self.lines.append({"function": function.name, "request_id": request_id, "stream": stream, "text": text})
+
+    def read(self, **_: Any) -> list[dict[str, Any]]:
+        return self.lines
+
+
+class NoOptions(Options):
+    name: str = "topic"
+
+
+def hand_source() -> ModuleType:
+    """A source that only keeps its context, for tests to emit with."""
+    module = ModuleType("hand")
+    module.Options = NoOptions  # type: ignore[attr-defined]
+    module.contexts = {}  # type: ignore[attr-defined]
+
+    async def run(ctx: Context, options: object) -> None:
+        module.contexts[ctx.trigger.name] = ctx  # type: ignore[attr-defined]
+        await anyio.sleep_forever()
+
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+def queue_source() -> ModuleType:
+    module = hand_source()
+
+    def wrap(options: object, trigger: str, body: bytes, now: Millis) -> Event:
+        return Event(data=b'{"body":' + body + b"}", time=now)
+
+    module.wrap = wrap  # type: ignore[attr-defined]
+    return module
+
+
+@dataclass
+class Rig:
+    hub: Hub
+    store: MemoryStore
+    runtime: RigRuntime
+    output: RigOutput
+    modules: dict[str, ModuleType]
+    wanted: list[Any]
+    """What the next reload reads: (project, modules, problems)."""
+
+    async def emit(self, trigger: str, *records: Any, **facts: Any) -> Sequence[Any]:
+        """Emit records as the trigger's source would."""
+        module = self.modules[self.hub.project.triggers[trigger].type]
+        with anyio.fail_after(10):
+            while trigger not in module.contexts:
+                await anyio.sleep(0.001)
+        events = [Event(data=json.dumps(record).encode(), time=0, **facts) for record in records]
+        return await module.contexts[trigger].emit(*events, wait=False)
+
+    async def states(self, count: int | None = None, within: float = 20) -> list[str]:
+        """Wait until everything is finished (and *count* deliveries are there); return the states, oldest first."""
+        rows = []
+        with anyio.move_on_after(within):
+            while True:
+                rows = await self.store.page(Query(limit=1000))
+                if all(row.state.finished for row in rows) and (count is None or len(rows) >= count):
+                    return [row.state.value for row in reversed(rows)]
+                await anyio.sleep(0.002)
+        raise AssertionError(f"not finished: {rows}")
+
+    async def until(self, condition: Callable[[], Any], what: str) -> None:
+        with anyio.move_on_after(20):
+            while not condition():
+                await anyio.sleep(0.001)
+            return
+        raise AssertionError(f"never: {what}")
+
+
+def function(name: str = "work", **settings: Any) -> Function:
+    return Function(**{"name": name, "runtime": "python", "version": f"{name}-1", "retry": QUICK, **settings})
+
+
+def trigger(name: str = "hand", **settings: Any) -> Trigger:
+    return Trigger(**{"name": name, "type": "hand", "functions": ("work",), "options": NoOptions(), **settings})
+
+
+def project(functions: Sequence[Function], triggers: Sequence[Trigger], folder: Path, **hub: Any) -> Project:
+    settings = HubSettings(project=folder, handlers=folder / "handlers", data=folder, node="test", **hub)
+    return Project(hub=settings, functions={f.name: f for f in functions}, triggers={t.name: t for t in triggers})
+
+
+@asynccontextmanager
+async def rig(
+    folder: Path,
+    handlers: Mapping[str, Handler],
+    *,
+    functions: Sequence[Function] | None = None,
+    triggers: Sequence[Trigger] | None = None,
+    store: MemoryStore | None = None,
+    **hub: Any,
+) -> AsyncGenerator[Rig]:
+    """A hub that takes events; leaving drains it."""
+    runtime, output = RigRuntime(dict(handlers)), RigOutput()
+    modules = {"hand": hand_source(), "queue": queue_source()}
+    whole = project(
+        [function(name) for name in handlers] if functions is None else functions,
+        [trigger()] if triggers is None else triggers,
+        folder,
+        **hub,
+    )
+    store = store or MemoryStore()
+    wanted: list[Any] = []
+    made = Hub(
+        whole,
+        modules,
+        store=store,
+        runtime=lambda _: runtime,
+        output=output,  # type: ignore[arg-type]
+        routes=FakeRoutes(),
+        read=lambda: wanted.pop(0),
+        draw=lambda: 0.5,
+    )
+    async with made.open(), made.sources():
+        yield Rig(made, store, runtime, output, modules, wanted)
+
+
+async def echoing(invocation: Invocation) -> Any:
+    return json.loads(invocation.payload)

@@ -1,0 +1,244 @@
+"""How the hub starts, changes and ends while work is under way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from triggerhub.stores.memory import MemoryStore
+
+from tests.hub.rig import echoing, function, hand_source, project, rig, trigger
+from triggerhub.model import Invocation
+from triggerhub.settings import RetryPolicy
+from triggerhub.store import Query
+
+
+@pytest.mark.parametrize(
+    ("takes", "drain", "state", "attempts"),
+    [
+        pytest.param(0.05, 20_000, "succeeded", 1, id="finishes within the grace"),
+        pytest.param(60, 50, "queued", 0, id="cut and given back uncounted"),
+    ],
+)
+async def test_drain_settles_what_was_running(
+    tmp_path: Path, takes: float, drain: int, state: str, attempts: int
+) -> None:
+    async def slow(invocation: Invocation) -> Any:
+        await anyio.sleep(takes)
+
+    store = MemoryStore()
+    with anyio.fail_after(20):
+        async with rig(tmp_path, {"work": slow}, store=store, drain=drain) as r:
+            await r.emit("hand", *range(4))
+            await r.until(lambda: r.runtime.running == 4, "all four run")
+    rows = await store.page(Query())
+    assert [(row.state.value, row.attempts) for row in rows] == [(state, attempts)] * 4
+    assert (await store.stats()).drift == 0
+
+
+async def test_a_cancelled_hub_gives_everything_back(tmp_path: Path) -> None:
+    async def slow(invocation: Invocation) -> Any:
+        await anyio.sleep(60)
+
+    store = MemoryStore()
+    with anyio.fail_after(20), anyio.CancelScope() as scope:
+        async with rig(tmp_path, {"work": slow}, store=store) as r:
+            await r.emit("hand", *range(10))
+            await r.until(lambda: r.runtime.running == 4, "four run")
+            scope.cancel()
+            await anyio.sleep(1)
+    rows = await store.page(Query())
+    assert {(row.state.value, row.attempts) for row in rows} == {("queued", 0)}
+    assert len(r.runtime.ended) == len(r.runtime.started)
+
+
+async def test_cancelling_a_running_delivery_ends_its_worker(tmp_path: Path) -> None:
+    async def slow(invocation: Invocation) -> Any:
+        await anyio.sleep(60)
+
+    async with rig(tmp_path, {"work": slow}) as r:
+        (answer,) = await r.emit("hand", 1)
+        await r.until(lambda: r.runtime.running == 1, "it runs")
+        assert await r.hub.cancel(answer.deliveries, "asked") == list(answer.deliveries)
+        assert await r.states(1) == ["cancelled"]
+        await r.until(lambda: len(r.runtime.ended) == 1, "its worker is gone")
+        assert await r.hub.cancel(answer.deliveries, "again") == []
+        assert (await r.store.stats()).drift == 0
+
+
+async def test_a_paused_function_keeps_its_deliveries_and_remembers_it(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        await r.hub.pause("function", "work")
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        (answer,) = await r.emit("hand", 1)
+        (row,) = await r.hub.functions()
+        assert row["paused"] is True
+        assert (await r.hub.wait(answer.deliveries[0], 0.1)).state == "queued"
+        await r.hub.resume("function", "work")
+        assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+
+
+async def test_a_paused_trigger_takes_nothing_until_resumed(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        await r.emit("hand", 1)
+        await r.hub.pause("trigger", "hand")
+        (row,) = await r.hub.triggers()
+        assert row["state"] == "paused"
+        r.modules["hand"].contexts.clear()
+        await r.hub.resume("trigger", "hand")
+        await r.emit("hand", 2)
+        assert await r.states(2) == ["succeeded"] * 2
+
+
+async def test_redrive_runs_a_dead_letter_again_under_its_own_id(tmp_path: Path) -> None:
+    well: list[bool] = []
+
+    async def mended(invocation: Invocation) -> Any:
+        if not well:
+            raise BrokenPipeError
+        return "ok"
+
+    functions = [function(retry=RetryPolicy(attempts=1))]
+    async with rig(tmp_path, {"work": mended}, functions=functions) as r:
+        (answer,) = await r.emit("hand", 1)
+        assert await r.states(1) == ["dead"]
+        well.append(True)
+        assert await r.hub.redrive(answer.deliveries) == list(answer.deliveries)
+        assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+        stats = await r.store.stats()
+    assert (stats.accepted, stats.drift) == (1, 0)
+
+
+async def test_discard_removes_a_dead_letter_and_counts_it(tmp_path: Path) -> None:
+    async def bad(invocation: Invocation) -> Any:
+        raise BrokenPipeError
+
+    functions = [function(retry=RetryPolicy(attempts=1))]
+    async with rig(tmp_path, {"work": bad}, functions=functions) as r:
+        (answer,) = await r.emit("hand", 1)
+        assert await r.states(1) == ["dead"]
+        assert await r.hub.discard(answer.deliveries, "known") == list(answer.deliveries)
+        stats = await r.store.stats()
+    assert (stats.accepted, stats.discarded, stats.drift) == (1, 1, 0)
+
+
+async def test_reload_with_errors_keeps_the_running_configuration(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        r.wanted.append((None, {}, ["triggerhub.toml:1:1: error[syntax]: no"]))
+        assert await r.hub.reload() == ["triggerhub.toml:1:1: error[syntax]: no"]
+        assert "triggerhub.toml:1:1: error[syntax]: no" in (await r.hub.status())["problems"]
+        await r.emit("hand", 1)
+        assert await r.states(1) == ["succeeded"]
+
+
+async def test_reload_touches_only_what_changed(tmp_path: Path) -> None:
+    first, second = trigger("first"), trigger("second")
+    async with rig(tmp_path, {"work": echoing}, triggers=[first, second]) as r:
+        await r.emit("first", 1)
+        await r.emit("second", 1)
+        before = dict(r.modules["hand"].contexts)
+        changed = replace(second, filter={"n": [1]})
+        r.wanted.append((project([function()], [first, changed], tmp_path), r.modules, []))
+        assert await r.hub.reload() == []
+        await r.until(lambda: r.modules["hand"].contexts["second"] is not before["second"], "the second is new")
+        assert r.modules["hand"].contexts["first"] is before["first"]
+        (answer,) = await r.emit("second", {"n": 2})
+    assert "n" in answer.why
+
+
+async def test_a_new_version_serves_new_work_and_old_workers_end(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        await r.emit("hand", 1)
+        await r.states(1)
+        r.wanted.append((project([function(version="work-2")], [trigger()], tmp_path), r.modules, []))
+        assert await r.hub.reload() == []
+        (answer,) = await r.emit("hand", 2)
+        assert (await r.hub.wait(answer.deliveries[0], 20)).version == "work-2"
+        await r.until(lambda: any(f.version == "work-1" for f in r.runtime.ended), "the old worker ends")
+
+
+async def test_a_version_that_cannot_start_keeps_the_old_one_serving(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        r.runtime.broken.add("work-2")
+        r.wanted.append((project([function(version="work-2")], [trigger()], tmp_path), r.modules, []))
+        (problem,) = await r.hub.reload()
+        assert "work-1 goes on serving" in problem
+        (answer,) = await r.emit("hand", 2)
+        assert (await r.hub.wait(answer.deliveries[0], 20)).version == "work-1"
+
+
+async def test_a_function_may_come_and_go(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing, "other": echoing}, functions=[function()]) as r:
+        both = project([function(), function("other")], [trigger(functions=("work", "other"))], tmp_path)
+        r.wanted.append((both, r.modules, []))
+        await r.hub.reload()
+        await r.until(lambda: r.modules["hand"].contexts["hand"].trigger.functions == ("work", "other"), "both")
+        await r.emit("hand", 1)
+        assert await r.states(2) == ["succeeded"] * 2
+        r.wanted.append((project([function()], [trigger()], tmp_path), r.modules, []))
+        await r.hub.reload()
+        assert [row["name"] for row in await r.hub.functions()] == ["work"]
+
+
+async def test_a_failing_source_is_started_again_and_shown_as_degraded(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        module, runs = hand_source(), []
+        good = module.run
+
+        async def run(ctx: Any, options: Any) -> None:
+            runs.append(ctx)
+            if len(runs) == 1:
+                raise ConnectionError("the other side is gone")
+            await good(ctx, options)
+
+        module.run = run  # type: ignore[attr-defined]
+        changed = project([function()], [trigger(key="$.n")], tmp_path)
+        r.modules["hand"] = module
+        r.wanted.append((changed, {"hand": module}, []))
+        await r.hub.reload()
+        await r.until(lambda: runs, "it ran")
+        (row,) = await r.hub.triggers()
+        assert row["state"] == "degraded"
+        assert "ConnectionError: the other side is gone" in row["why"]
+        await r.emit("hand", {"n": 1})
+        assert await r.states(1) == ["succeeded"]
+
+
+async def test_invoke_returns_the_answer_and_the_log(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        answered = await r.hub.invoke("work", b'{"n":1}')
+        assert json.loads(answered.outcome.payload) == {"n": 1}  # type: ignore[union-attr]
+        assert (await r.store.stats()).accepted == 0, "a synchronous call makes no delivery"
+        accepted = await r.hub.invoke_async("work", b"2")
+        assert (await r.hub.wait(accepted.deliveries[0], 20)).trigger == "api"
+    lines = [line["text"] for line in r.output.lines if line["request_id"] == answered.request_id]
+    assert lines[0].startswith(f"START RequestId: {answered.request_id}")
+    assert lines[-1].startswith(f"REPORT RequestId: {answered.request_id}")
+
+
+async def test_no_free_worker_within_the_timeout_is_a_throttle(tmp_path: Path) -> None:
+    async def slow(invocation: Invocation) -> Any:
+        await anyio.sleep(60)
+
+    functions = [function(concurrency=1, timeout=50)]
+    async with rig(tmp_path, {"work": slow}, functions=functions, drain=10) as r:
+        await r.emit("hand", 1)
+        await r.until(lambda: r.runtime.running == 1, "the one worker is busy")
+        answered = await r.hub.invoke("work", b"1")
+    assert answered.outcome.fault.type == "TooManyRequestsException"  # type: ignore[union-attr]
+
+
+async def test_the_metrics_tell_what_happened(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        await r.emit("hand", 1, 2)
+        await r.states(2)
+        page = (await r.hub.metrics()).decode()
+    assert 'triggerhub_events_accepted_total{trigger="hand"} 2.0' in page
+    assert 'triggerhub_invocations_total{function="work"} 2.0' in page
+    assert 'triggerhub_deliveries{state="succeeded"} 2.0' in page
+    assert "triggerhub_accounting_drift 0.0" in page

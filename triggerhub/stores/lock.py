@@ -1,0 +1,33 @@
+"""Let one hub at a time use a data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from triggerhub.errors import HubLocked
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold ``hub.lock``; the kernel frees it however the process ends. Raises HubLocked at once."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = data / "hub.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise HubLocked(
+                f"another hub, process {holder}, already runs on {data}",
+                hint="Stop it first, or give this project a data folder of its own with [hub] data.",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

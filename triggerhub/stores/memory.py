@@ -1,0 +1,359 @@
+"""Keep everything in memory: the simplest store that keeps the contract, for tests and simulations."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from triggerhub import ids
+from triggerhub.model import Attempt, Bury, Complete, Delivery, Event, Millis, Retry, State
+from triggerhub.policy.batching import look_again, ready
+from triggerhub.store import (
+    Answered,
+    Appended,
+    Claimed,
+    Created,
+    Detail,
+    Fence,
+    Grant,
+    Intake,
+    Lane,
+    Lease,
+    Query,
+    Repeated,
+    Settlement,
+    Stats,
+    Want,
+)
+from triggerhub.stores.lost import LOST_LIMIT, LOST_REASON
+
+
+@dataclass(slots=True)
+class _Key:
+    event: str
+    deliveries: tuple[str, ...]
+    until: Millis
+
+
+@dataclass(slots=True)
+class _Row:
+    delivery: Delivery
+    owner: int = 0
+    blocked: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.delivery.trigger, self.delivery.function)
+
+
+class MemoryStore:
+    """A ``store.Store`` whose rows live as long as the object."""
+
+    def __init__(self) -> None:
+        self.owner = 1
+        self.rows: dict[str, _Row] = {}
+        self._events: dict[str, Event] = {}
+        self._keys: dict[tuple[str, str], _Key] = {}
+        self._answers: dict[tuple[str, str], tuple[bytes, Millis]] = {}
+        self._leases: dict[str, Lease] = {}
+        self._checkpoints: dict[tuple[str, str], str] = {}
+        self._ordered: dict[tuple[Lane, str], list[str]] = defaultdict(list)
+        self._counts: dict[Lane, Counter[State]] = defaultdict(Counter)
+        self._ledger: Counter[str] = Counter()
+
+    def reopen(self) -> None:
+        """Be the next hub on the same rows: everybody before is gone."""
+        self.owner += 1
+
+    # intake and dispatch
+
+    async def append(
+        self, intakes: Sequence[Intake], *, now: Millis, checkpoints: Mapping[tuple[str, str], str | None] | None = None
+    ) -> list[Appended]:
+        answers = [self._append(intake, now) for intake in intakes]
+        for key, value in (checkpoints or {}).items():
+            self._set_checkpoint(key, value)
+        return answers
+
+    def _append(self, intake: Intake, now: Millis) -> Appended:
+        event = intake.event
+        if event.dedup_key is not None:
+            known = self._keys.get((event.trigger, event.dedup_key))
+            if known is not None and known.until > now:
+                return Repeated(event=known.event, deliveries=known.deliveries)
+        made = tuple(ids.delivery_id(event.id, number) for number in range(1, len(intake.owed) + 1))
+        self._events[event.id] = event
+        for delivery, owed in zip(made, intake.owed, strict=True):
+            row = _Row(
+                Delivery(
+                    id=delivery,
+                    event_id=event.id,
+                    trigger=event.trigger,
+                    function=owed.function,
+                    state=State.QUEUED,
+                    attempts=0,
+                    created=now,
+                    due=max(now, event.due or now),
+                    dedup_key=event.dedup_key,
+                    ordering_key=event.ordering_key,
+                    idempotency_key=owed.idempotency_key,
+                )
+            )
+            self.rows[delivery] = row
+            self._counts[row.lane][State.QUEUED] += 1
+            self._line_up(row)
+        self._ledger["accepted"] += len(made)
+        if event.dedup_key is not None:
+            self._keys[event.trigger, event.dedup_key] = _Key(event.id, made, now + intake.keep)
+        return Created(event=event.id, deliveries=made)
+
+    async def claim(self, wants: Sequence[Want], *, now: Millis) -> list[Grant]:
+        return [self._claim(want, now) for want in wants]
+
+    def _claim(self, want: Want, now: Millis) -> Grant:
+        queued = sorted(
+            (row for row in self.rows.values() if row.lane == want.lane and row.delivery.state is State.QUEUED),
+            key=lambda row: (row.delivery.due, row.delivery.id),
+        )
+        free = [row for row in queued if not row.blocked]
+        due = [row for row in free if row.delivery.due <= now]
+        oldest = due[0].delivery.due if due else None
+        taken: list[Claimed] = []
+        if ready(len(due), oldest, size=want.size, window=want.window, now=now):
+            taken = [self._take(row) for row in due[: want.limit]]
+        rest = [row for row in free if row.delivery.state is State.QUEUED]
+        return Grant(taken, self._next(rest, want, now))
+
+    @staticmethod
+    def _next(rest: Sequence[_Row], want: Want, now: Millis) -> Millis | None:
+        due = [row for row in rest if row.delivery.due <= now]
+        if due:
+            return look_again(len(due), due[0].delivery.due, size=want.size, window=want.window, now=now)
+        if not rest:
+            return None
+        return rest[0].delivery.due
+
+    def _take(self, row: _Row) -> Claimed:
+        self._move(row, State.RUNNING)
+        row.owner = self.owner
+        row.delivery.attempts += 1
+        row.delivery.claims += 1
+        delivery = row.delivery
+        return Claimed(replace(delivery), self._events[delivery.event_id], Fence(self.owner, delivery.claims))
+
+    async def settle(self, settlements: Sequence[Settlement], *, now: Millis) -> list[bool]:
+        return [self._settle(one, now) for one in settlements]
+
+    def _settle(self, settlement: Settlement, now: Millis) -> bool:
+        row = self.rows.get(settlement.delivery)
+        if (
+            row is None
+            or row.delivery.state is not State.RUNNING
+            or settlement.fence != Fence(row.owner, row.delivery.claims)
+        ):
+            return False
+        delivery = row.delivery
+        if attempt := settlement.attempt:
+            row.attempts.append(attempt)
+            delivery.version, delivery.duration_ms, delivery.error = attempt.version, attempt.duration_ms, attempt.error
+        match settlement.decision:
+            case Complete(reason):
+                self._finish(row, State.SUCCEEDED, now, reason)
+            case Bury(reason):
+                self._finish(row, State.DEAD, now, reason)
+            case Retry(at, counted):
+                delivery.attempts -= 0 if counted else 1
+                delivery.due = at
+                self._move(row, State.QUEUED)
+        if settlement.answer:
+            self._keep(settlement.answer)
+        for intake in settlement.then:
+            self._append(intake, now)
+        return True
+
+    async def reap(self, *, now: Millis) -> list[str]:
+        given_back = []
+        for row in self.rows.values():
+            if row.delivery.state is State.RUNNING and row.owner != self.owner:
+                row.delivery.attempts -= 1
+                row.delivery.lost += 1
+                if row.delivery.lost >= LOST_LIMIT:
+                    self._finish(row, State.DEAD, now, LOST_REASON)
+                else:
+                    self._move(row, State.QUEUED)
+                    given_back.append(row.delivery.id)
+        return given_back
+
+    async def answer(self, keys: Sequence[tuple[str, str]], *, now: Millis) -> list[bytes | None]:
+        found = [self._answers.get(key) for key in keys]
+        return [one[0] if one and one[1] > now else None for one in found]
+
+    async def keep_answer(self, answer: Answered) -> None:
+        self._keep(answer)
+
+    # coordination
+
+    async def lease(self, name: str, holder: str, ttl: Millis, *, now: Millis) -> Lease | None:
+        held = self._leases.get(name)
+        if held and held.holder != holder and held.until > now:
+            return None
+        self._leases[name] = Lease(name=name, holder=holder, until=now + ttl)
+        return self._leases[name]
+
+    async def unlease(self, name: str, holder: str) -> None:
+        if (held := self._leases.get(name)) and held.holder == holder:
+            del self._leases[name]
+
+    async def checkpoints(self, scope: str, prefix: str = "") -> dict[str, str]:
+        return {key: value for (of, key), value in self._checkpoints.items() if of == scope and key.startswith(prefix)}
+
+    async def set_checkpoints(self, scope: str, values: Mapping[str, str | None]) -> None:
+        for key, value in values.items():
+            self._set_checkpoint((scope, key), value)
+
+    # people
+
+    async def page(self, query: Query) -> list[Delivery]:
+        found = (row.delivery for row in sorted(self.rows.values(), key=lambda row: row.delivery.id, reverse=True))
+        return [replace(one) for one in found if _matches(one, query)][: query.limit]
+
+    async def get(self, delivery: str) -> Detail | None:
+        row = self.rows.get(delivery)
+        if row is None:
+            return None
+        return Detail(
+            delivery=replace(row.delivery), event=self._events[row.delivery.event_id], attempts=list(row.attempts)
+        )
+
+    async def event(self, event: str) -> tuple[Event, list[Delivery]] | None:
+        if event not in self._events:
+            return None
+        rows = [replace(row.delivery) for row in self.rows.values() if row.delivery.event_id == event]
+        return self._events[event], sorted(rows, key=lambda one: one.id)
+
+    async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
+        queued = []
+        for row in self._known(deliveries):
+            if row.delivery.state.finished:
+                self._move(row, State.QUEUED)
+                row.delivery.attempts, row.delivery.due = 0, now
+                row.delivery.finished = row.delivery.reason = row.delivery.error = None
+                self._line_up(row)
+                queued.append(row.delivery.id)
+        return queued
+
+    async def cancel(self, deliveries: Sequence[str], *, now: Millis, reason: str) -> list[str]:
+        ended = []
+        for row in self._known(deliveries):
+            if not row.delivery.state.finished:
+                self._finish(row, State.CANCELLED, now, reason)
+                ended.append(row.delivery.id)
+        return ended
+
+    async def discard(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
+        gone = [row for row in self._known(deliveries) if row.delivery.state is State.DEAD]
+        self._remove(gone, "discarded")
+        return [row.delivery.id for row in gone]
+
+    async def stats(self) -> Stats:
+        return Stats(
+            accepted=self._ledger["accepted"],
+            discarded=self._ledger["discarded"],
+            pruned=self._ledger["pruned"],
+            by_lane={lane: dict(counts) for lane, counts in self._counts.items()},
+        )
+
+    async def audit(self) -> list[str]:
+        counted: dict[Lane, Counter[State]] = defaultdict(Counter)
+        for row in self.rows.values():
+            counted[row.lane][row.delivery.state] += 1
+        return [
+            f"{lane.trigger} → {lane.function}: {counted[lane][state]} {state} deliveries, the ledger says {number}"
+            for lane, counts in self._counts.items()
+            for state, number in counts.items()
+            if counted[lane][state] != number
+        ]
+
+    async def prune(
+        self, *, finished_before: Millis, dead_before: Mapping[str, Millis], now: Millis, limit: int = 1000
+    ) -> int:
+        def old(one: Delivery) -> bool:
+            before = finished_before
+            if one.state is State.DEAD:
+                before = dead_before.get(one.function, finished_before)
+            return one.state.finished and one.finished is not None and one.finished < before
+
+        gone = sorted((row for row in self.rows.values() if old(row.delivery)), key=lambda row: row.delivery.id)[:limit]
+        self._remove(gone, "pruned")
+        self._keys = {key: one for key, one in self._keys.items() if one.until > now}
+        self._answers = {key: one for key, one in self._answers.items() if one[1] > now}
+        return len(gone)
+
+    async def size(self) -> int:
+        return sum(len(event.data) for event in self._events.values())
+
+    # within
+
+    def _move(self, row: _Row, state: State) -> None:
+        counts = self._counts[row.lane]
+        counts[row.delivery.state] -= 1
+        counts[state] += 1
+        row.delivery.state = state
+
+    def _finish(self, row: _Row, state: State, now: Millis, reason: str | None) -> None:
+        self._move(row, state)
+        row.delivery.finished, row.delivery.reason = now, reason
+        key = row.delivery.ordering_key
+        row.blocked = False
+        if key is not None:
+            line = self._ordered[row.lane, key]
+            line.remove(row.delivery.id)
+            self._unblock(line)
+
+    def _line_up(self, row: _Row) -> None:
+        if row.delivery.ordering_key is None:
+            return
+        line = self._ordered[row.lane, row.delivery.ordering_key]
+        insort(line, row.delivery.id)
+        for one in line:
+            self.rows[one].blocked = True
+        self._unblock(line)
+
+    def _unblock(self, line: Sequence[str]) -> None:
+        """Free the oldest of a line, unless one of it runs."""
+        if line and not any(self.rows[one].delivery.state is State.RUNNING for one in line):
+            self.rows[line[0]].blocked = False
+
+    def _remove(self, rows: Iterable[_Row], entry: str) -> None:
+        for row in rows:
+            del self.rows[row.delivery.id]
+            self._counts[row.lane][row.delivery.state] -= 1
+            self._ledger[entry] += 1
+            event = row.delivery.event_id
+            if not any(other.delivery.event_id == event for other in self.rows.values()):
+                del self._events[event]
+
+    def _known(self, deliveries: Sequence[str]) -> list[_Row]:
+        return [row for one in dict.fromkeys(deliveries) if (row := self.rows.get(one))]
+
+    def _keep(self, answer: Answered) -> None:
+        self._answers[answer.function, answer.key] = (answer.payload, answer.until)
+
+    def _set_checkpoint(self, key: tuple[str, str], value: str | None) -> None:
+        if value is None:
+            self._checkpoints.pop(key, None)
+        else:
+            self._checkpoints[key] = value
+
+
+def _matches(one: Delivery, query: Query) -> bool:
+    return (
+        (query.state is None or one.state is query.state)
+        and (query.function is None or one.function == query.function)
+        and (query.trigger is None or one.trigger == query.trigger)
+        and (query.since is None or one.created >= query.since)
+        and (query.before is None or one.id < query.before)
+    )

@@ -1,0 +1,59 @@
+"""Bring a database to the schema of this version, keeping a copy of what it was."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from triggerhub.errors import ConfigError
+
+
+def scripts() -> list[tuple[int, str]]:
+    """Return the numbered migrations, oldest first."""
+    folder = resources.files("triggerhub.stores") / "migrations"
+    found = [(int(one.name.split("_")[0]), one.read_text()) for one in folder.iterdir() if one.name.endswith(".sql")]
+    return sorted(found)
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Run what is missing, each migration in a transaction of its own. Raises ConfigError for a newer database."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    wanted = scripts()
+    newest = wanted[-1][0]
+    if version > newest:
+        raise ConfigError(
+            f"{path} was written by a newer triggerhub (schema {version}, this one knows {newest})",
+            hint="Run the newer version, or give this project another data folder with [hub] data.",
+        )
+    if 0 < version < newest:
+        copy = path.with_name(f"{path.name}.before-{newest}")
+        copy.unlink(missing_ok=True)
+        db.execute("VACUUM INTO ?", (str(copy),))
+    for number, script in wanted:
+        if number > version:
+            run(db, number, script)
+
+
+def run(db: sqlite3.Connection, number: int, script: str) -> None:
+    """Run one migration and note its number in the same transaction."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements(script):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def statements(script: str) -> list[str]:
+    """Split a script into statements."""
+    found, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    return found

@@ -1,0 +1,42 @@
+"""Hold back some room on the disk, so that what was accepted can settle when the disk is full."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from triggerhub.settings import MB
+
+SIZE = 8 * MB
+
+
+class Reserve:
+    """A file of zeros in the data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / "reserve"
+
+    @property
+    def held(self) -> bool:
+        return self._path.exists()
+
+    def hold(self) -> bool:
+        """Allocate the room; False where there is none."""
+        if self.held:
+            return True
+        draft = self._path.with_suffix(".draft")
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, SIZE)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            return False
+        draft.rename(self._path)
+        return True
+
+    def give_up(self) -> None:
+        """Make the room available."""
+        self._path.unlink(missing_ok=True)
