@@ -236,7 +236,6 @@ async def test_an_event_that_cannot_be_read_leaves_the_worker_alive(bench: Bench
         assert isinstance(outcome, Raised)
         assert outcome.fault.type == "Runtime.UnmarshalError"
         assert outcome.fault.message.startswith("Unable to unmarshal input: ")
-        assert (
         assert (await worker.invoke(invocation(7))).payload == b"7"
 
 
