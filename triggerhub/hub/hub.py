@@ -374,6 +374,10 @@ class Hub:
             lambda: self._output.read(function=function, request_ids=requests, since=since, limit=limit)
         )
 
+    def follow(self, function: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Json]]]:
+        """Follow the lines that functions write from now on."""
+        return self._output.follow(function)
+
     async def functions(self) -> list[dict[str, Json]]:
         """name, runtime, handler, version, source, limits, paused, workers, running, triggers, counts by state."""
         return await self._status.functions()

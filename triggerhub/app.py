@@ -1,0 +1,157 @@
+"""Put the hub together: the only module that names concrete adapters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import structlog
+
+from triggerhub import ids
+from triggerhub.aws import arn
+from triggerhub.config.load import Loaded, load
+from triggerhub.config.problem import render
+from triggerhub.errors import ConfigError, NotFound
+from triggerhub.hub.call import Caller, Tap
+from triggerhub.hub.clock import SystemClock
+from triggerhub.hub.feed import Feed
+from triggerhub.hub.hub import Answered, Hub
+from triggerhub.hub.pool import Pool
+from triggerhub.hub.reload import watch_project
+from triggerhub.hub.signals import heed, notify
+from triggerhub.model import Invocation
+from triggerhub.runtimes.hygiene import harden
+from triggerhub.runtimes.process import ProcessRuntime
+from triggerhub.settings import Project
+from triggerhub.stores.sqlite import open_store
+from triggerhub.telemetry import journal
+from triggerhub.telemetry.metrics import Metrics
+from triggerhub.telemetry.output import OutputLog
+from triggerhub.web import admin
+from triggerhub.web.ingress import Ingress
+from triggerhub.web.tls import server_context
+
+log = structlog.get_logger("hub")
+
+Show = Callable[[Hub], Coroutine[Any, Any, None]]
+"""Shows a person what happens; runs until cancelled."""
+VERSIONS = Path("versions")
+
+
+class BadProject(ConfigError):
+    """The configuration has errors; ``rendered`` shows them all."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.rendered = render(loaded.problems)
+        super().__init__(self.rendered)
+
+
+def run(folder: Path, *, show: Show | None = None) -> None:
+    """Run the hub in the foreground until a signal ends it. Raises ConfigError before it starts."""
+    os.umask(0o077)
+    loaded = load(folder, environ=os.environ, versions=VERSIONS)
+    if loaded.project is None:
+        raise BadProject(loaded)
+    settings = loaded.project.hub
+    journal.configure("error" if show else settings.log_level, settings.log_format)
+    harden()
+    anyio.run(_run, loaded.project, loaded, show, backend_options={"use_uvloop": True})
+
+
+async def _run(project: Project, loaded: Loaded, show: Show | None) -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as root:
+        try:
+            async with started(project, loaded) as hub:
+                root.start_soon(heed, stop, root.cancel_scope, hub.reload)
+                root.start_soon(watch_project, lambda: hub.project, hub.reload)
+                if show is not None:
+                    root.start_soon(show, hub)
+                notify("READY=1")
+                await stop.wait()
+        finally:
+            root.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
+    """Start everything, from the store up to the sources; leaving ends it in the opposite order."""
+    settings = project.hub
+    tls = server_context(*settings.tls) if settings.tls else None
+    for problem in loaded.problems:
+        log.warning(str(problem))
+    ingress = Ingress()
+    output = OutputLog(settings.data / "logs", keep=settings.keep)
+    async with open_store(settings.data, durability=settings.durability) as store, output.open():
+        hub = Hub(
+            project,
+            loaded.sources,
+            store=store,
+            runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp"),
+            output=output,
+            routes=ingress,
+            read=lambda: _read(settings.project),
+        )
+        log.warning("handlers run unisolated: sandbox level is trusted, the only one in this version")
+        async with (
+            hub.open(),
+            ingress.listen(
+                *settings.listen,
+                tls=tls,
+                trusted_proxies=settings.trusted_proxies,
+                grace=settings.drain / 1000,
+            ) as listen,
+            admin.serve(hub, host=settings.admin[0], port=settings.admin[1], socket=settings.data / "hub.sock") as port,
+        ):
+            hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
+            async with hub.sources():
+                log.info(
+                    "ready",
+                    pid=os.getpid(),
+                    functions=len(project.functions),
+                    triggers=len(project.triggers),
+                    **hub.addresses,
+                )
+                yield hub
+
+
+def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]:
+    loaded = load(folder, environ=os.environ, versions=VERSIONS)
+    return loaded.project, loaded.sources, [str(problem) for problem in loaded.problems]
+
+
+def invoke_local(folder: Path, function: str, payload: bytes) -> Answered:
+    """Run one function in this process's own runtime: no hub, no store, no queue."""
+    loaded = load(folder, environ=os.environ, versions=VERSIONS)
+    if loaded.project is None:
+        raise BadProject(loaded)
+    journal.configure("error", "text")
+    return anyio.run(_invoke_local, loaded.project, function, payload, backend_options={"use_uvloop": True})
+
+
+async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered:
+    function = project.functions.get(name)
+    if function is None:
+        raise NotFound(f"no function {name!r}", hint=f"This project has: {', '.join(sorted(project.functions))}.")
+    clock, lines = SystemClock(), _Lines()
+    request_id = ids.event_id(clock.now(), 0, int.from_bytes(os.urandom(6), "big"))
+    tap = Tap(lines, Feed(), clock)
+    pool = Pool(ProcessRuntime(tap, project.hub.data / "local"), clock)
+    async with pool.open():
+        invocation = Invocation(
+            request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)
+        )
+        with tap.lines(request_id) as log_lines:
+            outcome, version = await Caller(pool, tap, clock, Metrics()).call(function, invocation)
+    return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(log_lines))
+
+
+class _Lines:
+    """An Output that keeps nothing: the tap has what the caller wants."""
+
+    def write(self, function: object, request_id: str | None, stream: str, text: str) -> None: ...

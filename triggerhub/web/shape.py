@@ -1,0 +1,201 @@
+"""Write the hub's values as the JSON that the admin API and the CLI's ``--json`` show.
+
+Pure. Times become RFC 3339 in UTC with milliseconds. Payloads are spliced into the text as the bytes
+they are: a number that Python would round, or a text it could not write again, comes out untouched.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from triggerhub.hub.feed import Happening
+from triggerhub.hub.hub import Answered
+from triggerhub.model import (
+    Attempt,
+    Crashed,
+    Delivery,
+    Event,
+    Fault,
+    Interrupted,
+    Json,
+    Millis,
+    Outcome,
+    Raised,
+    Returned,
+    TimedOut,
+)
+from triggerhub.source import Accepted, Answer, Duplicate, Filtered
+from triggerhub.store import Detail
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def moment(time: Millis) -> str:
+    """Return ``2026-01-31T12:00:00.000Z``; what lies beyond the year 9999 is its last moment."""
+    then = _EPOCH + timedelta(milliseconds=min(max(time, 0), _LAST))
+    return f"{then:%Y-%m-%dT%H:%M:%S}.{then.microsecond // 1000:03d}Z"
+
+
+def dump(value: Json) -> bytes:
+    """Return *value* as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+def delivery(row: Delivery) -> dict[str, Json]:
+    """Return a delivery's fields as scripts know them."""
+    return {
+        "id": row.id,
+        "event_id": row.event_id,
+        "trigger": row.trigger,
+        "function": row.function,
+        "version": row.version,
+        "state": row.state.value,
+        "attempts": row.attempts,
+        "created": moment(row.created),
+        "due": moment(row.due),
+        "finished": _moment(row.finished),
+        "duration_ms": row.duration_ms,
+        "dedup_key": row.dedup_key,
+        "ordering_key": row.ordering_key,
+        "error": _fault(row.error),
+        "reason": row.reason,
+    }
+
+
+def detail(found: Detail) -> bytes:
+    """Return a delivery's fields and, besides, its ``event`` with the payload and its ``history`` of attempts."""
+    history = b",".join(_attempt(one) for one in found.attempts)
+    return _joined(delivery(found.delivery), event=_event(found.event), history=b"[" + history + b"]")
+
+
+def event(found: Event, deliveries: Sequence[Delivery]) -> bytes:
+    """Return an event with its payload and its deliveries."""
+    return _spliced(_event(found), deliveries=dump([delivery(row) for row in deliveries]))
+
+
+def _event(found: Event) -> bytes:
+    fields = {
+        "id": found.id,
+        "trigger": found.trigger,
+        "time": moment(found.time),
+        "dedup_key": found.dedup_key,
+        "ordering_key": found.ordering_key,
+        "trace": found.trace,
+        "hops": found.hops,
+    }
+    return _spliced(dump(fields), **_payload("data", found.data))
+
+
+def _attempt(one: Attempt) -> bytes:
+    fields = {
+        "request_id": one.request_id,
+        "started": moment(one.started),
+        "duration_ms": one.duration_ms,
+        "init_ms": one.init_ms,
+        "memory": one.memory,
+        "version": one.version,
+        "outcome": one.outcome,
+        "error": _fault(one.error),
+    }
+    return _spliced(dump(fields), **_payload("payload", one.payload))
+
+
+def answer(given: Answer) -> dict[str, Json]:
+    """Return what became of an event that was sent."""
+    match given:
+        case Accepted():
+            return {"result": "accepted", "id": given.event, "deliveries": list(given.deliveries)}
+        case Duplicate():
+            return {"result": "duplicate", "id": given.event, "deliveries": list(given.deliveries)}
+        case Filtered():
+            return {"result": "filtered", "why": given.why}
+        case _:
+            assert_never(given)
+
+
+def outcome(given: Outcome) -> tuple[str, bytes, Fault | None]:
+    """Return an outcome's name, its payload, and the fault where it is one."""
+    match given:
+        case Returned():
+            return "returned", given.payload, None
+        case Raised():
+            return "raised", given.payload, given.fault
+        case TimedOut():
+            return "timed-out", given.payload, given.fault
+        case Crashed():
+            return "crashed", given.payload, given.fault
+        case Interrupted():
+            fault = Fault(type="Interrupted", message="the hub cut the call short")
+            return "interrupted", dump({"errorType": fault.type, "errorMessage": fault.message}), fault
+        case _:
+            assert_never(given)
+
+
+def report(call: Answered) -> dict[str, Json]:
+    """Return all that is known of a call that was waited for, but its payload."""
+    name, _, fault = outcome(call.outcome)
+    usage = call.outcome.usage
+    return {
+        "request_id": call.request_id,
+        "outcome": name,
+        "version": call.version,
+        "duration_ms": usage.duration_ms,
+        "init_ms": usage.init_ms,
+        "memory": usage.memory,
+        "error": _fault(fault),
+        "log": list(call.log),
+    }
+
+
+def happening(one: Happening) -> dict[str, Json]:
+    """Return one thing that happened."""
+    return {
+        "time": moment(one.time),
+        "kind": one.kind,
+        "trigger": one.trigger,
+        "function": one.function,
+        "delivery": one.delivery,
+        "attempt": one.attempt,
+        "duration_ms": one.duration_ms,
+        "text": one.text,
+    }
+
+
+def timed(row: Mapping[str, Json], *keys: str) -> dict[str, Json]:
+    """Return *row* with the moments under *keys* written out."""
+    return {name: _moment(value) if name in keys else value for name, value in row.items()}
+
+
+def _moment(time: Millis | None) -> str | None:
+    return None if time is None else moment(time)
+
+
+def _fault(fault: Fault | None) -> dict[str, str] | None:
+    return None if fault is None else {"type": fault.type, "message": fault.message}
+
+
+def _payload(name: str, data: bytes | None) -> dict[str, bytes]:
+    """Return the member for a payload: its own bytes on one line, or base64 where they are no JSON in UTF-8."""
+    if data is None:
+        return {name: b"null"}
+    try:
+        json.loads(data.decode())
+    except (ValueError, RecursionError):
+        return {name: b"null", f"{name}_base64": dump(base64.b64encode(data).decode())}
+    # A line break in JSON can only be space between its tokens.
+    return {name: data.replace(b"\n", b" ").replace(b"\r", b" ")}
+
+
+def _joined(fields: Mapping[str, Json], **raw: bytes) -> bytes:
+    return _spliced(dump(fields), **raw)
+
+
+def _spliced(text: bytes, **raw: bytes) -> bytes:
+    """Return the JSON object *text* with members added whose values are JSON already."""
+    members = b"".join(b"," + dump(name) + b":" + value for name, value in raw.items())
+    return text[:-1] + members + b"}"
