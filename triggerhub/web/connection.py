@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(http.CONTINUE)
 
     def _finish(self) -> None:
-        if not self._parser.early:
+        if self._ended or not self._parser.early:
             self._transport.close()
             return
         # Closing with input unread makes the kernel reset the connection, and the client may never see the answer.

@@ -135,6 +135,9 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         self._begin()
+        if self.partial == 0:  # behind another request in the same piece
+            self.partial = 1
+            self.since = self._shared.loop.time()
 
     def on_url(self, part: bytes) -> None:
         self._url += part

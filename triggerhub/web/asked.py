@@ -1,0 +1,128 @@
+"""Read what an admin request asks for; whatever cannot be read is BadInput with the legal form."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+from starlette.requests import Request
+
+from triggerhub.errors import BadInput
+from triggerhub.model import Json, Millis, State
+from triggerhub.policy import units
+from triggerhub.settings import MB
+from triggerhub.store import Query
+from triggerhub.web.refusal import TooLarge
+
+LIMIT = 6 * MB
+"""Of a body: the most that AWS takes for a call that is waited for."""
+MOST = 10_000
+"""Rows in one answer; ``before`` brings the next."""
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+async def body(request: Request) -> bytes:
+    """Return the body, at most LIMIT bytes of it. BadInput."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LIMIT:
+            raise TooLarge(f"the body is over {units.show_size(LIMIT)}", hint="Send a reference to the data instead.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def fields(request: Request, known: Mapping[str, type]) -> dict[str, Json]:
+    """Return the members of a JSON object in the body, an empty body being an empty one. BadInput."""
+    text = await body(request)
+    try:
+        found = json.loads(text or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"the body is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BadInput("expected a JSON object as body")
+    for name, value in found.items():
+        if name not in known:
+            raise BadInput(f"there is no member {name!r}", hint=f"There is: {', '.join(known)}.")
+        if value is not None and not isinstance(value, known[name]):
+            raise BadInput(f"{name}: expected {known[name].__name__}, got {json.dumps(value)[:60]}")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def flag(text: str | None) -> bool:
+    """Read ``true`` or ``false``; None is false. BadInput."""
+    if text not in (None, "", "0", "1", "true", "false"):
+        raise BadInput(f"expected true or false, got {text!r}")
+    return text in ("1", "true")
+
+
+def number(text: str | None, default: int, most: int, name: str) -> int:
+    """Read a whole number from 1 to *most*. BadInput."""
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+        raise BadInput(f"{name}: expected a number from 1 to {most}, got {text!r}")
+    return int(text)
+
+
+def since(text: str | None) -> Millis | None:
+    """Read ``15m`` (so long ago) or an RFC 3339 time. BadInput."""
+    if not text:
+        return None
+    try:
+        return time.time_ns() // 1_000_000 - units.duration(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        hint = "Write how long ago, like 15m, 1h or 2d, or a time like 2026-01-31T12:00:00Z."
+        raise BadInput(f"since: {text!r} is not a time", hint=hint)
+    return int(moment.timestamp() * 1000)
+
+
+def duration(text: str | None, name: str) -> Millis:
+    """Read ``10m``; None is 0. BadInput."""
+    try:
+        return units.duration(text) if text else 0
+    except ValueError as error:
+        raise BadInput(f"{name}: {error}") from error
+
+
+def state(text: str | None) -> State | None:
+    """Read a delivery's state. BadInput."""
+    if not text:
+        return None
+    try:
+        return State(text)
+    except ValueError:
+        raise BadInput(f"there is no state {text!r}", hint=f"There is: {', '.join(State)}.") from None
+
+
+def identifier(text: str) -> str:
+    """Read the id of an event or delivery. BadInput."""
+    found = text.strip().lower()
+    if not _ID.fullmatch(found):
+        raise BadInput(f"{text[:60]!r} is not an id", hint="Ids look like 019a0000-0000-7000-8000-000000000001.")
+    return found
+
+
+def query(request: Request) -> Query:
+    """Read which deliveries to list. BadInput."""
+    asked = request.query_params
+    known = {"state", "function", "trigger", "since", "before", "limit"}
+    if unknown := sorted(set(asked) - known):
+        raise BadInput(f"there is no parameter {unknown[0]!r}", hint=f"There is: {', '.join(sorted(known))}.")
+    return Query(
+        state=state(asked.get("state")),
+        function=asked.get("function") or None,
+        trigger=asked.get("trigger") or None,
+        since=since(asked.get("since")),
+        before=identifier(asked["before"]) if asked.get("before") else None,
+        limit=number(asked.get("limit"), 100, MOST, "limit"),
+    )

@@ -1,0 +1,152 @@
+"""Act on many deliveries at once, named by id or chosen by a filter, and tell how far it is.
+
+The chosen ones are found first, so that the number is known and the oldest come first; a delivery that
+dies again meanwhile is not taken twice. Ending the request ends the work between two chunks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+from uuid import UUID
+
+import anyio
+
+from triggerhub.errors import BadInput, NotFound
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json, Millis, State
+from triggerhub.policy import units
+from triggerhub.settings import Rate
+from triggerhub.store import Query
+from triggerhub.web import asked
+from triggerhub.web.stream import Tell
+
+Act: TypeAlias = Callable[[Sequence[str], str], Awaitable[list[str]]]
+"""Does it to these, for this reason; returns those it was done to."""
+
+DEAD = (State.DEAD,)
+UNFINISHED = (State.QUEUED, State.RUNNING)
+MEMBERS: dict[str, type] = {
+    "ids": list,
+    "function": str,
+    "trigger": str,
+    "since": str,
+    "all": bool,
+    "rate": str,
+    "reason": str,
+    "dry_run": bool,
+}
+CHUNK = 100
+PAGE = 1000
+NAMED = 10_000
+"""Ids in one request."""
+STEP = 0.1
+"""Seconds between two chunks that a rate holds back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be done: to *ids*, or to whatever *query* finds in one of the *states*."""
+
+    states: tuple[State, ...]
+    ids: tuple[str, ...] = ()
+    query: Query = field(default_factory=Query)
+    rate: Rate | None = None
+    reason: str = "by hand"
+    dry_run: bool = False
+
+
+def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
+    """Read an order from the members of a request. BadInput, also where nothing says which ones."""
+    chosen = [name for name in ("ids", "function", "trigger", "since", "all") if fields.get(name)]
+    if not chosen:
+        raise BadInput("which ones?", hint='Give "ids", a filter ("function", "trigger", "since"), or "all": true.')
+    if "ids" in chosen and len(chosen) > 1:
+        raise BadInput('"ids" does not go with a filter')
+    ids = fields.get("ids") or []
+    if len(ids) > NAMED or not all(isinstance(one, str) for one in ids):
+        raise BadInput(f'"ids": expected at most {NAMED} texts')
+    try:
+        rate = units.rate(fields["rate"]) if "rate" in fields else None
+    except ValueError as error:
+        raise BadInput(f"rate: {error}") from error
+    return Order(
+        states=states,
+        ids=tuple(dict.fromkeys(map(asked.identifier, ids))),
+        query=Query(
+            function=fields.get("function"),
+            trigger=fields.get("trigger"),
+            since=asked.since(fields.get("since")),
+            limit=PAGE,
+        ),
+        rate=rate,
+        reason=fields.get("reason", "by hand"),
+        dry_run=fields.get("dry_run", False),
+    )
+
+
+async def carry_out(hub: Hub, work: Order, act: Act, tell: Tell) -> None:
+    """Tell ``{"total", "done", "changed"}`` after every chunk; the last line has ``"finished": true`` besides."""
+    found = await _named(hub, work) if work.ids else await _chosen(hub, work)
+    total, done, changed = len(found) // 16, 0, 0
+    if not work.dry_run:
+        await tell({"total": total, "done": 0, "changed": 0})
+        pace = _Pace(work.rate)
+        for chunk in _chunks(found, pace.chunk):
+            await pace.wait(done)
+            changed += len(await act(chunk, work.reason))
+            done += len(chunk)
+            await tell({"total": total, "done": done, "changed": changed})
+    skipped = len(work.ids) - total if work.ids else 0
+    last = {"total": total, "done": done, "changed": changed, "skipped": skipped + done - changed}
+    await tell({**last, "dry_run": work.dry_run, "finished": True})
+
+
+async def _named(hub: Hub, work: Order) -> bytearray:
+    """Return those of the ids that stand in the right state, 16 bytes each."""
+    found = bytearray()
+    for identifier in work.ids:
+        try:
+            row = (await hub.get(identifier)).delivery
+        except NotFound:
+            if len(work.ids) == 1:
+                raise
+            continue
+        if row.state in work.states:
+            found += UUID(identifier).bytes
+    return found
+
+
+async def _chosen(hub: Hub, work: Order) -> bytearray:
+    """Return all that the filter finds, oldest first, 16 bytes each: there may be a million."""
+    pages: list[bytes] = []
+    for state in work.states:
+        query = replace(work.query, state=state)
+        while True:
+            rows = await hub.page(query)
+            pages.append(b"".join(UUID(row.id).bytes for row in reversed(rows)))
+            if len(rows) < query.limit:
+                break
+            query = replace(query, before=rows[-1].id)
+    return bytearray(b"".join(reversed(pages)))
+
+
+def _chunks(found: bytearray, size: int) -> Iterator[list[str]]:
+    for start in range(0, len(found), 16 * size):
+        part = bytes(found[start : start + 16 * size])
+        yield [str(UUID(bytes=part[at : at + 16])) for at in range(0, len(part), 16)]
+
+
+class _Pace:
+    """Holds the work to a rate, in even steps and not in bursts."""
+
+    def __init__(self, rate: Rate | None) -> None:
+        self._each: Millis | float = rate.per / rate.count if rate else 0
+        self._began = time.monotonic()
+        self.chunk = max(1, min(CHUNK, int(STEP * 1000 / self._each))) if self._each else CHUNK
+
+    async def wait(self, done: int) -> None:
+        due = self._began + done * self._each / 1000
+        await anyio.sleep(max(0.0, due - time.monotonic()))

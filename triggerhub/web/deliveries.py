@@ -1,0 +1,106 @@
+"""Serve deliveries and events: list, look at, wait for, cancel, deliver again."""
+
+from __future__ import annotations
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from triggerhub.errors import BadInput, Conflict
+from triggerhub.hub.hub import Hub
+from triggerhub.web import asked, bulk, shape
+from triggerhub.web.stream import Lines, attended
+
+LONGEST_WAIT = 60.0
+"""Seconds that one request waits at most; a client that would wait longer asks again."""
+
+
+class Deliveries:
+    """The routes under /deliveries, /dead-letters and /events."""
+
+    def __init__(self, hub: Hub, closing: anyio.Event) -> None:
+        self._hub = hub
+        self._closing = closing
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/deliveries", self.page),
+            Route("/deliveries/cancel", self.cancel_many, methods=["POST"]),
+            Route("/deliveries/{id}", self.show),
+            Route("/deliveries/{id}/wait", self.wait),
+            Route("/deliveries/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/deliveries/{id}/redeliver", self.redeliver, methods=["POST"]),
+            Route("/dead-letters/redrive", self.redrive_many, methods=["POST"]),
+            Route("/dead-letters/discard", self.discard_many, methods=["POST"]),
+            Route("/events/{id}", self.event),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """List deliveries, newest first."""
+        rows = await self._hub.page(asked.query(request))
+        return json(shape.dump([shape.delivery(row) for row in rows]))
+
+    async def show(self, request: Request) -> Response:
+        return json(shape.detail(await self._hub.get(_id(request))))
+
+    async def event(self, request: Request) -> Response:
+        return json(shape.event(*await self._hub.event(_id(request))))
+
+    async def wait(self, request: Request) -> Response:
+        """Answer once the delivery is finished, or as it stands after ``timeout`` seconds."""
+        text = request.query_params.get("timeout") or "30"
+        try:
+            seconds = min(float(text), LONGEST_WAIT)
+        except ValueError:
+            raise BadInput(f"timeout: expected seconds, got {text!r}") from None
+        if not seconds >= 0:
+            raise BadInput(f"timeout: expected seconds, got {text!r}")
+        identifier = _id(request)
+        await asked.body(request)
+        row = await attended(request.receive, lambda: self._hub.wait(identifier, seconds), self._closing)
+        return json(shape.dump(shape.delivery(row)))
+
+    async def cancel(self, request: Request) -> Response:
+        """End one delivery that is queued or running."""
+        fields = await asked.fields(request, {"reason": str})
+        identifier = _id(request)
+        if not await self._hub.cancel([identifier], fields.get("reason", "cancelled by hand")):
+            row = (await self._hub.get(identifier)).delivery
+            raise Conflict(f"delivery {identifier} has {row.state.value} already")
+        return await self.show(request)
+
+    async def redeliver(self, request: Request) -> Response:
+        """Queue one finished delivery again."""
+        identifier = _id(request)
+        if not await self._hub.redrive([identifier]):
+            row = (await self._hub.get(identifier)).delivery
+            raise Conflict(f"delivery {identifier} is still {row.state.value}", hint="Wait for it, or cancel it.")
+        return await self.show(request)
+
+    async def redrive_many(self, request: Request) -> Lines:
+        """Queue dead deliveries again, oldest first; see :mod:`triggerhub.web.bulk`."""
+        order = bulk.order(await asked.fields(request, bulk.MEMBERS), bulk.DEAD)
+        return self._carried_out(order, lambda ids, _: self._hub.redrive(ids))
+
+    async def discard_many(self, request: Request) -> Lines:
+        """Remove dead deliveries."""
+        order = bulk.order(await asked.fields(request, bulk.MEMBERS), bulk.DEAD)
+        return self._carried_out(order, self._hub.discard)
+
+    async def cancel_many(self, request: Request) -> Lines:
+        """End queued and running deliveries."""
+        order = bulk.order(await asked.fields(request, bulk.MEMBERS), bulk.UNFINISHED)
+        return self._carried_out(order, self._hub.cancel)
+
+    def _carried_out(self, order: bulk.Order, act: bulk.Act) -> Lines:
+        return Lines(lambda tell: bulk.carry_out(self._hub, order, act, tell), self._closing)
+
+
+def json(body: bytes, status: int = 200) -> Response:
+    """Return an answer of JSON."""
+    return Response(body, status, media_type="application/json")
+
+
+def _id(request: Request) -> str:
+    return asked.identifier(request.path_params["id"])

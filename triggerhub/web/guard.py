@@ -1,0 +1,68 @@
+"""Refuse requests that a browser was tricked into: the Host check and the Origin check of the admin listener.
+
+Nobody has to sign in at the admin address, because only this machine reaches it. A web page can make a
+browser on this machine reach it, too: under a name of its own that it points to 127.0.0.1, which the
+Host check sees, or by sending a form across origins, which the Origin check sees.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from triggerhub.web import refusal
+
+EVERYWHERE = ("0.0.0.0", "::")
+
+
+class Guard:
+    """ASGI middleware. *host* is the address listened on; None is the unix socket, where any Host will do."""
+
+    def __init__(self, app: ASGIApp, host: str | None) -> None:
+        self._app = app
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
+        hosts = [value for name, value in headers if name == b"host"]
+        origins = [value for name, value in headers if name == b"origin"]
+        if self._host is not None and (len(hosts) != 1 or not _ours(hosts[0], self._host)):
+            why = f"the Host header {', '.join(hosts) or '(none)'} is not this hub's"
+            hint = "Use http://127.0.0.1 or the address of [hub] admin."
+            response = refusal.response(421, "bad-host", why, hint)
+        elif scope["method"] != "GET" and any(not _same(origin, hosts) for origin in origins):
+            why = f"a page of {', '.join(origins)} may not change anything here"
+            response = refusal.response(403, "bad-origin", why)
+        elif any(name == b"authorization" for name, _ in headers):
+            why = "tokens are not available in this version"
+            hint = "Leave --token out; the admin address is for this machine alone."
+            response = refusal.response(400, "not-available", why, hint)
+        else:
+            return await self._app(scope, receive, send)
+        return await response(scope, receive, send)
+
+
+def _name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _ours(host: str, listening: str) -> bool:
+    name = _name(host)
+    if name in ("localhost", listening.lower()):
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    # Whoever listens everywhere is called by any address; an address, unlike a name, cannot be pointed elsewhere.
+    return address.is_loopback or listening in EVERYWHERE
+
+
+def _same(origin: str, hosts: list[str]) -> bool:
+    scheme, _, rest = origin.partition("://")
+    return scheme in ("http", "https") and [rest.lower()] == [host.lower() for host in hosts]

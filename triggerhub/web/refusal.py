@@ -1,0 +1,90 @@
+"""Answer what went wrong: one shape of error for the whole admin API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from triggerhub.errors import (
+    BacklogFull,
+    BadInput,
+    ConfigError,
+    Conflict,
+    NotFound,
+    StoreBroken,
+    StoreFull,
+    TriggerhubError,
+)
+from triggerhub.web import shape
+
+log = structlog.get_logger("admin")
+
+KINDS: tuple[tuple[type[TriggerhubError], int, str], ...] = (
+    (BadInput, 400, "bad-input"),
+    (NotFound, 404, "not-found"),
+    (Conflict, 409, "conflict"),
+    (ConfigError, 409, "configuration"),
+    (BacklogFull, 429, "backlog-full"),
+    (StoreFull, 507, "store-full"),
+    (StoreBroken, 503, "store-broken"),
+)
+
+
+class TooLarge(BadInput):
+    """A body is over the limit: HTTP 413."""
+
+
+def response(
+    status: int, code: str, message: str, hint: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return ``{"error": {"code", "message", "hint"}}``."""
+    body = shape.dump({"error": {"code": code, "message": message, "hint": hint}})
+    return Response(body, status, headers, "application/json")
+
+
+def of(error: TriggerhubError) -> Response:
+    """Return the answer that an error is."""
+    if isinstance(error, TooLarge):
+        return response(413, "too-large", error.message, error.hint)
+    for kind, status, code in KINDS:
+        if isinstance(error, kind):
+            headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BacklogFull) else None
+            return response(status, code, error.message, error.hint, headers)
+    return response(500, "failed", error.message, error.hint)
+
+
+class Refusals:
+    """ASGI middleware that turns whatever is raised into an answer; once one has begun, it ends the connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            return await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return None
+        except TriggerhubError as error:
+            answer = of(error)
+        except HTTPException as error:
+            code = "no-such-method" if error.status_code == 405 else "bad-input"
+            answer = response(error.status_code, code, f"{scope['method']} {scope['path']}: {error.detail}")
+            answer.headers.update(error.headers or {})
+        except Exception:
+            log.exception("an admin request failed", method=scope["method"], path=scope["path"])
+            answer = response(500, "failed", "the hub failed at this request; its log says why")
+        if begun:
+            raise ConnectionAbortedError("the answer had begun")
+        return await answer(scope, receive, send)
