@@ -16,7 +16,7 @@ from triggerhub import ids
 from triggerhub.aws import arn
 from triggerhub.config.load import Loaded, load
 from triggerhub.config.problem import render
-from triggerhub.errors import ConfigError, NotFound
+from triggerhub.errors import ConfigError, NotFound, TriggerhubError
 from triggerhub.hub.call import Caller, Tap
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.feed import Feed
@@ -24,6 +24,7 @@ from triggerhub.hub.hub import Answered, Hub
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify
+from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.process import ProcessRuntime
@@ -60,7 +61,11 @@ def run(folder: Path, *, show: Show | None = None) -> None:
     settings = loaded.project.hub
     journal.configure("error" if show else settings.log_level, settings.log_format)
     harden()
-    anyio.run(_run, loaded.project, loaded, show, backend_options={"use_uvloop": True})
+    try:
+        anyio.run(_run, loaded.project, loaded, show, backend_options={"use_uvloop": True})
+    except BaseExceptionGroup as group:
+        error = innermost(group)
+        raise error if isinstance(error, TriggerhubError) else group from None
 
 
 async def _run(project: Project, loaded: Loaded, show: Show | None) -> None:
