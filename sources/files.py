@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
@@ -233,7 +234,7 @@ class Watch:
         known = await self._thread(inventory.read, stored)
         marker = stored.get(baseline.KEY)
         self._baseline = baseline.begin(marker, self._scope, now)
-        left = [path for path in known if not self._selection.takes(path)]
+        left = await self._thread(lambda: [path for path in known if not self._selection.takes(path)])
         if marker is None or baseline.Baseline.decode(marker).scope.root != self._root:
             left = list(known)
         if left or marker != self._baseline.encode():
@@ -261,9 +262,10 @@ class Watch:
     async def _notify(self, ready: anyio.Event) -> None:
         """Take down what inotify says; where it cannot be had, say so and try again."""
         # The settle time hides how long a notice takes, so that an idle watch need not wake often.
-        step = max(2, min(50, self._options.settle // 10))
+        step = max(2, min(100, self._options.settle // 6))
+        rest = CHECK
         while True:
-            rest = CHECK
+            began = time.monotonic()
             try:
                 async with inotify.watch(self._root, step=step) as notices:
                     self._watching = True
@@ -277,6 +279,8 @@ class Watch:
                 rest = min(self._options.reconcile / 1000, RETRY)
             except inotify.Broken as error:
                 self._ctx.log.debug("inotify is watched anew", why=str(error))
+                # Beginning costs time in proportion to the folder: not again and again over the same name.
+                rest = CHECK if time.monotonic() - began > 2 * RETRY else min(2 * rest, RETRY)
             self._watching = False
             self._rescan()
             ready.set()
@@ -316,12 +320,10 @@ class Watch:
         return True
 
     def _taken(self, now: float) -> list[str]:
-        paths = dict.fromkeys(self._settling.due(now, CHUNK))
-        while self._noticed and len(paths) < 2 * CHUNK:
-            path = next(iter(self._noticed))
+        noticed = list(islice(self._noticed, CHUNK))
+        for path in noticed:
             del self._noticed[path]
-            paths[path] = None
-        return list(paths)
+        return list(dict.fromkeys([*self._settling.due(now, CHUNK), *noticed]))
 
     async def _rest(self) -> None:
         moments = [self._check_at, self._scan_at, *list(self._fresh.values())[:1]]
@@ -355,26 +357,25 @@ class Watch:
         done = set(folders) if again else set()
         for folder in done:
             del self._fresh[folder]
-        seen = await self._thread(self._folder.walk, folders, frozenset(self._fresh))
+        files: dict[str, Version] = {}
+        seen = await self._thread(self._folder.walk, folders, files.__setitem__, frozenset(self._fresh))
         if seen is None:
             return False
         later = time.monotonic() + CHECK
         self._fresh |= {folder: later for folder in seen.folders if folder not in done}
-        self._noticed |= dict.fromkeys(
-            path for path, version in seen.files.items() if not version.same(self._known.get(path))
-        )
+        self._noticed |= dict.fromkeys(path for path, v in files.items() if not v.same(self._known.get(path)))
         return True
 
     async def _scan(self) -> bool:
         began = time.monotonic()
         self._scan_at = math.inf  # one that is asked for meanwhile comes after this one
-        seen = await self._thread(self._folder.walk, [""])
+        comparison = inventory.Comparison(self._known.snapshot())
+        seen = await self._thread(self._folder.walk, [""], comparison.saw)
         if seen is None:
             return False
         if self._baseline.since is not None:
-            await self._adopt(seen.files)
-        news = await self._thread(inventory.differences, self._known.snapshot(), seen.files, seen.unknown)
-        self._noticed |= dict.fromkeys(news)
+            await self._adopt(comparison.fresh)
+        self._noticed |= dict.fromkeys(await self._thread(comparison.news, seen.unknown))
         rest = self._options.reconcile / 1000
         now = time.monotonic()
         rest = rest if self._watching else min(rest, max(CHECK, 10 * (now - began)))
@@ -382,13 +383,13 @@ class Watch:
         self._trouble("unreadable", f"cannot be read: {', '.join(sorted(seen.unknown)[:3])}" if seen.unknown else None)
         return True
 
-    async def _adopt(self, files: Mapping[str, Version]) -> None:
-        """Take into the inventory, without a word, what lay there before this trigger looked."""
+    async def _adopt(self, files: dict[str, Version]) -> None:
+        """Move into the inventory, without a word, those of *files* that lay there before this trigger looked."""
         existing = baseline.Existing(self._baseline)
         if self._options.existing == "skip":
-            old = [path for path, v in files.items() if self._known.get(path) is None and existing.covers(path, v)]
+            old = await self._thread(lambda: [path for path, v in files.items() if existing.covers(path, v)])
             for start in range(0, len(old), 2 * CHUNK):
-                await self._record({path: files[path] for path in old[start : start + 2 * CHUNK]})
+                await self._record({path: files.pop(path) for path in old[start : start + 2 * CHUNK]})
         await self._settle_baseline()
 
     async def _settle_baseline(self) -> None:

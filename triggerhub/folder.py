@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from triggerhub.aws import s3
@@ -33,8 +33,6 @@ class Seen:
     """What a look or a walk found."""
 
     looks: list[Look] = field(default_factory=list)
-    files: dict[str, Version] = field(default_factory=dict)
-    """The selected files that were walked over."""
     folders: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     """Paths that are no folders (any more)."""
@@ -97,16 +95,21 @@ class Folder:
                 seen.looks.append(self._looked(path, found))
         return seen if self.same() else None
 
-    def walk(self, folders: Iterable[str], known: Container[str] = ()) -> Seen | None:
-        """List these folders and the new ones in them, not those *known*; None as for :meth:`look`."""
+    def walk(
+        self, folders: Iterable[str], saw: Callable[[str, Version], None], skip: Container[str] = ()
+    ) -> Seen | None:
+        """List these folders and those in them, but not the ones in *skip*; None as for :meth:`look`.
+
+        *saw* is called for every selected file, once.
+        """
         seen, visited, stack = Seen(), set[str](), list(folders)
         while stack and not self.closed:
             folder = stack.pop()
-            if folder in visited or folder in known:
+            if folder in visited or folder in skip:
                 continue
             visited.add(folder)
             try:
-                self._list(folder, seen, stack)
+                self._list(folder, saw, stack)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
@@ -139,7 +142,7 @@ class Folder:
             return None
         return (before, digest.hexdigest()) if before.same(after) else None
 
-    def _list(self, folder: str, seen: Seen, stack: list[str]) -> None:
+    def _list(self, folder: str, saw: Callable[[str, Version], None], stack: list[str]) -> None:
         if folder and _is_hub(self._at(folder)):
             return
         with os.scandir(self._at(folder)) as entries:
@@ -154,7 +157,7 @@ class Folder:
                     except FileNotFoundError:
                         continue
                     if version is not None:
-                        seen.files[path] = version
+                        saw(path, version)
 
     def _looked(self, path: str, found: os.stat_result | None) -> Look:
         version = found and _version(found)

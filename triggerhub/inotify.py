@@ -64,8 +64,8 @@ class Notices:
 async def watch(root: str, *, step: int) -> AsyncGenerator[Notices]:
     """Watch a folder with all that is in it, and all that will be; raises Refused.
 
-    Notices are gathered for *step* milliseconds: the smaller, the more often an idle watch wakes. Folders
-    take about 12 µs each to begin with, during which nothing else runs.
+    Notices are gathered for *step* milliseconds: the smaller, the more often an idle watch wakes. To begin
+    costs about 12 µs a folder and 2 µs a file, during which nothing else in the process runs.
     """
     limiter = anyio.CapacityLimiter(1)
     try:

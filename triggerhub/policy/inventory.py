@@ -52,15 +52,31 @@ def change(known: Version | None, seen: Version | None) -> Change | None:
     return None if seen.same(known) else "modified"
 
 
-def differences(known: Mapping[str, Version], seen: Mapping[str, Version], unread: Collection[str] = ()) -> list[str]:
-    """Return the paths of a full scan that something happened to: new, changed, gone.
+class Comparison:
+    """Compares a full scan with the inventory, file by file."""
 
-    Of what lies in folders that could not be read (*unread*) nothing is said.
-    """
-    news = [path for path, version in seen.items() if not version.same(known.get(path))]
-    gone = [path for path in known if path not in seen]
-    hidden = set(below(unread, gone))
-    return news + [path for path in gone if path not in hidden]
+    def __init__(self, known: dict[str, Version]) -> None:
+        """Take *known* over: what is seen is taken out of it, so that no second index has to be built."""
+        self._known = known
+        self.fresh: dict[str, Version] = {}
+        """Files that were not known."""
+        self._changed: list[str] = []
+
+    def saw(self, path: str, version: Version) -> None:
+        """Take in that a file is there; once per path."""
+        known = self._known.pop(path, None)
+        if known is None:
+            self.fresh[path] = version
+        elif not version.same(known):
+            self._changed.append(path)
+
+    def news(self, unread: Collection[str] = ()) -> list[str]:
+        """Return the paths that something happened to: new, changed, gone.
+
+        Of what lies in folders that could not be read (*unread*) nothing is said.
+        """
+        hidden = set(below(unread, self._known))
+        return [*self.fresh, *self._changed, *(path for path in self._known if path not in hidden)]
 
 
 def written(path: str) -> str:
