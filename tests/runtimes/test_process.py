@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from triggerhub.settings import MB, Secret
 from .conftest import Bench, invocation, living, until
 
 ROOT = Path(__file__).parents[2]
+PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 ECHO = "def handler(event, context): return event\n"
 RUNS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -121,7 +123,7 @@ async def test_a_fork_bomb_is_over_with_its_worker(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", ["python-busy", "python-idle", "node-busy", "node-idle", "executable"])
 def test_no_worker_outlives_a_hub_that_was_killed(bench: Bench, kind: str) -> None:
-    if kind.startswith("node") and not any(Path(p, "node").exists() for p in os.environ["PATH"].split(":")):
+    if kind.startswith("node") and shutil.which("node") is None:
         pytest.skip("node is not installed on this host")
     match kind.split("-"):
         case ["python", *_]:
@@ -172,13 +174,14 @@ def test_no_worker_outlives_a_hub_that_was_killed(bench: Bench, kind: str) -> No
     """)
     )
     with subprocess.Popen(
-        [sys.executable, hub], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, hub], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": PYTHONPATH}
     ) as process:
         pids: dict[str, int] = {}
         wanted = {"pid", "child"} | ({"answered"} if kind.endswith("idle") else set())
         try:
             while wanted - set(pids):
                 word, _, number = process.stdout.readline().strip().partition(" ")
+                assert word, "the hub ended early"
                 pids[word] = int(number or 0)
             assert living(pids["pid"])
             assert living(pids["child"])
@@ -469,6 +472,6 @@ def test_hardened_children_gain_no_privileges_and_nobody_reads_the_hub(bench: Be
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )
     assert (done.stdout.split(), done.stderr) == (["0", '"1"', '"1"'], "")

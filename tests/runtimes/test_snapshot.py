@@ -160,3 +160,15 @@ def test_collect_removes_what_is_not_kept_and_drafts_of_the_dead(handlers: Path,
         f"hello/{new.name}/hello.py",
     ]
     assert collect(versions / "nowhere", set()) == []
+
+
+def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir(mode=0o755)
+    (tmp_path / "other" / "kept").touch()
+    (tmp_path / "tree" / "locked" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "tree" / "locked").chmod(0)
+    remove_tree(tmp_path / "tree")
+    remove_tree(tmp_path / "tree")
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["other", "other/kept"]
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o755

@@ -90,8 +90,13 @@ def remove_tree(path: Path) -> None:
     """Remove a folder with all that is in it, read-only or not; nothing happens if it is not there."""
     if not path.is_dir() or path.is_symlink():
         return
-    for folder, _, _ in os.walk(path):
-        Path(folder).chmod(0o700)
+    path.chmod(0o700)
+    for parent, folders, _ in os.walk(path):
+        for name in folders:
+            folder = Path(parent, name)
+            # Before the walk enters it; and what a link leads to is not ours.
+            if not folder.is_symlink():
+                folder.chmod(0o700)
     shutil.rmtree(path, ignore_errors=True)
 
 
