@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 
-import anyio
 import pytest
 
 from triggerhub.errors import StartFailed
@@ -295,108 +293,6 @@ async def test_a_cancelled_error_is_an_error_of_the_handler(bench: Bench) -> Non
     outcome = await bench.call(function)
     assert isinstance(outcome, Raised)
     assert outcome.fault.type == "CancelledError"
-
-
-async def test_output_belongs_to_its_request_in_the_order_it_was_written(bench: Bench) -> None:
-    function = bench.python("""
-        import logging, sys
-        print("loading")
-        log = logging.getLogger("x")
-        log.setLevel("INFO")
-        logging.basicConfig(level="DEBUG")
-        def handler(event, context):
-            print("one")
-            print("two", file=sys.stderr)
-            log.info("three %s", event)
-            log.debug("never")
-            print("four", end="")
-    """)
-    async with bench.worker(function) as worker:
-        for name in ("r1", "r2"):
-            await worker.invoke(invocation(5, request_id=name))
-    assert bench.lines.of(None) == ["loading"]
-    for name in ("r1", "r2"):
-        one, two, three, four = bench.lines.of(name)
-        assert (one, two, four) == ("one", "two", "four")
-        assert re.fullmatch(rf"\[INFO\]\t\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z\t{name}\tthree 5", three)
-
-
-async def test_long_lines_binary_and_floods_of_output(bench: Bench) -> None:
-    function = bench.python(r"""
-        import os, sys
-        def handler(event, context):
-            match event:
-                case "long": print("x" * 100_000)
-                case "binary": os.write(1, b"a\xff\x00b\n")
-                case "flood":
-                    for n in range(20_000): print(f"{n:099d}")
-    """)
-    async with bench.worker(function) as worker:
-        for name in ("long", "binary", "flood", "quiet"):
-            assert isinstance(await worker.invoke(invocation(name, request_id=name)), Returned)
-    assert bench.lines.of("long") == ["x" * 100_000]
-    assert bench.lines.of("binary") == ["a\ufffd\x00b"]
-    *kept, last = bench.lines.of("flood")
-    assert len(kept) == 512 * 1024 // 100
-    assert last == f"{(20_000 - len(kept)) * 100} bytes of output dropped"
-    assert bench.lines.of("quiet") == []
-
-
-async def test_a_child_that_the_handler_forked_cannot_answer(bench: Bench) -> None:
-    function = bench.python("""
-        import os
-        def handler(event, context):
-            child = os.fork()
-            if child:
-                os.waitpid(child, 0)
-            return "parent" if child else "child"
-    """)
-    async with bench.worker(function) as worker:
-        for number in range(3):
-            outcome = await worker.invoke(invocation(request_id=f"r{number}"))
-            assert outcome.payload == b'"parent"'
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param("os.write(3, b'nonsense, and more of it')", id="no frame"),
-        pytest.param('os.write(3, frame(4, b\'{"id":"other"}\')); time.sleep(60)', id="another request's answer"),
-        pytest.param("os.write(3, frame(2, b'{}')); time.sleep(60)", id="ready twice"),
-        pytest.param("os.close(3); time.sleep(60)", id="closed socket"),
-    ],
-)
-async def test_a_worker_that_breaks_the_protocol_is_killed(bench: Bench, code: str) -> None:
-    function = bench.python(f"""
-        import os, struct, time
-        def frame(kind, header):
-            return struct.pack(">2sBBII", b"TH", kind, 0, len(header), 0) + header
-        def handler(event, context):
-            {code}
-    """)
-    started = time.monotonic()
-    async with bench.worker(function) as worker:
-        outcome = await worker.invoke(invocation())
-        assert not worker.alive
-    assert isinstance(outcome, Crashed)
-    assert outcome.fault.type in {"Runtime.Unknown", "Runtime.ExitError"}
-    assert time.monotonic() - started < 25
-
-
-async def test_an_answer_that_nobody_asked_for_ends_the_worker(bench: Bench) -> None:
-    function = bench.python("""
-        import os, struct, threading
-        def handler(event, context):
-            def late():
-                header = b'{"id":"r1"}'
-                os.write(3, struct.pack(">2sBBII", b"TH", 4, 0, len(header), 4) + header + b"null")
-            threading.Timer(0.05, late).start()
-    """)
-    async with bench.worker(function) as worker:
-        await worker.invoke(invocation())
-        with anyio.fail_after(20):
-            while worker.alive:
-                await anyio.sleep(0.01)
 
 
 async def test_the_hubs_python_runs_it_and_writes_no_cache(bench: Bench) -> None:

@@ -1,0 +1,54 @@
+"""What a handler writes belongs to its request, whole, in order and bounded."""
+
+from __future__ import annotations
+
+import re
+
+from triggerhub.model import Returned
+
+from .conftest import Bench, invocation
+
+
+async def test_output_belongs_to_its_request_in_the_order_it_was_written(bench: Bench) -> None:
+    function = bench.python("""
+        import logging, sys
+        print("loading")
+        log = logging.getLogger("x")
+        log.setLevel("INFO")
+        logging.basicConfig(level="DEBUG")
+        def handler(event, context):
+            print("one")
+            print("two", file=sys.stderr)
+            log.info("three %s", event)
+            log.debug("never")
+            print("four", end="")
+    """)
+    async with bench.worker(function) as worker:
+        for name in ("r1", "r2"):
+            await worker.invoke(invocation(5, request_id=name))
+    assert bench.lines.of(None) == ["loading"]
+    for name in ("r1", "r2"):
+        one, two, three, four = bench.lines.of(name)
+        assert (one, two, four) == ("one", "two", "four")
+        assert re.fullmatch(rf"\[INFO\]\t\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z\t{name}\tthree 5", three)
+
+
+async def test_long_lines_binary_and_floods_of_output(bench: Bench) -> None:
+    function = bench.python(r"""
+        import os, sys
+        def handler(event, context):
+            match event:
+                case "long": print("x" * 100_000)
+                case "binary": os.write(1, b"a\xff\x00b\n")
+                case "flood":
+                    for n in range(20_000): print(f"{n:099d}")
+    """)
+    async with bench.worker(function) as worker:
+        for name in ("long", "binary", "flood", "quiet"):
+            assert isinstance(await worker.invoke(invocation(name, request_id=name)), Returned)
+    assert bench.lines.of("long") == ["x" * 100_000]
+    assert bench.lines.of("binary") == ["a\ufffd\x00b"]
+    *kept, last = bench.lines.of("flood")
+    assert len(kept) == 512 * 1024 // 100
+    assert last == f"{(20_000 - len(kept)) * 100} bytes of output dropped"
+    assert bench.lines.of("quiet") == []

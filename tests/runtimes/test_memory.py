@@ -1,0 +1,83 @@
+"""Memory is limited for a worker with all of its children, and counted fairly."""
+
+from __future__ import annotations
+
+import pytest
+
+from triggerhub.model import Crashed, Returned
+from triggerhub.settings import MB
+
+from .conftest import Bench, invocation
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("x = b'x' * (200 << 20)", id="itself"),
+        pytest.param("os.fork() or hold(90)\n    hold(90)", id="with a child"),
+        pytest.param(
+            "f = os.memfd_create('x')\n    os.write(f, bytes(1 << 20)); m = mmap.mmap(-1, 200 << 20); m.write(b'x' * (200 << 20))",
+            id="shared",
+        ),
+    ],
+)
+async def test_a_worker_over_its_memory_is_killed(bench: Bench, code: str) -> None:
+    function = bench.python(
+        f"""
+        import mmap, os, time
+        def hold(mb):
+            global kept
+            kept = bytearray(os.urandom(1 << 20) * mb)
+            time.sleep(300)
+        def handler(event, context):
+            {code.replace(chr(10), chr(10) + " " * 8)}
+            time.sleep(300)
+        """,
+        memory=128 * MB,
+    )
+    async with bench.worker(function) as worker:
+        outcome = await worker.invoke(invocation())
+        assert not worker.alive
+    assert isinstance(outcome, Crashed), outcome
+    assert outcome.fault.type == "Runtime.OutOfMemory"
+    assert outcome.fault.message == "RequestId: r1 Error: Runtime exited with error: signal: killed"
+    assert outcome.usage.memory > 128 * MB
+
+
+async def test_pages_shared_by_children_and_files_count_once_or_not(bench: Bench) -> None:
+    function = bench.python(
+        """
+        import mmap, os, time
+        kept = bytearray(b"x" * (60 << 20))
+        def handler(event, context):
+            with open(os.environ["TMPDIR"] + "/big", "w+b") as file:
+                file.truncate(150 << 20)
+                mapped = mmap.mmap(file.fileno(), 150 << 20, mmap.MAP_PRIVATE, mmap.PROT_READ)
+                sum(mapped[n] for n in range(0, len(mapped), 4096))
+                kids = [os.fork() or time.sleep(300) for _ in range(4)]
+                time.sleep(0.5)
+            for kid in kids:
+                os.kill(kid, 9)
+            return "fine"
+        """,
+        memory=128 * MB,
+    )
+    outcome = await bench.call(function)
+    assert isinstance(outcome, Returned), outcome
+
+
+async def test_a_worker_that_leaked_is_replaced_after_its_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
+    monkeypatch.setattr("triggerhub.runtimes.watch.REST", 0)
+    function = bench.python(
+        "kept = []\ndef handler(e, c):\n    kept.append(bytearray(b'x' * (200 << 20)))\n    return 1\n", memory=128 * MB
+    )
+    async with bench.worker(function) as worker:
+        assert (await worker.invoke(invocation())).payload == b"1"
+        assert not worker.alive
+
+
+async def test_the_memory_that_was_seen_is_reported(bench: Bench) -> None:
+    function = bench.python("import time\ndef handler(e, c):\n    x = b'x' * (50 << 20)\n    time.sleep(0.4)\n")
+    outcome = await bench.call(function)
+    assert 50 * MB < outcome.usage.memory < 128 * MB
