@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from sources import files
-from triggerhub import inotify
+from triggerhub import folder, inotify
 from triggerhub.model import Event, Millis
 from triggerhub.policy import baseline, inventory
 from triggerhub.testing import FakeClock, FakeContext, trigger
@@ -148,6 +148,18 @@ async def test_a_complete_file_that_is_renamed_in_does_not_wait_for_the_settle_t
         ready.rename(tmp_path / "in" / "ready")
         await ctx.arrived(1)
     assert told(ctx) == [("created", "ready")]
+
+
+async def test_where_timestamps_cannot_be_trusted_a_file_is_watched_for_the_whole_settle_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LOCAL", frozenset())
+    async with watching(context(), options(tmp_path, settle="600ms")) as ctx:
+        began = time.monotonic()
+        (tmp_path / "a").write_text("x")
+        os.utime(tmp_path / "a", (1, 1))
+        await ctx.arrived(1)
+    assert time.monotonic() - began >= 0.6
 
 
 async def test_an_empty_file_fires(tmp_path: Path) -> None:
