@@ -37,8 +37,8 @@ async def serve(hub: Hub, *, host: str, port: int, socket: Path) -> AsyncGenerat
             _config(Guard(app, None), hub.project.hub.drain / 1000),
             unix,
         )
+        bound = await server.begin(host, port)
         async with anyio.create_task_group() as tasks:
-            bound = await server.begin(host, port)
             tasks.start_soon(server.keep)
             try:
                 yield bound

@@ -66,6 +66,8 @@ class Refusals:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        # Where there is an application, starlette raises its errors instead of answering them in plain text.
+        scope["app"] = self
 
         async def sending(message: Message) -> None:
             nonlocal begun

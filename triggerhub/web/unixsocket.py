@@ -35,13 +35,14 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be made: {error.strerror or error}") from error
     try:
-        # Nobody connects before listen(), so the mode is right in time.
-        listener.bind(os.fspath(place))
-        place.chmod(0o600)
+        try:
+            # Nobody connects before listen(), so the mode is right in time.
+            listener.bind(os.fspath(place))
+            place.chmod(0o600)
+        except OSError as error:
+            raise ConfigError(f"{place} cannot be listened on: {error.strerror or error}") from error
         listener.setblocking(False)
         yield listener
-    except OSError as error:
-        raise ConfigError(f"{place} cannot be listened on: {error.strerror or error}") from error
     finally:
         listener.close()
         with contextlib.suppress(OSError):
