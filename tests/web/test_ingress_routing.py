@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.web.rig import Echo, route
+from triggerhub.errors import ConfigError
+from triggerhub.web.routing import Table
+
+ECHO = Echo()
+
+
+def table(*paths: str) -> Table:
+    made = Table()
+    made.add(route(ECHO, path) for path in paths)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("raw", "path", "params"),
+    [
+        pytest.param("/a/b", "/a/b", {}, id="literal"),
+        pytest.param("/a/c", "/a/{x}", {"x": "c"}, id="pattern"),
+        pytest.param("/z/b", "/{y}/b", {"y": "z"}, id="pattern in front"),
+        pytest.param("/%61/b", "/a/b", {}, id="literal, needlessly encoded"),
+        pytest.param("/a/%C3%BC", "/a/{x}", {"x": "ü"}, id="encoded part"),
+        pytest.param("/a/1%2F2", "/a/{x}", {"x": "1/2"}, id="an encoded slash stays within its part"),
+        pytest.param("/a%2Fb", None, {}, id="an encoded slash is no separator"),
+        pytest.param("/a/%2e%2e", None, {}, id="an encoded dot segment"),
+        pytest.param("/a/..", None, {}, id="a dot segment"),
+        pytest.param("/a/", None, {}, id="a slash too many"),
+        pytest.param("//a/b", None, {}, id="two slashes"),
+        pytest.param("/A/b", "/{y}/b", {"y": "A"}, id="case matters"),
+    ],
+)
+def test_a_path_finds_its_route(raw, path, params):
+    found = table("/a/b", "/a/{x}", "/{y}/b").find("POST", raw)
+    assert (found.route.path if found.route else None, dict(found.params)) == (path, params)
+
+
+def test_a_method_may_be_found_in_a_less_literal_pattern():
+    made = Table()
+    made.add([route(ECHO, "/a/{x}", ("POST",)), route(ECHO, "/{y}/{x}", ("PUT",))])
+    assert made.find("PUT", "/a/b").params == {"y": "a", "x": "b"}
+    assert made.find("GET", "/a/b").allow == ("POST", "PUT")
+
+
+def test_a_path_is_shared_by_methods_and_freed_one_by_one():
+    made = Table()
+    posting, getting = route(ECHO, "/a", ("POST",)), route(ECHO, "/a", ("GET",))
+    made.add([posting, getting])
+    made.remove([posting])
+    assert made.find("POST", "/a").allow == ("GET", "HEAD")
+    made.remove([getting])
+    assert made.find("POST", "/a").allow == ()
+
+
+def test_of_routes_that_collide_none_is_added():
+    made = table("/a")
+    with pytest.raises(ConfigError, match="already served"):
+        made.add([route(ECHO, "/b/{x}"), route(ECHO, "/a")])
+    assert made.find("POST", "/b/1").route is None
+
+
+def test_a_path_that_is_none_is_a_config_error():
+    with pytest.raises(ConfigError, match="starts with a slash"):
+        table("a")
+
+
+@given(st.lists(st.sampled_from(["/a", "/a/{x}", "/{x}/b", "/a/b"]), unique=True))
+def test_removing_all_leaves_nothing(paths):
+    made = table(*paths)
+    made.remove([route(ECHO, path) for path in paths])
+    for raw in ("/a", "/a/b", "/z/b", "/a/z"):
+        found = made.find("POST", raw)
+        assert (found.route, found.allow) == (None, ())
