@@ -24,6 +24,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from triggerhub import inotify, settings, source
 from triggerhub.aws import s3
+from triggerhub.aws.records import records
 from triggerhub.errors import BadInput
 from triggerhub.folder import Folder
 from triggerhub.model import Event, Millis
@@ -87,7 +88,7 @@ class Options(source.Options):
     """What becomes of files that lie there at the first start."""
 
 
-envelope = s3.envelope
+envelope = records
 
 
 def check(options: Options, trigger: settings.Trigger) -> Iterable[source.Finding]:

@@ -6,7 +6,6 @@ import json
 import re
 from urllib.parse import unquote_plus
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,12 +69,6 @@ def test_names_that_are_not_utf_8_survive(raw: bytes) -> None:
     record = json.loads(s3.record(**{**PUT, "key": key, "path": f"/{key}"}))
     assert s3.decode_key(record["s3"]["object"]["key"]) == key
     assert record["triggerhub"]["path"].encode("utf-8", "surrogateescape") == b"/" + raw
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_an_envelope_holds_its_records(count: int) -> None:
-    record = s3.record(**PUT)
-    assert json.loads(s3.envelope([record] * count)) == {"Records": [json.loads(record)] * count}
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**63))

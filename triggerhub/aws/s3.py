@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote_plus, unquote_to_bytes
 
@@ -71,11 +70,6 @@ def record(
         },
         separators=(",", ":"),
     ).encode("ascii")
-
-
-def envelope(records: Sequence[bytes]) -> bytes:
-    """Return the notification that holds these records, spliced and not parsed."""
-    return b'{"Records":[' + b",".join(records) + b"]}"
 
 
 def encode_key(key: str) -> str:
