@@ -10,9 +10,10 @@ CODES: dict[str, str] = {
     "syntax": "The text is not TOML at this place. Nothing else can be checked before it is.",
     "unknown-key": "There is no such key or table. A misspelt key would otherwise be ignored in silence.",
     "missing-key": "The table needs this key.",
-    "wrong-type": "The value is of another type: durations, sizes and rates are words in quotes, like \"30s\".",
+    "wrong-type": "The value is of another type.",
     "bad-choice": "The value is none of those that there are.",
     "bad-value": "The value is of the right type, but cannot be used.",
+    "bad-unit": "Durations, sizes and rates are words in quotes: \"500ms\", \"1h30m\", \"256MB\", \"50/s\".",
     "bad-name": "Functions and triggers are named with letters, digits, '-' and '_', at most 64 characters.",
     "bad-secret": (
         "A secret is written by reference: { secret = \"NAME\" } is looked for in the environment, in systemd's "

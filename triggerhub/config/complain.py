@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
@@ -19,8 +19,12 @@ from triggerhub.config.locate import Path
 from triggerhub.config.problem import Report, dotted
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy import units
+from triggerhub.source import SecretResolver
+
+T = TypeVar("T", bound=BaseModel)
 
 _SECRETIVE = re.compile(r"secret|token|passw|credential|jwks|^auth$|^env$", re.IGNORECASE)
+_UNIT = re.compile(r"a word with a unit in quotes|is not a (duration|size|rate);")
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
@@ -47,7 +51,7 @@ _BOUNDS = {
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """Return ``did you mean "batch"?`` for a name close to a known one; a short list of what there is otherwise."""
     names = sorted(known)
-    if close := get_close_matches(name, names, n=1, cutoff=0.6):
+    if close := get_close_matches(name, names, n=1, cutoff=0.55):
         return f'did you mean "{close[0]}"?'
     return f"it has {', '.join(names)}" if 0 < len(names) <= 10 else None
 
@@ -83,6 +87,23 @@ class _Complaint:
     @property
     def expects(self) -> bool:
         return self.code in ("wrong-type", "bad-choice")
+
+
+def validate(model: type[T], raw: Any, base: Path, to: Report, secrets: SecretResolver) -> T | None:
+    """Return the table of what is right in *raw*, so that the rest of it can be checked; None where nothing is.
+
+    What is wrong is in the report then, and whoever asks must look there.
+    """
+    context = {"secrets": secrets}
+    try:
+        return model.model_validate(raw, context=context)
+    except ValidationError as error:
+        complain(error, raw if isinstance(raw, dict) else {}, [model], base, to)
+        wrong = {one["loc"][0] for one in error.errors(include_url=False, include_context=False) if one["loc"]}
+    with suppress(ValidationError):
+        if isinstance(raw, dict):
+            return model.model_validate({key: raw[key] for key in raw if key not in wrong}, context=context)
+    return None
 
 
 def complain(
@@ -128,6 +149,8 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
     place, value, rest = _follow(error["loc"], raw)
     path = (*base, *place)
     context = error.get("ctx", {})
+    if error["loc"][-1:] == ("[key]",):
+        return _Complaint(path, *_other(kind, error, context, value), "key")
     union = len(place) + len(rest) < len(error["loc"]) or bool(rest and kind != "missing")
     got = shown(error["input"], path)
     if kind == "extra_forbidden":
@@ -157,8 +180,10 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
 
 def _other(kind: str, error: Any, context: Mapping[str, Any], value: Any) -> tuple[str, str]:
     if kind in ("value_error", "assertion_error") and "error" in context:
-        cause = context["error"].__cause__
-        return "bad-secret" if isinstance(cause, TriggerhubError) else "bad-value", str(context["error"])
+        said = str(context["error"])
+        if isinstance(context["error"].__cause__, TriggerhubError) or said.startswith("a secret is written"):
+            return "bad-secret", said
+        return "bad-unit" if _UNIT.search(said) else "bad-value", said
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return "bad-value", f"expected {words} {_in_words(context[name], value)}, got {shown(value)}"

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from triggerhub.config.functions import validate
+from triggerhub.config.complain import validate
 from triggerhub.config.problem import Report
 from triggerhub.config.schema import Hub
 from triggerhub.config.secrets import Secrets
 from triggerhub.settings import HubSettings
 
 
-def settle(project: Path, data: Mapping[str, Any], report: Report, environ: Mapping[str, str]) -> HubSettings:
+def settle(project: Path, data: Mapping[str, Any], report: Report) -> HubSettings:
     """Return the settings; where the table has errors, those are in the report and the defaults stand in."""
     raw = data.get("hub", {})
     table = validate(Hub, raw, ("hub",), report, Secrets(project, project, {})) or Hub()
+    handlers, kept = _folders(project, table, report)
     settings = HubSettings(
         project=project,
-        handlers=_placed(project, table.handlers),
-        data=_placed(project, table.data),
+        handlers=handlers,
+        data=kept,
         listen=table.listen,
         admin=table.admin,
         timezone=table.timezone,
@@ -39,7 +40,6 @@ def settle(project: Path, data: Mapping[str, Any], report: Report, environ: Mapp
         durability=table.durability,
     )
     _addresses_differ(settings, report)
-    _folders_are_apart(settings, report)
     _zone_exists(settings.timezone, report)
     for key, file in zip(("cert", "key"), settings.tls or (), strict=False):
         if not os.access(file, os.R_OK) or not file.is_file():
@@ -59,22 +59,23 @@ def _addresses_differ(settings: HubSettings, report: Report) -> None:
         report.error(("hub", "listen"), "same-port", message, "the admin port must not be the one that the world sees")
 
 
-def _folders_are_apart(settings: HubSettings, report: Report) -> None:
-    handlers, data, project = settings.handlers, settings.data, settings.project
+def _folders(project: Path, table: Hub, report: Report) -> tuple[Path, Path]:
+    """Return the folders of handlers and data; the defaults where they cannot be those that are written."""
+    handlers, data = _placed(project, table.handlers), _placed(project, table.data)
+    before = len(report.problems)
     for key, path in (("handlers", handlers), ("data", data)):
         if project.is_relative_to(path):
-            message = f"hub.{key}: {path} holds the whole project; name a folder within it"
-            report.error(("hub", key), "bad-folder", message)
-            return
-        if path.exists() and not path.is_dir():
+            report.error(("hub", key), "bad-folder", f"hub.{key}: {path} holds the whole project", "name one in it")
+        elif path.exists() and not path.is_dir():
             report.error(("hub", key), "bad-folder", f"hub.{key}: {path} is not a folder")
-    for key in ("handlers", "data"):
-        folder = getattr(settings, key)
-        if folder == project / "sources" or folder.is_relative_to(project / "sources"):
+        elif path.is_relative_to(project / "sources"):
             report.error(("hub", key), "bad-folder", f"hub.{key}: sources holds the project's own source types")
-    if handlers.is_relative_to(data) or data.is_relative_to(handlers):
+    if len(report.problems) == before and (handlers.is_relative_to(data) or data.is_relative_to(handlers)):
         message = f"hub.data and hub.handlers are within one another: {data} and {handlers}"
         report.error(("hub", "data"), "bad-folder", message)
+    if len(report.problems) > before:
+        return project / "handlers", project / "var"
+    return handlers, data
 
 
 def _zone_exists(name: str, report: Report) -> None:

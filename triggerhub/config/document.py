@@ -65,7 +65,9 @@ def parse(text: str, report: Report) -> Document:
         report.error((), "too-deep", "values are nested too deeply", "write tables with headers instead")
     except ValueError as error:
         span, what = _said(str(error), text)
-        report.at_span(span, "syntax", what)
+        unquoted = what == "invalid value" or what.endswith("after a statement")
+        hint = "texts and numbers with units are written in quotes" if unquoted else None
+        report.at_span(span, "syntax", what, hint)
     return Document(data={}, report=report)
 
 

@@ -25,7 +25,8 @@ def json_schema(sources: Mapping[str, ModuleType]) -> dict[str, Any]:
     definitions = {name: _tidied(one) for name, one in together["$defs"].items()}
     reference = {model: places[model, "validation"]["$ref"] for model in models}
     # The common keys and a type's own make one closed table, so neither is a definition by itself.
-    apart = {model: definitions.pop(_name(reference[model])) for model in {Trigger, *types.values()}}
+    joined: set[type[BaseModel]] = {Trigger, *types.values()}
+    apart = {model: definitions.pop(_name(reference[model])) for model in joined}
     triggers = [_of_type(name, apart[Trigger], apart[model]) for name, model in types.items()]
     top: dict[str, Any] = {name: {"$ref": reference[model]} for name, model in TABLES.items()}
     top["functions"] = {"type": "object", "additionalProperties": {"$ref": reference[Function]}}

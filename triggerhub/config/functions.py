@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from triggerhub.config import metadata
 from triggerhub.config.code import PROGRAMS, Code, CodeError, Shelf, broken, lacking
-from triggerhub.config.complain import complain
+from triggerhub.config.complain import validate
 from triggerhub.config.discover import Discovery, Found
-from triggerhub.config.locate import Path as Place
 from triggerhub.config.problem import Problem, Report
-from triggerhub.config.schema import NAME, Defaults, Inline, Table, given
+from triggerhub.config.schema import NAME, Defaults, Inline, given
 from triggerhub.config.schema import Function as FunctionTable
 from triggerhub.config.secrets import Secrets
 from triggerhub.errors import ConfigError
 from triggerhub.policy import selecting, units
 from triggerhub.settings import Function, Idempotency, RetryPolicy, Secret
-
-T = TypeVar("T", bound=Table)
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,15 +27,6 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
             below = merged.get(key)
             merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
-
-
-def validate(model: type[T], raw: Any, base: Place, report: Report, secrets: Secrets) -> T | None:
-    """Return the table, or None when it has errors, which are in the report then."""
-    try:
-        return model.model_validate(raw, context={"secrets": secrets})
-    except ValidationError as error:
-        complain(error, raw if isinstance(raw, dict) else {}, [model], base, report)
-        return None
 
 
 class Functions:
@@ -65,7 +51,7 @@ class Functions:
         inherited = validate(Defaults, data.get("defaults", {}), ("defaults",), self._report, self._secrets)
         self._defaults = given(inherited) if inherited else {}
         self._tables = data.get("functions", {})
-        self._retry_fits("defaults", self._defaults, self._report)
+        self._retry_fits("defaults", self._defaults)
         for name in sorted(discovery.names | discovery.undecided.keys() | self._tables.keys()):
             self.made[name] = None
             raw = self._tables.get(name, {})
@@ -80,17 +66,18 @@ class Functions:
 
     def _function(self, name: str, raw: Any, found: Found | None) -> Function | None:
         base = ("functions", name)
+        before = len(self._report.problems)
         table = validate(FunctionTable, raw, base, self._report, self._secrets)
         if table is None:
-            if found is None and isinstance(raw, dict) and not raw.keys() & _OF_CODE:
-                self._without_code(name)
             return None
-        code, inline = self._code(name, table, found)
+        unclear = any(key in raw and getattr(table, key) is None for key in _OF_CODE)
+        code, inline = (None, Inline()) if unclear else self._code(name, table, found)
         written = merge(self._defaults, given(inline), {k: v for k, v in given(table).items() if k not in _OF_CODE})
         self.given[name] = written
-        right = self._retry_fits(f"functions.{name}", written, self._report)
-        right &= self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
-        if code is None or not right:
+        if "retry" in given(inline) | given(table):
+            self._retry_fits(f"functions.{name}", written)
+        self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
+        if code is None or any(problem.severity == "error" for problem in self._report.problems[before:]):
             return None
         self._look_for_program(name, code, written.get("env", {}))
         return _made(name, code, written)
@@ -153,32 +140,28 @@ class Functions:
         self.problems += problems
         return inline
 
-    def _retry_fits(self, owner: str, written: Mapping[str, Any], report: Report) -> bool:
+    def _retry_fits(self, owner: str, written: Mapping[str, Any]) -> None:
         policy = retry_policy(written)
-        if policy.initial <= policy.max or "initial" not in written.get("retry", {}):
-            return True
-        at = tuple(owner.split(".", 1))
-        report.error((*at, "retry", "initial"), "bad-retry", too_long(owner, policy), "raise max")
-        return False
+        if policy.initial > policy.max:
+            path = (*owner.split(".", 1), "retry", "initial")
+            self._report.error(path, "bad-retry", too_long(owner, policy), SHORTER)
 
-    def _idempotency_fits(self, name: str, written: dict[str, Any], own: bool) -> bool:
+    def _idempotency_fits(self, name: str, written: dict[str, Any], own: bool) -> None:
         idempotency = written.get("idempotency")
         path = ("functions", name, "idempotency")
         if idempotency is None:
-            return True
+            return
         if idempotency.get("key") is None:
             if not own:
                 # The defaults may say how long keys are kept, for those functions that have one.
                 del written["idempotency"]
-                return True
+                return
             self._report.error(path, "missing-key", f'functions.{name}.idempotency needs the key "key"', at="key")
-            return False
+            return
         try:
             selecting.compile(idempotency["key"])
         except ValueError as error:
             self._report.error((*path, "key"), "bad-key", f"functions.{name}.idempotency.key: {error}")
-            return False
-        return True
 
     def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret]) -> None:
         path = env.get("PATH", PROGRAMS)
@@ -187,6 +170,7 @@ class Functions:
             self._report.warn(("functions", name, "command"), "no-program", message)
 
 
+SHORTER = "lower initial or raise max"
 _OF_CODE = frozenset({"handler", "command", "runtime"})
 
 

@@ -74,7 +74,7 @@ class _Loading:
         written = walk(self._data)
         unavailable = refused.refuse(self._data, self._report)
         self._tables()
-        hub = daemon.settle(self._path, self._data, self._report, self._environ)
+        hub = daemon.settle(self._path, self._data, self._report)
         secrets = Secrets(self._path, hub.data, self._environ)
         functions = self._functions(hub, secrets)
         context = {"secrets": secrets, "project": self._path, "data": hub.data}

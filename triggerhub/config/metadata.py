@@ -6,10 +6,8 @@ import re
 import sys
 from typing import Any
 
-from pydantic import ValidationError
-
 from triggerhub.config import document, refused
-from triggerhub.config.complain import complain, shown
+from triggerhub.config.complain import shown, validate
 from triggerhub.config.problem import Problem, Report
 from triggerhub.config.schema import Inline
 from triggerhub.config.secrets import Secrets
@@ -50,11 +48,7 @@ def read(text: str, file: str, secrets: Secrets) -> tuple[Inline, list[Problem]]
 def _limits(own: dict[str, Any], report: Report, secrets: Secrets) -> Inline:
     base = ("tool", "triggerhub")
     refused.refuse({"inline": own}, report, base)
-    try:
-        return Inline.model_validate(own, context={"secrets": secrets})
-    except ValidationError as error:
-        complain(error, own, [Inline], base, report)
-        return Inline()
+    return validate(Inline, own, base, report, secrets) or Inline()
 
 
 def _satisfied(wanted: Any) -> bool:

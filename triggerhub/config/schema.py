@@ -77,12 +77,10 @@ def _destination(value: Any) -> Destination:
     return Destination(kind=kind, target=target)  # type: ignore[arg-type]
 
 
-def _variables(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"{name!r} cannot be the name of an environment variable")
-    return value
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("that cannot be the name of an environment variable")
+    return name
 
 
 def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
@@ -105,6 +103,8 @@ Count = Annotated[int, _within(1, None, str)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address, json_schema_input_type=str)]
 Network = Annotated[str, AfterValidator(_network)]
 To = Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str)]
+Variable = Annotated[str, AfterValidator(_variable)]
+Content = Annotated[str | Secret, BeforeValidator(_text_or_secret, json_schema_input_type=str | dict[str, str])]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -212,10 +212,7 @@ class Defaults(Table):
     """How many calls may begin in a time, like ``10/s``."""
     idle: Moment = 600_000
     """A warm worker without work ends after this."""
-    env: Annotated[
-        dict[str, Annotated[str | Secret, BeforeValidator(_text_or_secret)]],
-        BeforeValidator(_variables, json_schema_input_type=dict[str, str | dict[str, str]]),
-    ] = {}
+    env: dict[Variable, Content] = {}
     """Environment variables: texts or references to secrets."""
     retry: Retry = Retry()
     """When and how often a failed delivery is tried again."""

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from triggerhub import ids
-from triggerhub.config.complain import coerced, complain, suggestion
-from triggerhub.config.functions import Functions, retry_policy, too_long, validate
+from triggerhub.config.complain import coerced, complain, suggestion, validate
+from triggerhub.config.functions import Functions, retry_policy, too_long
 from triggerhub.config.locate import Path as Place
 from triggerhub.config.plugins import PluginError, Plugins
 from triggerhub.config.problem import Report, dotted
@@ -64,7 +64,7 @@ class Triggers:
         options = self._options(module, rest, base) if module else None
         if table is None:
             return None
-        functions = self._joined(name, table)
+        functions = self._joined(name, table, raw)
         written = given(table)
         self._paths(name, written)
         self._batch_fits(name, table, module)
@@ -113,9 +113,11 @@ class Triggers:
             return None
         return None if wrong else options
 
-    def _joined(self, name: str, table: TriggerTable) -> tuple[str, ...]:
+    def _joined(self, name: str, table: TriggerTable, raw: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the functions that a trigger starts, those with errors of their own included."""
         base = ("triggers", name)
+        if any(key in raw and getattr(table, key) is None for key in ("function", "functions")):
+            return ()  # said already
         if (table.function is None) == (table.functions is None):
             which = "both function and functions" if table.function else 'no function: write function = "NAME"'
             self._report.error(base, "bad-functions", f"triggers.{name} has {which}", at="key")
@@ -164,7 +166,9 @@ class Triggers:
             policy = retry_policy(self._functions.given.get(function, {}), written)
             if policy.initial > policy.max:
                 path = ("triggers", name, "retry", "initial")
-                self._report.error(path, "bad-retry", too_long(f"triggers.{name}", policy), "raise max")
+                self._report.error(
+                    path, "bad-retry", too_long(f"triggers.{name}", policy), "lower initial or raise max"
+                )
             policies[function] = policy
         return policies
 

@@ -1,0 +1,128 @@
+"""What is not in this version is refused by name; the list may only shrink."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from triggerhub.config.load import load
+from triggerhub.config.refused import REFUSED
+
+Check = Callable[..., list[str]]
+
+TRIGGER = '[triggers.t]\nfunction = "echo"\n'
+SETTINGS = {
+    "type sqs": TRIGGER + 'type = "sqs"\nqueue = "q"\n',
+    "type dynamodb": TRIGGER + 'type = "dynamodb"\ntable = "t"\nparallel = 4\n',
+    "type kinesis": TRIGGER + 'type = "kinesis"\nstream = "s"\n',
+    "type s3": TRIGGER + 'type = "s3"\nbucket = "b"\n',
+    "ack handled": TRIGGER + 'type = "say"\nword = "x"\nack = "handled"\n',
+    "layers": '[functions.echo]\nlayers = ["x"]\n',
+    "tmp": '[defaults]\ntmp = "1GB"\n',
+    "warm": "[functions.echo]\nwarm = 0\n",
+    "runtime": '[functions.echo]\nruntime = "ruby"\n',
+    "sandbox.level": '[defaults]\nsandbox = { level = "isolated" }\n',
+    "sandbox.network": "[functions.echo]\nsandbox = { network = false }\n",
+    "sandbox.write": "[defaults]\nsandbox = { write = [] }\n",
+    "sandbox.read": '[functions.echo.sandbox]\nread = ["/srv"]\n',
+    "hub.user": '[hub]\nuser = "hub"\n',
+    "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',
+    "hub.admin": '[hub]\nadmin = "0.0.0.0:8701"\n',
+    "alarms": '[alarms.order-failures]\nwhen = "errors(echo) > 5 in 10m"\n',
+    "console": '[console]\nauth = "none"\n',
+}
+"""One example for each that is written in triggerhub.toml."""
+
+
+def test_the_list_is_exactly_this() -> None:
+    assert [refused.name for refused in REFUSED] == [*SETTINGS, "inline dependencies", "folder with bootstrap"]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_is_refused_once_by_its_name(check: Check, name: str) -> None:
+    says = next(refused.says for refused in REFUSED if refused.name == name)
+    (line,) = check(SETTINGS[name])
+    assert re.match(r"triggerhub\.toml:\d+:\d+: error\[not-available\]: ", line)
+    assert line.endswith(f": {says}")
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[functions.echo]\nsandbox = { level = "trusted", network = true }\n',
+        '[functions.echo]\nruntime = "python"\n',
+        '[hub]\nadmin = "127.0.0.9:8701"\n',
+        '[hub]\nadmin = "[::1]:8701"\n',
+        '[hub]\nadmin = "localhost:8701"\n',
+        TRIGGER + 'type = "say"\nword = "x"\nack = "stored"\n',
+    ],
+)
+def test_what_there_is_is_not_refused(check: Check, toml: str) -> None:
+    assert check(toml) == []
+
+
+@pytest.mark.parametrize("network", ['["api.example:443"]', "false"])
+def test_a_network_that_would_need_isolation_is_refused(check: Check, network: str) -> None:
+    (line,) = check(f"[defaults]\nsandbox = {{ network = {network} }}\n")
+    assert "error[not-available]: defaults.sandbox.network: isolation is not in this version" in line
+
+
+def test_a_wrong_type_is_not_called_unavailable(check: Check) -> None:
+    (line,) = check('[defaults]\nsandbox = { network = "yes" }\n')
+    assert (
+        line == 'triggerhub.toml:2:23: error[wrong-type]: defaults.sandbox.network: expected true or false, got "yes"'
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "[::]", "hub.example"])
+def test_an_admin_address_that_others_reach_is_refused(check: Check, host: str) -> None:
+    (line,) = check(f'[hub]\nadmin = "{host}:8701"\n')
+    assert line.startswith("triggerhub.toml:2:9: error[not-available]: hub.admin: access control is not")
+
+
+def test_dependencies_of_a_handler_are_refused_in_its_file(check: Check) -> None:
+    script = '"""Doc."""\n# /// script\n# requires-python = ">=3.9"\n# dependencies = ["requests"]\n# ///\n'
+    (line,) = check("", {"echo.py": script})
+    assert line == (
+        "handlers/echo.py:4:3: error[not-available]: dependencies: environments for a handler's own dependencies are "
+        "not in this version"
+    )
+    assert check("", {"echo.py": script.replace('["requests"]', "[]")}) == []
+
+
+def test_a_folder_with_a_bootstrap_is_refused(check: Check) -> None:
+    lines = check("", {"report/bootstrap": "#!/bin/sh\n"})
+    assert lines == [
+        (
+            "handlers/report/bootstrap: error[not-available]: handlers/report: a folder whose executable bootstrap speaks the "
+            "Lambda Runtime API is not in this version"
+        )
+    ]
+
+
+def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader(tmp_path: Path) -> None:
+    example = (Path(__file__).parent / "example.toml").read_text()
+    (tmp_path / "triggerhub.toml").write_text(example)
+    problems = load(tmp_path, environ={}).problems
+    told = [(problem.line, problem.code) for problem in problems]
+    assert told == [
+        (16, "not-available"),  # sandbox.network
+        (16, "not-available"),  # sandbox.write
+        (19, "no-handler"),  # thumbnail.py
+        (22, "not-available"),
+        (22, "not-available"),
+        (23, "bad-secret"),  # THUMB_API_TOKEN
+        (26, "no-handler"),  # orders/ship.py
+        (29, "unconsumed-queue"),  # shipped
+        (30, "unknown-function"),  # tell-ops
+        (31, "not-available"),
+        (34, "no-handler"),  # notify.mjs
+        (47, "not-available"),  # sqs
+        (54, "not-available"),  # dynamodb
+        (71, "bad-secret"),  # GITHUB_WEBHOOK_SECRET
+        (78, "not-available"),  # alarms
+        (82, "not-available"),  # console
+    ]
