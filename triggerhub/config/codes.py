@@ -1,4 +1,4 @@
-"""Explain the codes of problems, for ``triggerhub explain CODE``. Sources have codes of their own besides."""
+"""Explain the codes of problems, for ``triggerhub explain CODE``: those of the hub's own sources too."""
 
 from __future__ import annotations
 
@@ -48,4 +48,18 @@ CODES: dict[str, str] = {
     "unconsumed-queue": "What is sent to this queue would never be run: no trigger consumes it.",
     "bad-url": "A destination webhook:URL needs a complete URL without a password.",
     "loop": "What is configured would start itself for ever.",
+    # What the sources find.
+    "bad-cron": "The schedule is none: five fields, @daily and the like, cron(…), rate(…) or at(…).",
+    "cron-step": "A step or range of the schedule does not do what it seems to, such as */90 in the minutes.",
+    "cron-both-days": (
+        "Day of month and day of week are both set: cron runs when either matches. Leave one of them *."
+    ),
+    "bad-path": "A route's path begins with a slash, and a {name} stands for one whole part of it.",
+    "cors-credentials": "Browsers refuse credentials together with the origin \"*\".",
+    "result-fan-out": "A caller can wait for one function only.",
+    "result-no-queue": "With respond = \"result\" there is no queue, so what concerns the queue does nothing.",
+    "no-headers": "The messages of a queue have no headers that a key could be read from.",
+    "files-reconcile": "The folder must be compared at most as often as its files come to rest.",
+    "files-existing": "Existing files are told as created, which the trigger's events leave out.",
+    "files-excluded": "What include names is left out by exclude again.",
 }  # fmt: skip

@@ -56,9 +56,13 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
     return f"it has {', '.join(names)}" if 0 < len(names) <= 10 else None
 
 
+def _is_secretive(path: Path) -> bool:
+    return any(isinstance(part, str) and _SECRETIVE.search(part) for part in path)
+
+
 def shown(value: Any, path: Path = ()) -> str:
     """Write a value for people: scalars as TOML has them, never what a secret's key holds."""
-    if any(isinstance(part, str) and _SECRETIVE.search(part) for part in path):
+    if _is_secretive(path):
         return "something else"
     match value:
         case bool():
@@ -110,17 +114,24 @@ def complain(
     error: ValidationError, raw: Mapping[str, Any], models: list[type[BaseModel]], base: Path, to: Report
 ) -> None:
     """Note every error of *raw*, the table at *base*; *models* know the keys that it may have."""
-    complaints = [_complaint(one, raw, models, base) for one in error.errors(include_url=False)]
+    errors = [one for one in error.errors(include_url=False) if not _follows(one, raw)]
+    complaints = [_complaint(one, raw, models, base) for one in errors]
     for complaint in _joined(complaints):
         where = dotted(complaint.path)
         match complaint.code:
             case "wrong-type" | "bad-choice":
-                message = f"{where}: expected {complaint.text}, got {complaint.got}"
+                message = f"{where}: expected {complaint.text}{complaint.got}"
             case "unknown-key" | "missing-key":
                 message = complaint.text
             case _:
                 message = f"{where}: {complaint.text}"
         to.error(complaint.path, complaint.code, message, complaint.hint, at=complaint.at)
+
+
+def _follows(error: Any, raw: Mapping[str, Any]) -> bool:
+    """Whether an error is but the consequence of another: of a list, only what is right in it is counted."""
+    _, value, rest = _follow(error["loc"], raw)
+    return error["type"] == "too_short" and not rest and len(value) >= error["ctx"]["min_length"]
 
 
 def _joined(complaints: list[_Complaint]) -> Iterator[_Complaint]:
@@ -130,10 +141,9 @@ def _joined(complaints: list[_Complaint]) -> Iterator[_Complaint]:
         if not one.union:
             yield one
             continue
-        deeper = any(
-            other.path[: len(one.path)] == one.path and len(other.path) > len(one.path) for other in complaints
-        )
-        if one.path in done or (one.expects and deeper):
+        # A member that took the shape and found fault within it knows best.
+        within = [other for other in complaints if other.path[: len(one.path)] == one.path and other is not one]
+        if one.path in done or (one.expects and any(other.path != one.path or not other.expects for other in within)):
             continue
         done.add(one.path)
         same = [other for other in complaints if other.path == one.path and other.expects]
@@ -152,7 +162,7 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
     if error["loc"][-1:] == ("[key]",):
         return _Complaint(path, *_other(kind, error, context, value), "key")
     union = len(place) + len(rest) < len(error["loc"]) or bool(rest and kind != "missing")
-    got = shown(error["input"], path)
+    got = f", got {shown(error['input'], path)}" if not _is_secretive(path) else ""
     if kind == "extra_forbidden":
         name = str(place[-1])
         text = f'{dotted(path[:-1])} has no key "{name}"'
@@ -162,13 +172,12 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
         return _Complaint(path, "missing-key", f'{dotted(path)} needs the key "{error["loc"][-1]}"', "key")
     if kind in ("literal_error", "enum"):
         text = context["expected"].replace("'", '"')
-        hint = suggestion(value, re.findall(r'"([^"]*)"', text)) if isinstance(value, str) else None
-        hint = hint if hint and hint.startswith("did") else None
-        return _Complaint(path, "bad-choice", text, "value", hint, union, got)
+        return _Complaint(path, "bad-choice", text, "value", _close(value, text), union, got)
     if kind == "union_tag_invalid":
         tag = context["discriminator"].strip("'")
-        text, got = context["expected_tags"].replace("'", '"'), f'"{context["tag"]}"'
-        return _Complaint((*path, tag), "bad-choice", text, "value", None, union, got)
+        text = " or ".join(context["expected_tags"].replace("'", '"').rsplit(", ", 1))
+        got = f", got {shown(context['tag'])}"
+        return _Complaint((*path, tag), "bad-choice", text, "value", _close(context["tag"], text), union, got)
     if kind == "union_tag_not_found":
         tag = context["discriminator"].strip("'")
         return _Complaint(path, "missing-key", f'{dotted(path)} needs the key "{tag}"', "key")
@@ -176,6 +185,12 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
     if stem != kind and stem in _EXPECTED:
         return _Complaint(path, "wrong-type", _EXPECTED[stem], "value", None, union, got)
     return _Complaint(path, *_other(kind, error, context, value), union=union)
+
+
+def _close(value: Any, text: str) -> str | None:
+    """Suggest one of the words in quotes in *text* where it is close to *value*."""
+    close = get_close_matches(value, re.findall(r'"([^"]*)"', text), n=1, cutoff=0.55) if isinstance(value, str) else []
+    return f'did you mean "{close[0]}"?' if close else None
 
 
 def _other(kind: str, error: Any, context: Mapping[str, Any], value: Any) -> tuple[str, str]:
