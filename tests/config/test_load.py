@@ -131,7 +131,9 @@ def test_a_problem_knows_how_much_to_underline(loaded: Callable[..., Loaded]) ->
 def test_every_code_is_explained_and_in_use() -> None:
     root = Path(__file__).parents[2]
     own = "".join(file.read_text() for file in (root / "triggerhub" / "config").glob("*.py") if file.name != "codes.py")
-    found = "".join(file.read_text() for top in ("sources", "triggerhub/policy") for file in (root / top).glob("*.py"))
+    found = "".join(
+        file.read_text() for top in ("sources", "triggerhub", "triggerhub/policy") for file in (root / top).glob("*.py")
+    )
     used = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|syntax|outside|loop|unreadable)"', own)) - {
         "utf-8-sig",
         "requires-python",

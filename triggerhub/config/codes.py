@@ -34,7 +34,9 @@ CODES: dict[str, str] = {
     "wrong-python": "The handler asks for another Python than the hub's.",
     "outside": "A path leads to a place that it must not lead to.",
     "bad-retry": "The first wait is longer than the longest.",
-    "bad-key": "A key is header:NAME or a JSONPath (RFC 9535), like $.order.id.",
+    "bad-key": (
+        "A dedup key or an order is header:NAME or a JSONPath (RFC 9535), like $.order.id; a public key is PEM."
+    ),
     "bad-filter": "The filter is not an EventBridge pattern at this place.",
     "bad-batch": "The settings of the batch contradict one another, or the source cannot do it.",
     "bad-functions": "A trigger starts one function or a list of different ones.",
@@ -56,6 +58,9 @@ CODES: dict[str, str] = {
     ),
     "bad-path": "A route's path begins with a slash, and a {name} stands for one whole part of it.",
     "cors-credentials": "Browsers refuse credentials together with the origin \"*\".",
+    "duplicate-secret": "A secret that is given twice shows that the new one was not put in.",
+    "missing-extra": "The algorithm needs an optional package: pip install triggerhub[jwt].",
+    "no-key": "A token cannot be verified without a key for its algorithm.",
     "result-fan-out": "A caller can wait for one function only.",
     "result-no-queue": "With respond = \"result\" there is no queue, so what concerns the queue does nothing.",
     "no-headers": "The messages of a queue have no headers that a key could be read from.",
