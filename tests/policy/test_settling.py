@@ -130,7 +130,9 @@ def test_each_final_version_settles_exactly_once_and_no_unsettled_one_does(
         if number == known:
             settling.forget("a")
         elif settling.judge(look(now, number, stamp if trusted else None)):
-            assert now - written >= SETTLE - 1e-6
+            # A long write's mtime is when it began: it has rested for less than `settle`, but was seen twice.
+            assert now - (stamp if trusted else written) >= SETTLE - 1e-6
+            assert now - written >= 0.25 - 1e-6
             told.append(number)
             known = number
     rests = [n for n, (one, two) in enumerate(zip(writes, [*writes[1:], 1e9], strict=True), 1) if two - one > 2.3]
