@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import anyio
-from triggerhub.stores.memory import MemoryStore
 
 from triggerhub.errors import StartFailed
 from triggerhub.hub.hub import Hub
@@ -20,6 +19,7 @@ from triggerhub.model import Crashed, Event, Fault, Invocation, Millis, Outcome,
 from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
 from triggerhub.source import Context, Options
 from triggerhub.store import Query
+from triggerhub.stores.memory import MemoryStore
 from triggerhub.testing import FakeRoutes
 
 QUICK = RetryPolicy(attempts=3, initial=5, max=20)

@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 import pytest
-from triggerhub.stores.memory import MemoryStore
 
 from tests.hub.rig import echoing, function, hand_source, project, rig, trigger
 from triggerhub.model import Invocation
 from triggerhub.settings import RetryPolicy
 from triggerhub.store import Query
+from triggerhub.stores.memory import MemoryStore
 
 
 @pytest.mark.parametrize(
