@@ -14,6 +14,7 @@ NOW = 1_800_000_000_000
 SECOND = NOW // 1000
 SHARED = "0123456789abcdef0123456789abcdef"
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+WEAK = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()
 
@@ -109,6 +110,7 @@ def test_a_bad_token_is_refused_with_a_reason(rules, token, why):
         pytest.param((SHARED,), (), None, ("HS512",), "at least 64 bytes", id="too short for HS512"),
         pytest.param((), (SHARED,), None, ("RS256",), "public key in PEM", id="no PEM"),
         pytest.param((), (pem(EC),), None, ("RS256",), "public key in PEM", id="another kind of key"),
+        pytest.param((), (pem(WEAK),), None, ("RS256",), "at least 2048 bits", id="a short RSA key"),
         pytest.param((), (), "{}", ("RS256",), "JWK set", id="an empty set"),
         pytest.param((), (), "nonsense", ("RS256",), "JWK set", id="no JSON"),
         pytest.param((), (), json.dumps({"keys": [jwk(EC, "1", "ES256")]}), ("RS256",), "RS256", id="no fitting key"),

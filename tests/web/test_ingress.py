@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, serving
-from triggerhub.errors import BacklogFull, BadInput, ConfigError, StoreBroken, StoreFull
+from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
 from triggerhub.source import Request, Response, Route
 from triggerhub.web.ingress import Ingress
 
@@ -72,6 +72,28 @@ async def test_a_flood_of_pipelined_requests_is_left_in_the_socket():
         release.set()
         for _ in range(20_000):
             assert (await client.answer()).status == 204
+        await sending
+
+
+@on_each_loop
+async def test_what_comes_while_a_request_is_answered_waits_unread():
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def held(request: Request) -> Response:
+        started.set()
+        await release.wait()
+        return Response(status=200, body=request.body)
+
+    async with serving(route(held, limit=1000)) as port, connected(port) as client:
+        await client.send(post(body=b"first"))
+        await started.wait()
+        sending = asyncio.create_task(client.send(post(body=b"y" * 900) * 20_000))
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        release.set()
+        assert (await client.answer()).body == b"first"
+        for _ in range(20_000):
+            assert (await client.answer()).body == b"y" * 900
         await sending
 
 
@@ -255,6 +277,8 @@ async def test_an_absolute_target_names_the_host():
         pytest.param(StoreFull("full"), 507, None, id="disk full"),
         pytest.param(StoreBroken("fsync failed"), 503, "30", id="store broken"),
         pytest.param(BadInput("the key is too long"), 400, None, id="bad input"),
+        pytest.param(NotFound("no such thing"), 404, None, id="not found"),
+        pytest.param(Conflict("not now"), 409, None, id="conflict"),
         pytest.param(ConfigError("inner secret"), 500, None, id="another error of ours"),
         pytest.param(RuntimeError("inner secret"), 500, None, id="a bug"),
     ],
@@ -287,6 +311,17 @@ async def test_a_header_that_breaks_its_line_is_never_sent(headers):
         answer = await client.answer()
     assert answer.status == 500
     assert answer.header("set-cookie") is None
+
+
+@pytest.mark.parametrize("status", [0, 100, 199, 1000])
+@on_each_loop
+async def test_a_status_that_is_no_answer_is_500(status):
+    async def odd(request: Request) -> Response:
+        return Response(status=status)
+
+    async with serving(route(odd)) as port, connected(port) as client:
+        await client.send(post())
+        assert (await client.answer()).status == 500
 
 
 @on_each_loop

@@ -103,6 +103,40 @@ async def test_a_client_that_does_not_read_is_cut_off():
 
 
 @on_each_loop
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer():
+    async def large(request: Request) -> Response:
+        return Response(status=200, body=b"z" * 8_000_000)
+
+    limits = Limits(write_pause=0.5)
+    async with serving(route(large), limits=limits) as port, connected(port, limit=1024) as client:
+        await client.send(post())
+        got = 0
+        while got < 8_000_000:
+            async with asyncio.timeout(GUARD):
+                piece = await client.reader.read(200_000)
+            assert piece
+            got += len(piece)
+            await asyncio.sleep(0.01)
+
+
+@on_each_loop
+async def test_a_client_that_goes_on_sending_after_a_refusal_is_cut_off():
+    ingress = Ingress(Limits(linger=0.2))
+    async with ingress.serve(route(Echo())), ingress.listen("127.0.0.1", 0) as port, connected(port) as client:
+        await client.send(H + b"Content-Length: 9999999\r\n\r\n")
+        assert (await client.answer()).status == 413
+        async with asyncio.timeout(GUARD):
+            while ingress.connections:
+                try:
+                    await client.send(b"z" * 1000)
+                except ConnectionError:
+                    break
+                await asyncio.sleep(0.01)
+            while ingress.connections:
+                await asyncio.sleep(0.01)
+
+
+@on_each_loop
 async def test_three_hundred_slow_clients_delay_nobody():
     ingress = Ingress()
     slow = []
