@@ -6,8 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+import re
+import tomllib
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -357,6 +360,22 @@ def test_what_is_sent_by_hand_becomes_a_request(body, kind, encoded):
     record = json.loads(event.data)
     assert (record["headers"]["content-type"], record["isBase64Encoded"], event.time) == (kind, encoded, 5)
     assert record["pathParameters"] == {"id": "id"}
+
+
+def test_the_documented_settings_are_settings():
+    text = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    blocks = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    written = [block["triggers"]["push"] if "triggers" in block else block for block in blocks if "hub" not in block]
+    assert len(written) == 4
+    for table in written:
+        given = {name: value for name, value in table.items() if name not in ("type", "function")}
+        vault = {"path": "/a", "auth": "none", **given}
+        assert webhook.Options.model_validate(vault, context={"secrets": AnyVault()}).path
+
+
+class AnyVault:
+    def resolve(self, reference):
+        return Secret(str(reference))
 
 
 def test_every_sample_is_a_request():
