@@ -205,6 +205,10 @@ class Context(Protocol):
         """
         ...
 
+    async def unfinished(self) -> int:
+        """Return how many deliveries of this trigger are queued or running."""
+        ...
+
     async def checkpoint(self, key: str) -> str | None:
         """Return what was stored under *key* for this trigger."""
         ...

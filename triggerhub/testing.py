@@ -67,7 +67,8 @@ class FakeRoutes:
 class FakeContext:
     """A ``source.Context`` in memory: what was emitted is in ``events``, what was stored in ``stored``.
 
-    ``arrived`` can be awaited until a number of events is there. ``fail`` is raised by the next emit.
+    ``arrived`` can be awaited until a number of events is there. ``fail`` is raised by the next emit;
+    ``waiting`` is how many deliveries are said to be unfinished.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class FakeContext:
         self.stored: dict[str, str] = {}
         self.reasons: list[str | None] = []
         self.fail: Exception | None = None
+        self.waiting = 0
         self._keys: dict[str, str] = {}
         self._changed = anyio.Event()
 
@@ -132,6 +134,9 @@ class FakeContext:
     async def invoke(self, event: Event) -> Outcome:
         self.invoked.append(event)
         return self.answer
+
+    async def unfinished(self) -> int:
+        return self.waiting
 
     async def checkpoint(self, key: str) -> str | None:
         return self.stored.get(key)
