@@ -142,6 +142,13 @@ def test_every_code_is_explained_and_in_use() -> None:
     assert set(CODES) == used, set(CODES) ^ used
 
 
+@pytest.mark.parametrize("header", ["", "[hub]\n", "[triggers.t]\ntype = 'queue'\nname = 'q'\nfunction = 'echo'\n"])
+def test_a_flood_of_mistakes_is_counted_and_the_first_are_told(loaded: Callable[..., Loaded], header: str) -> None:
+    problems = loaded(header + "".join(f"x{number} = 1\n" for number in range(5000))).problems
+    assert [problem.code for problem in problems] == ["too-many", *["unknown-key"] * 200]
+    assert "5000" in problems[0].message
+
+
 FULL = """
 [hub]
 data = "state"
@@ -257,6 +264,20 @@ def test_the_environment_of_the_test_is_not_read(check: Check) -> None:
     finally:
         del os.environ["TRIGGERHUB_TEST_SECRET"]
     assert "bad-secret" in line
+
+
+@pytest.mark.parametrize(
+    "toml", ["[hub]\nlisten = [VALUES]\n", "[defaults]\ntimeout = [VALUES]\non_success = [VALUES]\n"]
+)
+def test_a_message_stays_short_whatever_the_value(loaded: Callable[..., Loaded], toml: str) -> None:
+    problems = loaded(toml.replace("VALUES", "1," * 5000)).problems
+    assert problems
+    assert max(len(str(problem)) for problem in problems) < 700
+
+
+def test_a_long_list_of_functions_is_refused_unread(check: Check) -> None:
+    (line,) = check(SAY + _many(["echo"] * 100_000))
+    assert "has 100000, at most 255 are allowed" in line
 
 
 def test_ten_kilobytes_of_noise_are_a_problem_and_no_failure(make: Callable[..., Path]) -> None:

@@ -6,6 +6,7 @@ CODES: dict[str, str] = {
     "no-project": "There is no triggerhub.toml in the folder. `triggerhub init DIR` writes one.",
     "unreadable": "A file or folder cannot be read by the user that the hub runs as.",
     "too-large": "The file is over 1 MB.",
+    "too-many": "There are so many mistakes in one table that only the first are told.",
     "too-deep": "Keys or values are nested so deeply that reading them would take too long.",
     "syntax": "The text is not TOML at this place. Nothing else can be checked before it is.",
     "unknown-key": "There is no such key or table. A misspelt key would otherwise be ignored in silence.",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError
 from pydantic.fields import FieldInfo
 
 from triggerhub.config.locate import Path
-from triggerhub.config.problem import Report, dotted
+from triggerhub.config.problem import MOST, Report, dotted
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy import units
 from triggerhub.source import SecretResolver
@@ -115,7 +115,9 @@ def complain(
 ) -> None:
     """Note every error of *raw*, the table at *base*; *models* know the keys that it may have."""
     errors = [one for one in error.errors(include_url=False) if not _follows(one, raw)]
-    complaints = [_complaint(one, raw, models, base) for one in errors]
+    if len(errors) > MOST:
+        to.error(base, "too-many", f"{dotted(base)} has {len(errors)} mistakes; the first {MOST} are told", at="key")
+    complaints = [_complaint(one, raw, models, base) for one in errors[:MOST]]
     for complaint in _joined(complaints):
         where = dotted(complaint.path)
         match complaint.code:
@@ -196,6 +198,7 @@ def _close(value: Any, text: str) -> str | None:
 def _other(kind: str, error: Any, context: Mapping[str, Any], value: Any) -> tuple[str, str]:
     if kind in ("value_error", "assertion_error") and "error" in context:
         said = str(context["error"])
+        said = said if len(said) <= 500 else f"{said[:499]}…"
         if isinstance(context["error"].__cause__, TriggerhubError) or said.startswith("a secret is written"):
             return "bad-secret", said
         return "bad-unit" if _UNIT.search(said) else "bad-value", said

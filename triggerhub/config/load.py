@@ -17,7 +17,7 @@ from triggerhub.config.document import Document
 from triggerhub.config.functions import Functions
 from triggerhub.config.locate import walk
 from triggerhub.config.plugins import PluginError, Plugins
-from triggerhub.config.problem import Problem, Report
+from triggerhub.config.problem import MOST, Problem, Report
 from triggerhub.config.problem import render as render
 from triggerhub.config.schema import NAMED, TABLES, given
 from triggerhub.config.secrets import Secrets
@@ -97,6 +97,12 @@ class _Loading:
     def _tables(self) -> None:
         """Refuse tables that do not exist, and values where tables belong; both are taken out."""
         known = [*TABLES, *NAMED]
+        unknown = [name for name in self._data if name not in known]
+        if len(unknown) > MOST:
+            message = f"{FILE} has {len(unknown)} keys that it does not know; the first {MOST} are told"
+            self._report.error((), "too-many", message)
+        for name in unknown[MOST:]:
+            del self._data[name]
         for name, value in list(self._data.items()):
             if name not in known:
                 hint = suggestion(name, known)

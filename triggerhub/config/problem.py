@@ -11,6 +11,10 @@ from triggerhub.config.locate import Path, Places, Span
 Severity = Literal["error", "warning"]
 
 
+MOST = 200
+"""How many mistakes of one table are told: a table with more of them is none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing that is wrong, and where."""

@@ -123,6 +123,10 @@ class Triggers:
             self._report.error(base, "bad-functions", f"triggers.{name} has {which}", at="key")
             return ()
         names = table.functions or [table.function or ""]
+        if len(names) > ids.MAX_FAN_OUT:
+            message = f"triggers.{name}.functions has {len(names)}, at most {ids.MAX_FAN_OUT} are allowed"
+            self._report.error((*base, "functions"), "bad-functions", message)
+            return ()
         for index, function in enumerate(names):
             path = (*base, "functions", index) if table.functions else (*base, "function")
             if function not in self._functions.made:
@@ -130,9 +134,6 @@ class Triggers:
                 self._report.error(path, "unknown-function", message, suggestion(function, self._functions.made))
             elif function in names[:index]:
                 self._report.error(path, "bad-functions", f'{dotted(path)}: "{function}" is in the list twice')
-        if len(names) > ids.MAX_FAN_OUT:
-            message = f"triggers.{name}.functions has {len(names)}, at most {ids.MAX_FAN_OUT} are allowed"
-            self._report.error((*base, "functions"), "bad-functions", message)
         return tuple(name for name in names if name in self._functions.made)
 
     def _paths(self, name: str, written: Mapping[str, Any]) -> None:
