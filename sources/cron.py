@@ -121,9 +121,11 @@ class _Ticker:
 
     async def _make_up(self, now: Millis) -> None:
         last = self._memory.last
-        waiting = schedule.missed(self._plan, max(last, now - self._options.jitter), now, "all")
-        # A slot whose jitter is still running is not missed, nor is any after it.
-        until = min((slot - 1 for slot in waiting if slot + self._delay(slot) > now), default=now)
+        # A slot whose jitter is still running is not missed, nor is any after it; where the missed ones
+        # are skipped, a slot that is just due must not go with them.
+        due = now - LATE if self._options.missed == "skip" else now
+        recent = schedule.missed(self._plan, max(last, due - self._options.jitter), now, "all")
+        until = min((slot - 1 for slot in recent if slot + self._delay(slot) > due), default=now)
         slots = schedule.missed(self._plan, last, until, self._options.missed)
         self._ctx.log.warning(
             "slots were missed", since=eventbridge.stamp(last), missed=self._options.missed, made_up=len(slots)
@@ -194,13 +196,8 @@ def upcoming(options: Options, trigger: settings.Trigger, now: Millis, timezone:
     if isinstance(plan.when, schedule.Rate):
         return None
     # A slot that passed may still have jitter to wait for.
-    slot = plan.next(now - options.jitter)
-    moments = []
-    while slot is not None and slot <= now:
-        moments.append(slot + _delay(trigger.name, slot, options.jitter))
-        slot = plan.next(slot)
-    if slot is not None:
-        moments.append(slot + _delay(trigger.name, slot, options.jitter))
+    slots: list[Millis | None] = [*schedule.missed(plan, now - options.jitter, now, "all"), plan.next(now)]
+    moments = (slot + _delay(trigger.name, slot, options.jitter) for slot in slots if slot is not None)
     return min((moment for moment in moments if moment > now), default=None)
 
 
