@@ -13,7 +13,7 @@ from triggerhub.aws import arn, errors
 from triggerhub.errors import StartFailed
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
-from triggerhub.hub.pool import Pool
+from triggerhub.hub.pool import Pool, Slot
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Returned
 from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
@@ -71,14 +71,13 @@ class Caller:
         TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
         """
         try:
-            with anyio.move_on_after(None if patience is None else patience / 1000) as waiting:
-                slot = await self._pool.acquire(function)
+            slot = self._pool.lend(function) or await self._patient(function, patience)
         except StartFailed as error:
             self._metrics.count("errors", function.name)
             self._metrics.count("invocations", function.name)
             self._output.write(function, invocation.request_id, "hub", f"[ERROR] {error.type}: {error.message}")
             return Crashed(fault=Fault(type=error.type, message=error.message), payload=error.payload), function.version
-        if waiting.cancelled_caught:
+        if slot is None:
             self._metrics.count("throttles", function.name)
             fault = Fault(type=THROTTLED, message="Rate Exceeded.")
             return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message)), function.version
@@ -90,6 +89,12 @@ class Caller:
             self._pool.release(slot)
         self._report(current, invocation.request_id, outcome)
         return outcome, current.version
+
+    async def _patient(self, function: Function, patience: Millis | None) -> Slot | None:
+        """Wait for a worker; None where it took longer than *patience*."""
+        with anyio.move_on_after(None if patience is None else patience / 1000):
+            return await self._pool.acquire(function)
+        return None
 
     def _report(self, function: Function, request_id: str, outcome: Outcome) -> None:
         usage = outcome.usage

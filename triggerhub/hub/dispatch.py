@@ -212,26 +212,32 @@ class Dispatcher:
     # running
 
     def _start_runners(self) -> None:
+        if self._stopping:
+            return
         for _ in range(min(self.function.concurrency - self._active, len(self._ready))):
             self._active += 1
             self._tasks.start_soon(self._work, name=f"call:{self.function.name}")
 
     async def _work(self) -> None:
+        """Serve groups one after the other; ends when there are none, or when a call of its own was cut."""
         try:
-            while self._ready and not self._stopping:
-                group = self._ready.popleft()
-                self._serving += 1
-                try:
-                    await self._serve(group)
-                finally:
-                    self._serving -= 1
-                    self._outstanding[group.plan.lane] -= 1
-                    self._woken.set()
-                while len(self._owing) > UNSETTLED:
-                    self._settled.clear()
-                    await self._settled.wait()
+            with anyio.CancelScope() as scope:
+                while self._ready and not self._stopping:
+                    group = self._ready.popleft()
+                    group.scope = scope
+                    self._serving += 1
+                    try:
+                        await self._serve(group)
+                    finally:
+                        self._serving -= 1
+                        self._outstanding[group.plan.lane] -= 1
+                        self._woken.set()
+                    while len(self._owing) > UNSETTLED:
+                        self._settled.clear()
+                        await self._settled.wait()
         finally:
             self._active -= 1
+            self._start_runners()
             self._woken.set()
 
     async def _serve(self, group: Group) -> None:
@@ -250,14 +256,12 @@ class Dispatcher:
         outcome: Outcome = Interrupted()
         version = self.function.version
         try:
-            group.scope = anyio.CancelScope()
             for claimed in group.claimed:
                 self._running[claimed.delivery.id] = group
-            with group.scope:
-                await self._heed_rate()
-                group.request_id = first.id if len(group.claimed) == 1 else self._services.mint()
-                self._tell_started(group)
-                outcome, version = await self._call(self.function, self._invocation(group))
+            await self._heed_rate()
+            group.request_id = first.id if len(group.claimed) == 1 else self._services.mint()
+            self._tell_started(group)
+            outcome, version = await self._call(self.function, self._invocation(group))
         finally:
             for claimed in group.claimed:
                 self._running.pop(claimed.delivery.id, None)

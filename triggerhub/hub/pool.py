@@ -99,6 +99,18 @@ class Pool:
         bench = self._benches.get(name)
         return len(bench.idle) if bench else 0
 
+    def lend(self, function: Function) -> Slot | None:
+        """Lend an idle worker, if there is one and nobody waits."""
+        bench = self._benches.get(function.name)
+        if bench is None or bench.waiting:
+            return None
+        while bench.idle:
+            slot = bench.idle.pop()
+            if slot.worker.alive:
+                return slot
+            self._retire(bench, slot)
+        return None
+
     async def acquire(self, function: Function) -> Slot:
         """Lend a worker of the function's current version; waits for one where all are lent.
 

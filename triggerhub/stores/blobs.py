@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from triggerhub.settings import KB
@@ -13,20 +15,24 @@ LARGE = 64 * KB
 
 
 class Blobs:
-    """Files named by the SHA-256 of their content, durable once ``put`` returns."""
+    """Files named by the SHA-256 of their content; durable after ``put`` and then ``sync``."""
 
     def __init__(self, folder: Path, *, sync: bool) -> None:
         self._folder = folder
         self._sync = sync
+        self._renamed = False
         folder.mkdir(parents=True, exist_ok=True)
+        self.size = sum(entry.stat().st_size for entry in os.scandir(folder))
+        """The bytes of all files together."""
 
     def put(self, data: bytes) -> str:
         """Store *data* and return its name. Raises OSError."""
         name = hashlib.sha256(data).hexdigest()
         path = self._folder / name
-        if path.exists() and path.stat().st_size == len(data):
+        # A file that rotted must not speak for a new payload of the same name.
+        if path.exists() and path.read_bytes() == data:
             return name
-        draft = path.with_suffix(f".{os.getpid()}")
+        draft = path.with_suffix(".draft")
         try:
             with draft.open("wb") as file:
                 file.write(data)
@@ -37,13 +43,19 @@ class Blobs:
         except OSError:
             draft.unlink(missing_ok=True)
             raise
-        if self._sync:
+        self._renamed = True
+        self.size += len(data)
+        return name
+
+    def sync(self) -> None:
+        """Make the names of what was put durable; to be called before the commit that refers to them."""
+        if self._renamed and self._sync:
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        return name
+        self._renamed = False
 
     def get(self, name: str) -> bytes:
         """Return the content, or nothing where the file is gone (its checksum then tells)."""
@@ -53,7 +65,15 @@ class Blobs:
             return b""
 
     def remove(self, name: str) -> None:
-        (self._folder / name).unlink(missing_ok=True)
+        """Remove a file; one that cannot be removed now is swept at the next opening."""
+        path = self._folder / name
+        with suppress(OSError):
+            length = path.stat().st_size
+            path.unlink()
+            self.size -= length
 
-    def size(self) -> int:
-        return sum(entry.stat().st_size for entry in os.scandir(self._folder))
+    def sweep(self, used: Callable[[str], bool]) -> None:
+        """Remove what no event uses: a crash between a file and its commit leaves one behind."""
+        for entry in list(os.scandir(self._folder)):
+            if not used(entry.name):
+                self.remove(entry.name)

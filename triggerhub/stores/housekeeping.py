@@ -1,119 +1,108 @@
-"""List, count, prune and audit: what people and the hub's own housekeeping ask of the database."""
+"""Change what people and the hub's own housekeeping ask for: cancel, redrive, discard, prune."""
 
 from __future__ import annotations
 
-import heapq
-import sqlite3
+import json
 from collections.abc import Mapping, Sequence
-from itertools import islice
-from typing import Any
 
 from triggerhub import ids
 from triggerhub.model import Delivery, Millis, State
-from triggerhub.store import Query
 from triggerhub.stores import queue, rows
-from triggerhub.stores.blobs import Blobs
-from triggerhub.stores.writer import Transaction
+from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, SUCCEEDED
+from triggerhub.stores.transaction import Transaction
+
+SWEEP = 2000
+"""How many expired keys one transaction removes."""
+OLD = (
+    f"SELECT {rows.DELIVERY} FROM delivery d WHERE function = ? AND trigger = ? AND state = ? AND id < ? "
+    "AND finished < ? ORDER BY id LIMIT ?"
+)
 
 
-def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
-    """Return deliveries, newest first, by keyset."""
-    if query.function is None and query.trigger is None:
-        return [rows.delivery(row) for row in _newest(db, query, "")]
-    lanes = db.execute(
-        "SELECT DISTINCT function, trigger FROM tally WHERE function <> '' AND (? IS NULL OR function = ?) "
-        "AND (? IS NULL OR trigger = ?)",
-        (query.function, query.function, query.trigger, query.trigger),
-    ).fetchall()
-    found = [_newest(db, query, "d.function = ? AND d.trigger = ?", lane) for lane in lanes]
-    merged = heapq.merge(*found, key=lambda row: row[0], reverse=True)
-    return [rows.delivery(row) for row in islice(merged, query.limit)]
+def find(t: Transaction, deliveries: Sequence[str]) -> list[Delivery]:
+    """Read deliveries in the order asked for, each once."""
+    t.flush()
+    names = json.dumps(list(dict.fromkeys(deliveries)))
+    found = t.db.execute(
+        f"SELECT {rows.DELIVERY} FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value ORDER BY j.key", (names,)
+    )
+    return [rows.delivery(row) for row in found.fetchall()]
 
 
-def _newest(db: sqlite3.Connection, query: Query, lane: str, arguments: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-    wheres, values = ["d.id < ?"], [query.before or "g"]
-    if query.since is not None:
-        wheres.append("d.id >= ?")
-        values.append(ids.first_at(query.since))
-    if query.state is not None:
-        wheres.append(f"d.state = {rows.NUMBERS[query.state]}")
-    if lane:
-        wheres.append(lane)
-        values += arguments
-    return db.execute(
-        f"SELECT {rows.DELIVERY} FROM delivery d WHERE {' AND '.join(wheres)} ORDER BY d.id DESC LIMIT ?",
-        (*values, query.limit),
-    ).fetchall()
+def cancel(t: Transaction, deliveries: Sequence[str], now: Millis, reason: str) -> list[str]:
+    """End what is not finished."""
+    found = [one for one in find(t, deliveries) if not one.state.finished]
+    for one in found:
+        queue.end(t, one, CANCELLED, now, reason)
+    return [one.id for one in found]
 
 
-def audit(db: sqlite3.Connection) -> list[str]:
-    """Count every row and compare with the ledgers."""
-    ledger = {
-        (function, trigger, entry): number
-        for function, trigger, entry, number in db.execute("SELECT function, trigger, entry, number FROM tally")
-        if function
-    }
-    counted = {
-        (function, trigger, str(rows.STATES[state])): number
-        for function, trigger, state, number in db.execute(
-            "SELECT function, trigger, state, count(*) FROM delivery GROUP BY function, trigger, state"
+def redrive(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]:
+    """Queue what is finished again, in its old place in line."""
+    found = [one for one in find(t, deliveries) if one.state.finished]
+    for one in found:
+        t.db.execute(
+            "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, due = ?, finished = NULL, reason = NULL, "
+            "error_type = NULL, error_message = NULL WHERE id = ?",
+            (one.ordering_key is not None, now, one.id),
+        )
+        queue.moved(t, one, QUEUED)
+    return [one.id for one in found]
+
+
+def discard(t: Transaction, deliveries: Sequence[str]) -> list[str]:
+    """Remove dead deliveries."""
+    dead = [one for one in find(t, deliveries) if one.state is State.DEAD]
+    _remove(t, dead, "discarded")
+    return [one.id for one in dead]
+
+
+def prune(t: Transaction, finished_before: Millis, dead_before: Mapping[str, Millis], limit: int) -> int:
+    """Remove finished deliveries; see ``store.Store.prune``."""
+    t.flush()
+    found: list[Delivery] = []
+    for state in (SUCCEEDED, CANCELLED, DEAD):
+        lanes = t.db.execute("SELECT function, trigger FROM tally WHERE entry = ? AND number > 0", (NAMES[state],))
+        for function, trigger in lanes.fetchall():
+            before = dead_before.get(function, finished_before) if state == DEAD else finished_before
+            # A delivery is made before it is finished: the bound on ids keeps young history out of the search.
+            bounds = (function, trigger, state, ids.first_at(max(before, 0)), before, limit - len(found))
+            found += [rows.delivery(row) for row in t.db.execute(OLD, bounds)]
+    _remove(t, found, "pruned")
+    return len(found)
+
+
+def sweep(t: Transaction, now: Millis) -> bool:
+    """Remove expired leases, and expired keys and answers up to a number; whether there may be more."""
+    t.db.execute("DELETE FROM lease WHERE until <= ?", (now,))
+    most = 0
+    for table, owner in (("key", "trigger"), ("answer", "function")):
+        gone = t.db.execute(
+            f"DELETE FROM {table} WHERE ({owner}, key) IN "
+            f"(SELECT {owner}, key FROM {table} WHERE expires <= ? ORDER BY expires LIMIT ?)",
+            (now, SWEEP),
+        )
+        most = max(most, gone.rowcount)
+    return most == SWEEP
+
+
+def _remove(t: Transaction, deliveries: Sequence[Delivery], entry: str) -> None:
+    names = json.dumps([one.id for one in deliveries])
+    of = "(SELECT event FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value)"
+    events = t.db.execute(f"SELECT seq, blob FROM event WHERE seq IN {of}", (names,)).fetchall()
+    t.db.execute("DELETE FROM attempt WHERE delivery IN (SELECT value FROM json_each(?))", (names,))
+    t.db.execute("DELETE FROM delivery WHERE id IN (SELECT value FROM json_each(?))", (names,))
+    left = {
+        row[0]
+        for event in {one.event_id for one in deliveries}
+        for row in t.db.execute(
+            "SELECT event FROM delivery WHERE id > ? AND id <= ? LIMIT 1",
+            (event, ids.delivery_id(event, ids.MAX_FAN_OUT)),
         )
     }
-    return [
-        f"{key[1]} → {key[0]}: {counted.get(key, 0)} {key[2]} deliveries, the ledger says {ledger.get(key, 0)}"
-        for key in sorted(ledger.keys() | counted.keys())
-        if counted.get(key, 0) != ledger.get(key, 0)
-    ]
-
-
-def discard(t: Transaction, deliveries: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Remove dead deliveries; return their ids, and payload files that may have lost their last user."""
-    dead = [one for one in queue.find(t, deliveries) if one.state is State.DEAD]
-    return [one.id for one in dead], _remove(t, dead, "discarded")
-
-
-def prune(
-    t: Transaction, finished_before: Millis, dead_before: Mapping[str, Millis], now: Millis, limit: int
-) -> tuple[int, list[str]]:
-    """Remove old finished deliveries and whatever expired; see ``store.Store.prune``."""
-    columns = rows.DELIVERY
-    found = t.db.execute(
-        f"SELECT {columns} FROM delivery d WHERE d.state IN (2, 4) AND d.finished < ? ORDER BY d.finished LIMIT ?",
-        (finished_before, limit),
-    ).fetchall()
-    dead = [row[0] for row in t.db.execute("SELECT DISTINCT function FROM tally WHERE entry = 'dead' AND number > 0")]
-    for function in dead:
-        if (room := limit - len(found)) > 0:
-            before = dead_before.get(function, finished_before)
-            found += t.db.execute(
-                f"SELECT {columns} FROM delivery d WHERE d.state = 3 AND d.function = ? AND d.finished < ? LIMIT ?",
-                (function, before, room),
-            ).fetchall()
-    blobs = _remove(t, [rows.delivery(row) for row in found], "pruned")
-    for table in ("key", "answer"):
-        t.db.execute(f"DELETE FROM {table} WHERE expires <= ?", (now,))
-    t.db.execute("DELETE FROM lease WHERE until <= ?", (now,))
-    return len(found), blobs
-
-
-def _remove(t: Transaction, deliveries: Sequence[Delivery], entry: str) -> list[str]:
-    blobs: list[str] = []
+    gone = [(seq, blob) for seq, blob in events if seq not in left]
+    t.db.executemany("DELETE FROM event WHERE seq = ?", [(seq,) for seq, _ in gone])
+    t.orphans.update(blob for _, blob in gone if blob is not None)
     for one in deliveries:
-        t.db.execute("DELETE FROM attempt WHERE delivery = ?", (one.id,))
-        t.db.execute("DELETE FROM delivery WHERE id = ?", (one.id,))
-        t.count(one.function, one.trigger, one.state, -1)
-        gone = t.db.execute(
-            "DELETE FROM event WHERE id = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > ? AND id <= ?) "
-            "RETURNING blob",
-            (one.event_id, one.event_id, ids.delivery_id(one.event_id, ids.MAX_FAN_OUT)),
-        ).fetchall()
-        blobs += [row[0] for row in gone if row[0]]
+        t.count(one.function, one.trigger, str(one.state), -1)
     t.count("", "", entry, len(deliveries))
-    return blobs
-
-
-def forget(t: Transaction, blobs: Blobs, names: Sequence[str]) -> None:
-    """Remove payload files that no event uses; within the writer, so that no append can come between."""
-    for name in set(names):
-        if t.db.execute("SELECT 1 FROM event WHERE blob = ? LIMIT 1", (name,)).fetchone() is None:
-            blobs.remove(name)

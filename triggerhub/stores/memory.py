@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,7 +59,7 @@ class MemoryStore:
         self._answers: dict[tuple[str, str], tuple[bytes, Millis]] = {}
         self._leases: dict[str, Lease] = {}
         self._checkpoints: dict[tuple[str, str], str] = {}
-        self._ordered: dict[tuple[Lane, str], list[str]] = defaultdict(list)
+        self._ordered: dict[tuple[Lane, str], set[str]] = defaultdict(set)
         self._counts: dict[Lane, Counter[State]] = defaultdict(Counter)
         self._ledger: Counter[str] = Counter()
 
@@ -73,10 +72,19 @@ class MemoryStore:
     async def append(
         self, intakes: Sequence[Intake], *, now: Millis, checkpoints: Mapping[tuple[str, str], str | None] | None = None
     ) -> list[Appended]:
+        self._check(intakes)
         answers = [self._append(intake, now) for intake in intakes]
         for key, value in (checkpoints or {}).items():
             self._set_checkpoint(key, value)
         return answers
+
+    @staticmethod
+    def _check(intakes: Iterable[Intake]) -> None:
+        for one in intakes:
+            if len(one.owed) > ids.MAX_FAN_OUT:
+                raise ValueError(
+                    f"event {one.event.id} is owed to {len(one.owed)} functions; expected at most {ids.MAX_FAN_OUT}"
+                )
 
     def _append(self, intake: Intake, now: Millis) -> Appended:
         event = intake.event
@@ -85,7 +93,8 @@ class MemoryStore:
             if known is not None and known.until > now:
                 return Repeated(event=known.event, deliveries=known.deliveries)
         made = tuple(ids.delivery_id(event.id, number) for number in range(1, len(intake.owed) + 1))
-        self._events[event.id] = event
+        if made:
+            self._events[event.id] = event
         for delivery, owed in zip(made, intake.owed, strict=True):
             row = _Row(
                 Delivery(
@@ -104,7 +113,7 @@ class MemoryStore:
             )
             self.rows[delivery] = row
             self._counts[row.lane][State.QUEUED] += 1
-            self._line_up(row)
+            self._order(row)
         self._ledger["accepted"] += len(made)
         if event.dedup_key is not None:
             self._keys[event.trigger, event.dedup_key] = _Key(event.id, made, now + intake.keep)
@@ -145,6 +154,7 @@ class MemoryStore:
         return Claimed(replace(delivery), self._events[delivery.event_id], Fence(self.owner, delivery.claims))
 
     async def settle(self, settlements: Sequence[Settlement], *, now: Millis) -> list[bool]:
+        self._check(intake for one in settlements for intake in one.then)
         return [self._settle(one, now) for one in settlements]
 
     def _settle(self, settlement: Settlement, now: Millis) -> bool:
@@ -161,13 +171,14 @@ class MemoryStore:
             delivery.version, delivery.duration_ms, delivery.error = attempt.version, attempt.duration_ms, attempt.error
         match settlement.decision:
             case Complete(reason):
+                delivery.error = delivery.error if attempt else None
                 self._finish(row, State.SUCCEEDED, now, reason)
             case Bury(reason):
                 self._finish(row, State.DEAD, now, reason)
             case Retry(at, counted):
                 delivery.attempts -= 0 if counted else 1
                 delivery.due = at
-                self._move(row, State.QUEUED)
+                self._queue(row)
         if settlement.answer:
             self._keep(settlement.answer)
         for intake in settlement.then:
@@ -183,7 +194,7 @@ class MemoryStore:
                 if row.delivery.lost >= LOST_LIMIT:
                     self._finish(row, State.DEAD, now, LOST_REASON)
                 else:
-                    self._move(row, State.QUEUED)
+                    self._queue(row)
                     given_back.append(row.delivery.id)
         return given_back
 
@@ -238,10 +249,9 @@ class MemoryStore:
         queued = []
         for row in self._known(deliveries):
             if row.delivery.state.finished:
-                self._move(row, State.QUEUED)
                 row.delivery.attempts, row.delivery.due = 0, now
-                row.delivery.finished = row.delivery.reason = row.delivery.error = None
-                self._line_up(row)
+                row.delivery.finished = row.delivery.error = None
+                self._queue(row)
                 queued.append(row.delivery.id)
         return queued
 
@@ -290,6 +300,7 @@ class MemoryStore:
         self._remove(gone, "pruned")
         self._keys = {key: one for key, one in self._keys.items() if one.until > now}
         self._answers = {key: one for key, one in self._answers.items() if one[1] > now}
+        self._leases = {name: one for name, one in self._leases.items() if one.until > now}
         return len(gone)
 
     async def size(self) -> int:
@@ -303,29 +314,28 @@ class MemoryStore:
         counts[state] += 1
         row.delivery.state = state
 
+    def _queue(self, row: _Row) -> None:
+        self._move(row, State.QUEUED)
+        row.delivery.reason = None
+        self._order(row)
+
     def _finish(self, row: _Row, state: State, now: Millis, reason: str | None) -> None:
         self._move(row, state)
-        row.delivery.finished, row.delivery.reason = now, reason
+        row.delivery.finished, row.delivery.reason, row.blocked = now, reason, False
+        self._order(row)
+
+    def _order(self, row: _Row) -> None:
+        """Let the oldest unfinished one of the row's ordering key go next; while one runs, nobody."""
         key = row.delivery.ordering_key
-        row.blocked = False
-        if key is not None:
-            line = self._ordered[row.lane, key]
-            line.remove(row.delivery.id)
-            self._unblock(line)
-
-    def _line_up(self, row: _Row) -> None:
-        if row.delivery.ordering_key is None:
+        if key is None:
             return
-        line = self._ordered[row.lane, row.delivery.ordering_key]
-        insort(line, row.delivery.id)
-        for one in line:
-            self.rows[one].blocked = True
-        self._unblock(line)
-
-    def _unblock(self, line: Sequence[str]) -> None:
-        """Free the oldest of a line, unless one of it runs."""
-        if line and not any(self.rows[one].delivery.state is State.RUNNING for one in line):
-            self.rows[line[0]].blocked = False
+        line = self._ordered[row.lane, key]
+        line.discard(row.delivery.id)
+        if not row.delivery.state.finished:
+            line.add(row.delivery.id)
+        running = any(self.rows[one].delivery.state is State.RUNNING for one in line)
+        for place, one in enumerate(sorted(line)):
+            self.rows[one].blocked = running or place > 0
 
     def _remove(self, rows: Iterable[_Row], entry: str) -> None:
         for row in rows:

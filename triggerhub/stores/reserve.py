@@ -11,14 +11,11 @@ SIZE = 8 * MB
 
 
 class Reserve:
-    """A file of zeros in the data folder."""
+    """The file ``reserve`` in the data folder; it holds nothing but room."""
 
     def __init__(self, data: Path) -> None:
         self._path = data / "reserve"
-
-    @property
-    def held(self) -> bool:
-        return self._path.exists()
+        self.held = self._path.exists()
 
     def hold(self) -> bool:
         """Allocate the room; False where there is none."""
@@ -35,8 +32,10 @@ class Reserve:
             draft.unlink(missing_ok=True)
             return False
         draft.rename(self._path)
+        self.held = True
         return True
 
     def give_up(self) -> None:
         """Make the room available."""
         self._path.unlink(missing_ok=True)
+        self.held = False

@@ -9,18 +9,18 @@ from typing import Any
 
 from triggerhub import ids
 from triggerhub.model import Attempt, Delivery, Event, Fault, State
-from triggerhub.stores.blobs import LARGE, Blobs
+from triggerhub.stores.blobs import Blobs
 
 STATES = (State.QUEUED, State.RUNNING, State.SUCCEEDED, State.DEAD, State.CANCELLED)
-NUMBERS = {state: number for number, state in enumerate(STATES)}
+NAMES = tuple(str(state) for state in STATES)
 QUEUED, RUNNING, SUCCEEDED, DEAD, CANCELLED = range(5)
 
 DELIVERY = (
     "d.id, d.trigger, d.function, d.state, d.attempts, d.created, d.due, d.finished, d.version, d.duration, "
     "d.dedup_key, d.ordering_key, d.idempotency_key, d.error_type, d.error_message, d.reason, d.claims, d.lost"
 )
-EVENT = "e.id, e.trigger, e.time, e.data, e.blob, e.crc, e.dedup_key, e.ordering_key, e.trace, e.due, e.hops"
-DELIVERY_WIDTH = DELIVERY.count(",") + 1
+EVENT = "e.time, e.data, e.blob, e.crc, e.trace, e.due, e.hops"
+BOTH = f"SELECT {DELIVERY}, {EVENT} FROM delivery d JOIN event e ON e.seq = d.event"
 
 
 class Damaged(Exception):
@@ -44,71 +44,54 @@ def delivery(row: Sequence[Any]) -> Delivery:
         dedup_key=row[10],
         ordering_key=row[11],
         idempotency_key=row[12],
-        error=None if row[13] is None else Fault(type=row[13], message=row[14] or ""),
+        error=None if row[13] is None else Fault(type=row[13], message=row[14]),
         reason=row[15],
         claims=row[16],
         lost=row[17],
     )
 
 
-def event(row: Sequence[Any], blobs: Blobs) -> Event:
-    """Read the columns of :data:`EVENT`; raises Damaged where the payload's checksum does not hold."""
-    data = row[3] if row[4] is None else blobs.get(row[4])
-    if zlib.crc32(data) != row[5]:
-        raise Damaged(f"the payload of event {row[0]} is damaged on disk")
+def event(row: Sequence[Any], blobs: Blobs, *, checked: bool) -> Event:
+    """Read the event out of a row of :data:`BOTH`.
+
+    Raises Damaged where it is *checked* and the payload's checksum does not hold; unchecked it is for
+    people, who may see what is left.
+    """
+    time, data, blob, crc, trace, due, hops = row[18:]
+    if blob is not None:
+        data = blobs.get(blob)
+    identifier = ids.event_of(row[0])
+    if checked and zlib.crc32(data) != crc:
+        raise Damaged(f"the payload of event {identifier} is damaged on disk: its checksum does not hold")
     return Event(
-        id=row[0],
+        id=identifier,
         trigger=row[1],
-        time=row[2],
+        time=time,
         data=data,
-        dedup_key=row[6],
-        ordering_key=row[7],
-        trace=row[8],
-        due=row[9],
-        hops=row[10],
+        dedup_key=row[10],
+        ordering_key=row[11],
+        trace=trace,
+        due=due,
+        hops=hops,
     )
 
 
-def put_event(db: sqlite3.Connection, one: Event, blobs: Blobs) -> None:
-    """Insert an event, its payload beside the table if it is large."""
-    large = len(one.data) > LARGE
-    db.execute(
-        "INSERT INTO event (id, trigger, time, data, blob, crc, dedup_key, ordering_key, trace, due, hops) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            one.id,
-            one.trigger,
-            one.time,
-            None if large else one.data,
-            blobs.put(one.data) if large else None,
-            zlib.crc32(one.data),
-            one.dedup_key,
-            one.ordering_key,
-            one.trace,
-            one.due,
-            one.hops,
-        ),
-    )
-
-
-def put_attempt(db: sqlite3.Connection, owner: str, one: Attempt) -> None:
-    """Insert the record of an attempt of delivery *owner*."""
-    db.execute(
-        "INSERT INTO attempt (delivery, request, started, duration, version, outcome, error_type, error_message, "
-        "payload, init, memory) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            owner,
-            one.request_id,
-            one.started,
-            one.duration_ms,
-            one.version,
-            one.outcome,
-            one.error.type if one.error else None,
-            one.error.message if one.error else None,
-            one.payload,
-            one.init_ms,
-            one.memory,
-        ),
+def attempt(owner: str, claim: int, one: Attempt) -> tuple[Any, ...]:
+    """Return the row of an attempt of delivery *owner*."""
+    error = one.error
+    return (
+        owner,
+        claim,
+        one.request_id,
+        one.started,
+        one.duration_ms,
+        one.version,
+        one.outcome,
+        error.type if error else None,
+        error.message if error else None,
+        one.payload,
+        one.init_ms,
+        one.memory,
     )
 
 
@@ -116,7 +99,7 @@ def attempts(db: sqlite3.Connection, owner: str) -> list[Attempt]:
     """Read the attempts of a delivery, oldest first."""
     rows = db.execute(
         "SELECT request, started, duration, version, outcome, error_type, error_message, payload, init, memory "
-        "FROM attempt WHERE delivery = ? ORDER BY seq",
+        "FROM attempt WHERE delivery = ? ORDER BY claim",
         (owner,),
     )
     return [
@@ -126,7 +109,7 @@ def attempts(db: sqlite3.Connection, owner: str) -> list[Attempt]:
             duration_ms=row[2],
             version=row[3],
             outcome=row[4],
-            error=None if row[5] is None else Fault(type=row[5], message=row[6] or ""),
+            error=None if row[5] is None else Fault(type=row[5], message=row[6]),
             payload=row[7],
             init_ms=row[8],
             memory=row[9],

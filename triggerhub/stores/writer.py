@@ -7,56 +7,29 @@ flood shares its sync. There is no timer. One group is one hop into the connecti
 from __future__ import annotations
 
 import asyncio
-import errno
 import sqlite3
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import aiosqlite
 import anyio
 
 from triggerhub.crash import crash_point
 from triggerhub.errors import StoreBroken, StoreFull
-from triggerhub.settings import MB
+from triggerhub.stores.blobs import Blobs
+from triggerhub.stores.connection import Connection
+from triggerhub.stores.fault import full, translate
 from triggerhub.stores.reserve import Reserve
+from triggerhub.stores.transaction import Transaction
 
 Result = TypeVar("Result")
 
-CHECKPOINT_IDLE = 4 * MB
-"""Move the write-ahead log into the database when nothing else is to do and it is larger than this …"""
-CHECKPOINT_ANYWAY = 48 * MB
-"""… and at this size whatever is to do: it keeps the file bounded."""
-
-
-class Connection(aiosqlite.Connection):
-    """A connection that runs a whole function in its thread."""
-
-    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call ``function(connection, *arguments)`` in the thread; one hop, however many statements."""
-        result: Result = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
-        return result
-
-
-@dataclass(slots=True)
-class Transaction:
-    """What a command may use: the open transaction, and the ledger it must keep."""
-
-    db: sqlite3.Connection
-    deltas: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-
-    def count(self, function: str, trigger: str, entry: str, number: int) -> None:
-        """Add to a ledger entry, written once per group."""
-        self.deltas[function, trigger, entry] += number
-
-    def write_ledger(self) -> None:
-        self.db.executemany(
-            "INSERT INTO tally VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET number = number + excluded.number",
-            [(*key, number) for key, number in self.deltas.items() if number],
-        )
+CHECKPOINT_IDLE = 4_000
+"""Move the write-ahead log into the database when nothing else is to do and so many rows have changed …"""
+CHECKPOINT_ANYWAY = 16_000
+"""… and at so many whatever is to do: it bounds the file. A changed row is about a page, often less."""
+PAGE = 4096
 
 
 @dataclass(slots=True)
@@ -77,16 +50,19 @@ class _Command(Generic[Result]):
 class Writer:
     """The one connection that writes and checkpoints."""
 
-    def __init__(self, connection: Connection, path: Path, reserve: Reserve) -> None:
+    def __init__(self, connection: Connection, blobs: Blobs, reserve: Reserve) -> None:
         self._connection = connection
-        self._wal = path.with_name(path.name + "-wal")
+        self._blobs = blobs
         self._reserve = reserve
         self._waiting: list[_Command[Any]] = []
         self._arrived = asyncio.Event()
         self._broken: StoreBroken | None = None
         self._ending = False
+        self._unmoved = 0
         self.groups = 0
         """How many transactions were committed."""
+        self.checkpoints = 0
+        """How often the write-ahead log was moved into the database."""
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Writer]:
@@ -108,6 +84,8 @@ class Writer:
         """
         if self._broken is not None:
             raise self._broken
+        if self._ending:
+            raise StoreBroken("the store is closed", hint="The hub is ending; start it again.")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Command(apply, intake, future))
         self._arrived.set()
@@ -120,54 +98,59 @@ class Writer:
             while self._waiting:
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
-            await self._checkpoint()
+                if self._unmoved >= CHECKPOINT_ANYWAY:
+                    await self._checkpoint()
+            if self._unmoved >= CHECKPOINT_IDLE:
+                await self._checkpoint()
 
     async def _commit(self, group: list[_Command[Any]]) -> None:
-        with anyio.CancelScope(shield=True):
-            try:
-                results = await self._connection.run(self._group, group)
-            except BaseException as error:  # the thread is gone: nobody may wait for ever
-                results = [StoreBroken(f"the store's thread failed: {error!r}")] * len(group)
+        try:
+            results = await self._connection.run(self._group, group) if self._broken is None else [self._broken]
+        except Exception as error:  # nobody may wait for ever, whatever happened to the thread
+            results = [StoreBroken(f"the store's thread failed: {error!r}", hint="Start the hub again.")]
+        self._broken = next((one for one in results if isinstance(one, StoreBroken)), None)
+        if self._broken is not None:
+            results += [self._broken] * (len(group) - len(results))
         for command, result in zip(group, results, strict=True):
-            if isinstance(result, StoreBroken):
-                self._broken = result
             command.answer(result)
 
-    def _group(self, db: sqlite3.Connection, group: list[_Command[Any]]) -> list[Any]:
-        if not self._reserve.held and any(command.intake for command in group) and not self._reserve.hold():
-            return self._refuse_intake(db, group)
+    def _group(self, db: sqlite3.Connection, group: Sequence[_Command[Any]]) -> list[Any]:
+        """Return a result or an exception for each command, up to the one that found the store broken."""
+        if any(command.intake for command in group) and not self._reserve.hold():
+            return self._singly(db, group, refuse=True)
         try:
             return self._transaction(db, group)
         except Exception as error:
             fault = translate(error)
-        if isinstance(fault, StoreBroken):
-            return [fault] * len(group)
         if isinstance(fault, StoreFull):
             self._reserve.give_up()
-            return self._refuse_intake(db, group)
-        if len(group) == 1:
+            return self._singly(db, group, refuse=True)
+        if len(group) == 1 or isinstance(fault, StoreBroken):
             return [fault]
-        return [one for command in group for one in self._group(db, [command])]
+        return self._singly(db, group, refuse=False)
 
-    def _refuse_intake(self, db: sqlite3.Connection, group: list[_Command[Any]]) -> list[Any]:
-        """Refuse new events and carry out everything else, one by one."""
+    def _singly(self, db: sqlite3.Connection, group: Sequence[_Command[Any]], *, refuse: bool) -> list[Any]:
+        """Give each command a transaction of its own; *refuse* new events for want of room."""
         results: list[Any] = []
         for command in group:
-            if command.intake:
-                results.append(StoreFull("the disk is full", hint="Free some space; the hub goes on by itself."))
+            if refuse and command.intake:
+                results.append(full())
                 continue
             try:
                 results += self._transaction(db, [command])
             except Exception as error:
                 results.append(translate(error))
+                if isinstance(results[-1], StoreBroken):
+                    break
         return results
 
-    def _transaction(self, db: sqlite3.Connection, group: list[_Command[Any]]) -> list[Any]:
+    def _transaction(self, db: sqlite3.Connection, group: Sequence[_Command[Any]]) -> list[Any]:
+        before = db.total_changes
         db.execute("BEGIN IMMEDIATE")
         try:
-            transaction = Transaction(db)
+            transaction = Transaction(db, self._blobs)
             results = [command.apply(transaction) for command in group]
-            transaction.write_ledger()
+            transaction.finish()
             crash_point("inside-commit")
             db.execute("COMMIT")
         except BaseException:
@@ -175,42 +158,24 @@ class Writer:
                 db.execute("ROLLBACK")
             raise
         self.groups += 1
+        self._unmoved += db.total_changes - before + transaction.bytes // PAGE
         crash_point("after-commit")
+        transaction.clean()
         return results
 
     async def _checkpoint(self) -> None:
         try:
-            size = self._wal.stat().st_size
-        except FileNotFoundError:
+            await self._connection.run(_move_log)
+        except StoreFull:
+            return  # the log keeps what could not be moved; the next turn tries again
+        except Exception as error:
+            # Never tried again: after a failed sync the kernel may call pages clean that were not written.
+            fault = translate(error)
+            self._broken = fault if isinstance(fault, StoreBroken) else StoreBroken(f"a checkpoint failed: {error!r}")
             return
-        if size < CHECKPOINT_IDLE or self._broken is not None:
-            return
-        if self._waiting and size < CHECKPOINT_ANYWAY:
-            return
-        with anyio.CancelScope(shield=True):
-            await self._connection.run(lambda db: db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+        self._unmoved = 0
+        self.checkpoints += 1
 
 
-def translate(error: Exception) -> Exception:
-    """Tell a full disk and a broken store from a command's own fault."""
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return StoreFull("the disk is full", hint="Free some space; the hub goes on by itself.")
-        return StoreBroken(f"the disk failed: {error}", hint="Look at the kernel's log; then start the hub again.")
-    if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            return StoreFull("the disk is full", hint="Free some space; the hub goes on by itself.")
-        if code in (
-            sqlite3.SQLITE_IOERR,
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_PROTOCOL,
-        ):
-            return StoreBroken(
-                f"the database failed: {error} ({getattr(error, 'sqlite_errorname', code)})",
-                hint="Nothing is acknowledged any more. Look at the disk, then start the hub again.",
-            )
-    return error
+def _move_log(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

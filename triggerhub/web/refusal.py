@@ -24,6 +24,14 @@ from triggerhub.web import shape
 
 log = structlog.get_logger("admin")
 
+class TooLarge(BadInput):
+    """A body is over the limit: HTTP 413."""
+
+
+class Stopping(TriggerhubError):
+    """The hub ended before the answer was there: HTTP 503."""
+
+
 KINDS: tuple[tuple[type[TriggerhubError], int, str], ...] = (
     (BadInput, 400, "bad-input"),
     (NotFound, 404, "not-found"),
@@ -32,11 +40,8 @@ KINDS: tuple[tuple[type[TriggerhubError], int, str], ...] = (
     (BacklogFull, 429, "backlog-full"),
     (StoreFull, 507, "store-full"),
     (StoreBroken, 503, "store-broken"),
+    (Stopping, 503, "stopping"),
 )
-
-
-class TooLarge(BadInput):
-    """A body is over the limit: HTTP 413."""
 
 
 def response(

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from triggerhub.errors import TriggerhubError
 from triggerhub.model import Json
 from triggerhub.web import refusal, shape
+from triggerhub.web.refusal import Stopping
 
 T = TypeVar("T")
 Tell: TypeAlias = Callable[[Json], Awaitable[None]]
@@ -51,10 +52,6 @@ class Lines:
         except Stopping:
             pass
         await send({"type": "http.response.body", "body": b""})
-
-
-class Stopping(TriggerhubError):
-    """The hub ended before the answer was there."""
 
 
 async def attended(receive: Receive, work: Callable[[], Awaitable[T]], closing: anyio.Event | None = None) -> T:

@@ -1,14 +1,10 @@
--- Payloads apart from the queue, the queue narrow, finished history out of every hot index.
+-- Payloads apart from the queue, the queue narrow, finished history out of what claims look at.
 CREATE TABLE event (
-    seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    trigger TEXT NOT NULL,
+    seq INTEGER PRIMARY KEY,     -- grows with time; named by its deliveries, so the id needs no index here
     time INTEGER NOT NULL,
-    data BLOB,
-    blob TEXT,
-    crc INTEGER NOT NULL,
-    dedup_key TEXT,
-    ordering_key TEXT,
+    data BLOB,                   -- NULL where the payload is a file
+    blob TEXT,                   -- the file's name in blobs/
+    crc INTEGER NOT NULL,        -- CRC-32 of the payload
     trace TEXT,
     due INTEGER,
     hops INTEGER NOT NULL
@@ -16,11 +12,12 @@ CREATE TABLE event (
 CREATE INDEX event_blob ON event (blob) WHERE blob IS NOT NULL;
 
 CREATE TABLE delivery (
-    id TEXT NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL PRIMARY KEY, -- the event's deliveries are the 255 keys after the event's own id
+    event INTEGER NOT NULL,
     trigger TEXT NOT NULL,
     function TEXT NOT NULL,
     state INTEGER NOT NULL,      -- 0 queued, 1 running, 2 succeeded, 3 dead, 4 cancelled
-    blocked INTEGER NOT NULL,    -- an older unfinished one of its ordering key stands before it
+    blocked INTEGER NOT NULL,    -- another unfinished one of its ordering key goes first
     attempts INTEGER NOT NULL,
     created INTEGER NOT NULL,
     due INTEGER NOT NULL,
@@ -33,24 +30,21 @@ CREATE TABLE delivery (
     error_type TEXT,
     error_message TEXT,
     reason TEXT,
-    owner INTEGER NOT NULL DEFAULT 0,
-    claims INTEGER NOT NULL DEFAULT 0,
-    lost INTEGER NOT NULL DEFAULT 0
+    owner INTEGER NOT NULL,
+    claims INTEGER NOT NULL,
+    lost INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- What may be claimed, the earliest due first: as small as the backlog, whatever the history.
 CREATE INDEX delivery_claimable ON delivery (function, trigger, due, id) WHERE state = 0 AND blocked = 0;
-CREATE INDEX delivery_running ON delivery (id) WHERE state = 1;
-CREATE INDEX delivery_queued ON delivery (id) WHERE state = 0;
-CREATE INDEX delivery_dead ON delivery (id) WHERE state = 3;
-CREATE INDEX delivery_dead_since ON delivery (function, finished) WHERE state = 3;
-CREATE INDEX delivery_cancelled ON delivery (id) WHERE state = 4;
-CREATE INDEX delivery_over ON delivery (finished) WHERE state IN (2, 4);
-CREATE INDEX delivery_line ON delivery (function, trigger, ordering_key, id)
+-- The unfinished of an ordering key: the one that goes next (blocked = 0), then those behind it.
+CREATE INDEX delivery_line ON delivery (function, trigger, ordering_key, blocked, id)
     WHERE ordering_key IS NOT NULL AND state < 2;
-CREATE INDEX delivery_lane ON delivery (function, trigger, id);
+-- What is listed and pruned: each state of a lane is a range of its own, in the order of time.
+CREATE INDEX delivery_list ON delivery (function, trigger, state, id);
 
 CREATE TABLE attempt (
-    seq INTEGER PRIMARY KEY,
     delivery TEXT NOT NULL,
+    claim INTEGER NOT NULL,
     request TEXT NOT NULL,
     started INTEGER NOT NULL,
     duration REAL NOT NULL,
@@ -60,15 +54,15 @@ CREATE TABLE attempt (
     error_message TEXT,
     payload BLOB,
     init REAL,
-    memory INTEGER
-) STRICT;
-CREATE INDEX attempt_delivery ON attempt (delivery);
+    memory INTEGER,
+    PRIMARY KEY (delivery, claim)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE key (
     trigger TEXT NOT NULL,
     key TEXT NOT NULL,
     event TEXT NOT NULL,
-    owed INTEGER NOT NULL,
+    owed INTEGER NOT NULL,       -- how many deliveries the event had
     expires INTEGER NOT NULL,
     PRIMARY KEY (trigger, key)
 ) STRICT, WITHOUT ROWID;
@@ -96,6 +90,7 @@ CREATE TABLE lease (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The ledgers. The counts of the whole store have an empty function and trigger.
 CREATE TABLE tally (
     function TEXT NOT NULL,
     trigger TEXT NOT NULL,

@@ -1,0 +1,48 @@
+"""Tell a full disk and a broken store from a command's own fault."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+from triggerhub.errors import StoreBroken, StoreFull
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BROKEN = (
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+)
+
+
+def full() -> StoreFull:
+    """Return the error of a disk without room."""
+    return StoreFull("the disk is full", hint="Free some space; the hub goes on by itself.")
+
+
+def translate(error: Exception) -> Exception:
+    """Return what *error* means for the store; the error itself where it is the command's own."""
+    if isinstance(error, OSError):
+        if error.errno in _NO_ROOM:
+            return full()
+        return StoreBroken(f"the disk failed: {error}", hint="Look at the kernel's log; then start the hub again.")
+    if isinstance(error, sqlite3.Error):
+        extended = getattr(error, "sqlite_errorcode", 0)
+        code = extended & 0xFF
+        # The index of the write-ahead log is a file too, and grows before anything is written.
+        if code == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_SHMSIZE:
+            return full()
+        if code in _BROKEN:
+            return StoreBroken(
+                f"the database failed: {error} ({getattr(error, 'sqlite_errorname', code)})",
+                hint="Nothing is acknowledged any more. Look at the disk, then start the hub again.",
+            )
+        if code == sqlite3.SQLITE_BUSY:
+            return StoreBroken(
+                "another program keeps the database locked",
+                hint="Close it, then start the hub again; use the hub's own commands to look inside.",
+            )
+    return error

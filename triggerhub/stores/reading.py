@@ -1,0 +1,119 @@
+"""Read the database for people and for the hub: list, show, count, audit; nothing here writes."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
+
+from triggerhub import ids
+from triggerhub.model import Delivery, Event, Millis, State
+from triggerhub.settings import HOUR
+from triggerhub.store import Detail, Lane, Query, Stats
+from triggerhub.stores import rows
+from triggerhub.stores.blobs import Blobs
+from triggerhub.stores.rows import NAMES
+
+LEDGER = ("accepted", "discarded", "pruned")
+_SINCE = "id < ? AND id >= ? AND created >= ? ORDER BY id DESC LIMIT ?"
+NEWEST = f"SELECT {rows.DELIVERY} FROM delivery d WHERE {_SINCE}"
+NEWEST_OF = f"SELECT {rows.DELIVERY} FROM delivery d WHERE function = ? AND trigger = ? AND state = ? AND {_SINCE}"
+_LAST = "g"
+"""Greater than every id, which are hexadecimal."""
+
+
+def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
+    """Return deliveries, newest first, by keyset: from the ranges of the lanes and states that are asked for."""
+    since = query.since or 0
+    # An event may wait for room on the disk between its id and its acceptance: the bound has some slack.
+    bounds = (query.before or _LAST, ids.first_at(max(since - HOUR, 0)), since, query.limit)
+    if query.function is None and query.trigger is None and query.state is None:
+        return [rows.delivery(row) for row in db.execute(NEWEST, bounds)]
+    ranges = db.execute(
+        "SELECT function, trigger, entry FROM tally WHERE function <> '' AND number > 0 "
+        "AND (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR trigger = ?2) AND (?3 IS NULL OR entry = ?3)",
+        (query.function, query.trigger, query.state),
+    ).fetchall()
+    found = [
+        db.execute(NEWEST_OF, (function, trigger, NAMES.index(entry), *bounds)) for function, trigger, entry in ranges
+    ]
+    merged = heapq.merge(*found, key=lambda row: row[0], reverse=True)
+    return [rows.delivery(row) for row in islice(merged, query.limit)]
+
+
+def get(db: sqlite3.Connection, delivery: str, blobs: Blobs) -> Detail | None:
+    """Return all that is kept of a delivery."""
+    row = db.execute(f"{rows.BOTH} WHERE d.id = ?", (delivery,)).fetchone()
+    if row is None:
+        return None
+    event = rows.event(row, blobs, checked=False)
+    return Detail(delivery=rows.delivery(row), event=event, attempts=rows.attempts(db, delivery))
+
+
+def event(db: sqlite3.Connection, event: str, blobs: Blobs) -> tuple[Event, list[Delivery]] | None:
+    """Return an event and its deliveries that are still kept: the range of keys right after its id."""
+    owed = db.execute(
+        f"{rows.BOTH} WHERE d.id > ? AND d.id <= ? ORDER BY d.id", (event, ids.delivery_id(event, ids.MAX_FAN_OUT))
+    ).fetchall()
+    if not owed:
+        return None
+    return rows.event(owed[0], blobs, checked=False), [rows.delivery(row) for row in owed]
+
+
+def answers(db: sqlite3.Connection, keys: Sequence[tuple[str, str]], now: Millis) -> list[bytes | None]:
+    """Return stored answers that have not expired."""
+    ask = "SELECT payload FROM answer WHERE function = ? AND key = ? AND expires > ?"
+    found = [db.execute(ask, (*key, now)).fetchone() for key in keys]
+    return [row[0] if row else None for row in found]
+
+
+def checkpoints(db: sqlite3.Connection, scope: str, prefix: str) -> dict[str, str]:
+    """Return the checkpoints of a scope under keys with *prefix*."""
+    found = db.execute(
+        "SELECT key, value FROM checkpoint WHERE scope = ? AND key >= ? AND substr(key, 1, ?) = ?",
+        (scope, prefix, len(prefix), prefix),
+    )
+    return dict(found.fetchall())
+
+
+def stats(db: sqlite3.Connection) -> Stats:
+    """Return the ledgers."""
+    ledger = dict.fromkeys(LEDGER, 0)
+    lanes: dict[Lane, dict[State, int]] = defaultdict(dict)
+    for function, trigger, entry, number in db.execute("SELECT function, trigger, entry, number FROM tally"):
+        if entry in ledger:
+            ledger[entry] += number
+        else:
+            lanes[Lane(trigger, function)][State(entry)] = number
+    return Stats(**ledger, by_lane=dict(lanes))
+
+
+def audit(db: sqlite3.Connection) -> list[str]:
+    """Count every row and compare with the ledgers."""
+    told = stats(db)
+    counted: dict[Lane, dict[State, int]] = defaultdict(dict)
+    for function, trigger, state, number in db.execute(
+        "SELECT function, trigger, state, count(*) FROM delivery GROUP BY function, trigger, state"
+    ):
+        counted[Lane(trigger, function)][rows.STATES[state]] = number
+    differences = [
+        f"{lane.trigger} → {lane.function}: {there} {state} deliveries, the ledger says {said}"
+        for lane in sorted({*told.by_lane, *counted}, key=lambda lane: (lane.trigger, lane.function))
+        for state in State
+        if (there := counted.get(lane, {}).get(state, 0)) != (said := told.by_lane.get(lane, {}).get(state, 0))
+    ]
+    if told.drift:
+        differences.append(
+            f"{told.accepted} deliveries were accepted; the ledger accounts for {told.accepted - told.drift}"
+        )
+    return differences
+
+
+def size(db: sqlite3.Connection) -> int:
+    """Return the bytes of the pages in use; free pages are used again, so they would not fall by pruning."""
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    (width,) = db.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * width)

@@ -1,0 +1,83 @@
+"""Gather what the commands of one group write, so that it reaches SQLite in few statements."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from triggerhub.stores import line
+from triggerhub.stores.blobs import Blobs
+from triggerhub.stores.line import Line
+
+_EVENT = "INSERT INTO event (seq, time, data, blob, crc, trace, due, hops) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_DELIVERY = (
+    "INSERT INTO delivery (id, event, trigger, function, state, blocked, attempts, created, due, dedup_key, "
+    "ordering_key, idempotency_key, owner, claims, lost) VALUES (?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?, 0, 0, 0)"
+)
+_TALLY = "INSERT INTO tally VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET number = number + excluded.number"
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The open transaction of a group, with the rows not yet inserted and the ledger that it owes."""
+
+    db: sqlite3.Connection
+    blobs: Blobs
+    heads: dict[Line, str] = field(default_factory=dict)
+    """Lines that were looked at since the last flush, and who goes next in each."""
+    late: list[Line] = field(default_factory=list)
+    """Lines that got somebody older than who goes next."""
+    orphans: set[str] = field(default_factory=set)
+    """Payload files that may have lost their last event."""
+    bytes: int = 0
+    """How much payload goes into the database."""
+    _deltas: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    _events: list[tuple[Any, ...]] = field(default_factory=list)
+    _deliveries: list[tuple[Any, ...]] = field(default_factory=list)
+    _last: int | None = None
+
+    def count(self, function: str, trigger: str, entry: str, number: int) -> None:
+        """Add to a ledger entry; written once per group."""
+        self._deltas[function, trigger, entry] += number
+
+    def add_event(self, *columns: Any) -> int:
+        """Insert an event (its columns after ``seq``) at the next flush; returns its ``seq``."""
+        if self._last is None:
+            (self._last,) = self.db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+        self._last += 1
+        self._events.append((self._last, *columns))
+        return self._last
+
+    def add_delivery(self, *columns: Any) -> None:
+        """Insert a queued delivery at the next flush."""
+        self._deliveries.append(columns)
+
+    def flush(self) -> None:
+        """Make all rows visible to statements; every command but an append begins with it."""
+        if self._events:
+            self.db.executemany(_EVENT, self._events)
+            self.db.executemany(_DELIVERY, self._deliveries)
+            self._events, self._deliveries = [], []
+        for one in self.late:
+            line.order(self.db, one)
+        self.late.clear()
+        self.heads.clear()
+
+    def finish(self) -> None:
+        """Write what is left: after this the transaction can commit."""
+        self.flush()
+        self.db.executemany(_TALLY, [(*key, number) for key, number in self._deltas.items() if number])
+        self.blobs.sync()
+
+    def clean(self) -> None:
+        """Remove the payload files that the commit left without an event."""
+        for name in self.orphans:
+            if not used(self.db, name):
+                self.blobs.remove(name)
+
+
+def used(db: sqlite3.Connection, blob: str) -> bool:
+    """Whether an event has this payload file."""
+    return db.execute("SELECT 1 FROM event WHERE blob = ? LIMIT 1", (blob,)).fetchone() is not None
