@@ -1,5 +1,6 @@
-"""Run the command line as ``python -m triggerhub``."""
+"""Run the command line: ``python -m triggerhub``."""
 
 from triggerhub.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

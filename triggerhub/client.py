@@ -1,115 +1,192 @@
-"""Talk to a running hub, over the socket in its data folder or over HTTP."""
+"""Ask a running hub over its unix socket or a URL, as the command line does.
+
+Only the standard library, imported at once: a command is there before a person notices.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from triggerhub import errors
-from triggerhub.errors import ConfigError, HubUnreachable, TriggerhubError
-from triggerhub.model import Json
+from triggerhub.errors import BadInput, Conflict, HubUnreachable, NotFound, TriggerhubError
 
-TIMEOUT = 3700.0
-"""Seconds; longer than anything the hub itself waits for."""
-
-
-class _Local(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        path = self._path.resolve() if self._path.is_symlink() else self._path
-        self.sock.connect(str(path))
+PATIENCE = 60.0
+"""Seconds without a byte after which a request is given up; calls and streams wait without end."""
+CONNECT = 5.0
+_KINDS: dict[str, type[TriggerhubError]] = {
+    "bad-input": BadInput,
+    "too-large": BadInput,
+    "not-available": BadInput,
+    "not-found": NotFound,
+    "conflict": Conflict,
+}
 
 
-def data_folder(project: Path) -> Path:
-    """Return where the project keeps its data; only the one setting is read."""
-    try:
-        table = tomllib.loads((project / "triggerhub.toml").read_text())
-    except (OSError, ValueError):
-        table = {}
-    hub = table.get("hub", {})
-    data = hub.get("data", "var") if isinstance(hub, dict) else "var"
-    return project / (data if isinstance(data, str) else "var")
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the hub answered: a status below 400."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 class Admin:
-    """A hub's admin API, one request at a time."""
+    """One hub's admin API. Raises HubUnreachable, and whatever error the hub answers with."""
 
-    def __init__(self, project: Path, url: str | None = None, token: str | None = None) -> None:
-        self._project, self._url, self._token = project, url, token
+    def __init__(self, place: Path | str, token: str | None = None) -> None:
+        """*place* is the path of a socket or the URL of an admin address."""
+        self._place = place
+        self._prefix = ""
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if isinstance(place, str):
+            url = urlsplit(place)
+            self._prefix = url.path.rstrip("/")
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise BadInput(f"{place!r} is not the URL of a hub", hint="It looks like http://127.0.0.1:8701.")
 
-    def get(self, path: str, **query: object) -> Json:
-        """Return the JSON answer. Raises the error that the hub answered, or HubUnreachable."""
-        return self._ask("GET", path, None, query)
+    @classmethod
+    def of(cls, project: Path) -> Admin:
+        """Return the hub of the project in the folder *project*."""
+        return cls(data_folder(project) / "hub.sock")
 
-    def post(self, path: str, body: bytes | Mapping[str, Json] = b"", **query: object) -> Json:
-        """Send bytes as they are, or a mapping as JSON; return the JSON answer."""
-        return self._ask("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode(), query)
+    def ask(
+        self,
+        method: str,
+        *path: str,
+        query: Mapping[str, object] | None = None,
+        body: bytes | Mapping[str, object] | None = None,
+        timeout: float | None = PATIENCE,
+    ) -> Answer:
+        """Return the whole answer to ``/api/v1/`` and the segments of *path*; *query* leaves out what is None."""
+        with self._open(method, path, query, body, timeout) as response:
+            return Answer(response.status, dict(response.headers), response.read())
 
-    def lines(self, method: str, path: str, body: Mapping[str, Json] | None = None, **query: object) -> Iterator[Json]:
-        """Yield the JSON lines of a streamed answer."""
-        content = None if body is None else json.dumps(body).encode()
-        with self._asked(method, path, content, query) as answer:
-            for line in answer:
-                yield json.loads(line)
+    def get(self, *path: str, **query: object) -> Any:
+        """Return what the JSON of an answer says."""
+        return self.ask("GET", *path, query=query).json()
 
-    def _ask(self, method: str, path: str, body: bytes | None, query: Mapping[str, object]) -> Json:
-        with self._asked(method, path, body, query) as answer:
-            return json.loads(answer.read())
+    def lines(
+        self,
+        method: str,
+        *path: str,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the objects of an answer in JSON lines as they come; closing the iterator ends the request."""
+        with self._open(method, path, query, body, None) as response:
+            while line := response.readline():
+                value = json.loads(line)
+                if isinstance(error := value.get("error"), dict):
+                    raise _refusal(error)
+                yield value
 
-    @contextmanager
-    def _asked(
-        self, method: str, path: str, body: bytes | None, query: Mapping[str, object]
+    @contextlib.contextmanager
+    def _open(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, object] | None,
+        body: bytes | Mapping[str, object] | None,
+        timeout: float | None,
     ) -> Iterator[http.client.HTTPResponse]:
-        connection, base = self._connection()
-        given = {key: value for key, value in query.items() if value not in (None, "", False)}
-        target = f"{base}/api/v1{quote(path)}" + (f"?{urlencode(given)}" if given else "")
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        target = self._prefix + "/api/v1/" + "/".join(quote(part, safe="") for part in path)
+        if given := {name: _text(value) for name, value in (query or {}).items() if value is not None}:
+            target += "?" + urlencode(given)
+        if isinstance(body, Mapping):
+            body = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+        connection = self._connection(timeout)
         try:
-            connection.request(method, target, body=body, headers=headers)
-            answer = connection.getresponse()
-            if answer.status >= 400:
-                raise _error(answer.status, answer.read())
-            yield answer
+            connection.request(method, target, body, {**self._headers, "Connection": "close"})
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _refusal(_error(response))
+            yield response
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         finally:
             connection.close()
 
-    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
-        if self._url is None:
-            return _Local(data_folder(self._project) / "hub.sock"), ""
-        parts = urlsplit(self._url if "://" in self._url else f"http://{self._url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{self._url!r} is not the address of a hub", hint="Like http://127.0.0.1:8701.")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.hostname, parts.port, timeout=TIMEOUT), parts.path.rstrip("/")
+    def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
+        if isinstance(self._place, Path):
+            return _Unix(self._place, timeout)
+        url = urlsplit(self._place)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        return kind(url.hostname or "", url.port, timeout=timeout)
 
     def _unreachable(self, error: Exception) -> HubUnreachable:
-        where = self._url or str(data_folder(self._project) / "hub.sock")
-        return HubUnreachable(
-            f"no hub answers at {where}: {error}",
-            hint=f"Start it with: triggerhub -C {self._project} run; or name another project with -C DIR.",
-        )
+        if isinstance(error, TimeoutError):
+            return HubUnreachable(
+                f"the hub at {self._place} does not answer", hint="Is it busy, or stopped by a signal?"
+            )
+        if isinstance(error, http.client.HTTPException | ConnectionResetError | BrokenPipeError):
+            return HubUnreachable(f"the hub at {self._place} ended before it answered", hint="Its log says why.")
+        if isinstance(self._place, str):
+            return HubUnreachable(f"no hub answers at {self._place}: {_reason(error)}", hint="Is it that address?")
+        if isinstance(error, PermissionError):
+            hint = "The hub runs as another user; run this command as that user."
+            return HubUnreachable(f"{self._place} may not be opened", hint=hint)
+        folder = self._place.parent.parent
+        if not self._place.parent.exists() and not (folder / "triggerhub.toml").exists():
+            hint = "Go to the project's folder or name it: triggerhub -C DIR …; a new one: triggerhub init DIR."
+            return HubUnreachable(f"no hub answers at {self._place}: {folder} is not a triggerhub project", hint=hint)
+        return HubUnreachable(f"no hub answers at {self._place}", hint="Start it: triggerhub run")
 
 
-def _error(status: int, body: bytes) -> TriggerhubError:
+class _Unix(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT)
+        # The kernel takes 107 bytes; behind a longer path lies a link to a shorter one.
+        self.sock.connect(os.readlink(self._path) if self._path.is_symlink() else os.fspath(self._path))
+        self.sock.settimeout(self.timeout)
+
+
+def data_folder(project: Path) -> Path:
+    """Return where the project keeps its data; where triggerhub.toml cannot be read, the default."""
+    name = "var"
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        hub = tomllib.loads((project / "triggerhub.toml").read_text("utf-8-sig")).get("hub")
+        if isinstance(hub, dict) and isinstance(hub.get("data"), str):
+            name = hub["data"]
+    return Path(os.path.abspath(project / Path(name).expanduser()))  # noqa: PTH100 - as the hub itself does
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _error(response: http.client.HTTPResponse) -> Mapping[str, Any]:
+    text = response.read()
     try:
-        found = json.loads(body)["error"]
-        kind = getattr(errors, found["code"], TriggerhubError)
-        message, hint = found["message"], found["hint"]
-    except (ValueError, KeyError, TypeError):
-        return TriggerhubError(f"the hub answered {status}: {body[:200].decode(errors='replace')}")
-    made: TriggerhubError = TriggerhubError.__new__(kind if issubclass(kind, TriggerhubError) else TriggerhubError)
-    TriggerhubError.__init__(made, message, hint=hint)
-    return made
+        found = json.loads(text)["error"]
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    return {"message": f"this is no hub: it answered {response.status} {response.reason}"}
+
+
+def _refusal(error: Mapping[str, Any]) -> TriggerhubError:
+    kind = _KINDS.get(error.get("code", ""), TriggerhubError)
+    return kind(str(error.get("message", "refused")), hint=error.get("hint"))

@@ -1,88 +1,104 @@
-"""Be the command line: ``triggerhub``. Each command imports what it needs when it runs."""
+"""Be the command line: read the options, run one command, turn errors into words and exit codes."""
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from triggerhub import __version__
-from triggerhub.cli.exits import exit_code, say
+import triggerhub
+from triggerhub.cli.lazy import LazyGroup
+from triggerhub.cli.session import Session, place
+from triggerhub.errors import BadInput, ConfigError, HubUnreachable, TriggerhubError
 
-COMMANDS = {
-    "init": ("project", "Make a new project."),
-    "run": ("project", "Run the hub in the foreground."),
-    "check": ("project", "Say everything that is wrong with the configuration."),
-    "doctor": ("doctor", "Say what this host can and cannot give."),
-    "invoke": ("calls", "Call a function once."),
-    "send": ("calls", "Push one event through a trigger."),
-    "deliveries": ("deliveries", "The queue and its history."),
-    "dlq": ("dlq", "Dead letters: what failed for good."),
-    "logs": ("logs", "What functions wrote."),
-    "status": ("state", "How the hub does."),
-    "functions": ("state", "List, pause and resume functions."),
-    "triggers": ("state", "List, pause, resume and fire triggers."),
-    "config": ("project", "The configuration's schema."),
-    "completion": ("project", "Print a completion script for your shell."),
-    "explain": ("explain", "Explain a problem's code, or tell the story of an event."),
+SECTIONS = {
+    "Project": {
+        "init": "project:init",
+        "run": "project:run",
+        "check": "project:check",
+        "doctor": "doctor:doctor",
+        "config": "project:config",
+    },
+    "Events in": {
+        "invoke": "call:invoke",
+        "send": "call:send",
+    },
+    "What became of them": {
+        "deliveries": "deliveries:deliveries",
+        "dlq": "dlq:dlq",
+        "logs": "logs:logs",
+        "explain": "explain:explain",
+    },
+    "The hub": {
+        "status": "status:status",
+        "top": "top:top",
+        "functions": "functions:functions",
+        "triggers": "triggers:triggers",
+        "completion": "completion:completion",
+    },
 }
-LATER = ("service", "backup", "restore", "migrate", "prune", "token", "hash-password", "top")
-
-
-class Lazy(click.Group):
-    """A group whose commands are imported when one of them is wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name in LATER:
-            ctx.fail(f"{name!r} is not in this version.")
-        if name not in COMMANDS:
-            return None
-        module = import_module(f"triggerhub.cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-C", "project", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="The project's folder."
+LATER = ("backup", "hash-password", "migrate", "prune", "restore", "service", "token")
+EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
+    (BadInput, 2),
+    (ConfigError, 3),
+    (HubUnreachable, 4),
+    (TriggerhubError, 1),
 )
-@click.option("--hub", metavar="URL", help="Talk to the hub at this address instead of the project's own.")
-@click.option("--token", metavar="T", help="The token for --hub.")
-@click.version_option(__version__, prog_name="triggerhub")
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=SECTIONS,
+    later=LATER,
+    package=__name__,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@place(hidden=False)
+@click.version_option(triggerhub.__version__, message="triggerhub %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, project: Path, hub: str | None, token: str | None) -> None:
-    """AWS Lambda's programming model on your own machine."""
-    from triggerhub.client import Admin
+def cli(context: click.Context) -> None:
+    """AWS Lambda's programming model on your own machine.
 
-    ctx.obj = Admin(project.absolute(), hub, token)
-    ctx.meta["project"] = project.absolute()
+    Files, clocks, queues and webhooks run handlers, and nothing is lost.
+    """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
-def main() -> None:
-    """Run a command; its error is one sentence and a hint, its exit code says which kind."""
-    from triggerhub.errors import TriggerhubError
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and exit: 0 done, 1 failed, 2 usage, 3 configuration, 4 hub not reachable, 5 partly done."""
+    sys.exit(_run(arguments))
 
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = cli.main(prog_name="triggerhub", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = cli.main(arguments, prog_name="triggerhub", standalone_mode=False, obj=Session(project=Path()))
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        sys.exit(0)
+        # The reader, a `head` perhaps, had enough; the interpreter must not try to flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except TriggerhubError as error:
-        say(error)
-        sys.exit(exit_code(error))
-    sys.exit(code if isinstance(code, int) else 0)
+        _tell(error)
+        return next(code for kind, code in EXITS if isinstance(error, kind))
+
+
+def _tell(error: TriggerhubError) -> None:
+    from triggerhub.cli import words
+
+    color = False if os.environ.get("NO_COLOR") else None
+    if rendered := getattr(error, "rendered", None):
+        click.echo(words.problems(rendered), err=True, color=color)
+        return
+    click.echo(click.style("error: ", fg="red", bold=True) + words.clean(error.message), err=True, color=color)
+    if error.hint:
+        click.echo(f"  {words.clean(error.hint)}", err=True)

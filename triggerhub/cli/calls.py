@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -48,12 +47,18 @@ def invoke(
     if later and local:
         raise click.UsageError("--async and --local do not go together: without a hub there is no queue")
     if later:
-        accepted = admin.post(f"/functions/{function}/invoke", body, **{"async": "1"})
+        accepted = admin.post(f"/functions/{function}/invoke", body, **{"async": "true"})
         dump(accepted) if as_json else click.echo(f"queued as {accepted['deliveries'][0]}")
         return 0
-    answered = (
-        _local(ctx.meta["project"], function, body) if local else admin.post(f"/functions/{function}/invoke", body)
-    )
+    if local:
+        from triggerhub import app
+        from triggerhub.web import shape
+
+        call = app.invoke_local(ctx.meta["project"], function, body)
+        answered = {**shape.report(call), "payload": json.loads(shape.outcome(call.outcome)[1] or b"null")}
+    else:
+        report, *rest = admin.lines("POST", f"/functions/{function}/invoke", body, report="true")
+        answered = {**report, "payload": rest[0] if rest else None}
     if as_json:
         dump(answered)
     else:
@@ -63,14 +68,7 @@ def invoke(
             click.echo(safe(line), err=True)
         if answered["error"]:
             click.secho(safe(f"{answered['error']['type']}: {answered['error']['message']}"), fg="red", err=True)
-    return 0 if answered["ok"] else FAILED
-
-
-def _local(project: Path, function: str, body: bytes) -> Any:
-    from triggerhub import app
-    from triggerhub.web.api import called
-
-    return json.loads(called(app.invoke_local(project, function, body)))
+    return 0 if answered["outcome"] == "returned" else FAILED
 
 
 @click.command()

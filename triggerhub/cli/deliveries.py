@@ -1,124 +1,172 @@
-"""Commands about deliveries: list, show, wait, cancel, redeliver."""
+"""The commands of the queue and its history."""
 
 from __future__ import annotations
 
-import json
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from triggerhub.cli.exits import FAILED, PARTLY
-from triggerhub.cli.show import Column, age, as_json, dump, milliseconds, safe, table
-from triggerhub.cli.since import limit_option, since_option
-from triggerhub.client import Admin
+from triggerhub.cli import bulk, words
+from triggerhub.cli.lazy import Group
+from triggerhub.cli.session import Session, chosen, given, limited, shared
+from triggerhub.errors import TriggerhubError
+from triggerhub.policy import units
 
-STATES = ["queued", "running", "succeeded", "dead", "cancelled"]
-COLUMNS: list[Column] = [
-    ("id", lambda row: row["id"]),
-    ("state", lambda row: row["state"]),
-    ("function", lambda row: row["function"]),
-    ("trigger", lambda row: row["trigger"]),
-    ("attempts", lambda row: row["attempts"]),
-    ("took", lambda row: milliseconds(row["duration_ms"])),
-    ("created", lambda row: age(row["created"])),
-    ("why", lambda row: why(row)),
-]
+PAGE = 1000
+STATES = ("queued", "running", "succeeded", "dead", "cancelled")
+HEADER = ("ID", "STATE", "TRIGGER", "FUNCTION", "TRIES", "AGE", "TOOK", "WHY")
 
 
-def why(row: dict[str, Any] | Any) -> str:
-    """Say in one line what went wrong, if anything did."""
-    error = f"{row['error']['type']}: {row['error']['message']}" if row["error"] else ""
-    text = " · ".join(part for part in (row["reason"] or "", error) if part).replace("\n", " ")
-    return text if len(text) <= 80 else text[:79] + "…"
+def page(session: Session, limit: int, **filters: Any) -> list[dict[str, Any]]:
+    """Return up to *limit* deliveries, newest first."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < limit:
+        size = min(PAGE, limit - len(rows))
+        found = session.admin.get(
+            "deliveries", **filters, limit=size, before=rows[-1]["id"] if rows else None
+        )
+        rows += found
+        if len(found) < size:
+            break
+    return rows
 
 
-@click.group()
+def listed(session: Session, limit: int, none: str, **filters: Any) -> None:
+    """Print a list of deliveries."""
+    rows = page(session, limit, **filters)
+    if session.json:
+        click.echo(words.as_json(rows))
+        return
+    if not rows:
+        click.echo(none, err=True)
+        return
+    click.echo(words.table(HEADER, map(_row, rows), right=(4, 6)))
+    if len(rows) == limit:
+        click.echo(words.styled(f"the newest {limit:,}; --limit shows more", dim=True), err=True)
+
+
+def _row(row: dict[str, Any]) -> Sequence[words.Cell | str]:
+    waits = row["state"] == "queued" and (words.age(row["due"]).startswith("in ") or row["attempts"])
+    why = words.error(row["error"]) or row["reason"] or ""
+    if waits:
+        why = f"again {words.age(row['due'])}{'; ' if why else ''}{why}" if row["attempts"] else f"due {words.age(row['due'])}"
+    return (
+        row["id"],
+        words.state(row["state"]),
+        row["trigger"],
+        row["function"],
+        str(row["attempts"]),
+        words.age(row["created"]),
+        words.took(row["duration_ms"]),
+        why,
+    )
+
+
+@click.group(cls=Group)
 def deliveries() -> None:
     """The queue and its history."""
 
 
 @deliveries.command("list")
-@click.option("--state", type=click.Choice(STATES))
-@click.option("--function", metavar="FN", help="Only this function's.")
-@click.option("--trigger", metavar="NAME", help="Only this trigger's.")
-@since_option
-@limit_option
-@as_json
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@chosen
+@limited(100)
+@shared
 @click.pass_obj
-def list_(admin: Admin, state: str, function: str, trigger: str, since: int, limit: int, as_json: bool) -> None:
+def list_(session: Session, limit: int, **filters: str | None) -> None:
     """List deliveries, newest first."""
-    rows = admin.get("/deliveries", state=state, function=function, trigger=trigger, since=since, limit=limit)
-    if as_json:
-        dump(rows)
-    else:
-        table(rows, COLUMNS, nothing="No deliveries.")
+    listed(session, limit, "no deliveries" + (" like these" if any(filters.values()) else " yet"), **filters)
 
 
 @deliveries.command()
-@click.argument("id")
-@as_json
+@click.argument("delivery", metavar="ID")
+@shared
 @click.pass_obj
-def show(admin: Admin, id: str, as_json: bool) -> None:  # noqa: A002 - the argument's name
-    """Show one delivery: its event, its attempts, its result."""
-    one = admin.get(f"/deliveries/{id}")
-    if as_json:
-        dump(one)
+def show(session: Session, delivery: str) -> None:
+    """Show one delivery with its event and its attempts."""
+    shown(session, delivery)
+
+
+def shown(session: Session, delivery: str) -> None:
+    """Print one delivery."""
+    answer = session.admin.ask("GET", "deliveries", delivery)
+    if session.json:
+        click.echo(words.raw_json(answer.body))
         return
-    table([one], COLUMNS, nothing="")
-    for number, attempt in enumerate(one["history"], 1):
-        error = attempt["error"]
-        text = f"{error['type']}: {error['message']}" if error else json.dumps(attempt["payload"], ensure_ascii=False)
-        click.echo(safe(f"  attempt {number}  {attempt['outcome']} in {milliseconds(attempt['duration_ms'])}  {text}"))
-    click.echo("  event " + safe(json.dumps(one["event"]["data"], indent=2, ensure_ascii=False)).replace("\n", "\n  "))
+    from triggerhub.cli import story
+
+    click.echo(story.delivery(answer.json(), answer.body))
 
 
 @deliveries.command()
-@click.argument("id")
-@click.option("--timeout", default="60s", show_default=True, help="How long to wait.")
-@as_json
+@click.argument("delivery", metavar="ID")
+@click.option("--timeout", metavar="30s", help="Wait at most so long; without it, until it is finished.")
+@shared
 @click.pass_obj
-def wait(admin: Admin, id: str, timeout: str, as_json: bool) -> int:  # noqa: A002
-    """Wait for the end of a delivery. Exits 0 succeeded, 1 dead or cancelled, 5 timed out."""
-    from triggerhub.policy import units
-
+@click.pass_context
+def wait(context: click.Context, session: Session, delivery: str, timeout: str | None) -> None:
+    """Wait until a delivery is finished: exit 0 succeeded, 1 dead or cancelled, 5 timed out."""
     try:
-        seconds = units.duration(timeout) / 1000
+        limit = None if timeout is None else units.duration(timeout) / 1000
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    one = admin.get(f"/deliveries/{id}/wait", timeout=seconds)
-    if as_json:
-        dump(one)
+        raise click.BadParameter(str(error), param_hint="--timeout") from error
+    deadline = None if limit is None else time.monotonic() + limit
+    while True:
+        left = 30.0 if deadline is None else min(30.0, max(0.0, deadline - time.monotonic()))
+        row = session.admin.get("deliveries", delivery, "wait", timeout=round(left, 3))
+        over = row["state"] not in ("queued", "running")
+        if over or (deadline is not None and time.monotonic() >= deadline):
+            break
+    if session.json:
+        click.echo(words.as_json(row))
     else:
-        table([one], COLUMNS, nothing="")
-    return {"succeeded": 0, "dead": FAILED, "cancelled": FAILED}.get(one["state"], PARTLY)
+        cell = words.state(row["state"])
+        why = row["reason"] or words.error(row["error"]) if over else f"still, after {timeout}"
+        click.echo(" ".join(filter(None, (words.styled(*cell), words.clean(why or "")))))
+    context.exit(5 if not over else 0 if row["state"] == "succeeded" else 1)
 
 
 @deliveries.command()
-@click.argument("ids", nargs=-1, required=True)
-@click.option("--reason", default="cancelled by hand", show_default=True)
-@as_json
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@chosen
+@click.option("--all", "every", is_flag=True, help="All that are queued or running.")
+@click.option("--reason", metavar="TEXT", help="Why; it is kept with the delivery.")
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
 @click.pass_obj
-def cancel(admin: Admin, ids: tuple[str, ...], reason: str, as_json: bool) -> int:
-    """Cancel queued or running deliveries; a running one's worker is ended."""
-    done = [one for each in ids for one in admin.post(f"/deliveries/{each}/cancel", reason=reason)["cancelled"]]
-    return _told(ids, done, "cancelled", as_json)
+@click.pass_context
+def cancel(context: click.Context, session: Session, yes: bool, **order: Any) -> None:
+    """End deliveries that are queued or running; a running one's worker is killed."""
+    context.exit(bulk.carry_out(session, bulk.CANCEL, order, ask=not yes))
 
 
 @deliveries.command()
-@click.argument("ids", nargs=-1, required=True)
-@as_json
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@shared
 @click.pass_obj
-def redeliver(admin: Admin, ids: tuple[str, ...], as_json: bool) -> int:
-    """Queue finished deliveries again, attempts from 0."""
-    done = [one for each in ids for one in admin.post(f"/deliveries/{each}/redeliver")["queued"]]
-    return _told(ids, done, "queued again", as_json)
+@click.pass_context
+def redeliver(context: click.Context, session: Session, ids: tuple[str, ...]) -> None:
+    """Queue finished deliveries again, with their ids and fresh attempts."""
+    done: list[dict[str, Any]] = []
+    failures: list[TriggerhubError] = []
+    for one in ids:
+        try:
+            done.append(session.admin.ask("POST", "deliveries", one, "redeliver").json())
+        except TriggerhubError as error:
+            if len(ids) == 1:
+                raise
+            failures.append(error)
+    for failure in failures:
+        click.echo(words.styled("error: ", "red", bold=True) + words.clean(failure.message), err=True)
+    if session.json:
+        rows = [{name: row[name] for name in row if name not in ("event", "history")} for row in done]
+        click.echo(words.as_json(rows[0] if len(ids) == 1 else rows))
+    elif done:
+        click.echo(f"queued {words.number(len(done), 'delivery', 'deliveries')} again")
+        click.echo(words.styled(f"  triggerhub deliveries wait {done[-1]['id']}", dim=True))
+    context.exit(0 if not failures else 5 if done else 1)
 
 
-def _told(ids: tuple[str, ...], done: list[str], word: str, as_json: bool) -> int:
-    if as_json:
-        dump({"done": done, "not": [one for one in ids if one not in done]})
-    else:
-        click.echo(f"{len(done)} of {len(ids)} {word}")
-    if len(done) == len(ids):
-        return 0
-    return PARTLY if done else FAILED

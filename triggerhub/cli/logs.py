@@ -1,44 +1,50 @@
-"""Show what functions wrote."""
+"""The command that shows what functions wrote."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from datetime import datetime
+from typing import Any
 
 import click
 
-from triggerhub.cli.show import as_json, dump, safe
-from triggerhub.cli.since import since_option
-from triggerhub.client import Admin
-from triggerhub.model import Json
+from triggerhub.cli import words
+from triggerhub.cli.session import Session, limited, names, shared, since
 
 
 @click.command()
-@click.argument("function", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines are written.")
-@click.option("--delivery", metavar="ID", help="Only what was written while this delivery ran.")
-@since_option
-@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="The newest so many.")
-@as_json
+@click.argument("function", metavar="[FN]", required=False, shell_complete=names("functions"))
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until interrupted; --json then prints lines.")
+@click.option("--delivery", metavar="ID", help="Only of this delivery.")
+@since
+@limited(100)
+@shared
 @click.pass_obj
-def logs(admin: Admin, function: str, follow: bool, delivery: str, since: int, limit: int, as_json: bool) -> None:
+def logs(session: Session, function: str | None, follow: bool, **query: Any) -> None:
     """Show what functions wrote, oldest first."""
-    if follow and delivery:
-        raise click.UsageError("--follow shows what comes; --delivery what was: use one of them")
-    query = {"function": function, "delivery": delivery, "since": since, "limit": limit}
+    if function and query["delivery"]:
+        raise click.UsageError("a delivery has one function; give FN or --delivery.")
+    asked = {"function": function, "follow": follow or None, **query}
+    with closing(session.admin.lines("GET", "output", query=asked)) as lines:
+        if session.json and not follow:
+            click.echo(words.as_json(list(lines)[::-1]))
+            return
+        for line in lines:
+            click.echo(json.dumps(line) if session.json else _line(line, named=function is None))
     if follow:
-        for line in admin.lines("GET", "/output", None, follow="1", **query):
-            click.echo(json.dumps(line, ensure_ascii=False) if as_json else _line(line))
-        return
-    rows = admin.get("/output", **query)
-    if as_json:
-        dump(rows)
-        return
-    for line in rows:
-        click.echo(_line(line))
-    if not rows:
-        click.echo("Nothing was written.", err=True)
+        click.echo("the hub ended", err=True)
 
 
-def _line(line: dict[str, Json]) -> str:
-    head = click.style(f"{line['time'][11:23]} {line['function']}", dim=True)
-    return f"{head}  {safe(line['text'])}"
+def _line(line: dict[str, Any], *, named: bool) -> str:
+    time = datetime.fromisoformat(line["time"]).astimezone()
+    day = "" if time.date() == datetime.now(time.tzinfo).date() else f"{time:%Y-%m-%d} "
+    stamp = words.styled(f"{day}{time:%H:%M:%S}.{time.microsecond // 1000:03d}", dim=True)
+    name = words.styled(f"  {line['function'] or 'hub':<12}", "cyan") if named else ""
+    text = words.clean(line["text"].rstrip("\n"))
+    match line["stream"]:
+        case "hub":
+            text = words.styled(text, dim=True)
+        case "stderr":
+            text = words.styled(text, "yellow")
+    return f"{stamp}{name}  {text}"

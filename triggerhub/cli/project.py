@@ -1,92 +1,127 @@
-"""Commands about a project: init, run, check, config, completion."""
+"""The commands of a project's life: make it, run it, check it, describe its configuration."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from triggerhub.cli.exits import CONFIGURATION
-from triggerhub.cli.show import as_json, dump
+from triggerhub.cli import words
+from triggerhub.cli.lazy import Group
+from triggerhub.cli.session import Session, shared
+from triggerhub.errors import HubUnreachable, TriggerhubError
+
+if TYPE_CHECKING:
+    from triggerhub.config.load import Loaded
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path())
-def init(folder: Path) -> None:
-    """Make a new project in FOLDER: a configuration and handlers that show what a hub does."""
-    from triggerhub.config import scaffold
+@click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
+@shared
+@click.pass_obj
+def init(session: Session, directory: Path | None) -> None:
+    """Write a small project that works."""
+    from triggerhub.config.scaffold import scaffold
 
-    for path in scaffold.scaffold(folder):
-        click.echo(f"  {path}")
-    where = "" if folder == Path() else f"cd {folder} && "
-    click.echo(f"\nNext:  {where}triggerhub run")
-    click.echo("Then, in a second terminal:  echo hi > inbox/a.txt  and  triggerhub deliveries list")
+    folder = directory or session.project
+    written = scaffold(folder)
+    if session.json:
+        click.echo(words.as_json({"project": os.path.abspath(folder), "files": [str(path) for path in written]}))  # noqa: PTH100
+        return
+    for path in written:
+        click.echo(f"  {words.styled('+', 'green')} {folder / path}")
+    click.echo("\nNext:")
+    if directory is not None and directory != Path():
+        click.echo(f"  cd {directory}")
+    click.echo("  triggerhub run                 start the hub; it shows what happens")
+    click.echo("  echo hi > inbox/a.txt          in another terminal: a file starts a function")
+    click.echo("  triggerhub deliveries list     what became of it")
 
 
 @click.command()
-@click.pass_context
-def run(ctx: click.Context) -> None:
-    """Run the hub in the foreground until SIGTERM or Ctrl-C; a second signal cuts what still runs."""
+@shared
+@click.pass_obj
+def run(session: Session) -> None:
+    """Run the hub in the foreground until a signal ends it."""
     from triggerhub import app
+    from triggerhub.cli import live
 
-    show = None
-    if sys.stdout.isatty() and sys.stderr.isatty():
-        from triggerhub.cli.live import show as show_live
-
-        show = show_live
-    app.run(ctx.meta["project"], show=show)
+    if session.hub is not None:
+        raise click.UsageError("run starts a hub on this machine; it does not go with --hub.")
+    app.run(session.project, show=live.show if sys.stdout.isatty() and not session.json else None)
 
 
 @click.command()
-@click.option("--online", is_flag=True, help="Test the connections of triggers, too.")
-@as_json
+@click.option("--online", is_flag=True, help="Also test the connections of triggers to their sources.")
+@shared
+@click.pass_obj
 @click.pass_context
-def check(ctx: click.Context, online: bool, as_json: bool) -> int:
-    """Say everything that is wrong with the configuration, with its place. Exits 3 when there are errors."""
-    from triggerhub.config.load import load
-    from triggerhub.config.problem import render
+def check(context: click.Context, session: Session, online: bool) -> None:
+    """Say everything that is wrong with the configuration."""
+    from triggerhub.config.load import load, render
 
-    loaded = load(ctx.meta["project"], environ=os.environ)
-    if as_json:
-        fields = ("file", "line", "column", "severity", "code", "message", "hint")
-        dump([{field: getattr(problem, field) for field in fields} for problem in loaded.problems])
-    elif loaded.problems:
-        click.echo(render(loaded.problems))
-    elif loaded.project is not None:
-        found = loaded.project
-        click.echo(f"{len(found.functions)} functions and {len(found.triggers)} triggers: nothing is wrong.")
-    if online and loaded.project is not None and not as_json:
-        click.echo("No source of this version has a connection to test.")
-    return CONFIGURATION if loaded.project is None else 0
+    loaded = load(session.project, environ=os.environ)
+    failed = _probed(loaded) if online and loaded.project is not None else []
+    wrong = loaded.project is None or bool(failed)
+    if session.json:
+        click.echo(words.as_json([asdict(problem) for problem in loaded.problems] + failed))
+        context.exit(3 if wrong else 0)
+    if loaded.problems:
+        kept = " The running hub keeps its last good configuration." if loaded.project is None and _up(session) else ""
+        click.echo(words.problems(render(loaded.problems) + kept), err=True)
+    for failure in failed:
+        click.echo(words.problems(f"{failure['file']}: error[{failure['code']}]: {failure['message']}"), err=True)
+    if wrong:
+        click.echo("triggerhub explain CODE says more about a code in brackets", err=True)
+        context.exit(3)
+    assert loaded.project is not None
+    found = f"{words.number(len(loaded.project.functions), 'function')}, "
+    found += words.number(len(loaded.project.triggers), "trigger")
+    click.echo(f"{words.styled('ok', 'green')}  {session.project / 'triggerhub.toml'}: {found}")
 
 
-@click.group()
+def _up(session: Session) -> bool:
+    try:
+        session.admin.ask("GET", "status", timeout=2)
+    except HubUnreachable:
+        return False
+    except TriggerhubError:
+        return True
+    return True
+
+
+def _probed(loaded: Loaded) -> list[dict[str, object]]:
+    """Test what can be tested; a source without a probe has no connection to test."""
+    from triggerhub.cli.probe import probe
+
+    assert loaded.project is not None
+    failures: list[dict[str, object]] = []
+    for trigger in loaded.project.triggers.values():
+        module = loaded.sources[trigger.type]
+        why = probe(module, trigger, loaded.project) if trigger.enabled and hasattr(module, "probe") else None
+        if why is not None:
+            message = f"triggers.{trigger.name}: {why}"
+            place = {"file": "triggerhub.toml", "line": 0, "column": 0, "severity": "error", "code": "not-reachable"}
+            failures.append({**place, "message": message, "hint": None, "length": 0})
+    return failures
+
+
+@click.group(cls=Group)
 def config() -> None:
-    """The configuration's schema."""
+    """Describe the configuration file."""
 
 
 @config.command()
-@click.pass_context
-def schema(ctx: click.Context) -> None:
-    """Print a JSON Schema of triggerhub.toml, for editors."""
+@shared
+@click.pass_obj
+def schema(session: Session) -> None:
+    """Print the JSON Schema of triggerhub.toml, for editors."""
     from triggerhub.config.editor import json_schema
     from triggerhub.config.plugins import Plugins
 
-    project = ctx.meta["project"]
-    plugins = Plugins(project)
-    dump(json_schema({name: plugins.load(name) for name in plugins.names}))
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print a completion script: eval "$(triggerhub completion bash)"."""
-    from click.shell_completion import get_completion_class
-
-    from triggerhub.cli import cli
-
-    found = get_completion_class(shell)
-    assert found is not None, shell
-    click.echo(found(cli, {}, "triggerhub", "_TRIGGERHUB_COMPLETE").source())
+    plugins = Plugins(Path(os.path.abspath(session.project)))  # noqa: PTH100 - links stay as they are written
+    click.echo(words.as_json(json_schema({name: plugins.load(name) for name in plugins.names})))

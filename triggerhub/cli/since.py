@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
 from triggerhub.policy import units
 
 
-class Since(click.ParamType[int]):
-    """Milliseconds since the epoch from ``90s``, ``15m``, ``1h``, ``2d`` or RFC 3339."""
+class Since(click.ParamType[str]):
+    """A word that the hub understands: ``90s``, ``15m``, ``1h``, ``2d`` or RFC 3339."""
 
     name = "time"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         try:
-            return int(time.time() * 1000) - units.duration(text)
+            units.duration(text)
+            return text
         except ValueError:
             pass
         try:
-            moment = datetime.fromisoformat(text)
+            datetime.fromisoformat(text)
         except ValueError:
             self.fail(f"{text!r} is neither an age like 15m nor a time like 2026-01-31T12:00:00Z", param, ctx)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return text
 
 
 since_option = click.option("--since", type=Since(), metavar="AGE", help="Only since: 90s, 15m, 1h, 2d or a time.")

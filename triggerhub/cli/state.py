@@ -111,7 +111,7 @@ def show_trigger(admin: Admin, name: str, as_json: bool) -> None:
 def fire(admin: Admin, name: str, as_json: bool) -> None:
     """Make a trigger fire now."""
     answer = admin.post(f"/triggers/{name}/fire")
-    dump(answer) if as_json else click.echo(f"{answer['result']}: {' '.join(answer['deliveries'])}")
+    dump(answer) if as_json else click.echo(f"{answer['result']}: {' '.join(answer.get('deliveries', []))}")
 
 
 def _show(row: dict[str, object], as_json: bool) -> None:
@@ -130,7 +130,7 @@ def _pausing(kind: str, word: str) -> click.Command:
     @click.pass_obj
     def command(admin: Admin, name: str, as_json: bool) -> None:
         done = admin.post(f"/{kind}s/{name}/{word}")
-        dump(done) if as_json else click.echo(f"{kind} {name} is {'paused' if done['paused'] else 'running again'}")
+        dump(done) if as_json else click.echo(f"{kind} {name} is {'paused' if word == 'pause' else 'running again'}")
 
     return command
 

@@ -1,0 +1,26 @@
+"""The command that teaches a shell to complete."""
+
+from __future__ import annotations
+
+import click
+
+from triggerhub.cli.session import shared
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@shared
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes a shell complete commands, functions and triggers.
+
+    \b
+    bash:  eval "$(triggerhub completion bash)"     in ~/.bashrc
+    zsh:   eval "$(triggerhub completion zsh)"      in ~/.zshrc
+    fish:  triggerhub completion fish | source      in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(context.find_root().command, {}, "triggerhub", "_TRIGGERHUB_COMPLETE").source())

@@ -1,0 +1,94 @@
+"""The commands of functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from triggerhub.cli import words
+from triggerhub.cli.lazy import Group
+from triggerhub.cli.session import Session, names, shared
+
+HEADER = ("NAME", "RUNTIME", "VERSION", "STATE", "WORKERS", "QUEUED", "RUNNING", "DONE", "DEAD", "TRIGGERS")
+_NAME = click.argument("name", metavar="FN", shell_complete=names("functions"))
+
+
+@click.group(cls=Group, later=("versions", "rollback"))
+def functions() -> None:
+    """Functions: list, show, pause, resume."""
+
+
+@functions.command("list")
+@shared
+@click.pass_obj
+def list_(session: Session) -> None:
+    """List the functions and what they have to do."""
+    rows = session.admin.get("functions")
+    if session.json:
+        click.echo(words.as_json(rows))
+    elif rows:
+        click.echo(words.table(HEADER, map(_row, rows), right=(4, 5, 6, 7, 8)))
+    else:
+        click.echo("no functions; a file in handlers/ is one", err=True)
+
+
+def _row(row: dict[str, Any]) -> list[words.Cell | str]:
+    counts = row["counts"]
+    dead = words.Cell(f"{counts['dead']:,}", "red" if counts["dead"] else None)
+    numbers = [f"{counts[name]:,}" for name in ("queued", "running", "succeeded")]
+    state = words.state("paused") if row["paused"] else words.Cell("on", "green")
+    triggers = ", ".join(row["triggers"])
+    return [row["name"], row["runtime"], row["version"], state, str(row["workers"]), *numbers, dead, triggers]
+
+
+@functions.command()
+@_NAME
+@shared
+@click.pass_obj
+def show(session: Session, name: str) -> None:
+    """Show one function."""
+    _shown(session, session.admin.get("functions", name))
+
+
+@functions.command()
+@_NAME
+@shared
+@click.pass_obj
+def pause(session: Session, name: str) -> None:
+    """Keep a function's deliveries queued, also over a restart."""
+    _shown(session, session.admin.ask("POST", "functions", name, "pause").json(), "resume")
+
+
+@functions.command()
+@_NAME
+@shared
+@click.pass_obj
+def resume(session: Session, name: str) -> None:
+    """Run a paused function's deliveries again."""
+    _shown(session, session.admin.ask("POST", "functions", name, "resume").json())
+
+
+def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> None:
+    if session.json:
+        click.echo(words.as_json(row))
+        return
+    counts = ", ".join(f"{number:,} {state}" for state, number in row["counts"].items() if number)
+    pairs: list[tuple[str, words.Cell | str | None]] = [
+        ("state", words.state("paused") if row["paused"] else words.Cell("on", "green")),
+        ("runtime", row["runtime"]),
+        ("handler", row["handler"]),
+        ("source", row["source"]),
+        ("version", row["version"]),
+        ("timeout", words.took(row["timeout_ms"])),
+        ("memory", words.size(row["memory"])),
+        ("concurrency", str(row["concurrency"])),
+        ("sandbox", row["level"]),
+        ("workers", f"{row['workers']} alive, {row['running']} running"),
+        ("triggers", ", ".join(row["triggers"]) or "none"),
+        ("deliveries", counts or "none"),
+    ]
+    click.echo(words.styled(words.clean(row["name"]), bold=True))
+    click.echo(words.facts(pairs))
+    if undo:
+        click.echo(words.styled(f"triggerhub functions {undo} {row['name']} undoes it", dim=True))

@@ -1,0 +1,63 @@
+"""Import a command when it is wanted, so that every other one starts quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are ``module:attribute`` of a package, listed under headings in the order given."""
+
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Mapping[str, str]], later: Iterable[str], package: str, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+        self._later = frozenset(later)
+        self._package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in self._sections.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for section in self._sections.values():
+            if cmd_name in section:
+                module, attribute = section[cmd_name].split(":")
+                command: click.Command = getattr(import_module(f"{self._package}.{module}"), attribute)
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in self._later:
+            ctx.fail(f"No such command {args[0]!r}: it is not in this version.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, section in self._sections.items():
+            commands = {name: self.get_command(ctx, name) for name in section}
+            with formatter.section(heading):
+                formatter.write_dl([(name, one.get_short_help_str(100)) for name, one in commands.items() if one])
+
+
+class Group(click.Group):
+    """A group of commands in the order they were written; knows what a later version will add."""
+
+    def __init__(self, *args: Any, later: Iterable[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._later = frozenset(later)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in self._later:
+            ctx.fail(f"No such command {args[0]!r}: it is not in this version.")
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,88 @@
+"""Test a trigger's connection for ``check --online``: lend its source a context in which nothing happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import tzinfo
+from pathlib import Path
+from types import ModuleType
+from zoneinfo import ZoneInfo
+
+import anyio
+import structlog
+
+from triggerhub.errors import Conflict, TriggerhubError
+from triggerhub.model import Event, Millis, Outcome
+from triggerhub.settings import Project, Trigger
+from triggerhub.source import Answer, Log, Route, Routes
+
+PATIENCE = 30.0
+
+
+def probe(module: ModuleType, trigger: Trigger, project: Project) -> str | None:
+    """Return why the source cannot be reached, None where it can. Runs a loop of its own."""
+
+    async def run() -> None:
+        with anyio.fail_after(PATIENCE):
+            await module.probe(_Context(trigger, project), trigger.options)
+
+    try:
+        anyio.run(run)
+    except TimeoutError as error:
+        return str(error) or f"no answer within {PATIENCE:.0f} s"
+    except TriggerhubError as error:
+        return error.message + (f"; {error.hint}" if error.hint else "")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+class _Context:
+    """A ``source.Context`` that reads an empty store and refuses to do anything."""
+
+    def __init__(self, trigger: Trigger, project: Project) -> None:
+        self.trigger = trigger
+        self.project: Path = project.hub.project
+        self.timezone: tzinfo = ZoneInfo(project.hub.timezone)
+        self.log: Log = structlog.get_logger("probe")
+        self.routes: Routes = self  # type: ignore[assignment]
+
+    async def emit(
+        self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
+    ) -> Sequence[Answer]:
+        raise Conflict("a probe takes no events")
+
+    async def invoke(self, event: Event) -> Outcome:
+        raise Conflict("a probe calls no function")
+
+    async def checkpoint(self, key: str) -> str | None:
+        return None
+
+    async def checkpoints(self, prefix: str = "") -> Mapping[str, str]:
+        return {}
+
+    async def set_checkpoints(self, values: Mapping[str, str | None]) -> None:
+        raise Conflict("a probe keeps nothing")
+
+    @asynccontextmanager
+    async def serve(self, *routes: Route) -> AsyncGenerator[None]:
+        raise Conflict("a probe serves nothing")
+        yield
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncGenerator[None]:
+        yield
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[None]:
+        return self._lease()
+
+    def now(self) -> Millis:
+        return time.time_ns() // 1_000_000
+
+    async def sleep_until(self, when: Millis) -> None:
+        await anyio.sleep(max(0.0, (when - self.now()) / 1000))
+
+    def degraded(self, why: str | None) -> None:
+        """A probe says what is wrong by raising."""

@@ -1,0 +1,132 @@
+"""Hold what every command shares: which project, which hub, how to print."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from triggerhub.client import Admin
+
+F = TypeVar("F", bound=Callable[..., Any])
+_SINCE = re.compile(r"(\d+(\.\d+)?(ms|s|m|h|d|w))+|\d{4}-\d\d-\d\d[Tt ].*")
+
+
+@dataclass
+class Session:
+    """What the options before and after a command's name say."""
+
+    project: Path
+    hub: str | None = None
+    token: str | None = None
+    json: bool = False
+
+    @cached_property
+    def admin(self) -> Admin:
+        """The hub to talk to: that of ``--hub``, else the project's own."""
+        if self.hub is not None:
+            return Admin(self.hub, self.token)
+        if self.token is not None:
+            raise click.UsageError("--token goes with --hub; on its own socket the hub asks for none.")
+        return Admin.of(self.project)
+
+
+def place(*, hidden: bool) -> Callable[[F], F]:
+    """Add the options that say where the project and the hub are; a command has them, too, but does not list them."""
+
+    def decorate(function: F) -> F:
+        for option in (
+            click.option(
+                "--token", metavar="T", hidden=hidden, expose_value=False, callback=_keep, help="Token for --hub."
+            ),
+            click.option(
+                "--hub", metavar="URL", hidden=hidden, expose_value=False, callback=_keep,
+                help="The hub's admin address; without it, the project's socket.",
+            ),
+            click.option(
+                "-C", "project", metavar="DIR", hidden=hidden, expose_value=False, callback=_keep,
+                type=click.Path(path_type=Path), help="The project's folder; without it, this one.",
+            ),
+        ):  # fmt: skip
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def shared(function: F) -> F:
+    """Add ``--json`` and the options of :func:`place` to a command."""
+    as_json = click.option("--json", is_flag=True, expose_value=False, callback=_keep, help="Print JSON.")
+    return place(hidden=True)(as_json(function))
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value and parameter.name is not None:
+        setattr(context.obj, parameter.name, value)
+
+
+def _since(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _SINCE.fullmatch(value.strip()):
+        raise click.BadParameter(f"{value!r} is not a time; write 90s, 15m, 1h, 2d or 2026-01-31T12:00:00Z.")
+    return value
+
+
+def chosen(function: F) -> F:
+    """Add the options that choose deliveries."""
+    for option in (
+        click.option("--since", metavar="TIME", callback=_since, help="Accepted since: 90s, 15m, 1h, 2d or RFC 3339."),
+        click.option("--trigger", metavar="NAME", shell_complete=names("triggers"), help="Only of this trigger."),
+        click.option("--function", metavar="NAME", shell_complete=names("functions"), help="Only of this function."),
+    ):
+        function = option(function)
+    return function
+
+
+def limited(default: int) -> Callable[[F], F]:
+    """Add ``--limit``."""
+    return click.option(
+        "--limit", type=click.IntRange(1), default=default, show_default=True, help="At most so many, the newest."
+    )
+
+
+since = click.option("--since", metavar="TIME", callback=_since, help="Since: 90s, 15m, 1h, 2d or RFC 3339.")
+
+
+def names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return a completion of the hub's own names; without a hub there is none."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            obj = context.find_root().obj or Session(project=context.find_root().params.get("project") or Path())
+            rows = obj.admin.ask("GET", kind, timeout=1).json()
+        except Exception:
+            return []
+        return [row["name"] for row in rows if row["name"].startswith(incomplete)]
+
+    return complete
+
+
+def data(context: click.Context, parameter: click.Parameter, value: str | None) -> bytes | None:
+    """Read ``-d``: the text itself, ``@FILE``, or ``-`` for standard input."""
+    if value is None:
+        return None
+    try:
+        if value == "-":
+            return sys.stdin.buffer.read()
+        if value.startswith("@"):
+            return Path(value[1:]).read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{value[1:]} cannot be read: {error.strerror or error}") from error
+    return os.fsencode(value)
+
+
+def given(**members: object) -> Mapping[str, object]:
+    """Return the members that are there."""
+    return {name: value for name, value in members.items() if value not in (None, False, ())}

@@ -1,0 +1,55 @@
+"""The command that says how the hub does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from triggerhub.cli import words
+from triggerhub.cli.session import Session, shared
+
+STATES = ("queued", "running", "succeeded", "dead", "cancelled")
+
+
+@click.command()
+@shared
+@click.pass_obj
+def status(session: Session) -> None:
+    """Say what the hub is and how it does."""
+    found = session.admin.get("status")
+    if session.json:
+        click.echo(words.as_json(found))
+        return
+    click.echo(head(found))
+    click.echo(words.facts(_facts(found)))
+    if found["problems"]:
+        click.echo(f"\n{words.styled(words.number(len(found['problems']), 'problem'), 'yellow', bold=True)}")
+        for problem in found["problems"]:
+            click.echo(f"  {words.clean(problem)}")
+    if found["counts"]["dead"]:
+        click.echo(words.styled("\ntriggerhub dlq list shows the dead letters", dim=True))
+
+
+def head(found: dict[str, Any]) -> str:
+    """Return the line that names the hub."""
+    ready = words.styled("ready", "green", bold=True) if found["ready"] else words.styled("not ready", "red", bold=True)
+    up = words.span(found["uptime_s"])
+    return f"triggerhub {found['version']} on {words.clean(found['node'])}: {ready}, up {up}, process {found['pid']}"
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, words.Cell | str]]:
+    counts, storage = found["counts"], found["storage"]
+    free = round(storage["free_share"] * 100)
+    drift = counts["drift"]
+    rest = [f"{counts[name]:,} {name}" for name in (*STATES, "discarded", "pruned") if counts[name] or name in STATES[:4]]
+    return [
+        ("project", found["project"]),
+        ("webhooks", found.get("listen", "")),
+        ("admin", found.get("admin", "")),
+        ("functions", f"{found['functions']}, {found['triggers']} triggers"),
+        ("sandbox", words.Cell("trusted: handlers run unisolated", "yellow") if found["level"] == "trusted" else found["level"]),
+        ("storage", words.Cell(f"{words.size(storage['bytes'])}; {free}% of the disk is free", "red" if free < 5 else None)),
+        ("accepted", f"{counts['accepted']:,} = " + " + ".join(rest)),
+        ("drift", words.Cell(f"{drift}: the ledgers disagree; triggerhub doctor", "red") if drift else ""),
+    ]  # fmt: skip

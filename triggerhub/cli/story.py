@@ -1,0 +1,154 @@
+"""Tell what became of a delivery or an event, from its acceptance to what comes next."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from triggerhub.cli import words
+
+PAYLOAD = 2000
+"""The most of a payload that is shown, in characters; ``--json`` has all of it."""
+
+
+def delivery(row: dict[str, Any], body: bytes) -> str:
+    """Return all that is known of a delivery; *body* is the same as the hub sent it."""
+    cell = words.state(row["state"])
+    parts = [f"delivery {row['id']}  {words.styled(*cell, bold=True)}", words.facts(_facts(row))]
+    if row["history"]:
+        parts.append("\nattempts")
+        parts += [f"  {line}" for line in _attempts(row["history"])]
+    parts.append(f"\nevent {row['event_id']}")
+    parts.append(textwrap.indent(_payload(body), "  "))
+    if step := _next(row):
+        parts.append(words.styled(f"\n{step}", dim=True))
+    return "\n".join(parts)
+
+
+def event(found: dict[str, Any], details: Sequence[dict[str, Any]]) -> str:
+    """Return the story of an event; *details* are its deliveries with their attempts."""
+    if not details:
+        return f"event {found['id']}\n  Its deliveries are pruned or discarded; only the event itself is still kept."
+    first = details[0]
+    lines = [f"event {found['id']}"]
+    lines.append(f"  {_at(first['created'])}  accepted by {_who(found['trigger'])}{_keys(found)}")
+    for row in details:
+        lines.append(f"\ndelivery {row['id']} to {words.clean(row['function'])}")
+        lines += [f"  {line}" for line in _attempts(row["history"])]
+        if row["due"] > row["created"] and not row["history"]:
+            lines.append(f"  {_at(row['due'])}  due, because it was delayed")
+        lines.append(f"  {_ending(row)}")
+        if step := _next(row):
+            lines.append(f"  {words.styled(step, dim=True)}")
+    return "\n".join(lines)
+
+
+def _facts(row: dict[str, Any]) -> list[tuple[str, words.Cell | str | None]]:
+    version = f" (version {row['version']})" if row["version"] else ""
+    finished = row["finished"]
+    waits = row["state"] == "queued"
+    return [
+        ("from", f"{row['trigger']} → {row['function']}{version}"),
+        ("accepted", f"{row['created']} ({words.age(row['created'])})"),
+        ("due", f"{row['due']} ({words.age(row['due'])})" if waits else ""),
+        ("finished", f"{finished} ({words.age(finished)})" if finished else ""),
+        ("attempts", str(row["attempts"])),
+        ("took", words.took(row["duration_ms"])),
+        ("reason", row["reason"]),
+        ("error", words.Cell(words.error(row["error"]), "red") if row["error"] else ""),
+        ("dedup key", row["dedup_key"]),
+        ("ordering key", row["ordering_key"]),
+    ]
+
+
+def _attempts(history: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for place, one in enumerate(history, 1):
+        outcome = words.styled(*words.state(one["outcome"]))
+        more = [words.took(one["duration_ms"])]
+        if one["init_ms"] is not None:
+            more.append(f"{words.took(one['init_ms'])} to start")
+        if one["memory"]:
+            more.append(words.size(one["memory"]))
+        why = words.clean(words.error(one["error"]))
+        yield f"{_at(one['started'])}  attempt {place} {outcome} ({', '.join(more)}){': ' if why else ''}{why}"
+
+
+def _ending(row: dict[str, Any]) -> str:
+    state = words.styled(*words.state(row["state"]), bold=True)
+    why = words.clean(row["reason"] or "")
+    if row["finished"]:
+        return f"{_at(row['finished'])}  {state}{': ' if why else ''}{why}"
+    if row["state"] == "queued":
+        again = "tried again" if row["attempts"] else "run"
+        return f"{_at(row['due'])}  {state}, to be {again} {words.age(row['due']) or 'now'}"
+    return f"{_at(row['due'])}  {state}, attempt {row['attempts']}"
+
+
+def _next(row: dict[str, Any]) -> str:
+    identifier = row["id"]
+    match row["state"]:
+        case "dead":
+            return f"mend {row['function']}, then: triggerhub dlq redrive {identifier}"
+        case "queued" | "running":
+            return f"triggerhub deliveries wait {identifier}"
+        case "cancelled":
+            return f"triggerhub deliveries redeliver {identifier}"
+        case _:
+            return f"triggerhub logs --delivery {identifier}"
+
+
+def _keys(found: dict[str, Any]) -> str:
+    keys = [f"{name} {words.clean(found[key])}" for name, key in (("key", "dedup_key"), ("order", "ordering_key")) if found[key]]
+    return f" ({', '.join(keys)})" if keys else ""
+
+
+def _who(trigger: str) -> str:
+    if trigger == "api":
+        return "invoke --async"
+    if trigger.startswith("destination:"):
+        return f"a destination of function {words.clean(trigger.removeprefix('destination:'))}"
+    return f"trigger {words.clean(trigger)}"
+
+
+def _at(text: str) -> str:
+    time = datetime.fromisoformat(text).astimezone()
+    return words.styled(f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03d}", dim=True)
+
+
+def _payload(body: bytes) -> str:
+    """Return the event's data laid out for reading, numbers as they came."""
+    # Numbers stay the texts they are: a float would round them.
+    found = json.loads(body, parse_float=_Number, parse_int=_Number)["event"]
+    if "data_base64" in found:
+        return f"(no text; base64) {found['data_base64'][:PAYLOAD]}"
+    text = "\n".join(map(words.clean, _Plain(indent=2, ensure_ascii=False).encode(found["data"]).split("\n")))
+    return text if len(text) <= PAYLOAD else f"{text[:PAYLOAD]}…\n(cut; --json shows all)"
+
+
+class _Number(float):
+    """A number that is written as it was read."""
+
+    def __new__(cls, text: str) -> _Number:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class _Plain(json.JSONEncoder):
+    """Writes a :class:`_Number` by its text, which the encoder in C would not."""
+
+    def iterencode(self, o: Any, _one_shot: bool = False) -> Iterator[str]:
+        from json.encoder import _make_iterencode, py_encode_basestring
+
+        return _make_iterencode(
+            {}, self.default, py_encode_basestring, "  ", repr, self.key_separator, self.item_separator,
+            self.sort_keys, self.skipkeys, False,
+        )(o, 0)  # fmt: skip

@@ -1,0 +1,187 @@
+"""Word what the hub says for people: ages, tables, colours, and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import click
+
+COLORS = {
+    "succeeded": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "dead": "red",
+    "cancelled": "magenta",
+    "paused": "yellow",
+    "degraded": "yellow",
+    "disabled": "bright_black",
+    "accepted": "green",
+    "duplicate": "yellow",
+    "filtered": "yellow",
+    "retried": "yellow",
+    "missed": "yellow",
+    "raised": "red",
+    "timed-out": "red",
+    "crashed": "red",
+    "returned": "green",
+    "interrupted": "yellow",
+}
+_UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+class Cell(NamedTuple):
+    """A text of a table and its colour."""
+
+    text: str
+    color: str | None = None
+
+
+def clean(text: object) -> str:
+    """Return *text* with control characters spelt out."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def styled(text: str, color: str | None = None, *, bold: bool = False, dim: bool = False) -> str:
+    return click.style(text, fg=color, bold=bold or None, dim=dim or None)
+
+
+def state(name: str) -> Cell:
+    return Cell(name, COLORS.get(name))
+
+
+def moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def age(text: str | None, now: datetime | None = None) -> str:
+    """Return ``2m ago``, ``in 5s`` or ``now``; empty where there is no time."""
+    then = moment(text)
+    if then is None:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"{span(seconds)} ago" if seconds > 0 else f"in {span(-seconds)}"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its largest unit: ``2m``."""
+    for unit, size in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return "0s"
+
+
+def took(milliseconds: float | None) -> str:
+    """Return how long an attempt took: ``12 ms``, ``1.5 s``, ``2m 5s``."""
+    if milliseconds is None:
+        return ""
+    if milliseconds < 1000:
+        return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)}m {int(seconds % 60)}s"
+
+
+def size(count: float) -> str:
+    """Return bytes as people read them: ``1.5 MB``."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TB"
+
+
+def number(count: int, noun: str, plural: str | None = None) -> str:
+    """Return ``1 delivery``, ``2 deliveries``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def error(fault: Any) -> str:
+    """Return ``KeyError: 'name'`` of an error in JSON; empty where there is none."""
+    return f"{fault['type']}: {fault['message']}" if fault else ""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right: Iterable[int] = ()) -> str:
+    """Return aligned columns; on a terminal the last one is cut to its width."""
+    cells = [[_cell(one) for one in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(header, *([c.text for c in row] for row in cells), strict=True)]
+    if room := _columns():
+        rest = room - sum(widths[:-1]) - 2 * (len(widths) - 1)
+        widths[-1] = max(min(widths[-1], rest), 10)
+    lines = [_line([Cell(text) for text in header], widths, set(right), dim=True)]
+    lines += [_line(row, widths, set(right)) for row in cells]
+    return "\n".join(lines)
+
+
+def facts(pairs: Iterable[tuple[str, Cell | str | None]]) -> str:
+    """Return a name and a value per line, aligned; what is empty is left out."""
+    shown = [(name, _cell(value)) for name, value in pairs if value not in (None, "")]
+    longest = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(
+        f"  {styled(name.ljust(longest), dim=True)}  {styled(value.text, value.color)}" for name, value in shown
+    )
+
+
+def width(text: str) -> int:
+    """Return the columns that *text* takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(one) in "WF" for one in text)
+    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
+
+
+def cut(text: str, room: int) -> str:
+    """Return *text* within *room* columns, with an ellipsis where something is missing."""
+    if width(text) <= room:
+        return text
+    while width(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def as_json(rows: Any) -> str:
+    """Write an array with a line per element, anything else indented."""
+    if isinstance(rows, list):
+        lines = ",\n ".join(json.dumps(row, ensure_ascii=True) for row in rows)
+        return f"[{lines}]"
+    return json.dumps(rows, ensure_ascii=True, indent=2)
+
+
+def raw_json(body: bytes) -> str:
+    """Return JSON as the hub wrote it, payloads untouched; what a terminal would obey becomes an escape of JSON."""
+    text = body.decode("utf-8", "replace")
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in "\r\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def problems(rendered: str) -> str:
+    """Return the problems of a configuration with their severity in colour."""
+    text = "\n".join(map(clean, rendered.split("\n")))
+    text = re.sub(r": (error)\[", lambda found: f": {styled(found[1], 'red', bold=True)}[", text)
+    return re.sub(r": (warning)\[", lambda found: f": {styled(found[1], 'yellow', bold=True)}[", text)
+
+
+def _cell(one: Cell | str | None) -> Cell:
+    cell = one if isinstance(one, Cell) else Cell(one or "")
+    return Cell(clean(cell.text), cell.color)
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def _line(cells: Sequence[Cell], widths: Sequence[int], right: set[int], *, dim: bool = False) -> str:
+    parts = []
+    for place, (cell, room) in enumerate(zip(cells, widths, strict=True)):
+        text = cut(cell.text, room)
+        space = " " * (room - width(text))
+        shown = styled(text, cell.color, dim=dim)
+        parts.append(space + shown if place in right else shown + space)
+    return "  ".join(parts).rstrip()
