@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class Admin:
         *path: str,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any]]:
         """Yield the objects of an answer in JSON lines as they come; closing the iterator ends the request."""
         with self._open(method, path, query, body, None) as response:
             while line := response.readline():
@@ -154,7 +154,7 @@ class _Unix(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(CONNECT)
         # The kernel takes 107 bytes; behind a longer path lies a link to a shorter one.
-        self.sock.connect(os.readlink(self._path) if self._path.is_symlink() else os.fspath(self._path))
+        self.sock.connect(os.fspath(self._path.readlink() if self._path.is_symlink() else self._path))
         self.sock.settimeout(self.timeout)
 
 

@@ -34,13 +34,12 @@ SECTIONS = {
     },
     "The hub": {
         "status": "status:status",
-        "top": "top:top",
         "functions": "functions:functions",
         "triggers": "triggers:triggers",
         "completion": "completion:completion",
     },
 }
-LATER = ("backup", "hash-password", "migrate", "prune", "restore", "service", "token")
+LATER = ("backup", "hash-password", "migrate", "prune", "restore", "service", "token", "top")
 EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     (BadInput, 2),
     (ConfigError, 3),

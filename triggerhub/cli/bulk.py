@@ -46,7 +46,9 @@ def carry_out(session: Session, verb: Verb, order: Mapping[str, Any], *, ask: bo
     body = dict(given(**{**order, "every": None, "all": every}))
     chosen = [name for name in ("ids", "function", "trigger", "since", "all") if name in body]
     if not chosen:
-        raise click.UsageError(f"{verb.command}: which ones? Give IDs, a filter (--function, --trigger, --since) or --all.")
+        raise click.UsageError(
+            f"{verb.command}: which ones? Give IDs, a filter (--function, --trigger, --since) or --all."
+        )
     if "ids" in chosen and len(chosen) > 1:
         raise click.UsageError(f"{verb.command}: IDs do not go with a filter or --all.")
     many = body.get("ids") is None
@@ -84,8 +86,8 @@ def _last(session: Session, verb: Verb, body: Mapping[str, Any]) -> dict[str, An
         if not body.get("dry_run") and not session.json:
             told = _drawn(verb, lines) if sys.stderr.isatty() else _printed(verb, lines)
         last: dict[str, Any] = {}
-        for last in told:
-            pass
+        for line in told:
+            last = line
     if not last.get("finished"):
         hint = f"{last.get('changed', 0)} were done; run the command again for the rest."
         raise HubUnreachable("the hub ended before all was done", hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -55,8 +56,7 @@ def invoke(
         # The payload is spliced in as it came: nothing here may round a number of it.
         click.echo(words.raw_json(json.dumps(report).encode()[:-1] + b', "payload": ' + (body or b"null") + b"}"))
     else:
-        click.get_binary_stream("stdout").write(body + b"\n")
-        click.get_binary_stream("stdout").flush()
+        _answer(body)
         _report(report, log=log)
     context.exit(0 if report["outcome"] == "returned" else 1)
 
@@ -73,6 +73,15 @@ def _local(session: Session, function: str, payload: bytes) -> tuple[dict[str, A
         raise BadInput(f"Could not parse request body into json: {error}") from error
     call = app.invoke_local(session.project, function, payload)
     return shape.report(call), shape.outcome(call.outcome)[1]
+
+
+def _answer(body: bytes) -> None:
+    """Write the payload as it came; to a terminal, without what it would obey."""
+    if sys.stdout.isatty():
+        click.echo(words.raw_json(body))
+    else:
+        sys.stdout.buffer.write(body + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _report(report: dict[str, Any], *, log: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from triggerhub.cli import bulk, words
 from triggerhub.cli.lazy import Group
-from triggerhub.cli.session import Session, chosen, given, limited, shared
+from triggerhub.cli.session import Session, chosen, limited, shared
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy import units
 
@@ -24,9 +24,7 @@ def page(session: Session, limit: int, **filters: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while len(rows) < limit:
         size = min(PAGE, limit - len(rows))
-        found = session.admin.get(
-            "deliveries", **filters, limit=size, before=rows[-1]["id"] if rows else None
-        )
+        found = session.admin.get("deliveries", **filters, limit=size, before=rows[-1]["id"] if rows else None)
         rows += found
         if len(found) < size:
             break
@@ -51,7 +49,11 @@ def _row(row: dict[str, Any]) -> Sequence[words.Cell | str]:
     waits = row["state"] == "queued" and (words.age(row["due"]).startswith("in ") or row["attempts"])
     why = words.error(row["error"]) or row["reason"] or ""
     if waits:
-        why = f"again {words.age(row['due'])}{'; ' if why else ''}{why}" if row["attempts"] else f"due {words.age(row['due'])}"
+        why = (
+            f"again {words.age(row['due'])}{'; ' if why else ''}{why}"
+            if row["attempts"]
+            else f"due {words.age(row['due'])}"
+        )
     return (
         row["id"],
         words.state(row["state"]),
@@ -75,7 +77,7 @@ def deliveries() -> None:
 @limited(100)
 @shared
 @click.pass_obj
-def list_(session: Session, limit: int, **filters: str | None) -> None:
+def list_(session: Session, /, limit: int, **filters: str | None) -> None:
     """List deliveries, newest first."""
     listed(session, limit, "no deliveries" + (" like these" if any(filters.values()) else " yet"), **filters)
 
@@ -138,7 +140,7 @@ def wait(context: click.Context, session: Session, delivery: str, timeout: str |
 @shared
 @click.pass_obj
 @click.pass_context
-def cancel(context: click.Context, session: Session, yes: bool, **order: Any) -> None:
+def cancel(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
     """End deliveries that are queued or running; a running one's worker is killed."""
     context.exit(bulk.carry_out(session, bulk.CANCEL, order, ask=not yes))
 
@@ -168,5 +170,3 @@ def redeliver(context: click.Context, session: Session, ids: tuple[str, ...]) ->
         click.echo(f"queued {words.number(len(done), 'delivery', 'deliveries')} again")
         click.echo(words.styled(f"  triggerhub deliveries wait {done[-1]['id']}", dim=True))
     context.exit(0 if not failures else 5 if done else 1)
-
-

@@ -25,7 +25,7 @@ def dlq() -> None:
 @limited(100)
 @shared
 @click.pass_obj
-def list_(session: Session, limit: int, **filters: str | None) -> None:
+def list_(session: Session, /, limit: int, **filters: str | None) -> None:
     """List dead letters, newest first."""
     deliveries.listed(session, limit, "no dead letters", state="dead", **filters)
 
@@ -49,7 +49,7 @@ def show(session: Session, delivery: str) -> None:
 @shared
 @click.pass_obj
 @click.pass_context
-def redrive(context: click.Context, session: Session, yes: bool, **order: Any) -> None:
+def redrive(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
     """Queue dead letters again, oldest first, with their ids and fresh attempts."""
     context.exit(bulk.carry_out(session, bulk.REDRIVE, order, ask=not yes))
 
@@ -64,7 +64,7 @@ def redrive(context: click.Context, session: Session, yes: bool, **order: Any) -
 @shared
 @click.pass_obj
 @click.pass_context
-def discard(context: click.Context, session: Session, yes: bool, **order: Any) -> None:
+def discard(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
     """Remove dead letters for good; they are counted as discarded."""
     context.exit(bulk.carry_out(session, bulk.DISCARD, order, ask=not yes))
 
@@ -75,7 +75,7 @@ def discard(context: click.Context, session: Session, yes: bool, **order: Any) -
 @shared
 @click.pass_obj
 @click.pass_context
-def export(context: click.Context, session: Session, limit: int | None, **filters: str | None) -> None:
+def export(context: click.Context, session: Session, /, limit: int | None, **filters: str | None) -> None:
     """Print dead letters as JSON lines, newest first, each with its event and its attempts."""
     missing = 0
     for row in deliveries.page(session, limit or ALL, state="dead", **filters):

@@ -15,13 +15,15 @@ from triggerhub.cli.session import Session, limited, names, shared, since
 
 @click.command()
 @click.argument("function", metavar="[FN]", required=False, shell_complete=names("functions"))
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until interrupted; --json then prints lines.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on with what comes, until interrupted; --json then prints lines."
+)
 @click.option("--delivery", metavar="ID", help="Only of this delivery.")
 @since
 @limited(100)
 @shared
 @click.pass_obj
-def logs(session: Session, function: str | None, follow: bool, **query: Any) -> None:
+def logs(session: Session, /, function: str | None, follow: bool, **query: Any) -> None:
     """Show what functions wrote, oldest first."""
     if function and query["delivery"]:
         raise click.UsageError("a delivery has one function; give FN or --delivery.")

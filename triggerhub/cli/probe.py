@@ -47,7 +47,7 @@ class _Context:
         self.project: Path = project.hub.project
         self.timezone: tzinfo = ZoneInfo(project.hub.timezone)
         self.log: Log = structlog.get_logger("probe")
-        self.routes: Routes = self  # type: ignore[assignment]
+        self.routes: Routes = self
 
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True

@@ -41,15 +41,19 @@ def head(found: dict[str, Any]) -> str:
 def _facts(found: dict[str, Any]) -> list[tuple[str, words.Cell | str]]:
     counts, storage = found["counts"], found["storage"]
     free = round(storage["free_share"] * 100)
+    stored = words.size(storage["bytes"])
+    unisolated = found["level"] == "trusted"
     drift = counts["drift"]
-    rest = [f"{counts[name]:,} {name}" for name in (*STATES, "discarded", "pruned") if counts[name] or name in STATES[:4]]
+    rest = [
+        f"{counts[name]:,} {name}" for name in (*STATES, "discarded", "pruned") if counts[name] or name in STATES[:4]
+    ]
     return [
         ("project", found["project"]),
         ("webhooks", found.get("listen", "")),
         ("admin", found.get("admin", "")),
         ("functions", f"{found['functions']}, {found['triggers']} triggers"),
-        ("sandbox", words.Cell("trusted: handlers run unisolated", "yellow") if found["level"] == "trusted" else found["level"]),
-        ("storage", words.Cell(f"{words.size(storage['bytes'])}; {free}% of the disk is free", "red" if free < 5 else None)),
+        ("sandbox", words.Cell("trusted: handlers run unisolated", "yellow") if unisolated else found["level"]),
+        ("storage", words.Cell(f"{stored}; {free}% of the disk is free", "red" if free < 5 else None)),
         ("accepted", f"{counts['accepted']:,} = " + " + ".join(rest)),
         ("drift", words.Cell(f"{drift}: the ledgers disagree; triggerhub doctor", "red") if drift else ""),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from triggerhub.cli import words
 
@@ -101,7 +101,11 @@ def _next(row: dict[str, Any]) -> str:
 
 
 def _keys(found: dict[str, Any]) -> str:
-    keys = [f"{name} {words.clean(found[key])}" for name, key in (("key", "dedup_key"), ("order", "ordering_key")) if found[key]]
+    keys = [
+        f"{name} {words.clean(found[key])}"
+        for name, key in (("key", "dedup_key"), ("order", "ordering_key"))
+        if found[key]
+    ]
     return f" ({', '.join(keys)})" if keys else ""
 
 
@@ -124,31 +128,39 @@ def _payload(body: bytes) -> str:
     found = json.loads(body, parse_float=_Number, parse_int=_Number)["event"]
     if "data_base64" in found:
         return f"(no text; base64) {found['data_base64'][:PAYLOAD]}"
-    text = "\n".join(map(words.clean, _Plain(indent=2, ensure_ascii=False).encode(found["data"]).split("\n")))
+    text = "\n".join(map(words.clean, "".join(_laid_out(found["data"])).split("\n")))
     return text if len(text) <= PAYLOAD else f"{text[:PAYLOAD]}…\n(cut; --json shows all)"
 
 
 class _Number(float):
     """A number that is written as it was read."""
 
-    def __new__(cls, text: str) -> _Number:
+    def __new__(cls, text: str) -> Self:
         number = super().__new__(cls, text)
         number.text = text
         return number
 
     text: str
 
-    def __repr__(self) -> str:
-        return self.text
+
+def _laid_out(value: Any, indent: str = "") -> Iterator[str]:
+    """Yield the pieces of JSON with a member per line, for people to read."""
+    inner = indent + "  "
+    match value:
+        case dict() if value:
+            members = [(f"{json.dumps(name, ensure_ascii=False)}: ", one) for name, one in value.items()]
+            yield from _members("{}", members, inner)
+        case list() if value:
+            yield from _members("[]", [("", one) for one in value], inner)
+        case _Number():
+            yield value.text
+        case _:
+            yield json.dumps(value, ensure_ascii=False)
 
 
-class _Plain(json.JSONEncoder):
-    """Writes a :class:`_Number` by its text, which the encoder in C would not."""
-
-    def iterencode(self, o: Any, _one_shot: bool = False) -> Iterator[str]:
-        from json.encoder import _make_iterencode, py_encode_basestring
-
-        return _make_iterencode(
-            {}, self.default, py_encode_basestring, "  ", repr, self.key_separator, self.item_separator,
-            self.sort_keys, self.skipkeys, False,
-        )(o, 0)  # fmt: skip
+def _members(brackets: str, members: Sequence[tuple[str, Any]], inner: str) -> Iterator[str]:
+    yield brackets[0]
+    for place, (name, one) in enumerate(members):
+        yield f"{',' if place else ''}\n{inner}{name}"
+        yield from _laid_out(one, inner)
+    yield f"\n{inner[:-2]}{brackets[1]}"

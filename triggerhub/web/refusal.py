@@ -24,6 +24,7 @@ from triggerhub.web import shape
 
 log = structlog.get_logger("admin")
 
+
 class TooLarge(BadInput):
     """A body is over the limit: HTTP 413."""
 
