@@ -74,6 +74,7 @@ async def run(ctx: source.Context, options: Options) -> None:
     """Emit one event per slot until cancelled."""
     zone = _zone_of(options, ctx.timezone)
     memory = await _recall(ctx, f"{options.schedule.strip()} {zone}")
+    ctx.begun()
     name = ctx.trigger.name
     plan = schedule.parse(
         options.schedule, timezone=zone, seconds_first=options.seconds_first, name=name

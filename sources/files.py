@@ -212,6 +212,8 @@ class Watch:
         """Watch until cancelled."""
         try:
             await self._load(time.time_ns())
+            # What comes from now on is younger than the baseline, so it is told even after a crash.
+            self._ctx.begun()
             while True:
                 await self._open()
                 self._settling = Settling(self._options.settle / 1000)

@@ -28,6 +28,7 @@ class Options(source.Options):
 
 async def run(ctx: source.Context, options: Options) -> None:
     """Sleep until cancelled: messages arrive through :func:`wrap`."""
+    ctx.begun()
     await anyio.sleep_forever()
 
 

@@ -91,6 +91,7 @@ async def run(ctx: source.Context, options: Options) -> None:
         owner=f"triggers.{ctx.trigger.name}",
     )  # fmt: skip
     async with ctx.routes.serve(route):
+        ctx.begun()
         await anyio.sleep_forever()
 
 

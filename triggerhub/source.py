@@ -231,6 +231,13 @@ class Context(Protocol):
         """Sleep by the wall clock: a step of the clock is noticed within a second."""
         ...
 
+    def begun(self) -> None:
+        """Say that whatever happens from now on will be told: the hub is ready once every source has said so.
+
+        A source that is degraded counts as begun; one that says neither is waited for two seconds at the start.
+        """
+        ...
+
     def degraded(self, why: str | None) -> None:
         """Show the trigger as degraded for this reason; None is well again."""
         ...

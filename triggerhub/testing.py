@@ -90,6 +90,7 @@ class FakeContext:
         self.invoked: list[Event] = []
         self.stored: dict[str, str] = {}
         self.reasons: list[str | None] = []
+        self.has_begun = False
         self.fail: Exception | None = None
         self.waiting = 0
         self._keys: dict[str, str] = {}
@@ -160,6 +161,9 @@ class FakeContext:
 
     async def sleep_until(self, when: Millis) -> None:
         await self.clock.sleep_until(when)
+
+    def begun(self) -> None:
+        self.has_begun = True
 
     def degraded(self, why: str | None) -> None:
         self.reasons.append(why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -104,6 +104,7 @@ def hand_source() -> ModuleType:
 
     async def run(ctx: Context, options: object) -> None:
         module.contexts[ctx.trigger.name] = ctx  # type: ignore[attr-defined]
+        ctx.begun()
         await anyio.sleep_forever()
 
     module.run = run  # type: ignore[attr-defined]
@@ -179,11 +180,13 @@ async def rig(
     functions: Sequence[Function] | None = None,
     triggers: Sequence[Trigger] | None = None,
     store: MemoryStore | None = None,
+    more: Mapping[str, ModuleType] | None = None,
+    sources: bool = True,
     **hub: Any,
 ) -> AsyncGenerator[Rig]:
-    """A hub that takes events; leaving drains it."""
+    """A hub that takes events (unless *sources* is false); *more* are sources by type. Leaving drains it."""
     runtime, output = RigRuntime(dict(handlers)), RigOutput()
-    modules = {"hand": hand_source(), "queue": queue_source()}
+    modules = {"hand": hand_source(), "queue": queue_source(), **(more or {})}
     whole = project(
         [function(name) for name in handlers] if functions is None else functions,
         [trigger()] if triggers is None else triggers,
@@ -202,7 +205,7 @@ async def rig(
         read=lambda: wanted.pop(0),
         draw=lambda: 0.5,
     )
-    async with made.open(), made.sources():
+    async with made.open(), made.sources() if sources else nullcontext():
         yield Rig(made, store, runtime, output, modules, wanted)
 
 

@@ -84,5 +84,7 @@ class _Context:
     async def sleep_until(self, when: Millis) -> None:
         await anyio.sleep(max(0.0, (when - self.now()) / 1000))
 
+    def begun(self) -> None: ...
+
     def degraded(self, why: str | None) -> None:
         """A probe says what is wrong by raising."""

@@ -39,6 +39,7 @@ class SourceContext:
     depth: Depth
     call: Callable[[Trigger, Event], Awaitable[Outcome]]
     report: Callable[[str | None], None]
+    begun: Callable[[], None]
 
     @property
     def trigger(self) -> Trigger:

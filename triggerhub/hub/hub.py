@@ -142,7 +142,7 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether events are being taken."""
-        return self._wiring.taking and not self._inlet.full
+        return self._wiring.ready and not self._inlet.full
 
     # events in
 

@@ -34,6 +34,8 @@ class Supervised:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     why: str | None = None
     """Why it is degraded; None is well."""
+    begun: anyio.Event = field(default_factory=anyio.Event)
+    """Set once the source misses nothing any more, or has said what keeps it."""
     ended: anyio.Event = field(default_factory=anyio.Event)
 
     async def stop(self) -> None:
@@ -48,6 +50,7 @@ class Supervised:
             if why == self.why:
                 return
             self.why = why
+            self.begun.set()
             kind = "degraded" if why else "recovered"
             if why:
                 log.warning("a trigger is degraded", trigger=self.trigger.name, why=why)
@@ -67,6 +70,7 @@ class Supervised:
                     report(f"{error}; it is started again in {rest / 1000:.1f} s")
                     await anyio.sleep(rest / 1000)
         finally:
+            self.begun.set()
             self.ended.set()
 
     async def _once(self, ctx: SourceContext) -> str:

@@ -37,6 +37,8 @@ log = structlog.get_logger("hub")
 Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]]
 """Reads the project again: the project (None where it has errors), source modules by type, the problems as text."""
 
+PATIENCE = 2.0
+"""Seconds that sources have at the start to say that they have begun."""
 FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies")
 """Settings of [hub] that only a restart changes."""
 
@@ -75,6 +77,8 @@ class Wiring:
         self.problems: tuple[str, ...] = ()
         self.taking = False
         """Whether sources run."""
+        self.ready = False
+        """Whether nothing that happens from now on will be missed."""
         self._read = read
         self._served: dict[str, PausableRoutes] = {}
         self._reloading = anyio.Lock()
@@ -96,14 +100,16 @@ class Wiring:
 
     @asynccontextmanager
     async def sourcing(self) -> AsyncGenerator[None]:
-        """Run a source per trigger; leaving stops every one at once."""
+        """Run a source per trigger, entered when they have begun; leaving stops every one at once."""
         async with anyio.create_task_group() as self._sourcing:
             self.taking = True
             self._start(self.project.triggers)
             try:
+                await self._begun()
+                self.ready = True
                 yield
             finally:
-                self.taking = False
+                self.taking = self.ready = False
                 self._sourcing.cancel_scope.cancel()
 
     # reload
@@ -224,9 +230,16 @@ class Wiring:
                 depth=services.depth,
                 call=self._parts.call_now,
                 report=report,
+                begun=supervised.begun.set,
             )
 
         self._sourcing.start_soon(supervised.keep, make, services.feed, name=f"source:{trigger.name}")
+
+    async def _begun(self) -> None:
+        """Wait until every source has begun or is degraded, or their time is up."""
+        with anyio.move_on_after(PATIENCE):
+            for supervised in list(self.supervised.values()):
+                await supervised.begun.wait()
 
     async def _stop(self, name: str) -> None:
         if supervised := self.supervised.pop(name, None):

@@ -1,0 +1,30 @@
+"""Ready means that nothing from then on is missed, whatever happens next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.daemon import daemon, until
+
+TOML = """
+[triggers.drop]
+type = "files"
+path = "drop"
+settle = "50ms"
+function = "work"
+"""
+
+
+def test_a_file_put_down_after_a_crash_right_behind_ready_is_told(tmp_path: Path) -> None:
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop" / "old.txt").write_text("lay there at the first start")
+    with daemon(tmp_path, TOML, {"work.py": "def handler(event, context): pass"}) as hub:
+        hub.kill()
+        (tmp_path / "drop" / "new.txt").write_text("came while the hub was down")
+        hub.start()
+        until(lambda: hub.deliveries(), "the new file is told")
+        hub.settled()
+        told = hub.deliveries()
+        shown = hub.api("GET", f"/api/v1/deliveries/{told[0]['id']}")
+    assert [row["state"] for row in told] == ["succeeded"]
+    assert "new.txt" in str(shown["event"])
