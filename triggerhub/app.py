@@ -39,8 +39,9 @@ from triggerhub.web.tls import server_context
 
 log = structlog.get_logger("hub")
 
-Show = Callable[[Hub], Coroutine[Any, Any, None]]
-"""Shows a person what happens; runs until cancelled."""
+Show = Callable[[Hub, Sequence[str], anyio.Event], Coroutine[Any, Any, None]]
+"""Shows a person what happens, beginning with these warnings; the event says that the hub is to end. Runs until
+cancelled."""
 VERSIONS = Path("versions")
 
 
@@ -52,14 +53,19 @@ class BadProject(ConfigError):
         super().__init__(self.rendered)
 
 
-def run(folder: Path, *, show: Show | None = None) -> None:
-    """Run the hub in the foreground until a signal ends it. Raises ConfigError before it starts."""
+def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = None) -> None:
+    """Run the hub in the foreground until a signal ends it. Raises ConfigError before it starts.
+
+    *form* is that of the log, where it is not to be the project's own; as ``text``, beside what *show* draws,
+    the log is only of errors.
+    """
     os.umask(0o077)
     loaded = load(folder, environ=os.environ, versions=VERSIONS)
     if loaded.project is None:
         raise BadProject(loaded)
     settings = loaded.project.hub
-    journal.configure("error" if show else settings.log_level, settings.log_format)
+    drawn = show is not None and form == "text"
+    journal.configure("error" if drawn else settings.log_level, form or settings.log_format, told=drawn)
     harden()
     try:
         anyio.run(_run, loaded.project, loaded, show, backend_options={"use_uvloop": True})
@@ -76,7 +82,7 @@ async def _run(project: Project, loaded: Loaded, show: Show | None) -> None:
                 root.start_soon(heed, stop, root.cancel_scope, hub.reload)
                 root.start_soon(watch_project, lambda: hub.project, hub.reload)
                 if show is not None:
-                    root.start_soon(show, hub)
+                    root.start_soon(show, hub, [str(problem) for problem in loaded.problems], stop)
                 notify("READY=1")
                 await stop.wait()
         finally:

@@ -1,57 +1,65 @@
-"""Explain: what a problem's code means, or what happened to an event."""
+"""The command that explains: what a problem's code means, or what happened to an event."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from typing import Any
 
 import click
 
-from triggerhub.cli.show import age, as_json, dump, milliseconds, safe
-from triggerhub.client import Admin
-from triggerhub.config.codes import CODES
+from triggerhub import ids
+from triggerhub.cli import words
+from triggerhub.cli.session import Session, shared
 from triggerhub.errors import BadInput
 
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @click.command()
 @click.argument("what", metavar="CODE|ID")
-@as_json
+@shared
 @click.pass_obj
-def explain(admin: Admin, what: str, as_json: bool) -> None:
+def explain(session: Session, what: str) -> None:
     """Explain a problem's CODE, or tell the story of the event or delivery with this ID."""
-    if what in CODES:
-        dump({"code": what, "text": CODES[what]}) if as_json else click.echo(CODES[what])
-        return
-    if not _ID.fullmatch(what):
-        raise BadInput(f"{what!r} is neither a problem's code nor an id", hint=f"Codes: {', '.join(sorted(CODES))}.")
-    event = admin.get(f"/events/{what[:-2]}00")
-    owed = [one for one in event["deliveries"] if what.endswith("00") or one["id"] == what]
-    story = [admin.get(f"/deliveries/{one['id']}") for one in owed]
-    if as_json:
-        dump({**event, "deliveries": story})
-        return
-    click.echo(f"Event {event['id']} came by trigger {event['trigger']} at {event['time']} ({age(event['time'])}).")
-    if event["dedup_key"]:
-        click.echo(
-            safe(f"  Its dedup key is {event['dedup_key']!r}: what repeats it within the horizon does not run again.")
-        )
-    for one in story:
-        _tell(one)
+    wanted = what.strip().lower()
+    if _ID.fullmatch(wanted):
+        _story(session, wanted)
+    else:
+        _code(session, wanted.strip("[]"))
 
 
-def _tell(one: dict[str, Any]) -> None:
-    click.echo(f"\nDelivery {one['id']} is owed to {one['function']}: {one['state']}.")
-    for number, attempt in enumerate(one["history"], 1):
-        error = attempt["error"]
-        text = f"{error['type']}: {error['message']}" if error else "answered"
-        took = milliseconds(attempt["duration_ms"])
-        click.echo(safe(f"  {attempt['started']}  attempt {number}, version {attempt['version']}, {took}: {text}"))
-    if one["reason"]:
-        click.echo(safe(f"  Why: {one['reason']}"))
-    match one["state"]:
-        case "queued":
-            click.echo(f"  Next: it is due {age(one['due'])}.")
-        case "dead":
-            click.echo(f"  Next: triggerhub dlq redrive {one['id']}, once the cause is mended.")
+def _code(session: Session, code: str) -> None:
+    from triggerhub.config.codes import CODES
+
+    if code not in CODES:
+        close = difflib.get_close_matches(code, CODES, n=1)
+        hint = f'Did you mean "{close[0]}"?' if close else f"Codes: {', '.join(sorted(CODES))}."
+        raise BadInput(f"{code!r} is neither the code of a problem nor an id", hint=hint)
+    if session.json:
+        click.echo(words.as_json({"code": code, "text": CODES[code]}))
+    else:
+        click.echo(CODES[code])
+
+
+def _story(session: Session, identifier: str) -> None:
+    """Tell of an event and its deliveries, or of the one delivery that is asked for."""
+    answer = session.admin.ask("GET", "events", ids.event_of(identifier))
+    found = answer.json()
+    rows = [row for row in found["deliveries"] if identifier in (found["id"], row["id"])]
+    details = [session.admin.ask("GET", "deliveries", row["id"]) for row in rows]
+    if not details and identifier != found["id"]:
+        # Its event is still kept, so the refusal speaks of the delivery.
+        details = [session.admin.ask("GET", "deliveries", identifier)]
+    if session.json:
+        click.echo(_joined(answer.body, [one.body for one in details]))
+        return
+    from triggerhub.cli import story
+
+    click.echo(story.event(found, [one.json() for one in details]))
+
+
+def _joined(body: bytes, details: list[bytes]) -> str:
+    """Return the event with its deliveries' histories in place of their rows; payloads stay as they came."""
+    # The rows are the answer's last member, and a payload cannot end like them.
+    head = body[: body.rindex(b',"deliveries":[')]
+    return words.raw_json(head + b',"deliveries":[' + b",".join(details) + b"]}")

@@ -77,7 +77,8 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
     pairs: list[tuple[str, words.Cell | str | None]] = [
         ("state", words.state("paused") if row["paused"] else words.Cell("on", "green")),
         ("runtime", row["runtime"]),
-        ("handler", row["handler"]),
+        # What ends in a dot leaves the name to the worker: handler, else lambda_handler.
+        ("handler", "" if row["handler"].endswith(".") else row["handler"]),
         ("source", row["source"]),
         ("version", row["version"]),
         ("timeout", words.took(row["timeout_ms"])),

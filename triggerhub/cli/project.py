@@ -46,13 +46,23 @@ def init(session: Session, directory: Path | None) -> None:
 @shared
 @click.pass_obj
 def run(session: Session) -> None:
-    """Run the hub in the foreground until a signal ends it."""
+    """Run the hub in the foreground until a signal ends it.
+
+    A terminal shows what happens as it happens; elsewhere the hub's log is lines of JSON on standard error.
+    With --json standard output has a line for everything that happens.
+    """
+    if session.hub is not None:
+        raise click.UsageError("run starts a hub on this machine; it does not go with --hub.")
     from triggerhub import app
     from triggerhub.cli import live
 
-    if session.hub is not None:
-        raise click.UsageError("run starts a hub on this machine; it does not go with --hub.")
-    app.run(session.project, show=live.show if sys.stdout.isatty() and not session.json else None)
+    if session.json:
+        app.run(session.project, show=live.tell, form="json")
+    elif sys.stdout.isatty():
+        app.run(session.project, show=live.show, form="text")
+        click.echo("stopped")
+    else:
+        app.run(session.project)
 
 
 @click.command()

@@ -26,6 +26,9 @@ COLORS = {
     "duplicate": "yellow",
     "filtered": "yellow",
     "retried": "yellow",
+    "recovered": "green",
+    "reloaded": "cyan",
+    "rejected": "red",
     "missed": "yellow",
     "raised": "red",
     "timed-out": "red",
@@ -33,7 +36,11 @@ COLORS = {
     "returned": "green",
     "interrupted": "yellow",
 }
-_UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""What a terminal obeys or does not show."""
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -157,8 +164,9 @@ def as_json(rows: Any) -> str:
 
 def raw_json(body: bytes) -> str:
     """Return JSON as the hub wrote it, payloads untouched; what a terminal would obey becomes an escape of JSON."""
-    text = body.decode("utf-8", "replace")
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in "\r\n" else f"\\u{ord(found[0]):04x}", text)
+    # A line break in JSON can only be space between its tokens.
+    text = body.decode("utf-8", "replace").replace("\r", " ")
+    return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def problems(rendered: str) -> str:

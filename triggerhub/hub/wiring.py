@@ -122,6 +122,7 @@ class Wiring:
             if project is None:
                 self.problems = tuple(problems)
                 log.error("the new configuration has errors; the running one is kept", problems=list(problems))
+                self._tell("rejected", ["the running configuration is kept", *problems])
                 return list(problems)
             changed = [name for name in FIXED if getattr(project.hub, name) != getattr(self.project.hub, name)]
             failed = [f"[hub] {name} takes effect at the next start" for name in changed]
@@ -137,11 +138,14 @@ class Wiring:
             self._configure(project)
             self._start({name: fed.trigger for name, fed in change.start.items()})
             self.problems = tuple(failed)
-            text = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
-            services = self._parts.services
-            services.feed.publish(Happening(time=services.clock.now(), kind="reloaded", text=text))
+            counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
+            self._tell("reloaded", [counts, *failed])
             log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)
             return failed
+
+    def _tell(self, kind: str, lines: Sequence[str]) -> None:
+        services = self._parts.services
+        services.feed.publish(Happening(time=services.clock.now(), kind=kind, text="\n".join(lines)))
 
     async def _tried(self, project: Project, failed: list[str]) -> Project:
         """Start each changed version once; one that cannot keeps its predecessor serving."""

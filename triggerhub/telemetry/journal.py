@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import structlog
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+Form: TypeAlias = Literal["auto", "text", "json"]
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
 
 
-def configure(level: str, form: Literal["auto", "text", "json"]) -> None:
-    """Set up structlog for this process; called once, by the command that starts the hub."""
+def configure(level: str, form: Form, *, told: bool = False) -> None:
+    """Set up structlog for this process; called once, by the command that starts the hub.
+
+    *told* leaves out the problems of a configuration, because whoever reads the log sees them already.
+    """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
@@ -21,6 +31,7 @@ def configure(level: str, form: Literal["auto", "text", "json"]) -> None:
     )
     structlog.configure(
         processors=[
+            *([_untold] if told else []),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderer,
@@ -29,3 +40,9 @@ def configure(level: str, form: Literal["auto", "text", "json"]) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _untold(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if "problems" in facts:
+        raise structlog.DropEvent
+    return facts
