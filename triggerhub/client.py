@@ -17,17 +17,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from triggerhub.errors import BadInput, Conflict, HubUnreachable, NotFound, TriggerhubError
+from triggerhub.errors import BadInput, ConfigError, Conflict, HubUnreachable, NotFound, TriggerhubError
 
 PATIENCE = 60.0
 """Seconds without a byte after which a request is given up; calls and streams wait without end."""
 CONNECT = 5.0
+NO_HUB = "no-hub"
+"""The code of an answer that is none of a hub's."""
 _KINDS: dict[str, type[TriggerhubError]] = {
     "bad-input": BadInput,
     "too-large": BadInput,
     "not-available": BadInput,
     "not-found": NotFound,
     "conflict": Conflict,
+    "configuration": ConfigError,
+    "stopping": HubUnreachable,
+    NO_HUB: HubUnreachable,
 }
 
 
@@ -40,7 +45,7 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        return json.loads(self.body)
+        return _read(self.body)
 
 
 class Admin:
@@ -50,7 +55,7 @@ class Admin:
         """*place* is the path of a socket or the URL of an admin address."""
         self._place = place
         self._prefix = ""
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if isinstance(place, str):
             url = urlsplit(place)
             self._prefix = url.path.rstrip("/")
@@ -88,7 +93,7 @@ class Admin:
         """Yield the objects of an answer in JSON lines as they come; closing the iterator ends the request."""
         with self._open(method, path, query, body, None) as response:
             while line := response.readline():
-                value = json.loads(line)
+                value = _read(line)
                 if isinstance(error := value.get("error"), dict):
                     raise _refusal(error)
                 yield value
@@ -168,6 +173,13 @@ def data_folder(project: Path) -> Path:
     return Path(os.path.abspath(project / Path(name).expanduser()))  # noqa: PTH100 - as the hub itself does
 
 
+def _read(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HubUnreachable("this is no hub: its answer is not JSON", hint="Is it that address?") from error
+
+
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -184,7 +196,11 @@ def _error(response: http.client.HTTPResponse) -> Mapping[str, Any]:
         found = None
     if isinstance(found, dict):
         return found
-    return {"message": f"this is no hub: it answered {response.status} {response.reason}"}
+    return {
+        "code": NO_HUB,
+        "message": f"this is no hub: it answered {response.status} {response.reason}",
+        "hint": "Give the address of [hub] admin; webhooks have another.",
+    }
 
 
 def _refusal(error: Mapping[str, Any]) -> TriggerhubError:

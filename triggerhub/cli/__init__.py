@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -11,34 +12,35 @@ import click
 
 import triggerhub
 from triggerhub.cli.lazy import LazyGroup
-from triggerhub.cli.session import Session, place
+from triggerhub.cli.session import Session, as_json, place, plain
 from triggerhub.errors import BadInput, ConfigError, HubUnreachable, TriggerhubError
 
 SECTIONS = {
     "Project": {
-        "init": "project:init",
-        "run": "project:run",
-        "check": "project:check",
-        "doctor": "doctor:doctor",
-        "config": "project:config",
+        "init": ("project:init", "Write a small project that works."),
+        "run": ("project:run", "Run the hub in the foreground until a signal ends it."),
+        "check": ("project:check", "Say everything that is wrong with the configuration."),
+        "doctor": ("doctor:doctor", "Say what this host can and cannot give."),
+        "config": ("project:config", "Describe the configuration file."),
     },
     "Events in": {
-        "invoke": "call:invoke",
-        "send": "call:send",
+        "invoke": ("call:invoke", "Call a function once, and answer with its result."),
+        "send": ("call:send", "Push one event through a trigger's filter, key and queue."),
     },
     "What became of them": {
-        "deliveries": "deliveries:deliveries",
-        "dlq": "dlq:dlq",
-        "logs": "logs:logs",
-        "explain": "explain:explain",
+        "deliveries": ("deliveries:deliveries", "The queue and its history."),
+        "dlq": ("dlq:dlq", "Dead letters: deliveries that failed for good."),
+        "logs": ("logs:logs", "Show what functions wrote, oldest first."),
+        "explain": ("explain:explain", "Explain a problem's code, or tell the story of an event."),
     },
     "The hub": {
-        "status": "status:status",
-        "functions": "functions:functions",
-        "triggers": "triggers:triggers",
-        "completion": "completion:completion",
+        "status": ("status:status", "Say what the hub is and how it does."),
+        "functions": ("functions:functions", "Functions: list, show, pause, resume."),
+        "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
+        "completion": ("completion:completion", "Print what makes a shell complete commands and names."),
     },
 }
+"""Where each command is, and what the list of commands says of it without importing it."""
 LATER = ("backup", "hash-password", "migrate", "prune", "restore", "service", "token", "top")
 EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     (BadInput, 2),
@@ -56,6 +58,7 @@ EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @place(hidden=False)
+@as_json(hidden=True)
 @click.version_option(triggerhub.__version__, message="triggerhub %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -63,12 +66,15 @@ def cli(context: click.Context) -> None:
 
     Files, clocks, queues and webhooks run handlers, and nothing is lost.
     """
-    if os.environ.get("NO_COLOR"):
+    if plain():
         context.color = False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and exit: 0 done, 1 failed, 2 usage, 3 configuration, 4 hub not reachable, 5 partly done."""
+    if sys.stdout is None or sys.stderr is None:
+        # Started with one of them closed: what would be written to it is lost, nothing else.
+        sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
     sys.exit(_run(arguments))
 
 
@@ -82,19 +88,30 @@ def _run(arguments: Sequence[str] | None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # The reader, a `head` perhaps, had enough; the interpreter must not try to flush once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except TriggerhubError as error:
         _tell(error)
         return next(code for kind, code in EXITS if isinstance(error, kind))
+    except OSError as error:
+        return _unwritten(error)
+
+
+def _unwritten(error: OSError) -> int:
+    """Return the exit code for an output that takes no more; any other error is one of the program's own."""
+    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO) or error.filename is not None:
+        raise error
+    # The interpreter must not try to flush once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        # The reader, a `head` perhaps, had enough.
+        return 141
+    click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+    return 1
 
 
 def _tell(error: TriggerhubError) -> None:
     from triggerhub.cli import words
 
-    color = False if os.environ.get("NO_COLOR") else None
+    color = False if plain() else None
     if rendered := getattr(error, "rendered", None):
         click.echo(words.problems(rendered), err=True, color=color)
         return

@@ -35,7 +35,10 @@ def invoke(
     local: bool,
     log: bool,
 ) -> None:
-    """Call a function once: its answer goes to standard output, the report to standard error."""
+    """Call a function once, and answer with its result.
+
+    The answer goes to standard output, the report to standard error. Exits 1 when the function fails.
+    """
     if later and (local or log):
         raise click.UsageError(f"--async does not go with {'--local' if local else '--log'}.")
     if delay and not later:
@@ -115,10 +118,13 @@ def send(
     delay: str | None,
     key: str | None,
 ) -> None:
-    """Push one event through a trigger's filter, key and queue."""
+    """Push one event through a trigger's filter, key and queue.
+
+    Exits 0 when it was accepted, 5 when it was filtered or a duplicate.
+    """
     if body is not None and sample:
         raise click.UsageError("-d and --sample are two ways to say what is sent; give one.")
-    query = {"sample": sample, "delay": delay, "key": key}
+    query = {"sample": sample, "delay": delay, "key": key, "empty": True if body == b"" else None}
     answer = session.admin.ask("POST", "triggers", trigger, "send", query=query, body=body or b"")
     context.exit(_sent(session, answer.json()))
 

@@ -12,7 +12,9 @@ from triggerhub.cli.session import shared
 @shared
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands, functions and triggers.
+    """Print what makes a shell complete commands and names.
+
+    The names of functions and triggers are asked of the running hub.
 
     \b
     bash:  eval "$(triggerhub completion bash)"     in ~/.bashrc

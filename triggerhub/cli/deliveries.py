@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -19,28 +20,29 @@ STATES = ("queued", "running", "succeeded", "dead", "cancelled")
 HEADER = ("ID", "STATE", "TRIGGER", "FUNCTION", "TRIES", "AGE", "TOOK", "WHY")
 
 
-def page(session: Session, limit: int, **filters: Any) -> list[dict[str, Any]]:
-    """Return up to *limit* deliveries, newest first."""
-    rows: list[dict[str, Any]] = []
-    while len(rows) < limit:
-        size = min(PAGE, limit - len(rows))
-        found = session.admin.get("deliveries", **filters, limit=size, before=rows[-1]["id"] if rows else None)
-        rows += found
-        if len(found) < size:
-            break
-    return rows
+def pages(session: Session, limit: int | None, **filters: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield up to *limit* deliveries, newest first, as many at a time as one answer holds; None is all."""
+    left = sys.maxsize if limit is None else limit
+    last: str | None = None
+    while left > 0:
+        size = min(PAGE, left)
+        rows = session.admin.get("deliveries", **filters, limit=size, before=last)
+        yield rows
+        if len(rows) < size:
+            return
+        left, last = left - size, rows[-1]["id"]
 
 
 def listed(session: Session, limit: int, none: str, **filters: Any) -> None:
     """Print a list of deliveries."""
-    rows = page(session, limit, **filters)
+    rows = [row for page in pages(session, limit, **filters) for row in page]
     if session.json:
         click.echo(words.as_json(rows))
         return
     if not rows:
         click.echo(none, err=True)
         return
-    click.echo(words.table(HEADER, map(_row, rows), right=(4, 6)))
+    click.echo(words.table(HEADER, map(_row, rows), right=(4, 6), spare=(4, 6, 2)))
     if len(rows) == limit:
         click.echo(words.styled(f"the newest {limit:,}; --limit shows more", dim=True), err=True)
 

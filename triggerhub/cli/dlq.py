@@ -11,9 +11,6 @@ from triggerhub.cli.lazy import Group
 from triggerhub.cli.session import Session, chosen, limited, shared
 from triggerhub.errors import NotFound
 
-ALL = 2**31
-"""More than there ever are."""
-
 
 @click.group(cls=Group)
 def dlq() -> None:
@@ -78,13 +75,14 @@ def discard(context: click.Context, session: Session, /, yes: bool, **order: Any
 def export(context: click.Context, session: Session, /, limit: int | None, **filters: str | None) -> None:
     """Print dead letters as JSON lines, newest first, each with its event and its attempts."""
     missing = 0
-    for row in deliveries.page(session, limit or ALL, state="dead", **filters):
-        try:
-            answer = session.admin.ask("GET", "deliveries", row["id"])
-        except NotFound:
-            missing += 1
-            continue
-        click.echo(words.raw_json(answer.body))
+    for page in deliveries.pages(session, limit, state="dead", **filters):
+        for row in page:
+            try:
+                answer = session.admin.ask("GET", "deliveries", row["id"])
+            except NotFound:
+                missing += 1
+            else:
+                click.echo(words.raw_json(answer.body))
     if missing:
         click.echo(f"{words.number(missing, *bulk.LETTERS)} went away meanwhile", err=True)
         context.exit(5)

@@ -20,7 +20,10 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 @shared
 @click.pass_obj
 def explain(session: Session, what: str) -> None:
-    """Explain a problem's CODE, or tell the story of the event or delivery with this ID."""
+    """Explain a problem's code, or tell the story of an event.
+
+    CODE stands in brackets in what check says; ID is that of an event or of one of its deliveries.
+    """
     wanted = what.strip().lower()
     if _ID.fullmatch(wanted):
         _story(session, wanted)

@@ -28,7 +28,7 @@ def list_(session: Session) -> None:
     if session.json:
         click.echo(words.as_json(rows))
     elif rows:
-        click.echo(words.table(HEADER, map(_row, rows), right=(4, 5, 6, 7, 8)))
+        click.echo(words.table(HEADER, map(_row, rows), right=(4, 5, 6, 7, 8), spare=(9, 4, 2, 1, 6)))
     else:
         click.echo("no functions; a file in handlers/ is one", err=True)
 

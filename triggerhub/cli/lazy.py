@@ -10,10 +10,15 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are ``module:attribute`` of a package, listed under headings in the order given."""
+    """A group whose commands are ``module:attribute`` of a package and a sentence, listed under headings as given."""
 
     def __init__(
-        self, *args: Any, sections: Mapping[str, Mapping[str, str]], later: Iterable[str], package: str, **kwargs: Any
+        self,
+        *args: Any,
+        sections: Mapping[str, Mapping[str, tuple[str, str]]],
+        later: Iterable[str],
+        package: str,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._sections = sections
@@ -26,7 +31,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         for section in self._sections.values():
             if cmd_name in section:
-                module, attribute = section[cmd_name].split(":")
+                module, attribute = section[cmd_name][0].split(":")
                 command: click.Command = getattr(import_module(f"{self._package}.{module}"), attribute)
                 return command
         return None
@@ -40,9 +45,8 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, section in self._sections.items():
-            commands = {name: self.get_command(ctx, name) for name in section}
             with formatter.section(heading):
-                formatter.write_dl([(name, one.get_short_help_str(100)) for name, one in commands.items() if one])
+                formatter.write_dl([(name, sentence) for name, (_, sentence) in section.items()])
 
 
 class Group(click.Group):

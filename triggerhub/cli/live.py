@@ -114,6 +114,7 @@ async def _stopping(hub: Hub, stop: anyio.Event, put: Callable[[str], None]) -> 
     await stop.wait()
     running = sum(row["running"] for row in await hub.functions())
     waits = f"; {words.number(running, 'call')} may finish, Ctrl-C again cuts it short" if running else ""
+    put("")  # the terminal has written ^C
     put(words.styled(f"stopping{waits}", "yellow"))
 
 

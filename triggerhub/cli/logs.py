@@ -11,6 +11,7 @@ import click
 
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, limited, names, shared, since
+from triggerhub.errors import HubUnreachable
 
 
 @click.command()
@@ -35,7 +36,7 @@ def logs(session: Session, /, function: str | None, follow: bool, **query: Any) 
         for line in lines:
             click.echo(json.dumps(line) if session.json else _line(line, named=function is None))
     if follow:
-        click.echo("the hub ended", err=True)
+        raise HubUnreachable("the hub ended", hint="Start it: triggerhub run")
 
 
 def _line(line: dict[str, Any], *, named: bool) -> str:

@@ -18,6 +18,8 @@ from triggerhub.errors import HubUnreachable, TriggerhubError
 if TYPE_CHECKING:
     from triggerhub.config.load import Loaded
 
+NOTHING = "no trigger has a connection to test"
+
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
@@ -75,7 +77,7 @@ def check(context: click.Context, session: Session, online: bool) -> None:
     from triggerhub.config.load import load, render
 
     loaded = load(session.project, environ=os.environ)
-    failed = _probed(loaded) if online and loaded.project is not None else []
+    tested, failed = _probed(loaded) if online and loaded.project is not None else (0, [])
     wrong = loaded.project is None or bool(failed)
     if session.json:
         click.echo(words.as_json([asdict(problem) for problem in loaded.problems] + failed))
@@ -92,6 +94,8 @@ def check(context: click.Context, session: Session, online: bool) -> None:
     found = f"{words.number(len(loaded.project.functions), 'function')}, "
     found += words.number(len(loaded.project.triggers), "trigger")
     click.echo(f"{words.styled('ok', 'green')}  {session.project / 'triggerhub.toml'}: {found}")
+    if online:
+        click.echo(f"    online: {words.number(tested, 'connection')} tested" if tested else "    online: " + NOTHING)
 
 
 def _up(session: Session) -> bool:
@@ -104,20 +108,26 @@ def _up(session: Session) -> bool:
     return True
 
 
-def _probed(loaded: Loaded) -> list[dict[str, object]]:
-    """Test what can be tested; a source without a probe has no connection to test."""
+def _probed(loaded: Loaded) -> tuple[int, list[dict[str, object]]]:
+    """Test what can be tested; return how many were and what failed.
+
+    A source without a probe has no connection to test.
+    """
     from triggerhub.cli.probe import probe
 
     assert loaded.project is not None
+    tested = 0
     failures: list[dict[str, object]] = []
     for trigger in loaded.project.triggers.values():
         module = loaded.sources[trigger.type]
-        why = probe(module, trigger, loaded.project) if trigger.enabled and hasattr(module, "probe") else None
-        if why is not None:
+        if not trigger.enabled or not hasattr(module, "probe"):
+            continue
+        tested += 1
+        if (why := probe(module, trigger, loaded.project)) is not None:
             message = f"triggers.{trigger.name}: {why}"
             place = {"file": "triggerhub.toml", "line": 0, "column": 0, "severity": "error", "code": "not-reachable"}
             failures.append({**place, "message": message, "hint": None, "length": 0})
-    return failures
+    return tested, failures
 
 
 @click.group(cls=Group)

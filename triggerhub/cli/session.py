@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from triggerhub.client import Admin
+if TYPE_CHECKING:
+    from triggerhub.client import Admin
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SINCE = re.compile(r"(\d+(\.\d+)?(ms|s|m|h|d|w))+|\d{4}-\d\d-\d\d[Tt ].*")
@@ -31,6 +32,8 @@ class Session:
     @cached_property
     def admin(self) -> Admin:
         """The hub to talk to: that of ``--hub``, else the project's own."""
+        from triggerhub.client import Admin
+
         if self.hub is not None:
             return Admin(self.hub, self.token)
         if self.token is not None:
@@ -44,7 +47,8 @@ def place(*, hidden: bool) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in (
             click.option(
-                "--token", metavar="T", hidden=hidden, expose_value=False, callback=_keep, help="Token for --hub."
+                "--token", metavar="T", hidden=hidden, expose_value=False, callback=_keep,
+                help="Token for --hub; no hub of this version takes one.",
             ),
             click.option(
                 "--hub", metavar="URL", hidden=hidden, expose_value=False, callback=_keep,
@@ -63,12 +67,21 @@ def place(*, hidden: bool) -> Callable[[F], F]:
 
 def shared(function: F) -> F:
     """Add ``--json`` and the options of :func:`place` to a command."""
-    as_json = click.option("--json", is_flag=True, expose_value=False, callback=_keep, help="Print JSON.")
-    return place(hidden=True)(as_json(function))
+    return place(hidden=True)(as_json(hidden=False)(function))
+
+
+def as_json(*, hidden: bool) -> Callable[[F], F]:
+    """Add ``--json``."""
+    return click.option("--json", is_flag=True, hidden=hidden, expose_value=False, callback=_keep, help="Print JSON.")
+
+
+def plain() -> bool:
+    """Whether there shall be no colours, whatever the output is."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    if value and parameter.name is not None:
+    if value not in (None, False) and parameter.name is not None:
         setattr(context.obj, parameter.name, value)
 
 

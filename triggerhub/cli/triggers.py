@@ -29,7 +29,7 @@ def list_(session: Session) -> None:
     if session.json:
         click.echo(words.as_json(rows))
     elif rows:
-        click.echo(words.table(HEADER, map(_row, rows), right=(4, 5, 6, 7)))
+        click.echo(words.table(HEADER, map(_row, rows), right=(4, 5, 6, 7), spare=(5, 1, 8, 6)))
     else:
         click.echo("no triggers; triggerhub.toml has none", err=True)
 

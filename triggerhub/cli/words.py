@@ -41,6 +41,8 @@ _UNSEEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """What a terminal obeys or does not show."""
+GAP, LEAST = 2, 10
+"""Columns between those of a table, and what its last one has at least."""
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -116,16 +118,31 @@ def error(fault: Any) -> str:
     return f"{fault['type']}: {fault['message']}" if fault else ""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right: Iterable[int] = ()) -> str:
-    """Return aligned columns; on a terminal the last one is cut to its width."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right: Iterable[int] = (), spare: Iterable[int] = ()
+) -> str:
+    """Return aligned columns.
+
+    A terminal that is too narrow gets no columns of *spare*, the first of them first, as far as need be; then the
+    last column is cut.
+    """
     cells = [[_cell(one) for one in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(header, *([c.text for c in row] for row in cells), strict=True)]
+    kept = list(range(len(header)))
     if room := _columns():
-        rest = room - sum(widths[:-1]) - 2 * (len(widths) - 1)
-        widths[-1] = max(min(widths[-1], rest), 10)
-    lines = [_line([Cell(text) for text in header], widths, set(right), dim=True)]
-    lines += [_line(row, widths, set(right)) for row in cells]
-    return "\n".join(lines)
+        going = list(spare)
+        while going and _total(widths, kept) > room:
+            kept.remove(going.pop(0))
+        last = kept[-1]
+        widths[last] = min(widths[last], max(room - _total(widths, kept[:-1]) - GAP, LEAST))
+    heading = _line([Cell(text) for text in header], widths, kept, set(right), dim=True)
+    return "\n".join([heading, *(_line(row, widths, kept, set(right)) for row in cells)])
+
+
+def _total(widths: Sequence[int], kept: Sequence[int]) -> int:
+    """Return what the columns take, the last of the table counted at its least."""
+    taken = [min(widths[place], LEAST) if place == len(widths) - 1 else widths[place] for place in kept]
+    return sum(taken) + GAP * (len(taken) - 1)
 
 
 def facts(pairs: Iterable[tuple[str, Cell | str | None]]) -> str:
@@ -185,11 +202,14 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
-def _line(cells: Sequence[Cell], widths: Sequence[int], right: set[int], *, dim: bool = False) -> str:
+def _line(
+    cells: Sequence[Cell], widths: Sequence[int], kept: Sequence[int], right: set[int], *, dim: bool = False
+) -> str:
     parts = []
-    for place, (cell, room) in enumerate(zip(cells, widths, strict=True)):
+    for place in kept:
+        cell, room = cells[place], widths[place]
         text = cut(cell.text, room)
         space = " " * (room - width(text))
         shown = styled(text, cell.color, dim=dim)
         parts.append(space + shown if place in right else shown + space)
-    return "  ".join(parts).rstrip()
+    return (" " * GAP).join(parts).rstrip()

@@ -74,9 +74,11 @@ class Named:
         return response
 
     async def send(self, request: Request) -> Response:
-        """Push the body, or a sample, through the trigger's filter, key and queue."""
+        """Push the body, or a sample, through the trigger's filter, key and queue; ``empty=true`` means that body."""
         parameters = request.query_params
-        body = await asked.body(request) or None
+        body: bytes | None = await asked.body(request)
+        if not body and not asked.flag(parameters.get("empty")):
+            body = None
         sample = parameters.get("sample") or None
         if body is not None and sample is not None:
             raise BadInput("a sample does not go with data", hint="Leave one of them out.")
