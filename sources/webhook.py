@@ -114,7 +114,7 @@ class _Receiver:
         origin = request.header("origin")
         if origin is not None and crossing.is_preflight(request.method, request.headers):
             return Response(status=204, headers=crossing.preflight(self._cors, origin))
-        if request.method not in self._options.methods:
+        if request.method == "OPTIONS" and "OPTIONS" not in self._options.methods:
             return _message(405, "Method Not Allowed", ("allow", ", ".join(self._options.methods)))
         response = await self._answer(request)
         headers = crossing.apply(self._cors, origin, response.headers)

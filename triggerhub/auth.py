@@ -14,6 +14,10 @@ from triggerhub.settings import HOUR, Secret
 from triggerhub.source import Finding
 
 
+STANDARD_KEY = 16
+"""Bytes of a Standard Webhooks key; the prefix alone, for one, is a key that everybody knows."""
+
+
 def _filled(secret: Secret) -> Secret:
     if not secret.reveal():
         raise ValueError("expected a secret, got an empty one: anybody could sign with it")
@@ -26,9 +30,13 @@ def _listed(value: Any) -> Any:
 
 def _standard(secret: Secret) -> Secret:
     try:
-        signature.standard_key(secret)
+        key = signature.standard_key(secret)
     except ValueError:
-        raise ValueError("expected a Standard Webhooks secret: base64, with or without whsec_ in front") from None
+        key = b""
+    if len(key) < STANDARD_KEY:
+        raise ValueError(
+            f"expected a Standard Webhooks secret: {STANDARD_KEY} bytes at least, in base64, with or without whsec_ in front"
+        )
     return secret
 
 

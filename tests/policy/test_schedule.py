@@ -133,6 +133,8 @@ def test_a_sixth_field_is_the_seconds_in_front_where_that_is_asked_for() -> None
         ("rate(30 seconds)", "expected a number and minutes, hours or days"),
         ("at(tomorrow)", "is not a moment: expected at(yyyy-mm-ddThh:mm:ss)"),
         ("at(2026-02-30T00:00:00)", "is not a moment: day is out of range"),
+        ("at(0001-01-01T00:00:00)", "is not a moment: year 1 is under 1970"),
+        ("at(9999-12-31T23:59:59)", "is not a moment: year 9999 is over 2199"),
     ],
 )
 def test_a_mistake_is_named_with_the_expression(expression: str, why: str) -> None:

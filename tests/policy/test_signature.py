@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from dataclasses import replace
 
 import pytest
@@ -247,3 +248,12 @@ def test_twilio_signs_repeated_fields_once_and_sorted():
     body = b"b=2&a=2&a=1&a=1&c="
     signed = b64(digest(b"t", b"https://hub.example/aa1a2b2c", "sha1"))
     assert verify(Twilio(keys("t")), message(body, FORM, ("x-twilio-signature", signed)), NOW) is None
+
+
+def test_a_form_of_very_many_fields_is_refused_unread():
+    body = b"&".join([b"a=b"] * 1_000_000)
+    started = time.process_time()
+    assert verify(Twilio(keys("t")), message(body, FORM, ("x-twilio-signature", "x")), NOW) == (
+        "the form has more than 1000 fields"
+    )
+    assert time.process_time() - started < 0.5

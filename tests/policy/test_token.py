@@ -114,6 +114,13 @@ def test_a_bad_token_is_refused_with_a_reason(rules, token, why):
         pytest.param((), (), "{}", ("RS256",), "JWK set", id="an empty set"),
         pytest.param((), (), "nonsense", ("RS256",), "JWK set", id="no JSON"),
         pytest.param((), (), json.dumps({"keys": [jwk(EC, "1", "ES256")]}), ("RS256",), "RS256", id="no fitting key"),
+        pytest.param(
+            (), (), json.dumps({"keys": [jwk(WEAK, "1", "RS256")]}), ("RS256",), "2048 bits", id="a short key in a set"
+        ),
+        pytest.param(
+            (), (), '{"keys": [{"kty": "oct", "alg": "HS256", "k": "YQ"}]}', ("HS256",), "32 bytes",
+            id="a short secret in a set",
+        ),
     ],
 )
 def test_keys_that_cannot_verify_are_refused(secrets, public, key_set, algorithms, says):
@@ -125,3 +132,11 @@ def test_keys_that_cannot_verify_are_refused(secrets, public, key_set, algorithm
 
 def test_a_secret_serves_only_the_algorithms_it_is_long_enough_for():
     assert keys_of((Secret(SHARED),), (), None, HMAC) == (Key(material=SHARED.encode(), algorithms=("HS256",)),)
+
+
+@pytest.mark.parametrize("order", [(RSA, EC), (EC, RSA)])
+def test_public_keys_of_several_kinds_serve_each_its_own(order):
+    both = Token(keys=keys_of((), tuple(Secret(pem(key)) for key in order), None, ("RS256", "PS256", "ES256")))
+    for key, algorithm in ((RSA, "RS256"), (RSA, "PS256"), (EC, "ES256")):
+        assert verify_token(both, signed({}, key, algorithm), NOW) is None
+    assert {key.algorithms for key in both.keys} == {("RS256", "PS256"), ("ES256",)}

@@ -270,4 +270,6 @@ def _rate(inside: str) -> Rate:
 def _at(inside: str, zone: tzinfo) -> Millis:
     if not _AT.fullmatch(inside):
         raise ValueError("expected at(yyyy-mm-ddThh:mm:ss)")
-    return walltime.moment(datetime.fromisoformat(inside), zone)
+    wall = datetime.fromisoformat(inside)
+    cronfields.YEAR.number(str(wall.year))
+    return walltime.moment(wall, zone)

@@ -49,7 +49,7 @@ def keys_of(
     """
     others = tuple(name for name in algorithms if name in ASYMMETRIC)
     keys = [_shared(secret, algorithms) for secret in secrets]
-    keys += [Key(material=_public(secret.reveal(), others), algorithms=others) for secret in public]
+    keys += [_public(secret.reveal(), others) for secret in public]
     if key_set is not None:
         keys += _of_set(key_set.reveal(), algorithms)
     return tuple(keys)
@@ -65,18 +65,30 @@ def _shared(secret: Secret, algorithms: tuple[str, ...]) -> Key:
     return Key(material=material, algorithms=fit)
 
 
-def _public(text: str, algorithms: tuple[str, ...]) -> Any:
+def _public(text: str, algorithms: tuple[str, ...]) -> Key:
     import jwt  # late: it loads cryptography, and most hubs verify no token
 
+    material, fit = None, []
     for name in algorithms:
         try:
-            key = jwt.get_algorithm_by_name(name).prepare_key(text)
+            material = jwt.get_algorithm_by_name(name).prepare_key(text)
         except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError):
             continue
-        if getattr(key, "key_size", _RSA) < _RSA and not name.startswith("ES"):
-            raise ValueError(f"expected an RSA key of at least {_RSA} bits, got {key.key_size}")
-        return key
-    raise ValueError(f"expected a public key in PEM for {' or '.join(algorithms) or 'RS, PS, ES or EdDSA'}")
+        fit.append(name)
+    if material is None:
+        raise ValueError(f"expected a public key in PEM for {' or '.join(algorithms) or 'RS, PS, ES or EdDSA'}")
+    key = Key(material=material, algorithms=tuple(fit))
+    _require_strength(key)
+    return key
+
+
+def _require_strength(key: Key) -> None:
+    """Raise ValueError for a key that can be guessed or factored."""
+    name = key.algorithms[0]
+    if name in HMAC and len(key.material) < _SHORTEST[name]:
+        raise ValueError(f"expected a key of at least {_SHORTEST[name]} bytes for {name}, got {len(key.material)}")
+    if name.startswith(("RS", "PS")) and key.material.key_size < _RSA:
+        raise ValueError(f"expected an RSA key of at least {_RSA} bits, got {key.material.key_size}")
 
 
 def _of_set(text: str, algorithms: tuple[str, ...]) -> list[Key]:
@@ -93,6 +105,8 @@ def _of_set(text: str, algorithms: tuple[str, ...]) -> list[Key]:
     ]
     if not found:
         raise ValueError(f"expected a JWK set with a key for {' or '.join(algorithms)}")
+    for key in found:
+        _require_strength(key)
     return found
 
 
