@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ RESTARTS = RetryPolicy(initial=SECOND, max=MINUTE)
 """How long a failing source rests: 1 s, doubled up to a minute, with jitter, for ever."""
 WELL: Millis = MINUTE
 """A source that ran this long starts counting its failures anew."""
+STEADY = 5.0
+"""Seconds after which a source that was started again is shown as well."""
 
 
 @dataclass(slots=True)
@@ -64,7 +67,10 @@ class Supervised:
             with self.scope:
                 while True:
                     began = ctx.now()
-                    error = await self._once(ctx)
+                    async with anyio.create_task_group() as beside:
+                        beside.start_soon(self._recover, self.why, report)
+                        error = await self._once(ctx)
+                        beside.cancel_scope.cancel()
                     failures = 1 if ctx.now() - began > WELL else failures + 1
                     rest = backoff(failures, RESTARTS, draw=0.5 + random.random() / 2)
                     report(f"{error}; it is started again in {rest / 1000:.1f} s")
@@ -73,12 +79,23 @@ class Supervised:
             self.begun.set()
             self.ended.set()
 
+    async def _recover(self, why: str | None, report: Callable[[str | None], None]) -> None:
+        """Take back that the last run failed, unless the source itself says by then how it does."""
+        await anyio.sleep(STEADY)
+        if self.why == why:
+            report(None)
+
     async def _once(self, ctx: SourceContext) -> str:
         """Run the source once; return why it ended."""
         try:
             await self.source.run(ctx, self.trigger.options)
-        except Exception as raised:  # a source is anybody's code; it must not take the hub down
+        except (Exception, SystemExit, anyio.get_cancelled_exc_class()) as raised:
+            # A source is anybody's code; it must not take the hub down, nor end unseen by a cancellation of its own.
             error = innermost(raised)
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                if anyio.current_effective_deadline() == -math.inf:
+                    raise
+                return "it was cancelled from within"
             if isinstance(error, StoreBroken):
                 raise
             log.error("a source failed", trigger=self.trigger.name, exc_info=error)

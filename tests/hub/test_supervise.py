@@ -1,0 +1,124 @@
+"""A source is anybody's code: whatever it does, the hub goes on, and its trigger says how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+
+from triggerhub.hub import supervise
+from triggerhub.hub.feed import Feed
+from triggerhub.hub.supervise import Supervised
+from triggerhub.settings import RetryPolicy
+from triggerhub.testing import FakeContext, trigger
+
+pytestmark = pytest.mark.anyio
+Run = Callable[[FakeContext], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "RESTARTS", RetryPolicy(initial=1, max=1))
+    monkeypatch.setattr(supervise, "STEADY", 0.05)
+
+
+@asynccontextmanager
+async def supervised(run: Run) -> AsyncGenerator[tuple[Supervised, list[int]]]:
+    """A source whose first run is *run* and which then works."""
+    runs: list[int] = []
+
+    async def anybodys(ctx: FakeContext, options: Any) -> None:
+        runs.append(len(runs) + 1)
+        if len(runs) == 1:
+            await run(ctx)
+        else:
+            await anyio.sleep_forever()
+
+    module = ModuleType("anybodys")
+    module.run = anybodys  # type: ignore[attr-defined]
+    one = Supervised(trigger(), module)  # type: ignore[arg-type]
+    context = FakeContext(trigger())
+
+    def make(report: Callable[[str | None], None]) -> Any:
+        context.degraded = report  # type: ignore[method-assign]
+        return context
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.keep, make, Feed())
+        with anyio.fail_after(20):
+            yield one, runs
+            await one.stop()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():
+        await anyio.sleep(0.005)
+
+
+async def returns(ctx: FakeContext) -> None:
+    return
+
+
+async def raises(ctx: FakeContext) -> None:
+    raise ConnectionError("the other side is gone")
+
+
+async def exits(ctx: FakeContext) -> None:
+    sys.exit("I have had enough")
+
+
+async def awaits_what_was_cancelled(ctx: FakeContext) -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def raises_a_group(ctx: FakeContext) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(raises, ctx)
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (returns, "its source returned, which none should"),
+        (raises, "ConnectionError: the other side is gone"),
+        (raises_a_group, "ConnectionError: the other side is gone"),
+        (exits, "SystemExit: I have had enough"),
+        (awaits_what_was_cancelled, "it was cancelled from within"),
+    ],
+)
+async def test_a_source_that_ends_is_started_again_and_then_shown_as_well(run: Run, why: str) -> None:
+    async with supervised(run) as (one, runs):
+        await until(lambda: one.why)
+        assert one.why is not None
+        assert one.why.startswith(why)
+        await until(lambda: len(runs) == 2)
+        await until(lambda: one.why is None)
+
+
+async def test_what_a_source_says_of_itself_is_not_taken_back_for_it() -> None:
+    async def limps(ctx: FakeContext) -> None:
+        ctx.degraded("the folder is missing")
+        await anyio.sleep_forever()
+
+    async with supervised(limps) as (one, _):
+        await until(lambda: one.why)
+        await anyio.sleep(0.2)
+        assert one.why == "the folder is missing"
+
+
+async def test_a_source_that_is_stopped_ends_and_stays_ended() -> None:
+    async def sleeps(ctx: FakeContext) -> None:
+        await anyio.sleep_forever()
+
+    async with supervised(sleeps) as (one, runs):
+        await until(lambda: runs)
+    assert runs == [1]
+    assert one.why is None
