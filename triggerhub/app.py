@@ -23,7 +23,7 @@ from triggerhub.hub.feed import Feed
 from triggerhub.hub.hub import Answered, Hub
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.reload import watch_project
-from triggerhub.hub.signals import heed, notify
+from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
 from triggerhub.runtimes.hygiene import harden
@@ -33,7 +33,7 @@ from triggerhub.stores.sqlite import open_store
 from triggerhub.telemetry import journal
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
-from triggerhub.web import admin
+from triggerhub.web import address, admin
 from triggerhub.web.ingress import Ingress
 from triggerhub.web.tls import server_context
 
@@ -43,6 +43,8 @@ Show = Callable[[Hub, Sequence[str], anyio.Event], Coroutine[Any, Any, None]]
 """Shows a person what happens, beginning with these warnings; the event says that the hub is to end. Runs until
 cancelled."""
 VERSIONS = Path("versions")
+ANSWER = 1.0
+"""Seconds beyond the drain in which a caller whose call was cut is told so."""
 
 
 class BadProject(ConfigError):
@@ -75,16 +77,25 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
 
 
 async def _run(project: Project, loaded: Loaded, show: Show | None) -> None:
-    stop = anyio.Event()
+    stop, running = anyio.Event(), list[Hub]()
+
+    async def reload() -> None:
+        for hub in running:
+            await hub.reload()
+
     async with anyio.create_task_group() as root:
+        # From the beginning to the end: a start and a drain may take long.
+        root.start_soon(heed, stop, root.cancel_scope, reload)
+        root.start_soon(watchdog)
         try:
             async with started(project, loaded) as hub:
-                root.start_soon(heed, stop, root.cancel_scope, hub.reload)
-                root.start_soon(watch_project, lambda: hub.project, hub.reload)
+                running.append(hub)
+                root.start_soon(watch_project, lambda: hub.project, reload)
                 if show is not None:
                     root.start_soon(show, hub, [str(problem) for problem in loaded.problems], stop)
                 notify("READY=1")
                 await stop.wait()
+                running.clear()
         finally:
             root.cancel_scope.cancel()
 
@@ -108,31 +119,48 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             routes=ingress,
             read=lambda: _read(settings.project),
         )
-        log.warning("handlers run unisolated: sandbox level is trusted, the only one in this version")
-        async with (
-            hub.open(),
-            ingress.listen(
-                *settings.listen,
-                tls=tls,
-                trusted_proxies=settings.trusted_proxies,
-                grace=settings.drain / 1000,
-            ) as listen,
-            admin.serve(hub, host=settings.admin[0], port=settings.admin[1], socket=settings.data / "hub.sock") as port,
+        with (
+            address.held("hub.listen", *settings.listen) as listening,
+            address.held("hub.admin", *settings.admin) as administering,
         ):
-            hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
-            async with hub.sources():
-                log.info(
-                    "ready",
-                    pid=os.getpid(),
-                    functions=len(project.functions),
-                    triggers=len(project.triggers),
-                    **hub.addresses,
-                )
-                yield hub
+            log.warning("handlers run unisolated: sandbox level is trusted, the only one in this version")
+            async with (
+                admin.serve(
+                    hub,
+                    host=settings.admin[0],
+                    port=settings.admin[1],
+                    socket=settings.data / "hub.sock",
+                    held=administering,
+                ) as port,
+                hub.open(),
+                ingress.listen(
+                    *settings.listen,
+                    tls=tls,
+                    trusted_proxies=settings.trusted_proxies,
+                    grace=settings.drain / 1000 + ANSWER,
+                    sockets=listening,
+                ) as listen,
+            ):
+                hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
+                async with hub.sources():
+                    log.info(
+                        "ready",
+                        pid=os.getpid(),
+                        functions=len(project.functions),
+                        triggers=len(project.triggers),
+                        **hub.addresses,
+                    )
+                    yield hub
 
 
 def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]:
-    loaded = load(folder, environ=os.environ, versions=VERSIONS)
+    try:
+        loaded = load(folder, environ=os.environ, versions=VERSIONS)
+    except ConfigError as error:
+        return None, {}, [error.message]
+    except Exception as error:  # whatever lies in the folder now, what runs goes on
+        log.exception("the project cannot be read")
+        return None, {}, [f"the project cannot be read: {type(error).__name__}: {error}"]
     return loaded.project, loaded.sources, [str(problem) for problem in loaded.problems]
 
 

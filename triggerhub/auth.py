@@ -13,7 +13,6 @@ from triggerhub.policy import scheme, signature, token
 from triggerhub.settings import HOUR, Secret
 from triggerhub.source import Finding
 
-
 STANDARD_KEY = 16
 """Bytes of a Standard Webhooks key; the prefix alone, for one, is a key that everybody knows."""
 
@@ -35,7 +34,7 @@ def _standard(secret: Secret) -> Secret:
         key = b""
     if len(key) < STANDARD_KEY:
         raise ValueError(
-            f"expected a Standard Webhooks secret: {STANDARD_KEY} bytes at least, in base64, with or without whsec_ in front"
+            f"expected a Standard Webhooks secret: base64 of {STANDARD_KEY} bytes or more, whsec_ before it or not"
         )
     return secret
 

@@ -118,7 +118,11 @@ def test_a_bad_token_is_refused_with_a_reason(rules, token, why):
             (), (), json.dumps({"keys": [jwk(WEAK, "1", "RS256")]}), ("RS256",), "2048 bits", id="a short key in a set"
         ),
         pytest.param(
-            (), (), '{"keys": [{"kty": "oct", "alg": "HS256", "k": "YQ"}]}', ("HS256",), "32 bytes",
+            (),
+            (),
+            '{"keys": [{"kty": "oct", "alg": "HS256", "k": "YQ"}]}',
+            ("HS256",),
+            "32 bytes",
             id="a short secret in a set",
         ),
     ],

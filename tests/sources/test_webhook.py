@@ -29,7 +29,14 @@ GITHUB = {"type": "github", "secret": SECRET}
 
 class Vault:
     def __init__(self, **values: str) -> None:
-        self.values = {"S": "s3cret", "OLD": "0ld", "EMPTY": "", "LONG": "0123456789abcdef" * 4, "PREFIX": "whsec_", **values}
+        self.values = {
+            "S": "s3cret",
+            "OLD": "0ld",
+            "EMPTY": "",
+            "LONG": "0123456789abcdef" * 4,
+            "PREFIX": "whsec_",
+            **values,
+        }
 
     def resolve(self, reference):
         return Secret(self.values[reference["secret"]])
@@ -273,7 +280,9 @@ async def test_head_goes_where_get_goes_with_cors_and_without():
         pytest.param({"auth": {"type": "github"}}, id="a secret is missing"),
         pytest.param({"auth": {"type": "github", "secret": "plain"}}, id="a secret in the open"),
         pytest.param({"auth": {"type": "standard", "secret": SECRET}}, id="a standard secret that is not base64"),
-        pytest.param({"auth": {"type": "standard", "secret": {"secret": "PREFIX"}}}, id="a standard secret without a key"),
+        pytest.param(
+            {"auth": {"type": "standard", "secret": {"secret": "PREFIX"}}}, id="a standard secret without a key"
+        ),
         pytest.param({"auth": {"type": "unknown"}}, id="an unknown kind"),
         pytest.param({"auth": "all"}, id="an unknown word"),
         pytest.param({"auth": {"type": "basic", "username": "a:b", "password": SECRET}}, id="a colon in a user name"),

@@ -38,6 +38,7 @@ class FakeHub:
     sent: list[dict[str, Any]] = field(default_factory=list)
     feed: Feed = field(default_factory=Feed)
     ready: bool = True
+    phase: str = "running"
     problems: list[str] = field(default_factory=list)
     outcome: Outcome = field(
         default_factory=lambda: Returned(

@@ -429,6 +429,8 @@ async def test_leaving_cuts_what_outlasts_the_grace():
 @on_each_loop
 async def test_an_address_in_use_is_a_config_error():
     async with serving() as port:
-        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(
+            ConfigError, match=f"hub.listen: 127.0.0.1:{port} cannot be listened on: Address already in use"
+        ):
             async with Ingress().listen("127.0.0.1", port):
                 pass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import Literal
 
 import anyio
 import structlog
@@ -28,7 +30,7 @@ from triggerhub.hub.pool import Pool
 from triggerhub.hub.status import Status
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
-from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
+from triggerhub.model import API_TRIGGER, Delivery, Event, Interrupted, Invocation, Json, Millis, Outcome, Returned
 from triggerhub.policy import selecting
 from triggerhub.runtime import Runtime
 from triggerhub.settings import Function, Project, Trigger
@@ -68,6 +70,7 @@ class Hub:
     ) -> None:
         self.addresses: dict[str, str] = {}
         """Where the listeners ended up, for status."""
+        self.phase: Literal["starting", "running", "stopping"] = "starting"
         self._wiring = Wiring(project, sources, read)
         self._store = store
         self._output = output
@@ -81,6 +84,10 @@ class Hub:
         self._paused = Paused(store)
         self._mint = Mint(self._clock)
         self._verdicts = Verdicts(Outlet(self._stamp, self._topic), draw)
+        self._calls: set[anyio.CancelScope] = set()
+        """Those whose callers wait for the answer."""
+        self._until = math.inf
+        """When the time to drain is over, by the loop's clock."""
         self._depth: Depth
         self._inlet: Inlet
         self._status: Status
@@ -124,11 +131,22 @@ class Hub:
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
             async with self._wiring.dispatching(parts):
                 yield self
+            while self._calls:
+                await anyio.sleep(0.01)
             background.cancel_scope.cancel()
 
-    def sources(self) -> AbstractAsyncContextManager[None]:
-        """Take events; leaving stops every source at once."""
-        return self._wiring.sourcing()
+    @asynccontextmanager
+    async def sources(self) -> AsyncGenerator[None]:
+        """Take events; leaving stops every source at once, and the time to drain begins."""
+        async with self._wiring.sourcing():
+            self.phase = "running"
+            try:
+                yield
+            finally:
+                self.phase = "stopping"
+                self._until = anyio.current_time() + self.project.hub.drain / 1000
+                for call in self._calls:
+                    call.deadline = self._until
 
     async def reload(self) -> list[str]:
         """Read the project again; returns the problems, empty when all of the new configuration is in force."""
@@ -238,6 +256,26 @@ class Hub:
         *,
         client_context: str | None = None,
         trace: str | None = None,
+    ) -> tuple[Outcome, str]:
+        with anyio.CancelScope(deadline=self._until) as call:
+            self._calls.add(call)
+            try:
+                return await self._called(
+                    function, payload, record, request_id, client_context=client_context, trace=trace
+                )
+            finally:
+                self._calls.discard(call)
+        return Interrupted(), function.version
+
+    async def _called(
+        self,
+        function: Function,
+        payload: bytes,
+        record: bytes,
+        request_id: str,
+        *,
+        client_context: str | None,
+        trace: str | None,
     ) -> tuple[Outcome, str]:
         key = None
         if function.idempotency:

@@ -100,7 +100,10 @@ class Wiring:
 
     @asynccontextmanager
     async def sourcing(self) -> AsyncGenerator[None]:
-        """Run a source per trigger, entered when they have begun; leaving stops every one at once."""
+        """Run a source per trigger, entered when they have begun.
+
+        Leaving stops every source at once, and the dispatchers from claiming: the time to drain begins.
+        """
         async with anyio.create_task_group() as self._sourcing:
             self.taking = True
             self._start(self.project.triggers)
@@ -111,6 +114,8 @@ class Wiring:
             finally:
                 self.taking = self.ready = False
                 self._sourcing.cancel_scope.cancel()
+                for dispatcher in self.dispatchers.values():
+                    dispatcher.stop()
 
     # reload
 
@@ -127,6 +132,8 @@ class Wiring:
             changed = [name for name in FIXED if getattr(project.hub, name) != getattr(self.project.hub, name)]
             failed = [f"[hub] {name} takes effect at the next start" for name in changed]
             project = await self._tried(project, failed)
+            if not self.taking:
+                return ["the hub is stopping"]
             wanted = {name: _Fed(trigger, modules[trigger.type]) for name, trigger in project.triggers.items()}
             running = {
                 name: _Fed(trigger, self.modules[trigger.type]) for name, trigger in self.project.triggers.items()
@@ -134,6 +141,8 @@ class Wiring:
             change = plan(running, wanted)
             for name in change.stop:
                 await self._stop(name)
+            if not self.taking:
+                return ["the hub is stopping"]
             self.modules |= modules
             self._configure(project)
             self._start({name: fed.trigger for name, fed in change.start.items()})

@@ -34,7 +34,6 @@ from triggerhub.policy.scheme import (
 from triggerhub.policy.token import Token, verify_token
 from triggerhub.settings import SECOND, Secret
 
-
 FORM_FIELDS = 1000
 """Of a form that Twilio signed: to take a stranger's apart must not keep the others waiting."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket as sockets
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import anyio
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from triggerhub.errors import ConfigError
 from triggerhub.hub.hub import Hub
+from triggerhub.web import address
 from triggerhub.web.api import application
 from triggerhub.web.guard import Guard
 from triggerhub.web.unixsocket import unix_socket
@@ -23,11 +23,14 @@ BACKLOG = 128
 
 
 @asynccontextmanager
-async def serve(hub: Hub, *, host: str, port: int, socket: Path) -> AsyncGenerator[int]:
+async def serve(
+    hub: Hub, *, host: str, port: int, socket: Path, held: Sequence[sockets.socket] | None = None
+) -> AsyncGenerator[int]:
     """Answer on ``host:port`` and on *socket*; yields the port, which the system chose where *port* is 0.
 
-    Leaving stops listening, ends streams and waits, and lets calls finish within ``[hub] drain``; cancelled,
-    it cuts them. ConfigError when an address cannot be had.
+    *held* are the sockets of :func:`address.held`, where the address was taken before. While the hub starts and
+    stops it can be looked at, not changed. Leaving ends streams and waits; cancelled, it cuts what is asked.
+    ConfigError when an address cannot be had.
     """
     closing = anyio.Event()
     app = application(hub, closing)
@@ -37,7 +40,10 @@ async def serve(hub: Hub, *, host: str, port: int, socket: Path) -> AsyncGenerat
             _config(Guard(app, None), hub.project.hub.drain / 1000),
             unix,
         )
-        bound = await server.begin(host, port)
+        with contextlib.ExitStack() as stack:
+            bound = await server.begin(
+                address.taken(stack.enter_context(address.held("hub.admin", host, port)) if held is None else held)
+            )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.keep)
             try:
@@ -83,20 +89,14 @@ class _Server(Server):
         """Leave signals to the hub."""
         yield
 
-    async def begin(self, host: str, port: int) -> int:
-        """Listen on both; return the TCP port."""
+    async def begin(self, tcp: Sequence[sockets.socket]) -> int:
+        """Listen on all; return the TCP port."""
         loop = asyncio.get_running_loop()
-        try:
-            tcp = await loop.create_server(lambda: self._protocol(self.config), host, port, backlog=BACKLOG)
-        except OSError as error:
-            raise ConfigError(
-                f"hub.admin: {host}:{port} cannot be listened on: {error.strerror or error}",
-                hint="Stop what listens there, or set [hub] admin to another port.",
-            ) from error
+        self.servers = [await loop.create_server(lambda: self._protocol(self.config), sock=one) for one in tcp]
         unix = await loop.create_unix_server(lambda: self._protocol(self._unix), sock=self._listener, backlog=BACKLOG)
-        self.servers = [tcp, unix]
+        self.servers.append(unix)
         self.started = True
-        bound: int = tcp.sockets[0].getsockname()[1]
+        bound: int = tcp[0].getsockname()[1]
         return bound
 
     async def keep(self) -> None:

@@ -26,6 +26,7 @@ PLACES = {
     "/metrics": "metrics for Prometheus",
     "/readyz": "200 while events are taken, else 503 with the reasons",
 }
+PROBES = ("/healthz", "/readyz")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -47,7 +48,7 @@ def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
     ]
-    return refusal.Refusals(_router(routes))
+    return refusal.Refusals(_Phased(hub, _router(routes)))
 
 
 def _router(routes: list[BaseRoute]) -> Router:
@@ -59,6 +60,20 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
     message = f"there is nothing at {path}"
     body = {"error": {"code": "no-such-path", "message": message, "hint": None}, "there_is": PLACES}
     await json(shape.dump(body), 404)(scope, receive, send)
+
+
+class _Phased:
+    """ASGI middleware: while the hub starts or stops it can be looked at, as far as it is there, and not changed."""
+
+    def __init__(self, hub: Hub, app: ASGIApp) -> None:
+        self._hub = hub
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        phase = self._hub.phase
+        if (phase == "starting" and scope["path"] not in PROBES) or (phase == "stopping" and scope["method"] != "GET"):
+            raise refusal.Stopping(f"the hub is {phase}", hint="Ask again in a moment.")
+        await self._app(scope, receive, send)
 
 
 class _Admin:
@@ -73,10 +88,11 @@ class _Admin:
 
     async def ready(self, request: Request) -> Response:
         """Answer 200 while events are taken, else 503; the reasons are also what limps while it is ready."""
-        ready = self._hub.ready and not self._closing.is_set()
-        reasons = list((await self._hub.status()).get("problems", []))
-        if not ready and not reasons:
-            reasons = ["the hub is stopping" if self._closing.is_set() else "the sources are not running"]
+        if self._hub.phase == "running":
+            ready = self._hub.ready
+            reasons = list((await self._hub.status()).get("problems", [])) or ([] if ready else ["it takes no events"])
+        else:
+            ready, reasons = False, [f"the hub is {self._hub.phase}"]
         return json(shape.dump({"ready": ready, "reasons": reasons}), 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:

@@ -7,6 +7,8 @@ is found in a dict, and the answer is one write. Sources put their routes on it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -14,8 +16,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from triggerhub.errors import ConfigError
 from triggerhub.source import Route
+from triggerhub.web import address
 from triggerhub.web.connection import Connection
 from triggerhub.web.limit import Limits
 from triggerhub.web.parser import Shared
@@ -24,7 +26,6 @@ from triggerhub.web.routing import Table
 
 VACANCY = 5.0
 """For how many seconds a path that is served no longer answers 503 and not 404: a reload takes less."""
-BACKLOG = 1024
 
 
 class Ingress:
@@ -70,11 +71,13 @@ class Ingress:
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Sequence[str] = (),
         grace: float = 30,
+        sockets: Sequence[socket.socket] | None = None,
     ) -> AsyncGenerator[int]:
         """Accept connections; yields the port, which the system chose where *port* is 0.
 
-        Leaving stops accepting, closes idle connections and waits up to *grace* seconds for the open
-        requests; cancelled, it waits no longer. ConfigError when the address cannot be had.
+        *sockets* are those of :func:`address.held`, where the address was taken before. Leaving stops
+        accepting, closes idle connections and waits up to *grace* seconds for the open requests; cancelled,
+        it waits no longer. ConfigError when the address cannot be had.
         """
         loop = asyncio.get_running_loop()
         listener = _Listener(
@@ -88,22 +91,24 @@ class Ingress:
             )
         )
         handshake = self._limits.head_time if tls else None
-        try:
-            server = await loop.create_server(
-                listener.connect, host, port, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
-            )
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(
-                f"cannot listen on {host}:{port}: {error}",
-                hint="Stop what has that address, or choose another one for hub.listen.",
-            ) from error
+        with contextlib.ExitStack() as stack:
+            if sockets is None:
+                sockets = stack.enter_context(address.held("hub.listen", host, port))
+            servers = [
+                await loop.create_server(
+                    listener.connect, sock=one, ssl=tls, ssl_handshake_timeout=handshake, backlog=address.BACKLOG
+                )
+                for one in address.taken(sockets)
+            ]
         self._listeners.append(listener)
         try:
-            yield server.sockets[0].getsockname()[1]
-            server.close()
+            yield servers[0].sockets[0].getsockname()[1]
+            for server in servers:
+                server.close()
             await listener.drain(grace)
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             self._listeners.remove(listener)
             with anyio.CancelScope(shield=True):
                 await listener.cut()

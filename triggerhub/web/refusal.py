@@ -30,7 +30,7 @@ class TooLarge(BadInput):
 
 
 class Stopping(TriggerhubError):
-    """The hub ended before the answer was there: HTTP 503."""
+    """The hub has only begun, or ended before the answer was there: HTTP 503."""
 
 
 KINDS: tuple[tuple[type[TriggerhubError], int, str], ...] = (
