@@ -10,7 +10,7 @@ from triggerhub.crash import crash_point
 from triggerhub.model import Bury, Complete, Delivery, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.store import Claimed, Fence, Grant, Settlement, Want
-from triggerhub.stores import line, rows
+from triggerhub.stores import line, many, rows
 from triggerhub.stores.intake import accept, put_answers
 from triggerhub.stores.lost import LOST_LIMIT, LOST_REASON
 from triggerhub.stores.rows import DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
@@ -22,16 +22,17 @@ COUNT_DUE = (
     f"SELECT count(*), min(due) FROM (SELECT due FROM delivery WHERE {_CLAIMABLE} AND due <= ? ORDER BY due LIMIT ?)"
 )
 EARLIEST = f"SELECT due FROM delivery WHERE {_CLAIMABLE} ORDER BY due LIMIT 1"
-_RUN = "UPDATE delivery SET state = 1, attempts = ?, claims = ?, owner = ? WHERE id = ?"
+_RUN = ("state", "attempts", "claims", "owner")
 HELD = (
-    "SELECT d.id, d.owner, d.claims, d.function, d.trigger, d.ordering_key, d.attempts, d.due, d.version, d.duration, "
-    "d.error_type, d.error_message FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value WHERE d.state = 1"
+    "SELECT json_group_array(json_array(d.id, d.owner, d.claims, d.function, d.trigger, d.ordering_key, d.attempts, "
+    "d.due, d.version, d.duration, d.error_type, d.error_message)) "
+    "FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value WHERE d.state = 1"
 )
+"""All rows as one: see ``many``."""
 _SETTLE = (
-    "UPDATE delivery SET state = ?, due = ?, finished = ?, reason = ?, attempts = ?, version = ?, duration = ?, "
-    "error_type = ?, error_message = ? WHERE id = ?"
-)
-_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "state", "due", "finished", "reason", "attempts", "version", "duration", "error_type", "error_message"
+)  # fmt: skip
+_ATTEMPT = ("attempt", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 
 
 def claim(t: Transaction, wants: Sequence[Want], owner: int, now: Millis) -> list[Grant]:
@@ -56,7 +57,9 @@ def _claim(t: Transaction, want: Want, owner: int, now: Millis) -> Grant:
         claimed.append(Claimed(delivery, event, Fence(owner, delivery.claims)))
     if claimed:
         running = [one.delivery for one in claimed]
-        t.db.executemany(_RUN, [(one.attempts, one.claims, owner, one.id) for one in running])
+        many.update(
+            t.db, "delivery", "id", _RUN, [(RUNNING, one.attempts, one.claims, owner, one.id) for one in running]
+        )
         t.count(*lane, NAMES[QUEUED], -len(claimed))
         t.count(*lane, NAMES[RUNNING], len(claimed))
     return Grant(claimed, _next(t, want, lane, now))
@@ -83,13 +86,13 @@ def settle(t: Transaction, settlements: Sequence[Settlement], now: Millis) -> li
     """Carry out decisions where their fences hold."""
     t.flush()
     names = json.dumps([one.delivery for one in settlements])
-    running: dict[str, Sequence[Any]] = {row[0]: row for row in t.db.execute(HELD, (names,))}
+    (found,) = t.db.execute(HELD, (names,)).fetchone()
+    running: dict[str, Sequence[Any]] = {row[0]: row for row in json.loads(found)}
     held = [_holds(running, one) for one in settlements]
     kept = [(one, row) for one, row in zip(settlements, held, strict=True) if row is not None]
-    t.db.executemany(_SETTLE, [_outcome(t, one, row, now) for one, row in kept])
-    t.db.executemany(
-        _ATTEMPT, [rows.attempt(one.delivery, one.fence.claim, one.attempt) for one, _ in kept if one.attempt]
-    )
+    many.update(t.db, "delivery", "id", _SETTLE, [_outcome(t, one, row, now) for one, row in kept])
+    attempts = [rows.attempt(one.delivery, one.fence.claim, one.attempt) for one, _ in kept if one.attempt]
+    many.insert(t.db, *_ATTEMPT, attempts)
     for place in {(row[3], row[4], row[5]) for _, row in kept if row[5] is not None}:
         line.order(t.db, place)
     put_answers(t, [one.answer for one, _ in kept if one.answer])

@@ -7,16 +7,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from triggerhub.stores import line
+from triggerhub.stores import line, many
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.line import Line
 
-_EVENT = "INSERT INTO event (seq, time, data, blob, crc, trace, due, hops) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_DELIVERY = (
-    "INSERT INTO delivery (id, event, trigger, function, state, blocked, attempts, created, due, dedup_key, "
-    "ordering_key, idempotency_key, owner, claims, lost) VALUES (?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?, 0, 0, 0)"
+_EVENT = ("event (seq, time, data, blob, crc, trace, due, hops)", "(?, ?, ?, ?, ?, ?, ?, ?)")
+_COLUMNS = (
+    "id, event, trigger, function, state, blocked, attempts, created, due, dedup_key, ordering_key, "
+    "idempotency_key, owner, claims, lost"
 )
-_TALLY = "INSERT INTO tally VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET number = number + excluded.number"
+_DELIVERY = (f"delivery ({_COLUMNS})", "(?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?, 0, 0, 0)")
+_TALLY = ("tally", "(?, ?, ?, ?)")
+_ADD = "ON CONFLICT DO UPDATE SET number = number + excluded.number"
 
 
 @dataclass(slots=True)
@@ -57,8 +59,8 @@ class Transaction:
     def flush(self) -> None:
         """Make all rows visible to statements; every command but an append begins with it."""
         if self._events:
-            self.db.executemany(_EVENT, self._events)
-            self.db.executemany(_DELIVERY, self._deliveries)
+            many.insert(self.db, *_EVENT, self._events)
+            many.insert(self.db, *_DELIVERY, self._deliveries)
             self._events, self._deliveries = [], []
         for one in self.late:
             line.order(self.db, one)
@@ -68,7 +70,7 @@ class Transaction:
     def finish(self) -> None:
         """Write what is left: after this the transaction can commit."""
         self.flush()
-        self.db.executemany(_TALLY, [(*key, number) for key, number in self._deltas.items() if number])
+        many.insert(self.db, *_TALLY, [(*key, number) for key, number in self._deltas.items() if number], _ADD)
         self.blobs.sync()
 
     def clean(self) -> None:
