@@ -6,7 +6,7 @@ A stored request is answered only after its commit, so what a sender was told is
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal, assert_never
 
@@ -178,7 +178,7 @@ def _record(trigger: str, options: Options, request: Request, now: Millis) -> by
     return apigateway.request(
         api=trigger,
         route=options.path,
-        request_id=str(uuid.uuid4()),
+        request_id=apigateway.request_id(os.urandom(11)),
         time=now,
         method=request.method,
         raw_path=request.raw_path,

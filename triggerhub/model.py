@@ -58,6 +58,20 @@ class Event:
     id: str = ""
     trigger: str = ""
 
+    def stamped(self, id: str, trigger: str) -> Event:  # noqa: A002 - the field's name
+        """Return the event as accepted; written out, since it is done for every event."""
+        return Event(
+            data=self.data,
+            time=self.time,
+            dedup_key=self.dedup_key,
+            ordering_key=self.ordering_key,
+            trace=self.trace,
+            due=self.due,
+            hops=self.hops,
+            id=id,
+            trigger=trigger,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -128,6 +142,20 @@ class Invocation:
     trace: str | None = None
     client_context: str | None = None
     """JSON text, as the context object shows it."""
+
+    def due(self, deadline: Millis) -> Invocation:
+        """Return the invocation with its deadline; written out, since it is done for every call."""
+        return Invocation(
+            request_id=self.request_id,
+            function=self.function,
+            payload=self.payload,
+            deadline=deadline,
+            arn=self.arn,
+            attempt=self.attempt,
+            deliveries=self.deliveries,
+            trace=self.trace,
+            client_context=self.client_context,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

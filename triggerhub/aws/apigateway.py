@@ -82,6 +82,11 @@ def request(
     ).encode("utf-8", "replace")
 
 
+def request_id(entropy: bytes) -> str:
+    """Return an id as API Gateway gives to requests: 11 random bytes in base64."""
+    return base64.b64encode(entropy).decode()
+
+
 def _merge(headers: Sequence[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
     """Join repeated headers by commas; cookies go into a list of their own."""
     merged: dict[str, str] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Literal
 
 import anyio
@@ -84,7 +83,7 @@ class Caller:
         current = slot.function
         self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
         try:
-            outcome = await slot.worker.invoke(replace(invocation, deadline=self._clock.now() + current.timeout))
+            outcome = await slot.worker.invoke(invocation.due(self._clock.now() + current.timeout))
         finally:
             self._pool.release(slot)
         self._report(current, invocation.request_id, outcome)

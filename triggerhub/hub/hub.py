@@ -441,7 +441,7 @@ class Hub:
     # small helps
 
     def _stamp(self, event: Event, trigger: str) -> Event:
-        return replace(event, id=self._mint(), trigger=trigger)
+        return event.stamped(self._mint(), trigger)
 
     def _topic(self, name: str, body: bytes) -> tuple[Gate, Event] | None:
         for trigger in self.project.triggers.values():

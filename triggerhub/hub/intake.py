@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import anyio
 
@@ -91,7 +90,7 @@ class Inlet:
         answers: list[Answer | None] = []
         intakes: list[Intake] = []
         for event in events:
-            admitted = gate.admit(replace(event, id=self._mint(), trigger=trigger.name))
+            admitted = gate.admit(event.stamped(self._mint(), trigger.name))
             if isinstance(admitted, Filtered):
                 answers.append(admitted)
                 self._metrics.count("filtered", trigger.name)
@@ -109,10 +108,6 @@ class Inlet:
             self._answer(one, intake.event.trigger)
             for one, intake in zip(await self._append(intakes, {}, wait=False), intakes, strict=True)
         ]
-
-    def event(self, event: Event, trigger: str) -> Event:
-        """Stamp an event."""
-        return replace(event, id=self._mint(), trigger=trigger)
 
     async def _append(
         self, intakes: Sequence[Intake], checkpoints: Mapping[tuple[str, str], str | None], *, wait: bool

@@ -49,7 +49,7 @@ class Malformed(ValueError):
 
 def encode(kind: Kind, header: Mapping[str, str], payload: bytes = b"") -> bytes:
     """Return the frame's bytes."""
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = _dump(header).encode()
     return b"".join((HEAD.pack(_MAGIC, kind, 0, len(text), len(payload)), text, payload))
 
 
@@ -85,7 +85,7 @@ class Decoder:
 
 def _header(text: bytes) -> Mapping[str, str]:
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
+        value = _load(text.decode())
     except (ValueError, RecursionError) as error:
         raise Malformed(f"a frame's header is not JSON: {error}") from error
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
@@ -98,3 +98,8 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(found) != len(pairs):
         raise ValueError("a key appears twice")
     return found
+
+
+# Made once: the functions of the module would make them anew for every frame.
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+_load = json.JSONDecoder(object_pairs_hook=_unique).decode

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from triggerhub.model import Json, Millis
@@ -116,7 +117,12 @@ def _number(path: Path) -> int:
 
 def day_of(moment: Millis) -> str:
     """Return the day (UTC) whose file a moment belongs to."""
-    return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d")
+    return _day(moment // DAY)
+
+
+@lru_cache(maxsize=8)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _moment(day: str) -> Millis:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import threading
 import time
@@ -17,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import groupby
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -222,7 +222,17 @@ def _line(line: _Waiting) -> Line:
 
 
 def _json(line: _Waiting) -> bytes:
-    text = json.dumps(_line(line), ensure_ascii=False, separators=(",", ":"))
-    # JSON escapes the old control characters only; and its own escape is how a lone surrogate can be written.
-    text = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    time, function, version, request_id, stream, text = line
+    request = "null" if request_id is None else _quoted(request_id)
+    whole = (
+        f'{{"time":{time},"function":{_quoted(function)},"version":{_quoted(version)},"request_id":{request},'
+        f'"stream":"{stream}","text":{_quoted(text)}}}\n'
+    )
+    # JSON's own escape is how a lone surrogate can be written.
+    return whole.encode("utf-8", "backslashreplace")
+
+
+def _quoted(text: str) -> str:
+    """Write a JSON string; JSON escapes the old control characters only, here every other one goes, too."""
+    quoted = encode_basestring(text)
+    return quoted if quoted.isprintable() else _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
