@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,15 +13,16 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from triggerhub.errors import StartFailed
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Crashed, Event, Fault, Invocation, Millis, Outcome, Raised, Returned, Usage
+from triggerhub.model import Crashed, Delivery, Event, Fault, Invocation, Millis, Outcome, Raised, Returned, Usage
 from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
 from triggerhub.source import Context, Options
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
-from triggerhub.testing import FakeRoutes
+from triggerhub.testing import FakeClock, FakeRoutes
 
 QUICK = RetryPolicy(attempts=3, initial=5, max=20)
 Handler = Callable[[Invocation], Awaitable[Any]]
@@ -65,6 +67,10 @@ class RigRuntime:
     ended: list[Function] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     """Versions that cannot start."""
+    unmakable: dict[str, Exception] = field(default_factory=dict)
+    """What starting a version raises."""
+    slow: float = 0
+    """Seconds that a start takes."""
     running: int = 0
     most: int = 0
 
@@ -74,6 +80,9 @@ class RigRuntime:
             raise StartFailed(
                 "Runtime.ImportModuleError", "no such module", b'{"errorType":"Runtime.ImportModuleError"}'
             )
+        if error := self.unmakable.get(function.version):
+            raise error
+        await anyio.sleep(self.slow)
         self.started.append(function)
         try:
             yield RigWorker(function, self)
@@ -121,6 +130,51 @@ def queue_source() -> ModuleType:
     return module
 
 
+class HeldStore(MemoryStore):
+    """A store whose verbs can be held up: ``hold("settle")`` before it acts, ``hold("answer", after=True)`` after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[str, tuple[anyio.Event, bool]] = {}
+        self.waiting: Counter[str] = Counter()
+        self.raises: dict[str, list[Exception]] = defaultdict(list)
+        """What a verb raises at its next calls, in turn."""
+
+    def hold(self, verb: str, *, after: bool = False) -> anyio.Event:
+        """Hold the verb up until the event is set."""
+        event = anyio.Event()
+        self.held[verb] = (event, after)
+        return event
+
+    async def _pass(self, verb: str, act: Callable[[], Awaitable[Any]]) -> Any:
+        if self.raises[verb]:
+            raise self.raises[verb].pop(0)
+        event, after = self.held.get(verb, (None, False))
+        self.waiting[verb] += 1
+        try:
+            result = await act() if after else None
+            if event is not None:
+                await event.wait()
+            return result if after else await act()
+        finally:
+            self.waiting[verb] -= 1
+
+    async def append(self, *args: Any, **named: Any) -> Any:
+        return await self._pass("append", lambda: super(HeldStore, self).append(*args, **named))
+
+    async def claim(self, *args: Any, **named: Any) -> Any:
+        return await self._pass("claim", lambda: super(HeldStore, self).claim(*args, **named))
+
+    async def settle(self, *args: Any, **named: Any) -> Any:
+        return await self._pass("settle", lambda: super(HeldStore, self).settle(*args, **named))
+
+    async def answer(self, *args: Any, **named: Any) -> Any:
+        return await self._pass("answer", lambda: super(HeldStore, self).answer(*args, **named))
+
+    async def prune(self, **named: Any) -> Any:
+        return await self._pass("prune", lambda: super(HeldStore, self).prune(**named))
+
+
 @dataclass
 class Rig:
     hub: Hub
@@ -130,6 +184,9 @@ class Rig:
     modules: dict[str, ModuleType]
     wanted: list[Any]
     """What the next reload reads: (project, modules, problems)."""
+    folder: Path
+    routes: FakeRoutes
+    clock: FakeClock | None = None
 
     async def emit(self, trigger: str, *records: Any, **facts: Any) -> Sequence[Any]:
         """Emit records as the trigger's source would."""
@@ -150,6 +207,26 @@ class Rig:
                     return [row.state.value for row in reversed(rows)]
                 await anyio.sleep(0.002)
         raise AssertionError(f"not finished: {rows}")
+
+    async def row(self, delivery: str) -> Delivery:
+        return (await self.hub.get(delivery)).delivery
+
+    async def reload(self, functions: Sequence[Function], triggers: Sequence[Trigger], **hub: Any) -> Sequence[str]:
+        """Reload with this project; returns the problems."""
+        self.wanted.append((project(functions, triggers, self.folder, **hub), self.modules, []))
+        return await self.hub.reload()
+
+    def advance(self, milliseconds: Millis) -> None:
+        """Move the fake clock, and let the dispatchers see it."""
+        assert self.clock is not None
+        self.clock.advance(milliseconds)
+        for dispatcher in self.hub._wiring.dispatchers.values():
+            dispatcher._woken.set()
+
+    async def idle(self) -> None:
+        """Let everything run that can run without time."""
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
 
     async def until(self, condition: Callable[[], Any], what: str) -> None:
         with anyio.move_on_after(20):
@@ -180,6 +257,8 @@ async def rig(
     functions: Sequence[Function] | None = None,
     triggers: Sequence[Trigger] | None = None,
     store: MemoryStore | None = None,
+    clock: FakeClock | None = None,
+    draw: float = 0.5,
     more: Mapping[str, ModuleType] | None = None,
     sources: bool = True,
     **hub: Any,
@@ -195,18 +274,20 @@ async def rig(
     )
     store = store or MemoryStore()
     wanted: list[Any] = []
+    routes = FakeRoutes()
     made = Hub(
         whole,
         modules,
         store=store,
         runtime=lambda _: runtime,
         output=output,  # type: ignore[arg-type]
-        routes=FakeRoutes(),
+        routes=routes,
         read=lambda: wanted.pop(0),
-        draw=lambda: 0.5,
+        clock=clock,
+        draw=lambda: draw,
     )
     async with made.open(), made.sources() if sources else nullcontext():
-        yield Rig(made, store, runtime, output, modules, wanted)
+        yield Rig(made, store, runtime, output, modules, wanted, folder, routes, clock)
 
 
 async def echoing(invocation: Invocation) -> Any:

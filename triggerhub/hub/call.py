@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Literal
-
-import anyio
 
 from triggerhub.aws import arn, errors
 from triggerhub.errors import StartFailed
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
-from triggerhub.hub.pool import Pool, Slot
-from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Returned
+from triggerhub.hub.pool import Pool
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Returned, Usage
 from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
 from triggerhub.telemetry.metrics import Metrics
@@ -66,20 +65,23 @@ class Caller:
     ) -> tuple[Outcome, str]:
         """Return the outcome and the version that ran; the deadline is set when the worker is there.
 
-        *patience* bounds the wait for a worker: over it the outcome is Crashed with the fault
-        TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
+        *patience* bounds the wait for a free worker, not its start: over it the outcome is Crashed with
+        the fault TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
         """
+        began = perf_counter()
         try:
-            slot = self._pool.lend(function) or await self._patient(function, patience)
+            slot = self._pool.lend(function) or await self._pool.acquire(
+                function, patience=None if patience is None else patience / 1000
+            )
         except StartFailed as error:
             self._metrics.count("errors", function.name)
             self._metrics.count("invocations", function.name)
             self._output.write(function, invocation.request_id, "hub", f"[ERROR] {error.type}: {error.message}")
-            return Crashed(fault=Fault(type=error.type, message=error.message), payload=error.payload), function.version
+            fault = Fault(type=error.type, message=error.message)
+            usage = Usage(duration_ms=(perf_counter() - began) * 1000)
+            return Crashed(fault=fault, payload=error.payload, usage=usage), function.version
         if slot is None:
-            self._metrics.count("throttles", function.name)
-            fault = Fault(type=THROTTLED, message="Rate Exceeded.")
-            return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message)), function.version
+            return self.throttled(function), function.version
         current = slot.function
         self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
         try:
@@ -89,11 +91,11 @@ class Caller:
         self._report(current, invocation.request_id, outcome)
         return outcome, current.version
 
-    async def _patient(self, function: Function, patience: Millis | None) -> Slot | None:
-        """Wait for a worker; None where it took longer than *patience*."""
-        with anyio.move_on_after(None if patience is None else patience / 1000):
-            return await self._pool.acquire(function)
-        return None
+    def throttled(self, function: Function) -> Crashed:
+        """Return, and count, the outcome of a call that could not begin in time."""
+        self._metrics.count("throttles", function.name)
+        fault = Fault(type=THROTTLED, message="Rate Exceeded.")
+        return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
 
     def _report(self, function: Function, request_id: str, outcome: Outcome) -> None:
         usage = outcome.usage

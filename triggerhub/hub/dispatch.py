@@ -1,7 +1,7 @@
-"""Claim what is owed to one function, call it, and settle what came of it.
+"""Claim what is owed to one function, call it, and hand over what came of it.
 
 Three loops that never wait for one another: the claim loop fills a short queue of claimed groups,
-runners (as many as the function's concurrency) empty it, and one settler commits whatever outcomes
+runners (as many as the function's concurrency) empty it, and the settler commits whatever outcomes
 have gathered while its last commit ran.
 """
 
@@ -9,45 +9,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from triggerhub.aws import arn
+from triggerhub.aws import arn, errors
 from triggerhub.crash import crash_point
-from triggerhub.errors import StoreFull
-from triggerhub.hub.clock import Clock
-from triggerhub.hub.feed import Feed, Happening
+from triggerhub.errors import StoreBroken
+from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent
-from triggerhub.hub.intake import Depth, Mint
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.outlet import HOPS
-from triggerhub.hub.verdict import Verdicts
-from triggerhub.model import (
-    Bury,
-    Complete,
-    Interrupted,
-    Invocation,
-    Millis,
-    Outcome,
-    Retry,
-)
-from triggerhub.policy import pooling, rate
+from triggerhub.hub.settler import Services, Settler
+from triggerhub.hub.throttle import Throttle
+from triggerhub.model import Bury, Complete, Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Retry
+from triggerhub.policy import pooling
 from triggerhub.settings import Function
-from triggerhub.store import Claimed, Lane, Settlement, Store, Want
-from triggerhub.telemetry.metrics import Metrics
+from triggerhub.store import Claimed, Lane, Settlement, Want
 
 log = structlog.get_logger("dispatch")
 
-POLL: Millis = 30_000
-"""Look at the store this often even if nothing called: a wakeup is only a hint."""
-UNSETTLED = 256
-"""How many outcomes may wait for their commit before runners wait, too."""
+POLL = 30.0
+"""Look at the store this often, in seconds, even if nothing called: a wakeup is only a hint."""
+PATIENCE = 10.0
+"""Seconds that a shutdown waits for calls that were cut to end, and then for their commit."""
+HUB_FAULT = "Hub.InternalError"
+"""The error type where the hub itself, or a source's own code, failed around a call."""
 
 
 class Call(Protocol):
@@ -56,44 +47,31 @@ class Call(Protocol):
     async def __call__(self, function: Function, invocation: Invocation, /) -> tuple[Outcome, str]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What every dispatcher shares."""
-
-    store: Store
-    clock: Clock
-    mint: Mint
-    depth: Depth
-    feed: Feed
-    metrics: Metrics
-    verdicts: Verdicts
-    wake: Callable[[Lane], None]
-
-
 class Dispatcher:
     """Serves one function's lanes."""
 
     def __init__(self, function: Function, call: Call, services: Services) -> None:
         self.function = function
-        self.paused = False
+        self.throttle = Throttle(services.clock)
+        self.idempotent = Idempotent(services.store)
         self._call = call
         self._services = services
+        self._paused = False
         self._plans: dict[Lane, LanePlan] = {}
         self._order: deque[LanePlan] = deque()
+        self._look: dict[Lane, Millis] = {}
+        """When each lane may have something to claim; one that is not here has nothing until it is woken."""
         self._ready: deque[Group] = deque()
-        self._running: dict[str, Group] = {}
+        self._held: dict[str, Group] = {}
+        """The groups of what is claimed and not judged yet, by delivery."""
         self._outstanding: Counter[Lane] = Counter()
         self._active = 0
         """Runners; each serves one group at a time."""
         self._serving = 0
         self._recent: float | None = None
         self._woken = asyncio.Event()
-        self._owing: list[tuple[Claimed, Settlement]] = []
-        self._owed = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._stopping = False
-        self._bucket: rate.Bucket | None = None
-        self.idempotent = Idempotent(services.store)
+        self._stopping = asyncio.Event()
+        self._settler = Settler(function.name, services, self._freed)
         self._tasks: TaskGroup
 
     @property
@@ -103,8 +81,6 @@ class Dispatcher:
 
     def configure(self, function: Function, plans: Mapping[Lane, LanePlan]) -> None:
         """Take over a new version and new policies; what is already claimed keeps the old policies."""
-        if function.rate != self.function.rate:
-            self._bucket = None
         self.function = function
         self._plans = dict(plans)
         self._order = deque(plans.values())
@@ -114,105 +90,172 @@ class Dispatcher:
         """Whether deliveries of this lane are claimed."""
         return lane in self._plans
 
-    def wake(self) -> None:
-        """Look for work soon."""
+    def wake(self, lane: Lane | None = None) -> None:
+        """Look for work soon: in one lane, or in all of them."""
+        if lane is None:
+            self._look = dict.fromkeys(self._plans, 0)
+        elif lane in self._plans:
+            self._look[lane] = 0
         self._woken.set()
+
+    def pause(self) -> None:
+        """Claim nothing, and give back what was claimed and has not begun."""
+        self._paused = True
+        self._give_back()
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        self._paused = False
+        self.wake()
 
     def stop(self) -> None:
         """Stop claiming; ``run`` then drains and returns."""
-        self._stopping = True
+        self._stopping.set()
         self._woken.set()
 
     def interrupt(self, delivery: str) -> None:
-        """Cut the call that carries *delivery*, if it is running: its worker is killed."""
-        group = self._running.get(delivery)
-        if group is not None and group.scope is not None:
+        """Let go of a delivery that somebody else ended: a call that carries it is cut and its worker killed."""
+        group = self._held.get(delivery)
+        if group is None:
+            return
+        if group.scope is not None:
             group.scope.cancel()
+        else:
+            group.claimed = [one for one in group.claimed if one.delivery.id != delivery]
+            del self._held[delivery]
 
-    async def run(self, grace: float) -> None:
+    async def run(self, grace: Callable[[], float]) -> None:
         """Serve until ``stop``; then finish running calls within *grace* seconds and give back the rest.
 
         Cancelled: running calls are cut at once and given back uncounted.
         """
         async with anyio.create_task_group() as self._tasks:
-            settler = anyio.CancelScope(shield=True)
-            self._tasks.start_soon(self._settle_loop, settler)
+            self._tasks.start_soon(self._settler.run)
             try:
                 await self._claim_loop()
                 crash_point("during-drain")
                 self._give_back()
-                with anyio.move_on_after(grace):
+                with anyio.move_on_after(grace()):
                     await self._quiet()
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._cut()
-                    settler.cancel()
+                    self._settler.stop()
 
     # claiming
 
     async def _claim_loop(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._woken.clear()
-            moment = None if self.paused else await self._claim()
+            moment: Millis | None = None
+            if not self._paused:
+                try:
+                    moment = await self._claim()
+                except StoreBroken:
+                    raise
+                except Exception as error:  # one function's trouble is not the hub's
+                    log.error("deliveries could not be claimed", function=self.function.name, exc_info=error)
+                    await anyio.sleep(1)
+                    self.wake()
             if not self._woken.is_set():
                 await self._rest(moment)
 
     async def _rest(self, moment: Millis | None) -> None:
-        clock = self._services.clock
-        latest = clock.now() + POLL
-        until = latest if moment is None else min(moment, latest)
-        while not self._woken.is_set() and (left := until - clock.now()) > 0:
-            with anyio.move_on_after(min(left / 1000, 1.0)):
+        """Wait for a call or the moment; after a while look everywhere, by a clock that nobody sets."""
+        poll = anyio.current_time() + POLL
+        while not self._woken.is_set():
+            left = poll - anyio.current_time()
+            if left <= 0:
+                self.wake()
+                return
+            if moment is not None:
+                until = (moment - self._services.clock.now()) / 1000
+                if until <= 0:
+                    return
+                left = min(left, until, 1.0)
+            with anyio.move_on_after(left):
                 await self._woken.wait()
 
     async def _claim(self) -> Millis | None:
+        """Claim what there is room for; return when to look again."""
         wants = self._wants()
         if not wants:
-            return None
-        grants = await self._services.store.claim([want for _, want in wants], now=self._services.clock.now())
+            return self._next()
+        for plan, _ in wants:
+            # What is appended from here on wakes its lane anew.
+            self._look.pop(plan.lane, None)
+        try:
+            with anyio.CancelScope(shield=True):
+                grants = await self._services.store.claim([want for _, want in wants], now=self._services.clock.now())
+        except BaseException:
+            self.wake()
+            raise
         crash_point("after-claim")
-        moments = []
         for (plan, want), grant in zip(wants, grants, strict=True):
             for group in groups(plan, grant.claimed):
-                self._outstanding[plan.lane] += 1
-                self._ready.append(group)
-            if grant.next is not None:
-                moments.append(grant.next)
-            elif len(grant.claimed) == want.limit:
-                moments.append(0)
+                self._take(group)
+            moment = 0 if grant.next is None and len(grant.claimed) == want.limit else grant.next
+            if moment is not None:
+                self._look[plan.lane] = min(self._look.get(plan.lane, moment), moment)
+        if self._paused:
+            self._give_back()
         self._start_runners()
-        if moments and min(moments) <= self._services.clock.now() and not self._wants():
-            return None
-        return min(moments, default=None)
+        return self._next()
 
-    def _wants(self) -> list[tuple[LanePlan, Want]]:
+    def _next(self) -> Millis | None:
+        """Return when to look again; where there is no room, whoever makes some wakes the loop."""
+        if self._room() <= 0:
+            return None
+        looks = (self._look[one.lane] for one in self._order if one.lane in self._look and self._space(one) > 0)
+        return min(looks, default=None)
+
+    def _room(self) -> int:
+        """Return how many groups may be claimed."""
+        if self._settler.full:
+            return 0
         ahead = 0 if self.function.rate else pooling.ahead(self._recent, concurrency=self.function.concurrency)
         free = self.function.concurrency - self._serving - len(self._ready)
-        if ahead:
-            free += ahead if len(self._ready) <= ahead // 2 else 0
-        if free <= 0 or len(self._owing) > UNSETTLED or not self._order:
+        return free + (ahead if len(self._ready) <= ahead // 2 else 0)
+
+    def _space(self, plan: LanePlan) -> int:
+        """Return how many groups of this lane may be under way beside those that are."""
+        if plan.maximum_concurrency is None:
+            return self.function.concurrency + pooling.AHEAD_MOST
+        return plan.maximum_concurrency - self._outstanding[plan.lane]
+
+    def _wants(self) -> list[tuple[LanePlan, Want]]:
+        """Part the room among the lanes that may have something, each in its turn."""
+        room, now = self._room(), self._services.clock.now()
+        if room <= 0:
             return []
         self._order.rotate(-1)
-        share = -(-free // len(self._order))
-        wants = []
-        for plan in self._order:
-            room = share
-            if plan.maximum_concurrency is not None:
-                room = min(room, plan.maximum_concurrency - self._outstanding[plan.lane])
+        asked = [one for one in self._order if self._look.get(one.lane, now + 1) <= now and self._space(one) > 0]
+        asked = asked[:room]
+        wants: list[tuple[LanePlan, Want]] = []
+        for number, plan in enumerate(asked):
+            share = min(room // len(asked) + (number < room % len(asked)), self._space(plan))
             batch = plan.batch
-            if room <= 0:
-                continue
             if batch.size == 1:
-                wants.append((plan, Want(lane=plan.lane, limit=room, window=batch.window)))
+                wants.append((plan, Want(lane=plan.lane, limit=share, window=batch.window)))
             else:
                 want = Want(lane=plan.lane, limit=batch.size, size=batch.size, window=batch.window)
-                wants += [(plan, want)] * room
+                wants += [(plan, want)] * share
         return wants
+
+    def _take(self, group: Group) -> None:
+        """Queue a claimed group; what a batch could not carry beyond the lane's maximum goes back."""
+        if self._space(group.plan) <= 0:
+            self._return(group.claimed)
+            return
+        self._outstanding[group.plan.lane] += 1
+        for claimed in group.claimed:
+            self._held[claimed.delivery.id] = group
+        self._ready.append(group)
 
     # running
 
     def _start_runners(self) -> None:
-        if self._stopping:
+        if self._stopping.is_set():
             return
         for _ in range(min(self.function.concurrency - self._active, len(self._ready))):
             self._active += 1
@@ -222,7 +265,7 @@ class Dispatcher:
         """Serve groups one after the other; ends when there are none, or when a call of its own was cut."""
         try:
             with anyio.CancelScope() as scope:
-                while self._ready and not self._stopping:
+                while self._ready and not self._stopping.is_set() and not scope.cancel_called:
                     group = self._ready.popleft()
                     group.scope = scope
                     self._serving += 1
@@ -232,41 +275,51 @@ class Dispatcher:
                         self._serving -= 1
                         self._outstanding[group.plan.lane] -= 1
                         self._woken.set()
-                    while len(self._owing) > UNSETTLED:
-                        self._settled.clear()
-                        await self._settled.wait()
+                    await self._settler.room()
         finally:
             self._active -= 1
-            self._start_runners()
             self._woken.set()
+        self._start_runners()
 
     async def _serve(self, group: Group) -> None:
-        answered, later, group.claimed = await self.idempotent.sift(group.claimed, now=self._services.clock.now())
-        for claimed in answered:
-            self._settle(claimed, Complete("idempotent"))
-        for claimed, at in later:
-            self._settle(claimed, Retry(at, counted=False))
-        for claimed in [one for one in group.claimed if one.event.hops > HOPS]:
-            group.claimed.remove(claimed)
-            self._settle(claimed, Bury(f"stopped: {HOPS} handlers' answers led to one another"))
-        if not group.claimed:
-            return
-        first = group.claimed[0].delivery
+        """Call the function for a group; whatever happens, each of its deliveries is owed a settlement."""
         started = self._services.clock.now()
         outcome: Outcome = Interrupted()
         version = self.function.version
         try:
-            for claimed in group.claimed:
-                self._running[claimed.delivery.id] = group
-            await self._heed_rate()
-            group.request_id = first.id if len(group.claimed) == 1 else self._services.mint()
-            self._tell_started(group)
-            outcome, version = await self._call(self.function, self._invocation(group))
+            await self._sift(group)
+            if group.claimed and not await self.throttle.pass_(self.function.rate, giving_up=self._stopping):
+                for claimed in group.claimed:
+                    self._let_go(claimed, group)
+                self._return(group.claimed)
+                group.claimed = []
+            if group.claimed:
+                first = group.claimed[0].delivery
+                group.request_id = first.id if len(group.claimed) == 1 else self._services.mint()
+                self._tell_started(group)
+                started = self._services.clock.now()
+                outcome, version = await self._call(self.function, self._invocation(group))
+        except StoreBroken:
+            raise
+        except Exception as error:  # a source's code, or ours: the delivery bears it, not the hub
+            log.error("a call failed within the hub", function=self.function.name, exc_info=error)
+            outcome = failed(error)
         finally:
             for claimed in group.claimed:
-                self._running.pop(claimed.delivery.id, None)
+                self._let_go(claimed, group)
             self._judge(group, outcome, version, started)
         crash_point("between-handler-and-settle")
+
+    async def _sift(self, group: Group) -> None:
+        """Leave in the group what is to be run; settle what is answered already or went round in circles."""
+        answered, later, group.claimed = await self.idempotent.sift(group.claimed, now=self._services.clock.now())
+        for claimed in answered:
+            self._settle(group, claimed, Complete("idempotent"))
+        for claimed, at in later:
+            self._settle(group, claimed, Retry(at, counted=False))
+        for claimed in [one for one in group.claimed if one.event.hops > HOPS]:
+            group.claimed.remove(claimed)
+            self._settle(group, claimed, Bury(f"stopped: {HOPS} handlers' answers led to one another"))
 
     def _invocation(self, group: Group) -> Invocation:
         first = group.claimed[0]
@@ -283,95 +336,41 @@ class Dispatcher:
             trace=first.event.trace,
         )
 
-    async def _heed_rate(self) -> None:
-        limit = self.function.rate
-        if limit is None:
-            return
-        while True:
-            now = self._services.clock.now()
-            self._bucket, wait = rate.take(self._bucket or rate.Bucket.full(limit, now), limit, now)
-            if wait <= 0:
-                return
-            await anyio.sleep(wait / 1000)
-
     # settling
 
     def _judge(self, group: Group, outcome: Outcome, version: str, started: Millis) -> None:
         now = self._services.clock.now()
         if not isinstance(outcome, Interrupted):
             self._recent = pooling.smoothed(self._recent, outcome.usage.duration_ms)
-        settlements = self._services.verdicts.reach(group, outcome, version, self.function, started=started, now=now)
-        self._owe(zip(group.claimed, settlements, strict=True))
-
-    def _settle(self, claimed: Claimed, decision: Complete | Retry | Bury) -> None:
-        settlement = Settlement(delivery=claimed.delivery.id, fence=claimed.fence, decision=decision)
-        self._owe([(claimed, settlement)])
-
-    def _owe(self, settlements: Iterable[tuple[Claimed, Settlement]]) -> None:
-        self._owing.extend(settlements)
-        self._owed.set()
-
-    async def _settle_loop(self, scope: anyio.CancelScope) -> None:
-        with scope:
-            while True:
-                await self._owed.wait()
-                self._owed.clear()
-                await self._flush()
-
-    async def _flush(self) -> None:
-        owing, self._owing = self._owing, []
-        if not owing:
-            return
-        services = self._services
-        while True:
-            try:
-                held = await services.store.settle([one for _, one in owing], now=services.clock.now())
-                break
-            except StoreFull:
-                log.error("the disk is full to the last byte: outcomes wait for room", function=self.function.name)
-                await anyio.sleep(1)
-        for (claimed, settlement), ok in zip(owing, held, strict=True):
-            if ok:
-                self._tell_settled(claimed, settlement)
-            self.idempotent.done(settlement.delivery)
-        self._settled.set()
-        self._woken.set()
-
-    def _tell_settled(self, claimed: Claimed, settlement: Settlement) -> None:
-        services, name = self._services, self.function.name
-        trigger = claimed.delivery.trigger
-        kind, text = "succeeded", ""
-        match settlement.decision:
-            case Complete(reason):
-                text = reason or ""
-                services.depth.add(trigger, -1)
-            case Retry(_, counted):
-                kind = "retried" if counted else "returned"
-                if counted:
-                    services.metrics.count("retries", name)
-            case Bury(reason):
-                kind, text = "dead", reason
-                services.depth.add(trigger, -1)
-                services.metrics.count("dead", name)
-        for intake in settlement.then:
-            services.depth.add(intake.event.trigger, len(intake.owed))
-            for owed in intake.owed:
-                services.wake(Lane(intake.event.trigger, owed.function))
-        if services.feed.watched:
-            attempt = settlement.attempt
-            if attempt is not None and attempt.error is not None:
-                text = f"{attempt.error.type}: {attempt.error.message}" + (f" ({text})" if text else "")
-            services.feed.publish(
-                Happening(
-                    time=services.clock.now(),
-                    kind=kind,
-                    trigger=trigger,
-                    function=name,
-                    delivery=settlement.delivery,
-                    duration_ms=None if attempt is None else attempt.duration_ms,
-                    text=text,
-                )
+        try:
+            settlements = self._services.verdicts.reach(
+                group, outcome, version, self.function, started=started, now=now
             )
+        except Exception as error:  # no delivery may be left running for want of a verdict
+            log.error("an outcome could not be judged", function=self.function.name, exc_info=error)
+            bury = Bury(f"the hub could not judge its outcome: {failed(error).fault.message}")
+            settlements = [
+                Settlement(delivery=one.delivery.id, fence=one.fence, decision=bury) for one in group.claimed
+            ]
+        self._settler.owe(zip(group.claimed, settlements, strict=True))
+
+    def _settle(self, group: Group, claimed: Claimed, decision: Complete | Retry | Bury) -> None:
+        self._let_go(claimed, group)
+        settlement = Settlement(delivery=claimed.delivery.id, fence=claimed.fence, decision=decision)
+        self._settler.owe([(claimed, settlement)])
+
+    def _let_go(self, claimed: Claimed, group: Group) -> None:
+        # A cancelled one that was redriven may be in another group by now.
+        if self._held.get(claimed.delivery.id) is group:
+            del self._held[claimed.delivery.id]
+
+    def _freed(self, settled: Sequence[Claimed]) -> None:
+        for claimed in settled:
+            self.idempotent.done(claimed.delivery.id)
+            lane = Lane(claimed.delivery.trigger, claimed.delivery.function)
+            if lane in self._plans:
+                self._look[lane] = 0
+        self._woken.set()
 
     def _tell_started(self, group: Group) -> None:
         if self._services.feed.watched:
@@ -390,12 +389,23 @@ class Dispatcher:
     # ending
 
     def _give_back(self) -> None:
-        now = self._services.clock.now()
+        """Queue again what has not begun."""
         while self._ready:
             group = self._ready.popleft()
             self._outstanding[group.plan.lane] -= 1
             for claimed in group.claimed:
-                self._settle(claimed, Retry(now, counted=False))
+                self._let_go(claimed, group)
+            self._return(group.claimed)
+
+    def _return(self, claimed: Sequence[Claimed]) -> None:
+        # Due when they were: they are still the oldest.
+        self._settler.owe(
+            (
+                one,
+                Settlement(delivery=one.delivery.id, fence=one.fence, decision=Retry(one.delivery.due, counted=False)),
+            )
+            for one in claimed
+        )
 
     async def _quiet(self) -> None:
         while self._active:
@@ -403,13 +413,24 @@ class Dispatcher:
             await self._woken.wait()
 
     async def _cut(self) -> None:
-        cut = sorted(self._running)
+        self._stopping.set()
+        self._give_back()
+        cut = sorted(self._held)
         for delivery in cut:
             self.interrupt(delivery)
-        self._stopping = True
-        self._give_back()
-        with anyio.move_on_after(10):
+        with anyio.move_on_after(PATIENCE):
             await self._quiet()
         if cut:
             log.warning("running calls were cut and given back", function=self.function.name, deliveries=cut)
-        await self._flush()
+        with anyio.move_on_after(PATIENCE) as scope:
+            await self._settler.rest()
+        if scope.cancelled_caught:
+            log.error(
+                "outcomes could not be stored in time; their deliveries will run again", function=self.function.name
+            )
+
+
+def failed(error: Exception) -> Crashed:
+    """Return the outcome of a call that failed before or beside the handler."""
+    fault = Fault(type=HUB_FAULT, message=ascii(f"{type(error).__name__}: {error}")[1:-1])
+    return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))

@@ -18,10 +18,10 @@ class Happening:
 
     time: Millis
     kind: str
-    """accepted, duplicate, filtered, started, succeeded, retried, dead, cancelled, output, answered or failed (a call
-    that a caller waited for), reloaded,
-    rejected (a new configuration, for the problems in ``text``, a line each), degraded, recovered or missed
-    (a slow watcher lost some; ``text`` says how many)."""
+    """accepted, duplicate, filtered, started, succeeded, retried, returned (given back uncounted), dead, cancelled,
+    output, answered or failed (a call that a caller waited for), reloaded, rejected (a new configuration, for the
+    problems in ``text``, a line each), degraded, recovered or missed (a slow watcher lost some; ``text`` says how
+    many)."""
     trigger: str | None = None
     function: str | None = None
     delivery: str | None = None

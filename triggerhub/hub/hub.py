@@ -18,7 +18,7 @@ from triggerhub.aws import arn
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.hub.call import Caller, Tap
 from triggerhub.hub.clock import Clock, SystemClock
-from triggerhub.hub.dispatch import Services
+from triggerhub.hub.dispatch import Dispatcher
 from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
@@ -27,6 +27,7 @@ from triggerhub.hub.maintain import maintain
 from triggerhub.hub.outlet import Outlet, Performer
 from triggerhub.hub.pause import Kind, Paused
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
@@ -83,7 +84,7 @@ class Hub:
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._paused = Paused(store)
         self._mint = Mint(self._clock)
-        self._verdicts = Verdicts(Outlet(self._stamp, self._topic), draw)
+        self._verdicts = Verdicts(Outlet(self._stamp, self._topic, self._metrics), draw)
         self._calls: set[anyio.CancelScope] = set()
         """Those whose callers wait for the answer."""
         self._until = math.inf
@@ -289,15 +290,21 @@ class Hub:
             client_context=client_context,
             trace=trace,
         )
+        dispatcher = self._wiring.dispatchers[function.name]
         if key is None:
-            return await self._caller.call(function, invocation, patience=function.timeout)
-        return await self._wiring.dispatchers[function.name].idempotent.once(
-            function,
-            key,
-            request_id,
-            lambda: self._caller.call(function, invocation, patience=function.timeout),
-            now=self._clock.now,
+            return await self._call(dispatcher, function, invocation)
+        answered = await dispatcher.idempotent.once(
+            function, key, request_id, lambda: self._call(dispatcher, function, invocation), now=self._clock.now
         )
+        return answered or (self._caller.throttled(function), function.version)
+
+    async def _call(self, dispatcher: Dispatcher, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
+        """Call within the function's rate and concurrency; who waits longer than its timeout is throttled."""
+        with anyio.move_on_after(function.timeout / 1000) as patience:
+            await dispatcher.throttle.pass_(function.rate)
+        if patience.cancelled_caught:
+            return self._caller.throttled(function), function.version
+        return await self._caller.call(function, invocation, patience=function.timeout)
 
     # deliveries
 
@@ -333,20 +340,22 @@ class Hub:
     async def cancel(self, deliveries: Sequence[str], reason: str) -> list[str]:
         """End queued or running deliveries; a running one's worker is killed. Returns those it ended."""
         before = await self._details(deliveries)
-        ended = await self._store.cancel(deliveries, now=self._clock.now(), reason=reason)
+        with anyio.CancelScope(shield=True):
+            ended = await self._store.cancel(list(before), now=self._clock.now(), reason=reason)
         for delivery in ended:
             row = before[delivery]
             self._depth.add(row.trigger, -1)
             if dispatcher := self._wiring.dispatchers.get(row.function):
                 dispatcher.interrupt(delivery)
-                dispatcher.wake()
+                dispatcher.wake(Lane(row.trigger, row.function))
             self._publish("cancelled", row, text=reason)
         return ended
 
     async def redrive(self, deliveries: Sequence[str]) -> list[str]:
         """Queue finished deliveries again; returns those that were finished."""
         before = await self._details(deliveries)
-        queued = await self._store.redrive(deliveries, now=self._clock.now())
+        with anyio.CancelScope(shield=True):
+            queued = await self._store.redrive(list(before), now=self._clock.now())
         for delivery in queued:
             self._depth.add(before[delivery].trigger, 1)
             self._wake(Lane(before[delivery].trigger, before[delivery].function))
@@ -373,7 +382,7 @@ class Hub:
         """Keep a function's deliveries queued, or a trigger from taking events; survives a restart. NotFound."""
         await self._set_paused(kind, name, paused=True)
         if kind == "function":
-            self._wiring.dispatchers[name].paused = True
+            self._wiring.dispatchers[name].pause()
         else:
             await self._wiring.rest(name)
 
@@ -381,8 +390,7 @@ class Hub:
         """Undo a pause. NotFound."""
         await self._set_paused(kind, name, paused=False)
         if kind == "function":
-            self._wiring.dispatchers[name].paused = False
-            self._wiring.dispatchers[name].wake()
+            self._wiring.dispatchers[name].resume()
         else:
             self._wiring.resume(name)
 
@@ -443,19 +451,18 @@ class Hub:
     def _stamp(self, event: Event, trigger: str) -> Event:
         return event.stamped(self._mint(), trigger)
 
-    def _topic(self, name: str, body: bytes) -> tuple[Gate, Event] | None:
+    def _topic(self, name: str, body: bytes) -> tuple[Gate, Event]:
         for trigger in self.project.triggers.values():
             if trigger.type == "queue" and getattr(trigger.options, "name", None) == name:
                 module = self._wiring.modules[trigger.type]
                 return self._wiring.gates[trigger.name], module.wrap(
                     trigger.options, trigger.name, body, self._clock.now()
                 )
-        log.error("an outcome had nowhere to go: no trigger consumes this queue", queue=name)
-        return None
+        raise NotFound(f"no trigger consumes the queue {name!r}", hint="Bring its trigger back.")
 
     def _wake(self, lane: Lane) -> None:
         if dispatcher := self._wiring.dispatchers.get(lane.function):
-            dispatcher.wake()
+            dispatcher.wake(lane)
 
     def _publish(self, kind: str, row: Delivery | None = None, text: str = "") -> None:
         self._feed.publish(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
+import structlog
 
+from triggerhub.errors import StoreFull
 from triggerhub.model import Millis, Outcome, Returned
 from triggerhub.settings import Function
 from triggerhub.store import Answered, Claimed, Store
+
+log = structlog.get_logger("dispatch")
 
 LOOK_AGAIN: Millis = 250
 """How long a delivery steps back while another one with its key runs."""
@@ -26,23 +30,26 @@ class Idempotent:
     async def sift(
         self, claimed: Sequence[Claimed], *, now: Millis
     ) -> tuple[list[Claimed], list[tuple[Claimed, Millis]], list[Claimed]]:
-        """Return those already answered, those to look at again at a moment, and those to run."""
-        if not any(one.delivery.idempotency_key for one in claimed):
+        """Return those already answered, those to look at again at a moment, and those to run.
+
+        Keys are taken before the answers are read: what was answered just before is then found.
+        """
+        keyed = [(one.delivery.id, key) for one in claimed if (key := one.delivery.idempotency_key)]
+        if not keyed:
             return [], [], list(claimed)
-        keyed = [one for one in claimed if one.delivery.idempotency_key]
-        answers = await self._store.answer(
-            [(one.delivery.function, one.delivery.idempotency_key or "") for one in keyed], now=now
-        )
-        known = {one.delivery.id for one, answer in zip(keyed, answers, strict=True) if answer is not None}
+        held = {delivery: key for delivery, key in keyed if self.hold(key, delivery)}
+        waiting = {delivery for delivery, _ in keyed} - held.keys()
+        function = claimed[0].delivery.function
+        answers = await self._store.answer([(function, key) for key in held.values()], now=now)
+        known = {delivery for delivery, answer in zip(held, answers, strict=True) if answer is not None}
         done, later, run = [], [], []
         for one in claimed:
-            key = one.delivery.idempotency_key
             if one.delivery.id in known:
                 done.append(one)
-            elif key is None or self.hold(key, one.delivery.id):
-                run.append(one)
-            else:
+            elif one.delivery.id in waiting:
                 later.append((one, now + LOOK_AGAIN))
+            else:
+                run.append(one)
         return done, later, run
 
     async def once(
@@ -53,24 +60,33 @@ class Idempotent:
         call: Callable[[], Awaitable[tuple[Outcome, str]]],
         *,
         now: Callable[[], Millis],
-    ) -> tuple[Outcome, str]:
-        """Make a call that somebody waits for, or repeat the stored answer; waits while its key is under way."""
-        while True:
+    ) -> tuple[Outcome, str] | None:
+        """Make a call that somebody waits for, or repeat the stored answer.
+
+        None where another call with its key went on for longer than the function's timeout.
+        """
+        with anyio.move_on_after(function.timeout / 1000) as patience:
+            while not self.hold(key, holder):
+                await anyio.sleep(LOOK_AGAIN / 1000)
+        if patience.cancelled_caught:
+            return None
+        try:
             (answer,) = await self._store.answer([(function.name, key)], now=now())
             if answer is not None:
                 return Returned(payload=answer), function.version
-            if self.hold(key, holder):
-                break
-            await anyio.sleep(LOOK_AGAIN / 1000)
-        try:
             outcome, version = await call()
             if isinstance(outcome, Returned) and function.idempotency:
                 until = now() + function.idempotency.keep
-                kept = Answered(function=function.name, key=key, payload=outcome.payload, until=until)
-                await self._store.keep_answer(kept)
+                await self._keep(Answered(function=function.name, key=key, payload=outcome.payload, until=until))
             return outcome, version
         finally:
             self.done(holder)
+
+    async def _keep(self, answer: Answered) -> None:
+        try:
+            await self._store.keep_answer(answer)
+        except StoreFull:  # the call was made, and its answer is the caller's
+            log.error("the disk is full: an answer could not be kept for its idempotency key", function=answer.function)
 
     def hold(self, key: str, holder: str) -> bool:
         """Take a key for a call; False while another call has it."""

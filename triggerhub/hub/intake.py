@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 
 import anyio
 
@@ -17,6 +18,9 @@ from triggerhub.model import Event, Millis
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
 from triggerhub.telemetry.metrics import Metrics
+
+BACKLOG = 100_000
+"""How many unfinished deliveries the built-in triggers may have."""
 
 
 class Mint:
@@ -103,7 +107,10 @@ class Inlet:
         return [answer or self._answer(next(appended), trigger.name) for answer in answers]
 
     async def put(self, intakes: Sequence[Intake]) -> list[Answer]:
-        """Store what needs no gate: asynchronous invokes."""
+        """Store what needs no gate: asynchronous invokes. BacklogFull."""
+        for intake in intakes:
+            if self._depth[intake.event.trigger] >= BACKLOG:
+                raise BacklogFull(intake.event.trigger, BACKLOG)
         return [
             self._answer(one, intake.event.trigger)
             for one, intake in zip(await self._append(intakes, {}, wait=False), intakes, strict=True)
@@ -114,22 +121,37 @@ class Inlet:
     ) -> list[Appended]:
         if not intakes and not checkpoints:
             return []
+        # Counted before the commit: what is on its way in takes up room, too.
+        for intake in intakes:
+            self._depth.add(intake.event.trigger, len(intake.owed))
+        appended: list[Appended] = []
+        try:
+            appended = await self._stored(intakes, checkpoints, wait=wait)
+        finally:
+            for one, intake in zip_longest(appended, intakes):
+                if isinstance(one, Created):
+                    for owed in intake.owed:
+                        self._wake(Lane(intake.event.trigger, owed.function))
+                else:
+                    self._depth.add(intake.event.trigger, -len(intake.owed))
+        return appended
+
+    async def _stored(
+        self, intakes: Sequence[Intake], checkpoints: Mapping[tuple[str, str], str | None], *, wait: bool
+    ) -> list[Appended]:
         while True:
             try:
-                appended = await self._store.append(intakes, now=self._clock.now(), checkpoints=checkpoints)
-                break
+                # Shielded: whoever is cancelled here must still rouse what the commit has made due.
+                with anyio.CancelScope(shield=True):
+                    appended = await self._store.append(intakes, now=self._clock.now(), checkpoints=checkpoints)
             except StoreFull:
                 self.full = True
                 if not wait:
                     raise
                 await anyio.sleep(1)
-        self.full = False
-        for one, intake in zip(appended, intakes, strict=True):
-            if isinstance(one, Created):
-                self._depth.add(intake.event.trigger, len(one.deliveries))
-                for owed in intake.owed:
-                    self._wake(Lane(intake.event.trigger, owed.function))
-        return appended
+            else:
+                self.full = False
+                return appended
 
     async def _room(self, gate: Gate, *, wait: bool) -> None:
         trigger = gate.trigger

@@ -9,7 +9,9 @@ import anyio
 import anyio.lowlevel
 import structlog
 
+from triggerhub.errors import StoreBroken
 from triggerhub.hub.clock import Clock
+from triggerhub.hub.outlet import built_in
 from triggerhub.hub.pool import Pool
 from triggerhub.settings import Project
 from triggerhub.store import Store
@@ -29,7 +31,12 @@ async def maintain(store: Store, pool: Pool, clock: Clock, project: Callable[[],
     while True:
         pool.sweep()
         if turn % PRUNE == 0:
-            await prune(store, clock, project())
+            try:
+                await prune(store, clock, project())
+            except StoreBroken:
+                raise
+            except Exception as error:  # housekeeping that fails is tried again; the hub goes on
+                log.error("history could not be pruned", exc_info=error)
         turn += 1
         await anyio.sleep(SWEEP)
 
@@ -44,7 +51,8 @@ async def prune(store: Store, clock: Clock, project: Project) -> int:
     keep = hub.keep
     while True:
         now = clock.now()
-        dead = {name: now - function.dead_letters_keep for name, function in project.functions.items()}
+        functions = dict(project.functions) | built_in(project)
+        dead = {name: now - function.dead_letters_keep for name, function in functions.items()}
         over = await store.size() > hub.keep_size
         if over:
             keep //= 2

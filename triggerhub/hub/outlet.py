@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import structlog
 from anyio import to_thread
 
 from triggerhub.aws import arn, errors
@@ -33,12 +34,15 @@ from triggerhub.model import (
     Usage,
     destination_trigger,
 )
-from triggerhub.settings import Destination, Function
+from triggerhub.settings import Destination, Function, Project
 from triggerhub.source import Filtered
 from triggerhub.store import Claimed, Intake, Owed
+from triggerhub.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     import aiohttp
+
+log = structlog.get_logger("dispatch")
 
 HOPS = 16
 """How many handlers' answers may lead to one another: where Lambda's recursion detection stops a chain."""
@@ -47,6 +51,20 @@ HOPS = 16
 def function_of(destination: Destination) -> str:
     """Name the function that a destination's delivery is owed to; the hub's own have a colon in their name."""
     return destination.target if destination.kind == "function" else str(destination)
+
+
+def built_in(project: Project) -> dict[str, Function]:
+    """Return the hub's own functions: one per ``webhook:`` and ``file:`` destination."""
+    wanted: list[Destination] = []
+    for function in project.functions.values():
+        wanted += [*function.on_success, *function.on_failure]
+    for trigger in project.triggers.values():
+        wanted += trigger.on_failure or ()
+    return {
+        function_of(one): Function(name=function_of(one), runtime="executable", source="destination")
+        for one in wanted
+        if one.kind in ("webhook", "file")
+    }
 
 
 def record(claimed: Claimed, outcome: Outcome, decision: Complete | Bury, *, now: Millis) -> bytes:
@@ -74,27 +92,44 @@ class Outlet:
     """Makes the events of destinations; *queue* finds the gate of an in-hub topic and wraps a body for it."""
 
     def __init__(
-        self, stamp: Callable[[Event, str], Event], queue: Callable[[str, bytes], tuple[Gate, Event] | None]
+        self,
+        stamp: Callable[[Event, str], Event],
+        queue: Callable[[str, bytes], tuple[Gate, Event]],
+        metrics: Metrics,
     ) -> None:
         self._stamp = stamp
         self._queue = queue
+        self._metrics = metrics
 
     def intakes(
         self, destinations: tuple[Destination, ...], claimed: Claimed, body: bytes, *, now: Millis
-    ) -> tuple[Intake, ...]:
-        """Return what to store beside the settle, one event per destination."""
-        made = (self._intake(destination, claimed, body, now) for destination in destinations)
-        return tuple(intake for intake in made if intake is not None)
+    ) -> tuple[tuple[Intake, ...], list[str]]:
+        """Return what to store beside the settle, an event per destination, and why some take none.
+
+        A destination that cannot take the record fails neither the delivery nor the other destinations.
+        """
+        made, refused = [], []
+        for destination in destinations:
+            try:
+                intake = self._intake(destination, claimed, body, now)
+            except Exception as error:  # a queue's key, or a source's own code
+                log.error("a destination took no record", destination=str(destination), exc_info=error)
+                self._metrics.count("lost_records", claimed.delivery.function)
+                refused.append(f"{destination} took no record: {error}")
+                continue
+            if intake is not None:
+                made.append(intake)
+        return tuple(made), refused
 
     def _intake(self, destination: Destination, claimed: Claimed, body: bytes, now: Millis) -> Intake | None:
         hops = claimed.event.hops + 1
         if destination.kind == "queue":
-            found = self._queue(destination.target, body)
-            if found is None:
-                return None
-            gate, event = found
+            gate, event = self._queue(destination.target, body)
             admitted = gate.admit(self._stamp(_follow(event, claimed.event, hops), gate.trigger.name))
-            return None if isinstance(admitted, Filtered) else admitted
+            if isinstance(admitted, Filtered):
+                self._metrics.count("filtered", gate.trigger.name)
+                return None
+            return admitted
         event = Event(data=body, time=now, trace=claimed.event.trace, hops=hops)
         stamped = self._stamp(event, destination_trigger(claimed.delivery.function))
         return Intake(event=stamped, owed=(Owed(function=function_of(destination)),))

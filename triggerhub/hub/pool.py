@@ -7,6 +7,7 @@ itself touches no task: an idle worker is handed over at once.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.hub.clock import Clock
 from triggerhub.model import Millis
@@ -23,6 +25,9 @@ from triggerhub.runtime import Runtime, Worker
 from triggerhub.settings import Function
 
 log = structlog.get_logger("pool")
+
+START_ERROR = "Runtime.StartError"
+WAIT = Assignment.WAIT
 
 
 class Slot:
@@ -39,21 +44,46 @@ class Slot:
 
 
 class _Bench:
-    """The workers of one function."""
+    """The workers of one function, and who waits for one."""
 
     def __init__(self, function: Function) -> None:
         self.function = function
         self.idle: list[Slot] = []
         self.live = 0
         """Idle, lent and starting ones of the current version; retired ones do not count."""
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.called = 0
+        """Waiters that were called and have not taken their turn yet: what is free is theirs."""
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def wake_one(self) -> None:
-        while self.waiting:
-            future = self.waiting.popleft()
+    @property
+    def queued(self) -> bool:
+        """Whether somebody is to be served before a newcomer."""
+        return bool(self._waiting or self.called)
+
+    def call(self) -> None:
+        """Call as many waiters, the first first, as there is something free for."""
+        free = len(self.idle) + max(self.function.concurrency - self.live, 0) - self.called
+        while self._waiting and free > 0:
+            future = self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
-                return
+                self.called += 1
+                free -= 1
+
+    async def turn(self, until: float) -> bool:
+        """Wait to be called, who comes first goes first; False at *until* on the loop's clock."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            with anyio.CancelScope(deadline=until):
+                await future
+        finally:
+            if future.done() and not future.cancelled():
+                self.called -= 1
+        if future.cancelled():
+            self._waiting = deque(one for one in self._waiting if not one.done())
+            return False
+        return True
 
 
 class Pool:
@@ -83,7 +113,7 @@ class Pool:
         retired, bench.idle = bench.idle, []
         for slot in retired:
             self._retire(bench, slot)
-        bench.wake_one()
+        bench.call()
 
     def forget(self, name: str) -> None:
         """End the idle workers of a function that is no longer there."""
@@ -102,8 +132,11 @@ class Pool:
     def lend(self, function: Function) -> Slot | None:
         """Lend an idle worker, if there is one and nobody waits."""
         bench = self._benches.get(function.name)
-        if bench is None or bench.waiting:
+        if bench is None or bench.queued:
             return None
+        return self._idle(bench)
+
+    def _idle(self, bench: _Bench) -> Slot | None:
         while bench.idle:
             slot = bench.idle.pop()
             if slot.worker.alive:
@@ -111,30 +144,28 @@ class Pool:
             self._retire(bench, slot)
         return None
 
-    async def acquire(self, function: Function) -> Slot:
-        """Lend a worker of the function's current version; waits for one where all are lent.
+    async def acquire(self, function: Function, *, patience: float | None = None) -> Slot | None:
+        """Lend a worker of the function's current version; waits for its turn where all are lent.
 
-        Raises StartFailed. Cancelled: nothing stays lent.
+        None where that takes longer than *patience* seconds; starting a worker has its own limit and is
+        not cut short by it. Raises StartFailed. Cancelled: nothing stays lent.
         """
         bench = self._benches.setdefault(function.name, _Bench(function))
+        until = math.inf if patience is None else anyio.current_time() + patience
+        waits = bench.queued
         while True:
-            match assign(idle=len(bench.idle), live=bench.live, limit=bench.function.concurrency):
-                case Assignment.LEND:
-                    slot = bench.idle.pop()
-                    if slot.worker.alive:
-                        return slot
-                    self._retire(bench, slot)
-                case Assignment.START:
-                    return await self._start(bench)
-                case Assignment.WAIT:
-                    future = asyncio.get_running_loop().create_future()
-                    bench.waiting.append(future)
-                    try:
-                        await future
-                    except asyncio.CancelledError:
-                        if future.done() and not future.cancelled():
-                            bench.wake_one()
-                        raise
+            if waits or assign(idle=len(bench.idle), live=bench.live, limit=bench.function.concurrency) is WAIT:
+                try:
+                    if not await bench.turn(until):
+                        return None
+                except BaseException:
+                    bench.call()
+                    raise
+            waits = False
+            if slot := self._idle(bench):
+                return slot
+            if bench.live < bench.function.concurrency:
+                return await self._start(bench)
 
     def release(self, slot: Slot) -> None:
         """Take a lent worker back."""
@@ -147,7 +178,7 @@ class Pool:
             bench.idle.append(slot)
         else:
             self._retire(bench, slot)
-        bench.wake_one()
+        bench.call()
 
     async def trial(self, function: Function) -> None:
         """Start one worker of a new version before it serves; raises StartFailed and changes nothing then."""
@@ -178,7 +209,7 @@ class Pool:
             await slot.started
         except BaseException:
             self._retire(bench, slot)
-            bench.wake_one()
+            bench.call()
             raise
         return slot
 
@@ -195,10 +226,10 @@ class Pool:
                 await slot.retired.wait()
         except StartFailed as error:
             self._fail(slot, error)
-        except OSError as error:
-            log.error("a worker could not be started", function=slot.function.name, error=str(error))
-            message = f"the hub could not start a process: {error}"
-            self._fail(slot, StartFailed("Runtime.StartError", message, b'{"errorType":"Runtime.StartError"}'))
+        except Exception as error:  # no room for a process, or a fault of ours: the call bears it, not the hub
+            log.error("a worker could not be kept", function=slot.function.name, exc_info=error)
+            message = f"the hub could not start a process: {str(error) or type(error).__name__}"
+            self._fail(slot, StartFailed(START_ERROR, message, errors.payload(START_ERROR, message)))
         except BaseException:
             if not slot.started.done():
                 slot.started.cancel()

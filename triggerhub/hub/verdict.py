@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
 
 from triggerhub.hub.group import Group
 from triggerhub.hub.lane import LanePlan
@@ -16,15 +19,19 @@ from triggerhub.model import (
     Decision,
     Fault,
     Interrupted,
+    Json,
     Millis,
     Outcome,
     Raised,
+    Retry,
     Returned,
     TimedOut,
 )
 from triggerhub.policy import batching, retry
 from triggerhub.settings import KB, Destination, Function
 from triggerhub.store import Answered, Claimed, Intake, Settlement
+
+log = structlog.get_logger("dispatch")
 
 KEPT = 64 * KB
 """The largest answer that history keeps."""
@@ -52,21 +59,22 @@ class Verdicts:
         settlements = []
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision = retry.decide(claimed.delivery, own, group.plan.retry, now=now, draw=self._draw())
+            then, refused = self._then(group.plan, claimed, own, decision, now)
             settlements.append(
                 Settlement(
                     delivery=claimed.delivery.id,
                     fence=claimed.fence,
-                    decision=decision,
+                    decision=_adding(decision, refused),
                     attempt=_attempt(own, group.request_id, version, started),
                     answer=_answer(claimed, own, function, now),
-                    then=self._then(group.plan, claimed, own, decision, now),
+                    then=then,
                 )
             )
         return settlements
 
     def _then(
         self, plan: LanePlan, claimed: Claimed, outcome: Outcome, decision: Decision, now: Millis
-    ) -> tuple[Intake, ...]:
+    ) -> tuple[tuple[Intake, ...], list[str]]:
         destinations: tuple[Destination, ...] = ()
         match decision:
             case Complete():
@@ -74,9 +82,9 @@ class Verdicts:
             case Bury():
                 destinations = plan.on_failure
             case _:
-                return ()
+                return (), []
         if not destinations:
-            return ()
+            return (), []
         body = record(claimed, outcome, decision, now=now)
         return self._outlet.intakes(destinations, claimed, body, now=now)
 
@@ -86,14 +94,31 @@ def _each(plan: LanePlan, claimed: list[Claimed], outcome: Outcome) -> list[Outc
     everyone: list[Outcome] = [outcome] * len(claimed)
     if not plan.batch.partial_failures or not isinstance(outcome, Returned) or plan.identifier is None:
         return everyone
-    names = [plan.identifier(json.loads(one.event.data)) for one in claimed]
-    match batching.failed(outcome.payload, names):
+    match _failed(plan.identifier, claimed, outcome.payload):
         case batching.AllFailed(reason):
             message, indexes = f"the whole batch failed: {reason}", frozenset(range(len(claimed)))
         case named:
             message, indexes = "the answer's batchItemFailures names this record", named
     failed = Raised(fault=Fault(type="BatchItemFailure", message=message), payload=outcome.payload, usage=outcome.usage)
     return [failed if index in indexes else outcome for index in range(len(claimed))]
+
+
+def _failed(
+    identifier: Callable[[Json], str], claimed: list[Claimed], answer: bytes
+) -> frozenset[int] | batching.AllFailed:
+    try:
+        names = [identifier(json.loads(one.event.data)) for one in claimed]
+    except Exception as error:  # a source's own code, over a record that anybody may have sent
+        log.error("records could not be named", trigger=claimed[0].delivery.trigger, exc_info=error)
+        return batching.AllFailed(f"the source cannot name a record: {type(error).__name__}: {error}")
+    return batching.failed(answer, names)
+
+
+def _adding(decision: Decision, remarks: list[str]) -> Decision:
+    """Let the reason of a final decision tell what went wrong beside it."""
+    if not remarks or isinstance(decision, Retry):
+        return decision
+    return replace(decision, reason="; ".join([*([decision.reason] if decision.reason else []), *remarks]))
 
 
 def _attempt(outcome: Outcome, request_id: str, version: str, started: Millis) -> Attempt:

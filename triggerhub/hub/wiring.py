@@ -17,18 +17,19 @@ from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
 from triggerhub.hub.call import Caller
 from triggerhub.hub.context import SourceContext
-from triggerhub.hub.dispatch import Dispatcher, Services
+from triggerhub.hub.dispatch import Dispatcher
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.lane import LanePlan, envelope_of_records
-from triggerhub.hub.outlet import Performer, function_of
+from triggerhub.hub.outlet import Performer, built_in
 from triggerhub.hub.pause import PausableRoutes, Paused
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
 from triggerhub.model import API_TRIGGER, Event, Outcome, destination_trigger
 from triggerhub.policy.reconcile import plan
-from triggerhub.settings import Destination, Function, Project, Trigger
+from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Routes, Source
 from triggerhub.store import Lane
 
@@ -39,16 +40,22 @@ Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[s
 
 PATIENCE = 2.0
 """Seconds that sources have at the start to say that they have begun."""
-FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies")
+FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fed:
-    """A trigger and the module that feeds it: what is compared on reload."""
+    """What a running source was given: what is compared on reload."""
 
     trigger: Trigger
     source: ModuleType
+    timezone: str
+
+
+def _fed(project: Project, modules: Mapping[str, ModuleType]) -> dict[str, _Fed]:
+    timezone = project.hub.timezone
+    return {name: _Fed(trigger, modules[trigger.type], timezone) for name, trigger in project.triggers.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,35 +129,37 @@ class Wiring:
     async def reload(self) -> list[str]:
         """Read the project again; returns the problems, empty when all of the new configuration is in force."""
         async with self._reloading:
-            project, modules, problems = await anyio.to_thread.run_sync(self._read)
-            crash_point("during-reload")
-            if project is None:
-                self.problems = tuple(problems)
-                log.error("the new configuration has errors; the running one is kept", problems=list(problems))
+            try:
+                problems = await self._reload()
+            except Exception as error:  # whatever was wrong with the new one, the hub goes on with what it has
+                log.error("the project could not be read again", exc_info=error)
+                problems = [f"the project could not be read again: {type(error).__name__}: {error}"]
                 self._tell("rejected", ["the running configuration is kept", *problems])
-                return list(problems)
-            changed = [name for name in FIXED if getattr(project.hub, name) != getattr(self.project.hub, name)]
-            failed = [f"[hub] {name} takes effect at the next start" for name in changed]
-            project = await self._tried(project, failed)
-            if not self.taking:
-                return ["the hub is stopping"]
-            wanted = {name: _Fed(trigger, modules[trigger.type]) for name, trigger in project.triggers.items()}
-            running = {
-                name: _Fed(trigger, self.modules[trigger.type]) for name, trigger in self.project.triggers.items()
-            }
-            change = plan(running, wanted)
-            for name in change.stop:
-                await self._stop(name)
-            if not self.taking:
-                return ["the hub is stopping"]
-            self.modules |= modules
-            self._configure(project)
-            self._start({name: fed.trigger for name, fed in change.start.items()})
-            self.problems = tuple(failed)
-            counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
-            self._tell("reloaded", [counts, *failed])
-            log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)
-            return failed
+            self.problems = tuple(problems)
+            return problems
+
+    async def _reload(self) -> list[str]:
+        project, modules, problems = await anyio.to_thread.run_sync(self._read)
+        crash_point("during-reload")
+        if project is None:
+            log.error("the new configuration has errors; the running one is kept", problems=list(problems))
+            self._tell("rejected", ["the running configuration is kept", *problems])
+            return list(problems)
+        changed = [name for name in FIXED if getattr(project.hub, name) != getattr(self.project.hub, name)]
+        failed = [f"[hub] {name} takes effect at the next start" for name in changed]
+        project = await self._tried(project, failed)
+        change = plan(_fed(self.project, self.modules), _fed(project, modules))
+        for name in change.stop if self.taking else ():
+            await self._stop(name)
+        if not self.taking:
+            return ["the hub is stopping"]
+        self.modules |= modules
+        self._configure(project)
+        self._start({name: fed.trigger for name, fed in change.start.items()})
+        counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
+        self._tell("reloaded", [counts, *failed])
+        log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)
+        return failed
 
     def _tell(self, kind: str, lines: Sequence[str]) -> None:
         services = self._parts.services
@@ -184,11 +193,15 @@ class Wiring:
             if dispatcher is None:
                 call = self._parts.caller.call if name in project.functions else self._parts.performer.call
                 dispatcher = self.dispatchers[name] = Dispatcher(function, call, self._parts.services)
-                dispatcher.paused = self._parts.paused("function", name)
-                self._dispatching.start_soon(dispatcher.run, project.hub.drain / 1000, name=f"dispatch:{name}")
+                if self._parts.paused("function", name):
+                    dispatcher.pause()
+                self._dispatching.start_soon(dispatcher.run, self._grace, name=f"dispatch:{name}")
             dispatcher.configure(function, self._plans(project, function))
             if name in project.functions:
                 self._parts.pool.serve(function)
+
+    def _grace(self) -> float:
+        return self.project.hub.drain / 1000
 
     def _plans(self, project: Project, function: Function) -> dict[Lane, LanePlan]:
         name = function.name
@@ -219,7 +232,8 @@ class Wiring:
 
     def _start(self, triggers: Mapping[str, Trigger]) -> None:
         for name, trigger in triggers.items():
-            if trigger.enabled and not self._parts.paused("trigger", name):
+            serving = getattr(self.modules[trigger.type], "serves_routes", False)
+            if trigger.enabled and (serving or not self._parts.paused("trigger", name)):
                 self._start_source(trigger)
 
     def _start_source(self, trigger: Trigger) -> None:
@@ -243,7 +257,7 @@ class Wiring:
                 depth=services.depth,
                 call=self._parts.call_now,
                 report=report,
-                begun=supervised.begun.set,
+                begun=supervised.start_well,
             )
 
         self._sourcing.start_soon(supervised.keep, make, services.feed, name=f"source:{trigger.name}")
@@ -274,17 +288,3 @@ def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
     """Return what makes the payload of one invocation from records of this source."""
     found: Callable[[Sequence[bytes]], bytes] = getattr(module, "envelope", envelope_of_records)
     return found
-
-
-def built_in(project: Project) -> dict[str, Function]:
-    """Return the hub's own functions: one per ``webhook:`` and ``file:`` destination."""
-    wanted: list[Destination] = []
-    for function in project.functions.values():
-        wanted += [*function.on_success, *function.on_failure]
-    for trigger in project.triggers.values():
-        wanted += trigger.on_failure or ()
-    return {
-        function_of(one): Function(name=function_of(one), runtime="executable", source="destination")
-        for one in wanted
-        if one.kind in ("webhook", "file")
-    }

@@ -30,6 +30,7 @@ CALLS = {
     "cold_starts": ("triggerhub_cold_starts", "Calls that had to start a worker."),
     "retries": ("triggerhub_retries", "Deliveries queued again after a failure."),
     "dead": ("triggerhub_dead_letters", "Deliveries buried."),
+    "lost_records": ("triggerhub_destination_failures", "Records of outcomes that a destination did not take."),
 }
 
 

@@ -1,0 +1,121 @@
+"""When a batch is made, what fits into it, and which of its records failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub.rig import Rig, function, rig, trigger
+from triggerhub.model import Invocation
+from triggerhub.settings import Batch, RetryPolicy
+from triggerhub.testing import FakeClock
+
+ONCE = RetryPolicy(attempts=1)
+
+
+def sizes(r: Rig) -> list[int]:
+    return [len(call.deliveries) for call in r.runtime.calls]
+
+
+async def silent(invocation: Invocation) -> Any:
+    return None
+
+
+async def test_a_full_batch_never_waits_and_the_rest_waits_for_its_window(tmp_path: Path) -> None:
+    clock = FakeClock()
+    triggers = [trigger(batch=Batch(size=3, window=10_000))]
+    async with rig(tmp_path, {"work": silent}, triggers=triggers, clock=clock) as r:
+        await r.emit("hand", *range(4))
+        await r.until(lambda: sizes(r) == [3], "three are a batch at once")
+        r.advance(9_999)
+        await r.idle()
+        assert sizes(r) == [3], "the fourth waits for its window"
+        await r.emit("hand", 4)
+        r.advance(1)
+        assert await r.states(5) == ["succeeded"] * 5
+        assert sizes(r) == [3, 2], "the window runs from the oldest; who came meanwhile goes with it"
+
+
+async def test_without_a_window_nobody_waits_for_company(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": silent}, triggers=[trigger(batch=Batch(size=100))]) as r:
+        await r.emit("hand", 1)
+        assert await r.states(1) == ["succeeded"]
+        await r.emit("hand", *range(250))
+        assert await r.states(251) == ["succeeded"] * 251
+    assert max(sizes(r)) == 100
+
+
+async def test_a_batch_carries_what_an_invocation_may(tmp_path: Path) -> None:
+    triggers = [trigger(batch=Batch(size=10, window=20))]
+    async with rig(tmp_path, {"work": silent}, triggers=triggers, functions=[function(concurrency=1)]) as r:
+        await r.emit("hand", *["x" * 2_000_000] * 4, "y" * 7_000_000)
+        assert await r.states(5) == ["succeeded"] * 5
+    assert sorted(sizes(r)) == [1, 1, 3]
+    assert all(len(call.payload) <= 6 * 1024 * 1024 for call in r.runtime.calls if len(call.deliveries) > 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        pytest.param(None, [], id="null"),
+        pytest.param({}, [], id="an empty object"),
+        pytest.param({"batchItemFailures": []}, [], id="an empty list"),
+        pytest.param({"batchItemFailures": None}, [], id="null in it"),
+        pytest.param({"batchItemFailures": [{"itemIdentifier": "2"}]}, [2], id="one"),
+        pytest.param({"batchItemFailures": [{"itemIdentifier": "1"}, {"itemIdentifier": "3"}]}, [1, 3], id="two"),
+        pytest.param({"batchItemFailures": [{"itemIdentifier": "9"}]}, [1, 2, 3], id="an unknown id"),
+        pytest.param({"batchItemFailures": [{"itemIdentifier": ""}]}, [1, 2, 3], id="an empty id"),
+        pytest.param({"batchItemFailures": [{"itemIdentifier": None}]}, [1, 2, 3], id="a null id"),
+        pytest.param({"batchItemFailures": [{"itemIdentifier": 2}]}, [1, 2, 3], id="a number"),
+        pytest.param({"batchItemFailures": [{"id": "2"}]}, [1, 2, 3], id="a wrong key"),
+        pytest.param({"batchItemFailures": {"itemIdentifier": "2"}}, [1, 2, 3], id="no list"),
+        pytest.param("failed", [1, 2, 3], id="a string"),
+    ],
+)
+async def test_the_answer_names_what_failed(tmp_path: Path, answer: Any, failed: list[int]) -> None:
+    async def said(invocation: Invocation) -> Any:
+        return answer
+
+    triggers = [trigger(batch=Batch(size=3, window=60_000, partial_failures=True))]
+    async with rig(tmp_path, {"work": said}, functions=[function(retry=ONCE)], triggers=triggers) as r:
+        r.modules["hand"].identifier = str  # type: ignore[attr-defined]
+        await r.reload([function(retry=ONCE)], triggers)
+        await r.emit("hand", 1, 2, 3)
+        states = await r.states(3)
+        stats = await r.store.stats()
+    assert [n for n, state in enumerate(states, 1) if state == "dead"] == failed
+    assert stats.drift == 0
+    assert len(r.runtime.calls) == 1
+
+
+async def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
+    async def second_fails_once(invocation: Invocation) -> Any:
+        found = json.loads(invocation.payload)
+        records = found if isinstance(found, list) else [found]
+        bad = [n for n in records if n == 2 and invocation.attempt == 1]
+        return {"batchItemFailures": [{"itemIdentifier": str(n)} for n in bad]}
+
+    triggers = [trigger(batch=Batch(size=3, window=50, partial_failures=True))]
+    async with rig(tmp_path, {"work": second_fails_once}, triggers=triggers) as r:
+        r.modules["hand"].identifier = str  # type: ignore[attr-defined]
+        await r.reload([function()], triggers)
+        answers = await r.emit("hand", 1, 2, 3)
+        assert await r.states(3) == ["succeeded"] * 3
+        detail = await r.hub.get(answers[1].deliveries[0])
+    assert [json.loads(call.payload) for call in r.runtime.calls] == [[1, 2, 3], 2]
+    assert [attempt.outcome for attempt in detail.attempts] == ["raised", "returned"]
+
+
+async def test_records_that_their_source_cannot_name_all_fail(tmp_path: Path) -> None:
+    triggers = [trigger(batch=Batch(size=2, window=60_000, partial_failures=True))]
+    async with rig(tmp_path, {"work": silent}, functions=[function(retry=ONCE)], triggers=triggers) as r:
+        r.modules["hand"].identifier = lambda record: record["id"]  # type: ignore[attr-defined]
+        await r.reload([function(retry=ONCE)], triggers)
+        (answer, _) = await r.emit("hand", {"id": "a"}, {"no": "id"})
+        assert await r.states(2) == ["dead", "dead"]
+        row = await r.row(answer.deliveries[0])
+    assert row.error is not None
+    assert "cannot name a record: KeyError: 'id'" in row.error.message

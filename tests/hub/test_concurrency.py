@@ -1,0 +1,220 @@
+"""Who runs beside whom: concurrency, maximum_concurrency, lanes, and whose turn it is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.hub.rig import RigRuntime, echoing, function, rig, trigger
+from triggerhub.hub.clock import SystemClock
+from triggerhub.hub.pool import Pool
+from triggerhub.model import Invocation, State
+from triggerhub.settings import Batch
+from triggerhub.store import Query
+
+
+async def test_no_more_is_claimed_than_can_run_however_many_triggers_there_are(tmp_path: Path) -> None:
+    go = anyio.Event()
+
+    async def hold(invocation: Invocation) -> Any:
+        await go.wait()
+
+    names = [f"t{n}" for n in range(6)]
+    triggers = [trigger(name) for name in names]
+    async with rig(tmp_path, {"work": hold}, functions=[function(concurrency=2)], triggers=triggers) as r:
+        for name in names:
+            await r.emit(name, 1, 2, 3)
+        await r.until(lambda: r.runtime.running == 2, "two run")
+        await r.idle()
+        assert len(await r.store.page(Query(state=State.RUNNING))) == 2
+        go.set()
+        assert await r.states(18) == ["succeeded"] * 18
+    assert r.runtime.most == 2
+
+
+async def test_every_trigger_has_its_turn(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def note(invocation: Invocation) -> Any:
+        seen.append(json.loads(invocation.payload))
+        await anyio.sleep(0.002)
+
+    triggers = [trigger("much"), trigger("little")]
+    async with rig(tmp_path, {"work": note}, functions=[function(concurrency=1)], triggers=triggers) as r:
+        await r.emit("much", *["much"] * 60)
+        await r.emit("little", "little")
+        await r.states(61)
+    assert seen.index("little") < 50, "a full lane does not keep another one waiting to its end"
+
+
+async def test_a_trigger_keeps_to_its_maximum_and_others_use_the_rest(tmp_path: Path) -> None:
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    async def note(invocation: Invocation) -> Any:
+        kind = json.loads(invocation.payload)
+        running[kind] += 1
+        most[kind] = max(most[kind], running[kind])
+        await anyio.sleep(0.003)
+        running[kind] -= 1
+
+    triggers = [trigger("narrow", maximum_concurrency=1), trigger("wide")]
+    async with rig(tmp_path, {"work": note}, functions=[function(concurrency=4)], triggers=triggers) as r:
+        await r.emit("narrow", *["narrow"] * 10)
+        await r.emit("wide", *["wide"] * 20)
+        assert await r.states(30) == ["succeeded"] * 30
+    assert most["narrow"] == 1
+    assert most["wide"] > 1
+
+
+async def test_a_batch_too_large_for_one_call_does_not_exceed_the_maximum(tmp_path: Path) -> None:
+    most = 0
+
+    async def note(invocation: Invocation) -> Any:
+        nonlocal most
+        most = max(most, r.runtime.running)
+        await anyio.sleep(0.01)
+
+    triggers = [trigger(batch=Batch(size=4, window=50), maximum_concurrency=1)]
+    async with rig(tmp_path, {"work": note}, triggers=triggers) as r:
+        await r.emit("hand", *["x" * 2_500_000] * 4)
+        assert await r.states(4) == ["succeeded"] * 4
+        assert {row.attempts for row in await r.store.page(Query())} == {1}, "what went back is not counted"
+    assert most == 1
+    assert [len(call.deliveries) for call in r.runtime.calls] == [2, 2]
+
+
+async def test_a_timed_retry_is_kept_while_another_trigger_is_at_its_maximum(tmp_path: Path) -> None:
+    go = anyio.Event()
+
+    async def some(invocation: Invocation) -> Any:
+        if json.loads(invocation.payload) == "hold":
+            await go.wait()
+        elif invocation.attempt == 1:
+            raise BrokenPipeError
+        return None
+
+    triggers = [trigger("narrow", maximum_concurrency=1), trigger("wide")]
+    async with rig(tmp_path, {"work": some}, triggers=triggers) as r:
+        await r.emit("narrow", "hold", "hold")
+        await r.until(lambda: r.runtime.running == 1, "the narrow one is full, and has more")
+        (answer,) = await r.emit("wide", "fails once")
+        with anyio.fail_after(10):
+            assert (await r.hub.wait(answer.deliveries[0], 10)).state == "succeeded"
+        go.set()
+        await r.states(3)
+
+
+async def test_a_waiting_caller_is_served_before_the_next_of_the_queue(tmp_path: Path) -> None:
+    async def slow(invocation: Invocation) -> Any:
+        await anyio.sleep(0.02)
+        return json.loads(invocation.payload)
+
+    functions = [function(concurrency=1, timeout=1000)]
+    async with rig(tmp_path, {"work": slow}, functions=functions) as r:
+        await r.emit("hand", *range(40))
+        await r.until(lambda: len(r.runtime.calls) > 2, "the queue is being worked off")
+        answered = await r.hub.invoke("work", b'"me"')
+        assert answered.outcome.payload == b'"me"'  # type: ignore[union-attr]
+        assert len(r.runtime.calls) < 30
+        await r.states(40)
+
+
+async def test_who_comes_first_goes_first(tmp_path: Path) -> None:
+    async with pool() as (made, runtime):
+        work, order = function(concurrency=1), []
+        first = await made.acquire(work)
+
+        async def ask(name: int) -> None:
+            slot = await made.acquire(work)
+            order.append(name)
+            await anyio.sleep(0)
+            made.release(slot)
+
+        async with anyio.create_task_group() as tasks:
+            for name in range(5):
+                tasks.start_soon(ask, name)
+                await anyio.sleep(0.001)
+            made.release(first)
+            assert made.lend(work) is None, "what is free is theirs who wait"
+    assert order == [0, 1, 2, 3, 4]
+    assert len(runtime.started) == 1
+
+
+async def test_a_waiter_that_gives_up_passes_its_turn_on() -> None:
+    async with pool() as (made, _):
+        work, served = function(concurrency=1), []
+        first = await made.acquire(work)
+
+        async def ask(name: str) -> None:
+            made.release(await made.acquire(work))
+            served.append(name)
+
+        async with anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as leaving:
+                leaving.start_soon(ask, "leaves")
+                await anyio.sleep(0.001)
+                tasks.start_soon(ask, "stays")
+                await anyio.sleep(0.001)
+                made.release(first)
+                leaving.cancel_scope.cancel()
+            with anyio.fail_after(5):
+                while "stays" not in served:
+                    await anyio.sleep(0.001)
+        slot = made.lend(work)
+        assert slot is not None
+
+
+async def test_more_concurrency_serves_all_who_wait_for_it() -> None:
+    async with pool() as (made, _):
+        await made.acquire(function(concurrency=1))
+        got = []
+
+        async def ask() -> None:
+            got.append(await made.acquire(function(concurrency=1)))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(ask)
+            await anyio.sleep(0.001)
+            made.serve(function(concurrency=4, version="work-2"))
+            with anyio.fail_after(5):
+                while len(got) < 3:
+                    await anyio.sleep(0.001)
+    assert {slot.function.version for slot in got} == {"work-2"}
+
+
+async def test_a_slow_start_is_not_cut_by_a_short_timeout(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}, functions=[function(timeout=20)]) as r:
+        r.runtime.slow = 0.1
+        answered = await r.hub.invoke("work", b"1")
+    assert answered.outcome.payload == b"1"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("error", [ValueError("embedded null byte"), OSError("no room"), RuntimeError()])
+async def test_a_worker_that_cannot_be_made_costs_its_call_only(tmp_path: Path, error: Exception) -> None:
+    functions = [function(), function("other")]
+    async with rig(tmp_path, {"work": echoing, "other": echoing}, functions=functions) as r:
+        r.runtime.unmakable["work-1"] = error
+        answered = await r.hub.invoke("work", b"1")
+        assert answered.outcome.fault.type == "Runtime.StartError"  # type: ignore[union-attr]
+        assert (str(error) or "RuntimeError") in answered.outcome.fault.message  # type: ignore[union-attr]
+        assert (await r.hub.invoke("other", b"2")).outcome.payload == b"2"  # type: ignore[union-attr]
+        r.runtime.unmakable.clear()
+        assert (await r.hub.invoke("work", b"3")).outcome.payload == b"3"  # type: ignore[union-attr]
+
+
+@asynccontextmanager
+async def pool() -> AsyncGenerator[tuple[Pool, RigRuntime]]:
+    """A pool over workers that do nothing."""
+    runtime = RigRuntime({"work": echoing})
+    made = Pool(runtime, SystemClock())
+    async with made.open():
+        yield made, runtime

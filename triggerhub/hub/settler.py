@@ -1,0 +1,202 @@
+"""Commit outcomes in groups: whatever gathers while one commit runs joins the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+import structlog
+
+from triggerhub.errors import StoreBroken, StoreFull
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.intake import Depth, Mint
+from triggerhub.hub.verdict import Verdicts
+from triggerhub.model import Bury, Complete, Retry
+from triggerhub.store import Claimed, Intake, Lane, Settlement, Store
+from triggerhub.telemetry.metrics import Metrics
+
+log = structlog.get_logger("dispatch")
+
+UNSETTLED = 256
+"""How many outcomes may wait for their commit before runners wait, too."""
+Owing = tuple[Claimed, Settlement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every dispatcher shares."""
+
+    store: Store
+    clock: Clock
+    mint: Mint
+    depth: Depth
+    feed: Feed
+    metrics: Metrics
+    verdicts: Verdicts
+    wake: Callable[[Lane], None]
+
+
+class Settler:
+    """Settles one function's deliveries; *settled* hears of those whose commit is over, held or not."""
+
+    def __init__(self, function: str, services: Services, settled: Callable[[Sequence[Claimed]], None]) -> None:
+        self._function = function
+        self._services = services
+        self._settled = settled
+        self._owing: list[Owing] = []
+        self._owed = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._committing = False
+        self._scope = anyio.CancelScope(shield=True)
+        self._ended = False
+
+    @property
+    def full(self) -> bool:
+        """Whether so many outcomes wait that no more work should begin."""
+        return len(self._owing) > UNSETTLED
+
+    def owe(self, settlements: Iterable[Owing]) -> None:
+        """Commit these with the next group."""
+        self._owing.extend(settlements)
+        self._owed.set()
+
+    async def room(self) -> None:
+        """Wait while ``full``."""
+        while self.full:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def rest(self) -> None:
+        """Wait until nothing is owed and no commit is under way."""
+        while (self._owing or self._committing) and not self._ended:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def run(self) -> None:
+        """Commit until ``stop``; no cancellation from outside ends it, for what came of a call must be kept.
+
+        Raises StoreBroken. Anything else that one outcome meets buries that delivery and is logged.
+        """
+        try:
+            with self._scope:
+                while True:
+                    await self._owed.wait()
+                    self._owed.clear()
+                    await self._flush()
+        finally:
+            self._ended = True
+            self._moved.set()
+
+    def stop(self) -> None:
+        self._scope.cancel()
+
+    async def _flush(self) -> None:
+        owing, self._owing = self._owing, []
+        if not owing:
+            return
+        self._committing = True
+        try:
+            await self._commit(owing)
+        finally:
+            self._committing = False
+            self._moved.set()
+
+    async def _commit(self, owing: Sequence[Owing]) -> None:
+        try:
+            held = await self._settle([one for _, one in owing])
+        except StoreBroken:
+            raise
+        except Exception as error:  # one outcome that cannot be stored must not keep the others
+            if len(owing) > 1:
+                for one in owing:
+                    await self._commit([one])
+                return
+            held = [await self._bury(owing[0][1], error)]
+        for (claimed, settlement), ok in zip(owing, held, strict=True):
+            if ok:
+                await self._account(claimed, settlement)
+        self._settled([claimed for claimed, _ in owing])
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        services = self._services
+        while True:
+            try:
+                return await services.store.settle(settlements, now=services.clock.now())
+            except StoreFull:
+                log.error("the disk is full to the last byte: outcomes wait for room", function=self._function)
+                await anyio.sleep(1)
+
+    async def _bury(self, settlement: Settlement, error: Exception) -> bool:
+        log.error("an outcome could not be stored", delivery=settlement.delivery, exc_info=error)
+        reason = f"its outcome could not be stored: {type(error).__name__}: {error}"
+        bare = replace(settlement, decision=Bury(ascii(reason)[1:-1]), attempt=None, answer=None, then=())
+        try:
+            (held,) = await self._settle([bare])
+        except StoreBroken:
+            raise
+        except Exception as again:  # it stays running, and the next start of the hub gives it back
+            log.error("a delivery could not be buried", delivery=settlement.delivery, exc_info=again)
+            return False
+        return held
+
+    async def _account(self, claimed: Claimed, settlement: Settlement) -> None:
+        for intake in settlement.then:
+            await self._accepted(intake)
+        self._tell(claimed, settlement)
+
+    async def _accepted(self, intake: Intake) -> None:
+        services, trigger = self._services, intake.event.trigger
+        if not await self._new(intake):
+            services.metrics.count("duplicates", trigger)
+            return
+        services.metrics.count("accepted", trigger)
+        services.depth.add(trigger, len(intake.owed))
+        for owed in intake.owed:
+            services.wake(Lane(trigger, owed.function))
+
+    async def _new(self, intake: Intake) -> bool:
+        """Whether the event was taken, and is not the repetition of another with its dedup key."""
+        if intake.event.dedup_key is None:
+            return True
+        try:
+            return await self._services.store.event(intake.event.id) is not None
+        except StoreBroken:
+            raise
+        except Exception as error:  # only a count hangs on it
+            log.error("an event could not be read", event=intake.event.id, exc_info=error)
+            return True
+
+    def _tell(self, claimed: Claimed, settlement: Settlement) -> None:
+        services, trigger = self._services, claimed.delivery.trigger
+        kind, text = "succeeded", ""
+        match settlement.decision:
+            case Complete(reason):
+                text = reason or ""
+                services.depth.add(trigger, -1)
+            case Retry(_, counted):
+                kind = "retried" if counted else "returned"
+                if counted:
+                    services.metrics.count("retries", self._function)
+            case Bury(reason):
+                kind, text = "dead", reason
+                services.depth.add(trigger, -1)
+                services.metrics.count("dead", self._function)
+        if not services.feed.watched:
+            return
+        attempt = settlement.attempt
+        if attempt is not None and attempt.error is not None:
+            text = f"{attempt.error.type}: {attempt.error.message}" + (f" ({text})" if text else "")
+        services.feed.publish(
+            Happening(
+                time=services.clock.now(),
+                kind=kind,
+                trigger=trigger,
+                function=self._function,
+                delivery=settlement.delivery,
+                duration_ms=None if attempt is None else attempt.duration_ms,
+                text=text,
+            )
+        )
