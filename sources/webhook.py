@@ -80,6 +80,9 @@ class Options(source.Options):
     cors: Cors | None = None
 
 
+serves_routes = True
+
+
 async def run(ctx: source.Context, options: Options) -> None:
     """Serve the route until cancelled."""
     receiver = _Receiver(ctx, options)

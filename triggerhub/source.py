@@ -261,6 +261,8 @@ class Source(Protocol):
     are each right by themselves.
     ``upcoming(options, trigger: settings.Trigger, now: Millis, timezone: tzinfo) -> Millis | None`` is
     when it will next fire by itself, for ``triggers list``.
+    ``serves_routes = True``, a plain value, is of a source that is nothing but its routes: paused, it runs
+    all the same and its routes answer 503.
     ``async probe(ctx, options) -> None`` tests the connection for ``check --online``.
     """
 

@@ -257,7 +257,7 @@ class Wiring:
                 depth=services.depth,
                 call=self._parts.call_now,
                 report=report,
-                begun=supervised.start_well,
+                begun=supervised.begun.set,
             )
 
         self._sourcing.start_soon(supervised.keep, make, services.feed, name=f"source:{trigger.name}")
