@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 KILLS ?= 200
 SEED ?=
 
@@ -37,19 +38,27 @@ wheel: $(VENV)/.dev ## build dist/*.whl
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "triggerhub needs Python 3.11 or newer as $(PYTHON); install it (Debian, Ubuntu: apt install python3) or name another: make PYTHON=python3.12 run" >&2; exit 3; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-		{ echo "Python's venv module is missing; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 3; }
-	$(PYTHON) -m venv $(VENV)
+# What is missing is said by make itself, in the one line that it has for errors.
+answers = $(shell $(PYTHON) -c '$($(1))' 2>/dev/null && echo yes)
+NEW := import sys; sys.exit(sys.version_info < (3, 11))
+WHOLE := import ensurepip, venv
+NO_PYTHON = triggerhub needs Python 3.11 or newer, which $(PYTHON) is not; install it (Debian, Ubuntu: apt install python3) or name another: make PYTHON=python3.12 run
+NO_VENV = $(PYTHON) has no venv module; install the package that brings it (Debian, Ubuntu: apt install python3-venv)
 
-$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+# An interrupted venv has a python, but no pip yet.
+$(BIN)/pip:
+	$(if $(call answers,NEW),,$(error $(NO_PYTHON)))
+	$(if $(call answers,WHOLE),,$(error $(NO_VENV)))
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(BIN)/pip
+	@echo "installing triggerhub into $(VENV), once" >&2
+	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,jwt]'
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	@echo "installing triggerhub and its tools into $(VENV), once" >&2
+	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
 .PHONY: help run test check coverage chaos bench wheel clean
