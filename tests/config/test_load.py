@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from triggerhub import settings
-from triggerhub.config import schema
+from triggerhub.config import daemon, schema
 from triggerhub.config.codes import CODES
 from triggerhub.config.load import Loaded, load, render
-from triggerhub.config.problem import Problem
+from triggerhub.config.problem import Problem, Report
 from triggerhub.settings import DAY, HOUR, KB, MB, MINUTE, Batch, Destination, Rate, RetryPolicy, Secret
 
 Check = Callable[..., list[str]]
@@ -107,6 +109,70 @@ def test_what_cannot_be_parsed_is_one_problem(make: Callable[..., Path], content
     (project / "triggerhub.toml").write_bytes(content)
     (problem,) = load(project, environ={}).problems
     assert str(problem) == wanted
+
+
+@pytest.mark.parametrize("marks", [b"\xef\xbb\xbf", b""])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_mark_in_front_and_the_line_ends_of_windows_are_read_and_counted(
+    make: Callable[..., Path], marks: bytes, end: bytes
+) -> None:
+    project = make("")
+    (project / "triggerhub.toml").write_bytes(marks + b"[hub]" + end + b"node = 'a'" + end + b"x = 1" + end)
+    (problem,) = load(project, environ={}).problems
+    assert (problem.line, problem.column, problem.code) == (3, 1, "unknown-key")
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("[", "]"), ("{a=", "}"), ("[{a=", "}]")], ids=["arrays", "tables", "both"]
+)
+def test_ten_thousand_levels_are_refused_at_their_place(check: Check, opening: str, closing: str) -> None:
+    (line,) = check("x = " + opening * 10_000 + "1" + closing * 10_000)
+    assert re.match(r"triggerhub\.toml:1:\d+: error\[too-deep\]: values are nested deeper than 64 levels", line)
+
+
+def test_a_key_of_ten_thousand_brackets_is_refused(check: Check) -> None:
+    (line,) = check(SAY + ECHO + f'key = "$[?{"(" * 10_000}@.a{")" * 10_000}]"\n')
+    assert line.startswith("triggerhub.toml:5:7: error[bad-key]: triggers.t.key: ")
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize("place", ["triggerhub.toml", "handlers/echo.py", "handlers", "sources/say.py"])
+def test_links_that_lead_in_a_circle_are_told(make: Callable[..., Path], place: str) -> None:
+    project = make(SAY + ECHO)
+    shutil.rmtree(project / place) if place == "handlers" else (project / place).unlink()
+    (project / place).symlink_to(project / place)
+    result = load(project, environ={})
+    assert result.project is None
+    assert all(problem.severity == "error" for problem in result.problems)
+    assert result.problems
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Be a user who may not write everywhere."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+@pytest.mark.parametrize("data", ["var", "var/deeper"])
+def test_a_data_folder_that_cannot_be_written_is_told_with_its_owner(data: str, nobody: None) -> None:
+    with tempfile.TemporaryDirectory() as project:
+        (Path(project) / "var").mkdir(mode=0o500)
+        settings_ = settings.HubSettings(project=Path(project), handlers=Path(), data=Path(project, data))
+        report = Report("triggerhub.toml")
+        assert not daemon.writable(settings_, report)
+        (problem,) = report.problems
+        assert problem.code == "unreadable"
+        assert f"{project}/var of the user {Path(project).owner()} may not be written" in problem.message
+        report.problems.clear()
+        (Path(project) / "var").chmod(0o700)
+        assert daemon.writable(settings_, report)
+        assert report.problems == []
 
 
 def test_render_counts(check: Check) -> None:

@@ -183,7 +183,8 @@ def test_any_change_to_a_header_that_counts_is_found(scheme, genuine, now, data)
         start = value.index(STRIPE_SIGNATURE)
         place = start + data.draw(st.integers(0, 63))
     elif name == "authorization":
-        place = data.draw(st.integers(value.index(" ") + 1, len(value) - 1))
+        # Not the last digit before the padding: some of its bits belong to no byte.
+        place = data.draw(st.integers(value.index(" ") + 1, len(value.rstrip("=")) - 2))
     else:
         place = data.draw(st.integers(0, len(value) - 1))
     other = data.draw(st.characters(min_codepoint=33, max_codepoint=255, blacklist_characters=value[place] + "=,"))

@@ -110,7 +110,10 @@ async def test_an_exception_is_described_from_the_users_code_on(bench: Bench) ->
     outcome = await bench.call(function)
     assert isinstance(outcome, Raised)
     path = bench.code / "app.py"
-    assert json.loads(outcome.payload) == {
+    told = json.loads(outcome.payload)
+    # From Python 3.13 on a frame points at its call, too.
+    told["stackTrace"] = [re.sub(r"\n +[~^]+\n", "\n", frame) for frame in told["stackTrace"]]
+    assert told == {
         "errorMessage": "wrong",
         "errorType": "Odd",
         "requestId": "r1",

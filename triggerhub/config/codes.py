@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CODES: dict[str, str] = {
     "no-project": "There is no triggerhub.toml in the folder. `triggerhub init DIR` writes one.",
-    "unreadable": "A file or folder cannot be read by the user that the hub runs as.",
+    "unreadable": "The user that the hub runs as cannot read a file or folder, or cannot write the data folder.",
     "too-large": "The file is over 1 MB.",
     "too-many": "There are so many mistakes in one table that only the first are told.",
     "too-deep": "Keys or values are nested so deeply that reading them would take too long.",

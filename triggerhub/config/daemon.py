@@ -48,7 +48,23 @@ def settle(project: Path, data: Mapping[str, Any], report: Report) -> HubSetting
 
 
 def _placed(project: Path, path: str) -> Path:
-    return Path(os.path.normpath(project / Path(path).expanduser()))
+    return Path(os.path.normpath(project / path))
+
+
+def writable(settings: HubSettings, report: Report) -> bool:
+    """Whether the hub can keep its data; where it cannot, the report says why."""
+    path = settings.data
+    while not os.path.lexists(path):
+        path = path.parent
+    if os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return True
+    try:
+        owner = f" of the user {path.owner()}"
+    except (KeyError, OSError):
+        owner = ""
+    message = f"hub.data: the hub's data would be kept in {settings.data}, but {path}{owner} may not be written"
+    report.error(("hub", "data"), "unreadable", message, "start the hub as its owner, or name another folder")
+    return False
 
 
 def _addresses_differ(settings: HubSettings, report: Report) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triggerhub.config.locate import Span, TooDeepError, locate
+from triggerhub.config.locate import Path as Place
+from triggerhub.config.locate import Span, TooDeepError, locate, walk
 from triggerhub.config.problem import Report, dotted
 from triggerhub.settings import MB
 
@@ -17,6 +19,8 @@ MAX_SIZE = 1 * MB
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
+_PLAIN = {r"illegal character '\n'": "a text in quotes is not ended on its line"}
+"""What tomllib says, as people do."""
 _TUPLE = re.compile(r"\(('[^()]*')\)|\(('[^()]*'),\)")
 _NAME = re.compile(r"'([^']*)'")
 
@@ -58,7 +62,11 @@ def parse(text: str, report: Report) -> Document:
     text = text.replace("\r\n", "\n")
     try:
         report.places = locate(text)
-        return Document(data=tomllib.loads(text), report=report)
+        data = tomllib.loads(text)
+        zeros = sorted(_zeros(data), key=report.places.offset)
+        for place in zeros:
+            report.error(place, "bad-value", f"{dotted(place)}: a zero character can be in no setting")
+        return Document(data={} if zeros else data, report=report)
     except TooDeepError as error:
         report.at_span(error.span, "too-deep", error.what, "write tables with headers instead")
     except RecursionError:
@@ -71,6 +79,13 @@ def parse(text: str, report: Report) -> Document:
     return Document(data={}, report=report)
 
 
+def _zeros(data: dict[str, Any]) -> Iterator[Place]:
+    """Find what no path and no name can hold, and what half of the libraries end a text at."""
+    for place, value in walk(data).items():
+        if (isinstance(value, str) and "\0" in value) or (isinstance(place[-1], str) and "\0" in place[-1]):
+            yield place
+
+
 def _said(message: str, text: str) -> tuple[Span, str]:
     """Split tomllib's message into the place and the reason."""
     match = _PLACE.search(message)
@@ -78,6 +93,7 @@ def _said(message: str, text: str) -> tuple[Span, str]:
     if what.startswith("Exceeds the limit"):
         what = "A number has too many digits"
     what = _TUPLE.sub(lambda found: dotted(_NAME.findall(found[0])), what[:1].lower() + what[1:])
+    what = _PLAIN.get(what, what)
     if match and match[1]:
         return Span(int(match[1]), int(match[2]), 1), what
     lines = text.removesuffix("\n").split("\n")

@@ -116,7 +116,9 @@ class _Loading:
             del self._data[name]
 
     def _functions(self, hub: HubSettings, secrets: Secrets) -> Functions:
-        versions = None if self._versions is None else hub.data / self._versions
+        versions = None
+        if self._versions is not None and daemon.writable(hub, self._report):
+            versions = hub.data / self._versions
         shelf = Shelf(project=self._path, handlers=hub.handlers, versions=versions)
         discovery = discover(hub.handlers, shelf.show(hub.handlers))
         functions = Functions(shelf, self._report, secrets)

@@ -67,6 +67,10 @@ class Places:
         """Where the value is written; for a table with a header, where its name is."""
         return self._span(self.values.get(path) or self.keys.get(path))
 
+    def offset(self, path: Path) -> int:
+        """Where a value is written, to sort by; before all others where it is not known."""
+        return (self.values.get(path) or self.keys.get(path) or (-1, -1))[0]
+
     def span(self, start: int, end: int) -> Span:
         """Turn two offsets into a span on the first one's line."""
         if not self._lines:

@@ -25,6 +25,7 @@ from triggerhub.errors import ConfigError
 
 BUILT_IN = Path(triggerhub.__file__).resolve().parent.parent / "sources"
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_IMPORT = re.compile(rf"{_TYPE.pattern}(\.{_TYPE.pattern})+")
 _HOOKS = ("envelope", "identifier", "wrap", "fire", "samples", "check", "upcoming", "probe")
 
 _seen: dict[Path, tuple[tuple[str, int, int], ...]] = {}
@@ -64,7 +65,7 @@ class Plugins:
 
     def load(self, type_: str, *, fresh: bool = False) -> ModuleType:
         """Return the module of a type; *fresh* executes it again. Raises PluginError with the reason."""
-        if "." not in type_ and type_ not in self.names:
+        if type_ not in self.names and not _IMPORT.fullmatch(type_):
             raise PluginError(
                 "unknown-type",
                 f'no source named "{type_}"; there is {", ".join(sorted(self.names)) or "none"}',
@@ -82,7 +83,9 @@ class Plugins:
 
     def _hint(self, type_: str) -> str:
         close = suggestion(type_, self.names) or ""
-        return close if close.startswith("did") else f"put {type_}.py into {self.folder}"
+        if close.startswith("did") or not _TYPE.fullmatch(type_):
+            return close
+        return f"put {type_}.py into {self.folder}"
 
     def _open(self, folders: list[Path]) -> None:
         spec = None if "sources" in sys.modules else PathFinder.find_spec("sources")

@@ -49,6 +49,13 @@ def render(problems: Sequence[Problem]) -> str:
     return "\n".join([*map(str, problems), count])
 
 
+def printable(text: str) -> str:
+    """Write out what would move a terminal's cursor or end a line of a log."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def dotted(path: Iterable[str | int]) -> str:
     """Write a path as a person would: ``triggers.orders.functions[0]``."""
     text = ""
@@ -111,7 +118,7 @@ class Report:
                 length=span.length if span else 0,
                 severity=severity,
                 code=code,
-                message=message,
-                hint=hint,
+                message=printable(message),
+                hint=hint and printable(hint),
             )
         )

@@ -7,6 +7,7 @@ layers can be merged key by key. The docstring below a key is its description in
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -66,6 +67,13 @@ def _network(value: str) -> str:
     return value
 
 
+def _place(path: str) -> str:
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for a user that there is not
+    if expanded.startswith("~"):
+        raise ValueError(f"there is no home folder {path.partition('/')[0]!r}; write the whole path")
+    return expanded
+
+
 def _destination(value: Any) -> Destination:
     kind, colon, target = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in ("function", "queue", "webhook", "file") or not colon or not target:
@@ -85,8 +93,6 @@ def _variable(name: str) -> str:
 
 def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
     if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("a zero character cannot be put into the environment")
         return value
     if not isinstance(value, Mapping):
         raise ValueError('expected a text in quotes or a reference like { secret = "NAME" }')
@@ -106,6 +112,7 @@ To = Annotated[Destination, BeforeValidator(_destination, json_schema_input_type
 Variable = Annotated[str, AfterValidator(_variable)]
 Content = Annotated[str | Secret, BeforeValidator(_text_or_secret, json_schema_input_type=str | dict[str, str])]
 Text = Annotated[str, Field(min_length=1)]
+Place = Annotated[Text, AfterValidator(_place)]
 
 
 class Log(Table):
@@ -120,18 +127,18 @@ class Log(Table):
 class Tls(Table):
     """HTTPS on ``listen``."""
 
-    cert: Text
+    cert: Place
     """Path of the certificate chain, PEM."""
-    key: Text
+    key: Place
     """Path of the private key, PEM."""
 
 
 class Hub(Table):
     """The daemon itself."""
 
-    handlers: Text = "handlers"
+    handlers: Place = "handlers"
     """Folder whose files are functions."""
-    data: Text = "var"
+    data: Place = "var"
     """Folder of the database, payloads, logs and the control socket."""
     listen: Address = ("127.0.0.1", 8700)
     """Address of the webhooks: the only port the world should see."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from triggerhub.errors import BadInput
 from triggerhub.model import Json
@@ -189,16 +190,24 @@ def _walk(steps: list[str | int]) -> Callable[[Json], Json]:
     return find
 
 
+def _where(error: Any) -> str:
+    """Say where the library found fault: its tokens are objects up to version 1, and tuples from 2 on."""
+    token = getattr(error, "token", None)
+    at = token[1] if isinstance(token, tuple) else getattr(token, "index", None)
+    return "" if at is None else f" at character {at + 1}"
+
+
 def _library(expression: str) -> Callable[[Json], Json]:
     import jsonpath_rfc9535
 
     failure = jsonpath_rfc9535.JSONPathError
     try:
         query = jsonpath_rfc9535.compile(expression)
+    except RecursionError:
+        raise ValueError(f"{expression[:60]!r}… is nested too deeply") from None
     except failure as error:
-        said = _POSITION.sub("", str(error))
-        where = f" at character {error.token.index + 1}" if error.token is not None else ""
-        raise ValueError(f"{expression!r} is not a JSONPath: {said}{where}") from None
+        said = _POSITION.sub("", str(getattr(error, "message", error)))
+        raise ValueError(f"{expression!r} is not a JSONPath: {said}{_where(error)}") from None
 
     def find(view: Json) -> Json:
         try:

@@ -9,10 +9,13 @@ from triggerhub.settings import DAY, GB, HOUR, KB, MB, MINUTE, SECOND, Rate
 _DURATIONS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 _SIZES = {"B": 1, "KB": KB, "MB": MB, "GB": GB}
 _PERIODS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h|d|w)")
 _SIZE = re.compile(rf"{_NUMBER}\s*(B|KB|MB|GB)", re.IGNORECASE)
-_RATE = re.compile(r"(\d+)\s*/\s*(s|m|h|d)")
+_RATE = re.compile(r"([0-9]{1,9})\s*/\s*(s|m|h|d)")
+
+LONGEST = 36_525 * DAY
+"""A hundred years: what is longer overflows clocks and databases, and is a slip."""
 
 
 def duration(text: str) -> int:
@@ -27,6 +30,8 @@ def duration(text: str) -> int:
         position = match.end()
     if not stripped or position < len(stripped):
         raise ValueError(f'{text!r} is not a duration; write a number and ms, s, m, h, d or w, like "30s"')
+    if total > LONGEST:
+        raise ValueError(f"{text!r} is more than a hundred years")
     return round(total)
 
 
