@@ -25,6 +25,7 @@ HEAD = struct.Struct(">2sBBII")
 INVOKE, READY, UNLOADABLE, RESULT, ERROR = 1, 2, 3, 4, 5
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 MAX_MESSAGE = 4096
+CHUNK = 64 * 1024
 OWNER = os.getpid()
 
 request_id: str | None = None
@@ -335,19 +336,26 @@ def send(kind: int, header: Mapping[str, str], payload: bytes = b"") -> None:
         view = view[os.write(SOCKET, view) :]
 
 
+unread = b""
+"""What came with an earlier read: most frames are there whole after one."""
+
+
 def receive(count: int) -> bytes:
     """Read exactly *count* bytes; leave the process when the hub is gone."""
-    parts = []
-    while count:
+    global unread
+    parts, there = [unread], len(unread)
+    while there < count:
         try:
-            data = os.read(SOCKET, count)
+            data = os.read(SOCKET, max(count - there, CHUNK))
         except OSError:
             data = b""
         if not data:
             os._exit(0)
         parts.append(data)
-        count -= len(data)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        there += len(data)
+    whole = parts[0] if len(parts) == 1 else b"".join(parts)
+    unread = whole[count:]
+    return whole[:count]
 
 
 def serve(handler: Any) -> None:
