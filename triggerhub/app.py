@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,6 +65,7 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
     the log is only of errors.
     """
     os.umask(0o077)
+    read = time.time_ns()
     loaded = load(folder, environ=os.environ, versions=VERSIONS)
     if loaded.project is None:
         raise BadProject(loaded)
@@ -74,13 +77,13 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     try:
-        anyio.run(_run, loaded.project, loaded, show, backend_options={"use_uvloop": True})
+        anyio.run(_run, loaded.project, loaded, show, read, backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:
         error = innermost(group)
         raise error if isinstance(error, TriggerhubError) else group from None
 
 
-async def _run(project: Project, loaded: Loaded, show: Show | None) -> None:
+async def _run(project: Project, loaded: Loaded, show: Show | None, read: int) -> None:
     stop, running = anyio.Event(), list[Hub]()
 
     async def reload() -> None:
@@ -94,7 +97,7 @@ async def _run(project: Project, loaded: Loaded, show: Show | None) -> None:
         try:
             async with started(project, loaded) as hub:
                 running.append(hub)
-                root.start_soon(watch_project, lambda: hub.project, reload)
+                root.start_soon(partial(watch_project, lambda: hub.project, reload, read=read))
                 if show is not None:
                     root.start_soon(show, hub, [str(problem) for problem in loaded.problems], stop)
                 notify("READY=1")

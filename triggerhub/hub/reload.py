@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import structlog
 import watchfiles
 
@@ -15,8 +18,12 @@ log = structlog.get_logger("reload")
 
 REST_MS = 150
 """A burst of saves is one reload: wait until nothing changed for this long."""
+LOOK = 0.5
+"""Seconds between looks for a folder that is not there yet, or no more."""
 LOOK_AGAIN = 2.0
-"""Seconds between looks for a folder that is not there yet, or a watch that failed."""
+"""Seconds before a watch that failed is tried again."""
+COARSE = 20_000_000
+"""Nanoseconds by which the kernel's stamp on a file may lag behind the clock."""
 LEFTOVERS = ("~", ".swp", ".swx", ".tmp", ".pyc")
 
 
@@ -26,47 +33,88 @@ def leftover(path: str) -> bool:
     return "/__pycache__" in path or name.endswith(LEFTOVERS) or name.startswith(".#") or name == "4913"
 
 
-async def watch_project(project: Callable[[], Project], reload: Callable[[], Awaitable[object]]) -> None:
-    """Reload on every change of triggerhub.toml, the handlers and the project's own sources, until cancelled."""
-    top = project().hub.project
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_watch, lambda: [top], False, lambda path: path == str(top / "triggerhub.toml"), reload)
-        tasks.start_soon(
-            _watch, lambda: [project().hub.handlers, top / "sources"], True, lambda path: not leftover(path), reload
-        )
-
-
-async def _watch(
-    folders: Callable[[], list[Path]],
-    recursive: bool,
-    matters: Callable[[str], bool],
-    reload: Callable[[], Awaitable[object]],
+async def watch_project(
+    project: Callable[[], Project], reload: Callable[[], Awaitable[object]], *, read: int | None = None
 ) -> None:
-    while True:
-        present = [folder for folder in folders() if folder.is_dir()]
-        if present:
+    """Reload on every change of triggerhub.toml, the handlers and the project's own sources, until cancelled.
+
+    *read* is when the project was read, in nanoseconds since the epoch: what was saved since then is not missed.
+    """
+    top, now = project().hub.project, time.time_ns() if read is None else read
+    toml = str(top / "triggerhub.toml")
+    watches = (
+        _Watch(lambda: [top], lambda path: path == toml, reload, now, recursive=False),
+        _Watch(lambda: [project().hub.handlers, top / "sources"], lambda path: not leftover(path), reload, now),
+    )
+    async with anyio.create_task_group() as tasks:
+        for watch in watches:
+            tasks.start_soon(watch.run)
+
+
+class _Watch:
+    """Follows folders that come and go."""
+
+    def __init__(
+        self,
+        folders: Callable[[], Sequence[Path]],
+        matters: Callable[[str], bool],
+        reload: Callable[[], Awaitable[object]],
+        read: int,
+        *,
+        recursive: bool = True,
+    ) -> None:
+        self._folders = folders
+        self._matters = matters
+        self._reload = reload
+        self._read = read
+        self._recursive = recursive
+
+    async def run(self) -> None:
+        present: list[Path] | None = None
+        while True:
+            found = self._present()
+            if present is not None and found != present:
+                await self._again()
+            present = found
             try:
-                await _follow(present, recursive, matters, reload)
+                if present:
+                    await self._follow(present)
+                else:
+                    await anyio.sleep(LOOK)
             except (OSError, RuntimeError) as error:
                 log.warning("the project cannot be watched just now", error=str(error))
-        await anyio.sleep(LOOK_AGAIN)
-        if [folder for folder in folders() if folder.is_dir()] != present:
-            await reload()
+                await anyio.sleep(LOOK_AGAIN)
 
+    async def _follow(self, present: list[Path]) -> None:
+        """Reload on every change, until other folders are there."""
+        began = False
+        async for changes in watchfiles.awatch(
+            *present,
+            debounce=1600,
+            step=REST_MS,
+            watch_filter=lambda _, path: self._matters(path),
+            recursive=self._recursive,
+            rust_timeout=int(LOOK * 1000),
+            yield_on_timeout=True,
+        ):
+            if changes or (not began and await anyio.to_thread.run_sync(self._touched, present)):
+                await self._again()
+            began = True
+            if self._present() != present:
+                return
 
-async def _follow(
-    present: list[Path], recursive: bool, matters: Callable[[str], bool], reload: Callable[[], Awaitable[object]]
-) -> None:
-    async for changes in watchfiles.awatch(
-        *present,
-        debounce=1600,
-        step=REST_MS,
-        watch_filter=lambda _, path: matters(path),
-        recursive=recursive,
-        rust_timeout=int(LOOK_AGAIN * 1000),
-        yield_on_timeout=True,
-    ):
-        if changes:
-            await reload()
-        if not all(folder.is_dir() for folder in present):
-            return
+    async def _again(self) -> None:
+        self._read = time.time_ns()
+        await self._reload()
+
+    def _present(self) -> list[Path]:
+        return [folder for folder in self._folders() if folder.is_dir()]
+
+    def _touched(self, folders: Iterable[Path]) -> bool:
+        """Whether something was saved before the watch began and after the project was read."""
+        for folder in folders:
+            for path in [folder, *(folder.rglob("*") if self._recursive else folder.glob("*"))]:
+                with contextlib.suppress(OSError):
+                    if self._matters(str(path)) and path.lstat().st_ctime_ns >= self._read - COARSE:
+                        return True
+        return False

@@ -81,7 +81,10 @@ async def _connected(path: Path, mode: str, *pragmas: str) -> AsyncGenerator[Con
 
     connection = Connection(connect, 64)
     with anyio.CancelScope(shield=True):
-        await connection
+        try:
+            await connection
+        except sqlite3.Error as error:
+            raise translate(error) from error
     try:
         await connection.run(_set, pragmas)
         yield connection

@@ -1,0 +1,202 @@
+"""A saved file is in force at once; a broken one changes nothing but what the log and `status` say."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.daemon import Daemon, daemon, until
+
+TOML = """
+[triggers.ask]
+type = "webhook"
+path = "/ask"
+auth = "none"
+respond = "result"
+function = "echo"
+"""
+ECHO = 'def handler(event, context):\n    return "one"\n'
+SOURCE = """
+import json
+
+import anyio
+
+from triggerhub import source
+from triggerhub.model import Event
+
+
+class Options(source.Options):
+    word: str
+
+
+async def run(ctx, options):
+    await ctx.emit(Event(data=json.dumps({"said": "SAID " + options.word}).encode(), time=ctx.now()))
+    ctx.begun()
+    await anyio.sleep_forever()
+"""
+GREETING = '\n[triggers.hello]\ntype = "greeting"\nword = "WORD"\nfunction = "echo"\n'
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with daemon(tmp_path_factory.mktemp("project"), TOML, {"echo.py": ECHO}) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def good(hub: Daemon) -> Iterator[None]:
+    """Each test begins and ends with the good configuration in force, in the same process."""
+    process = hub.process
+    yield
+    shutil.rmtree(hub.project / "sources", ignore_errors=True)
+    path = hub.project / "triggerhub.toml"
+    if path.is_dir():
+        path.rmdir()
+    hub.write(TOML, {"echo.py": ECHO})
+    until(lambda: ask(hub) == "one" and not problems(hub), "it is mended")
+    assert hub.process is process
+    assert hub.alive
+
+
+def ask(hub: Daemon) -> str:
+    return hub.post("/ask", b"")[1].decode()
+
+
+def problems(hub: Daemon) -> str:
+    return "\n".join(hub.api("GET", "/api/v1/status")["problems"])
+
+
+def broken(hub: Daemon, word: str) -> None:
+    """Wait until the problem is told everywhere; what ran goes on."""
+    until(lambda: word in problems(hub), f"status shows {word}")
+    until(lambda: word in hub.log(), f"the log says {word}")
+    assert ask(hub) == "one"
+    ready = json.loads(hub.api("GET", "/readyz", raw=True)[1])
+    assert ready["ready"] is True, "events are taken as before"
+    assert word in "\n".join(ready["reasons"])
+
+
+def saved(hub: Daemon, path: str, text: str) -> float:
+    """Save a file as editors do; the moment of it."""
+    draft = hub.project / f"{path}.tmp"
+    draft.parent.mkdir(exist_ok=True)
+    draft.write_text(text)
+    draft.rename(hub.project / path)
+    return time.monotonic()
+
+
+def test_a_saved_handler_and_a_saved_toml_are_in_force_soon(hub: Daemon) -> None:
+    moment = saved(hub, "handlers/echo.py", ECHO.replace("one", "two"))
+    until(lambda: ask(hub) == "two", "the new handler answers")
+    handler = time.monotonic() - moment
+    toml = (hub.project / "triggerhub.toml").read_text()
+    moment = saved(hub, "triggerhub.toml", toml.replace('"/ask"', '"/question"'))
+    until(lambda: hub.post("/question", b"")[1] == b"two", "the new path answers")
+    # A second on a machine of its own; here others run beside.
+    assert max(handler, time.monotonic() - moment) < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        pytest.param("[triggers.ask", "syntax", id="no TOML"),
+        pytest.param("\0", "syntax", id="a zero byte"),
+        pytest.param("x = " + "[" * 10_000, "triggerhub.toml", id="very deep"),
+        pytest.param(TOML.replace("auth", "author"), "did you mean", id="an unknown key"),
+        pytest.param(TOML.replace("echo", "nobody"), "nobody", id="an unknown function"),
+        pytest.param(TOML.replace("/ask", "ask"), "slash", id="a path that is none"),
+        pytest.param(
+            TOML + '[triggers.a]\ntype="cron"\nschedule="61 * * * *"\nfunction="echo"', "minute 61", id="cron"
+        ),
+        pytest.param(TOML + "filter = { a = [{ nonsense = 1 }] }", "nonsense", id="a pattern"),
+        pytest.param(TOML + 'key = "$["', "ask.key", id="a JSONPath"),
+    ],
+)
+def test_a_broken_toml_changes_nothing_and_is_told(hub: Daemon, text: str, word: str) -> None:
+    hub.write(text)
+    broken(hub, word)
+    assert hub.cli("check").returncode == 3
+
+
+def test_a_toml_that_is_gone_or_a_folder_changes_nothing(hub: Daemon) -> None:
+    path = hub.project / "triggerhub.toml"
+    path.unlink()
+    broken(hub, "triggerhub.toml")
+    path.mkdir()
+    os.kill(hub.process.pid, signal.SIGHUP)  # type: ignore[union-attr]
+    broken(hub, "Is a directory")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        pytest.param("def handler(", "SyntaxError", id="a syntax error"),
+        pytest.param("raise ValueError('not today')", "not today", id="an import that fails"),
+        pytest.param("x = 1", "handler", id="no handler in it"),
+    ],
+)
+def test_a_broken_handler_keeps_its_last_version_serving(hub: Daemon, text: str, word: str) -> None:
+    saved(hub, "handlers/echo.py", text)
+    until(lambda: word in problems(hub), f"status shows {word}")
+    assert ask(hub) == "one"
+
+
+def test_a_source_of_the_users_own_is_added_edited_broken_mended_and_removed(hub: Daemon) -> None:
+    def said() -> list[str]:
+        found = hub.deliveries(trigger="hello")
+        return [hub.api("GET", f"/api/v1/deliveries/{row['id']}")["event"]["data"]["said"] for row in found]
+
+    saved(hub, "sources/greeting.py", SOURCE)
+    hub.write(TOML + GREETING)
+    until(lambda: said() == ["SAID WORD"], "the new source told its event")
+    saved(hub, "sources/greeting.py", SOURCE.replace("SAID", "TOLD"))
+    until(lambda: said() == ["TOLD WORD", "SAID WORD"], "the edited one told its own")
+    for text, word in (
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("async def run(", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        (SOURCE.replace("async def run", "async def walk"), "coroutine function"),
+    ):
+        saved(hub, "sources/greeting.py", text)
+        broken(hub, word)
+    (trigger,) = [row for row in hub.api("GET", "/api/v1/triggers") if row["name"] == "hello"]
+    assert trigger["state"] == "running", "the last good one goes on"
+    saved(hub, "sources/greeting.py", SOURCE.replace("SAID", "MENDED"))
+    until(lambda: said()[0] == "MENDED WORD", "the mended one is in force")
+    (hub.project / "sources" / "greeting.py").unlink()
+    broken(hub, "no source named")
+    hub.write(TOML)
+    until(lambda: not problems(hub), "without its trigger nothing is wrong")
+    assert "hello" not in [row["name"] for row in hub.api("GET", "/api/v1/triggers")]
+
+
+def test_a_source_that_fails_while_it_runs_is_shown_and_harms_no_other(hub: Daemon) -> None:
+    saved(
+        hub, "sources/greeting.py", SOURCE.replace("    await anyio.sleep_forever()", "    raise SystemExit('enough')")
+    )
+    hub.write(TOML + GREETING)
+    broken(hub, "SystemExit: enough")
+    (trigger,) = [row for row in hub.api("GET", "/api/v1/triggers") if row["name"] == "hello"]
+    assert trigger["state"] == "degraded"
+
+
+def test_hangup_reloads_what_no_watch_has_seen(hub: Daemon) -> None:
+    assert hub.process is not None
+    log = hub.project / "daemon.log"
+    before = log.read_text().count('"reloaded"')
+    hub.process.send_signal(signal.SIGHUP)
+    until(lambda: log.read_text().count('"reloaded"') > before, "it has reloaded")
+    assert ask(hub) == "one"
+
+
+def test_what_only_a_restart_changes_is_said(hub: Daemon) -> None:
+    path = hub.project / "triggerhub.toml"
+    path.write_text(path.read_text().replace(f":{hub.listen}", ":1"))
+    until(lambda: "[hub] listen takes effect at the next start" in problems(hub), "status says so")
+    assert ask(hub) == "one"
