@@ -240,7 +240,7 @@ class Store(Protocol):
         ...
 
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
-        """Queue finished deliveries again, attempts from 0, ids kept, due now; return those that were finished."""
+        """Queue finished deliveries again, attempts and losses from 0, ids kept, due now; return those that were."""
         ...
 
     async def cancel(self, deliveries: Sequence[str], *, now: Millis, reason: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -29,8 +30,9 @@ class Blobs:
         """Store *data* and return its name. Raises OSError."""
         name = hashlib.sha256(data).hexdigest()
         path = self._folder / name
+        there = self.get(name)
         # A file that rotted must not speak for a new payload of the same name.
-        if path.exists() and path.read_bytes() == data:
+        if there == data:
             return name
         draft = path.with_suffix(".draft")
         try:
@@ -44,7 +46,7 @@ class Blobs:
             draft.unlink(missing_ok=True)
             raise
         self._renamed = True
-        self.size += len(data)
+        self.size += len(data) - len(there)
         return name
 
     def sync(self) -> None:
@@ -58,11 +60,16 @@ class Blobs:
         self._renamed = False
 
     def get(self, name: str) -> bytes:
-        """Return the content, or nothing where the file is gone (its checksum then tells)."""
+        """Return the content, or nothing where the file is gone or its disk cannot read it.
+
+        Its checksum then tells: one bad file costs its own deliveries, not the hub. Raises OSError.
+        """
         try:
             return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return b""
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EIO):
+                return b""
+            raise
 
     def remove(self, name: str) -> None:
         """Remove a file; one that cannot be removed now is swept at the next opening."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import aiosqlite
 import anyio
 
+from triggerhub.errors import ConfigError
 from triggerhub.stores.fault import translate
 
 Result = TypeVar("Result")
@@ -95,4 +96,9 @@ async def _connected(path: Path, mode: str, *pragmas: str) -> AsyncGenerator[Con
 
 def _set(db: sqlite3.Connection, pragmas: tuple[str, ...]) -> None:
     for pragma in pragmas:
-        db.execute(f"PRAGMA {pragma}")
+        answer = db.execute(f"PRAGMA {pragma}").fetchone()
+        if pragma.startswith("journal_mode") and answer != ("wal",):
+            raise ConfigError(
+                f"the database cannot keep a write-ahead log here (journal_mode stays {answer[0]})",
+                hint="Put the data folder on a local disk with [hub] data.",
+            )

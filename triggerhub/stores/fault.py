@@ -7,6 +7,8 @@ import sqlite3
 
 from triggerhub.errors import StoreBroken, StoreFull
 
+_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Not the disk's fault, and gone again when others let go."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN = (
     sqlite3.SQLITE_IOERR,
@@ -28,6 +30,8 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, OSError):
         if error.errno in _NO_ROOM:
             return full()
+        if error.errno in _OWN:
+            return error
         return StoreBroken(f"the disk failed: {error}", hint="Look at the kernel's log; then start the hub again.")
     if isinstance(error, sqlite3.Error):
         extended = getattr(error, "sqlite_errorcode", 0)

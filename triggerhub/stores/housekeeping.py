@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 
 from triggerhub import ids
@@ -14,7 +15,7 @@ from triggerhub.stores.transaction import Transaction
 SWEEP = 2000
 """How many expired keys one transaction removes."""
 OLD = (
-    f"SELECT {rows.DELIVERY} FROM delivery d WHERE function = ? AND trigger = ? AND state = ? AND id < ? "
+    "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id < ? "
     "AND finished < ? ORDER BY id LIMIT ?"
 )
 
@@ -42,8 +43,8 @@ def redrive(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]
     found = [one for one in find(t, deliveries) if one.state.finished]
     for one in found:
         t.db.execute(
-            "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, due = ?, finished = NULL, reason = NULL, "
-            "error_type = NULL, error_message = NULL WHERE id = ?",
+            "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, lost = 0, due = ?, finished = NULL, "
+            "reason = NULL, error_type = NULL, error_message = NULL WHERE id = ?",
             (one.ordering_key is not None, now, one.id),
         )
         queue.moved(t, one, QUEUED)
@@ -57,19 +58,30 @@ def discard(t: Transaction, deliveries: Sequence[str]) -> list[str]:
     return [one.id for one in dead]
 
 
-def prune(t: Transaction, finished_before: Millis, dead_before: Mapping[str, Millis], limit: int) -> int:
-    """Remove finished deliveries; see ``store.Store.prune``."""
-    t.flush()
-    found: list[Delivery] = []
+def old(
+    db: sqlite3.Connection, finished_before: Millis, dead_before: Mapping[str, Millis], limit: int
+) -> list[tuple[str, Millis]]:
+    """Return what may be pruned, and the moment that each must have ended before.
+
+    For a reader, so that nothing waits behind the search through what was redriven long after it was made.
+    """
+    found: list[tuple[str, Millis]] = []
     for state in (SUCCEEDED, CANCELLED, DEAD):
-        lanes = t.db.execute("SELECT function, trigger FROM tally WHERE entry = ? AND number > 0", (NAMES[state],))
+        lanes = db.execute("SELECT function, trigger FROM tally WHERE entry = ? AND number > 0", (NAMES[state],))
         for function, trigger in lanes.fetchall():
             before = dead_before.get(function, finished_before) if state == DEAD else finished_before
             # A delivery is made before it is finished: the bound on ids keeps young history out of the search.
             bounds = (function, trigger, state, ids.first_at(max(before, 0)), before, limit - len(found))
-            found += [rows.delivery(row) for row in t.db.execute(OLD, bounds)]
-    _remove(t, found, "pruned")
-    return len(found)
+            found += [(row[0], before) for row in db.execute(OLD, bounds)]
+    return found
+
+
+def prune(t: Transaction, candidates: Sequence[tuple[str, Millis]]) -> int:
+    """Remove what :func:`old` found and nobody redrove since."""
+    before = dict(candidates)
+    gone = [one for one in find(t, list(before)) if one.finished is not None and one.finished < before[one.id]]
+    _remove(t, gone, "pruned")
+    return len(gone)
 
 
 def sweep(t: Transaction, now: Millis) -> bool:

@@ -67,9 +67,9 @@ def _put_event(t: Transaction, event: Event) -> int:
     data: bytes | None = event.data
     blob, crc = None, zlib.crc32(event.data)
     if len(event.data) > LARGE:
-        data, blob = None, t.blobs.put(event.data)
+        data, blob = None, t.put_blob(event.data)
     else:
-        t.bytes += len(event.data)
+        t.inline += len(event.data)
     return t.add_event(event.time, data, blob, crc, event.trace, event.due, event.hops)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from triggerhub.errors import HubLocked
@@ -26,8 +26,9 @@ def locked(data: Path) -> Iterator[None]:
                 f"another hub, process {holder}, already runs on {data}",
                 hint="Stop it first, or give this project a data folder of its own with [hub] data.",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # it is for people; a full disk keeps the lock as well
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

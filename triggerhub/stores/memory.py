@@ -249,7 +249,7 @@ class MemoryStore:
         queued = []
         for row in self._known(deliveries):
             if row.delivery.state.finished:
-                row.delivery.attempts, row.delivery.due = 0, now
+                row.delivery.attempts, row.delivery.lost, row.delivery.due = 0, 0, now
                 row.delivery.finished = row.delivery.error = None
                 self._queue(row)
                 queued.append(row.delivery.id)

@@ -44,7 +44,8 @@ def run(db: sqlite3.Connection, number: int, script: str) -> None:
         db.execute(f"PRAGMA user_version = {number}")
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
 
 
@@ -56,4 +57,6 @@ def statements(script: str) -> list[str]:
         if sqlite3.complete_statement(rest):
             found.append(rest)
             rest = ""
+    if rest.strip():
+        raise ValueError(f"a migration ends within a statement: {rest.strip()}")
     return found

@@ -22,6 +22,7 @@ NEWEST = f"SELECT {rows.DELIVERY} FROM delivery d WHERE {_SINCE}"
 NEWEST_OF = f"SELECT {rows.DELIVERY} FROM delivery d WHERE function = ? AND trigger = ? AND state = ? AND {_SINCE}"
 _LAST = "g"
 """Greater than every id, which are hexadecimal."""
+_LENGTH = len(ids.first_at(0))
 
 
 def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
@@ -54,6 +55,8 @@ def get(db: sqlite3.Connection, delivery: str, blobs: Blobs) -> Detail | None:
 
 def event(db: sqlite3.Connection, event: str, blobs: Blobs) -> tuple[Event, list[Delivery]] | None:
     """Return an event and its deliveries that are still kept: the range of keys right after its id."""
+    if len(event) != _LENGTH or event != ids.event_of(event):
+        return None  # whatever it is, the range after it could be the whole table
     owed = db.execute(
         f"{rows.BOTH} WHERE d.id > ? AND d.id <= ? ORDER BY d.id", (event, ids.delivery_id(event, ids.MAX_FAN_OUT))
     ).fetchall()

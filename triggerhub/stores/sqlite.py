@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from triggerhub.errors import StoreFull
+from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.model import Delivery, Event, Millis
 from triggerhub.store import (
     Answered,
@@ -26,11 +26,14 @@ from triggerhub.store import (
 from triggerhub.stores import coordination, housekeeping, intake, queue, reading
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
+from triggerhub.stores.fault import translate
 from triggerhub.stores.lock import locked
 from triggerhub.stores.migrate import migrate
 from triggerhub.stores.reserve import Reserve
 from triggerhub.stores.transaction import used
 from triggerhub.stores.writer import Writer
+
+Result = TypeVar("Result")
 
 
 @asynccontextmanager
@@ -40,30 +43,38 @@ async def open_store(data: Path, *, durability: Literal["full", "normal"] = "ful
     Raises HubLocked while another hub has the folder, ConfigError for a database of a newer version,
     StoreBroken for a file that is no database.
     """
-    path = data / "hub.db"
     with locked(data):
         reserve = Reserve(data)
         reserve.hold()
-        blobs = Blobs(data / "blobs", sync=durability == "full")
-        async with writer(path, durability) as connection:
-            owner = await _begin(connection, path, reserve)
-            await connection.read(lambda db: blobs.sweep(lambda name: used(db, name)))
-            async with (
-                reader(path) as quick,
-                reader(path) as slow,
-                Writer(connection, blobs, reserve).open() as writing,
-            ):
-                yield SQLiteStore(writing, quick, slow, blobs, owner)
+        async with AsyncExitStack() as stack:
+            try:
+                store = await _open(stack, data, durability, reserve)
+            except StoreFull:
+                if not reserve.held:
+                    raise
+                # Out of the reserve: what is queued must go on.
+                reserve.give_up()
+                await stack.aclose()
+                store = await _open(stack, data, durability, reserve)
+            yield store
 
 
-async def _begin(connection: Connection, path: Path, reserve: Reserve) -> int:
-    """Migrate and take the next epoch, out of the reserve if the disk is full: what is queued must go on."""
-    await connection.run(migrate, path)
+async def _open(
+    stack: AsyncExitStack, data: Path, durability: Literal["full", "normal"], reserve: Reserve
+) -> SQLiteStore:
+    path = data / "hub.db"
     try:
-        return await connection.run(_opening)
-    except StoreFull:
-        reserve.give_up()
-        return await connection.run(_opening)
+        blobs = Blobs(data / "blobs", sync=durability == "full")
+    except OSError as error:
+        raise translate(error) from error
+    connection = await stack.enter_async_context(writer(path, durability))
+    await connection.run(migrate, path)
+    owner = await connection.run(_opening)
+    await connection.read(lambda db: blobs.sweep(lambda name: used(db, name)))
+    quick = await stack.enter_async_context(reader(path))
+    slow = await stack.enter_async_context(reader(path))
+    writing = await stack.enter_async_context(Writer(connection, blobs, reserve).open())
+    return SQLiteStore(writing, quick, slow, blobs, owner)
 
 
 def _opening(db: sqlite3.Connection) -> int:
@@ -82,6 +93,13 @@ class SQLiteStore:
         self._slow = slow
         self._blobs = blobs
 
+    async def _read(self, connection: Connection, function: Callable[..., Result], *arguments: Any) -> Result:
+        try:
+            return await connection.read(function, *arguments)
+        except StoreBroken as fault:
+            self.writer.fail(fault)
+            raise
+
     # intake and dispatch
 
     async def append(
@@ -99,7 +117,7 @@ class SQLiteStore:
         return await self.writer.do(lambda t: queue.reap(t, self.owner, now))
 
     async def answer(self, keys: Sequence[tuple[str, str]], *, now: Millis) -> list[bytes | None]:
-        return await self._quick.read(reading.answers, keys, now)
+        return await self._read(self._quick, reading.answers, keys, now)
 
     async def keep_answer(self, answer: Answered) -> None:
         await self.writer.do(lambda t: intake.put_answers(t, [answer]))
@@ -113,7 +131,7 @@ class SQLiteStore:
         await self.writer.do(lambda t: coordination.unlease(t, name, holder))
 
     async def checkpoints(self, scope: str, prefix: str = "") -> dict[str, str]:
-        return await self._quick.read(reading.checkpoints, scope, prefix)
+        return await self._read(self._quick, reading.checkpoints, scope, prefix)
 
     async def set_checkpoints(self, scope: str, values: Mapping[str, str | None]) -> None:
         scoped = {(scope, key): value for key, value in values.items()}
@@ -122,13 +140,13 @@ class SQLiteStore:
     # people
 
     async def page(self, query: Query) -> list[Delivery]:
-        return await self._slow.read(reading.page, query)
+        return await self._read(self._slow, reading.page, query)
 
     async def get(self, delivery: str) -> Detail | None:
-        return await self._quick.read(reading.get, delivery, self._blobs)
+        return await self._read(self._quick, reading.get, delivery, self._blobs)
 
     async def event(self, event: str) -> tuple[Event, list[Delivery]] | None:
-        return await self._quick.read(reading.event, event, self._blobs)
+        return await self._read(self._quick, reading.event, event, self._blobs)
 
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         return await self.writer.do(lambda t: housekeeping.redrive(t, deliveries, now))
@@ -140,10 +158,10 @@ class SQLiteStore:
         return await self.writer.do(lambda t: housekeeping.discard(t, deliveries))
 
     async def stats(self) -> Stats:
-        return await self._quick.read(reading.stats)
+        return await self._read(self._quick, reading.stats)
 
     async def audit(self) -> list[str]:
-        return await self._slow.read(reading.audit)
+        return await self._read(self._slow, reading.audit)
 
     async def prune(
         self, *, finished_before: Millis, dead_before: Mapping[str, Millis], now: Millis, limit: int = 1000
@@ -151,7 +169,8 @@ class SQLiteStore:
         # What expired goes in small transactions of its own, so that no commit waits long behind it.
         while await self.writer.do(lambda t: housekeeping.sweep(t, now)):
             pass
-        return await self.writer.do(lambda t: housekeeping.prune(t, finished_before, dead_before, limit))
+        found = await self._read(self._slow, housekeeping.old, finished_before, dead_before, limit)
+        return await self.writer.do(lambda t: housekeeping.prune(t, found)) if found else 0
 
     async def size(self) -> int:
-        return await self._quick.read(reading.size) + self._blobs.size
+        return await self._read(self._quick, reading.size) + self._blobs.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +33,9 @@ class Transaction:
     late: list[Line] = field(default_factory=list)
     """Lines that got somebody older than who goes next."""
     orphans: set[str] = field(default_factory=set)
-    """Payload files that may have lost their last event."""
-    bytes: int = 0
-    """How much payload goes into the database."""
+    """Payload files that may be left without an event: by this transaction, or by its failure."""
+    inline: int = 0
+    """How many bytes of payload go into the database itself."""
     _deltas: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _events: list[tuple[Any, ...]] = field(default_factory=list)
     _deliveries: list[tuple[Any, ...]] = field(default_factory=list)
@@ -43,6 +44,12 @@ class Transaction:
     def count(self, function: str, trigger: str, entry: str, number: int) -> None:
         """Add to a ledger entry; written once per group."""
         self._deltas[function, trigger, entry] += number
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep a payload as a file and return its name."""
+        name = self.blobs.put(data)
+        self.orphans.add(name)
+        return name
 
     def add_event(self, *columns: Any) -> int:
         """Insert an event (its columns after ``seq``) at the next flush; returns its ``seq``."""
@@ -74,10 +81,14 @@ class Transaction:
         self.blobs.sync()
 
     def clean(self) -> None:
-        """Remove the payload files that the commit left without an event."""
-        for name in self.orphans:
-            if not used(self.db, name):
-                self.blobs.remove(name)
+        """Remove the payload files that the commit or the rollback left without an event.
+
+        Never raises: the word is given by now. What stays is swept at the next opening.
+        """
+        with suppress(sqlite3.Error):
+            for name in self.orphans:
+                if not used(self.db, name):
+                    self.blobs.remove(name)
 
 
 def used(db: sqlite3.Connection, blob: str) -> bool:

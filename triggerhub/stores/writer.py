@@ -29,6 +29,8 @@ CHECKPOINT_IDLE = 4_000
 """Move the write-ahead log into the database when nothing else is to do and so many rows have changed …"""
 CHECKPOINT_ANYWAY = 16_000
 """… and at so many whatever is to do: it bounds the file. A changed row is about a page, often less."""
+CHECKPOINT_SCARCE = 500
+"""… and at so few while the disk is full: a log that is moved is written over, and takes no more room."""
 PAGE = 4096
 
 
@@ -91,24 +93,32 @@ class Writer:
         self._arrived.set()
         return await future
 
+    def fail(self, fault: StoreBroken) -> None:
+        """Answer nothing any more: a reader found the store broken."""
+        self._broken = self._broken or fault
+
     async def _serve(self) -> None:
-        while not self._ending:
-            await self._arrived.wait()
-            self._arrived.clear()
+        while True:
             while self._waiting:
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
-                if self._unmoved >= CHECKPOINT_ANYWAY:
+                if self._unmoved >= (CHECKPOINT_ANYWAY if self._reserve.held else CHECKPOINT_SCARCE):
                     await self._checkpoint()
             if self._unmoved >= CHECKPOINT_IDLE:
                 await self._checkpoint()
+            if self._waiting:  # they came while the log was moved
+                continue
+            if self._ending:
+                return
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def _commit(self, group: list[_Command[Any]]) -> None:
         try:
             results = await self._connection.run(self._group, group) if self._broken is None else [self._broken]
         except Exception as error:  # nobody may wait for ever, whatever happened to the thread
             results = [StoreBroken(f"the store's thread failed: {error!r}", hint="Start the hub again.")]
-        self._broken = next((one for one in results if isinstance(one, StoreBroken)), None)
+        self._broken = self._broken or next((one for one in results if isinstance(one, StoreBroken)), None)
         if self._broken is not None:
             results += [self._broken] * (len(group) - len(results))
         for command, result in zip(group, results, strict=True):
@@ -147,18 +157,20 @@ class Writer:
     def _transaction(self, db: sqlite3.Connection, group: Sequence[_Command[Any]]) -> list[Any]:
         before = db.total_changes
         db.execute("BEGIN IMMEDIATE")
+        transaction = Transaction(db, self._blobs)
         try:
-            transaction = Transaction(db, self._blobs)
             results = [command.apply(transaction) for command in group]
             transaction.finish()
             crash_point("inside-commit")
             db.execute("COMMIT")
-        except BaseException:
+        except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            if not isinstance(translate(error), StoreBroken):  # then it may be found committed at the next opening
+                transaction.clean()
             raise
         self.groups += 1
-        self._unmoved += db.total_changes - before + transaction.bytes // PAGE
+        self._unmoved += db.total_changes - before + transaction.inline // PAGE
         crash_point("after-commit")
         transaction.clean()
         return results
