@@ -177,7 +177,7 @@ async def test_a_settled_event_stands_behind_those_of_its_key(hand: Hand) -> Non
     follow = intake(order="k")
     assert await hand.settle(claimed, then=[follow])
     (claimed,) = await hand.take()
-    assert (first < second) and claimed.delivery.id == second
+    assert first < claimed.delivery.id == second
     assert await hand.settle(claimed)
     assert await hand.take_ids() == [ids.delivery_id(follow.event.id, 1)]
 

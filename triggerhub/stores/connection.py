@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 
 from triggerhub.errors import ConfigError
 from triggerhub.stores.fault import translate
@@ -38,6 +39,10 @@ class Connection(aiosqlite.Connection):
                 raise
             raise fault from error
         return result
+
+    async def ended(self) -> None:
+        """Wait for the thread of a connection that failed: it still speaks to the loop as it ends."""
+        await anyio.to_thread.run_sync(self._thread.join)
 
     async def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """As ``run``, with everything that the function reads seen at one moment."""
@@ -85,6 +90,7 @@ async def _connected(path: Path, mode: str, *pragmas: str) -> AsyncGenerator[Con
         try:
             await connection
         except sqlite3.Error as error:
+            await connection.ended()
             raise translate(error) from error
     try:
         await connection.run(_set, pragmas)

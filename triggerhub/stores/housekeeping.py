@@ -23,11 +23,12 @@ OLD = (
 def find(t: Transaction, deliveries: Sequence[str]) -> list[Delivery]:
     """Read deliveries in the order asked for, each once."""
     t.flush()
-    names = json.dumps(list(dict.fromkeys(deliveries)))
     found = t.db.execute(
-        f"SELECT {rows.DELIVERY} FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value ORDER BY j.key", (names,)
+        f"SELECT {rows.DELIVERY} FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value",
+        (json.dumps(list(deliveries)),),
     )
-    return [rows.delivery(row) for row in found.fetchall()]
+    known = {row[0]: rows.delivery(row) for row in found}
+    return [known[one] for one in dict.fromkeys(deliveries) if one in known]
 
 
 def cancel(t: Transaction, deliveries: Sequence[str], now: Millis, reason: str) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from triggerhub.settings import MB
 
 SIZE = 8 * MB
+AMPLE = 256 * MB
+"""With less than this the disk is nearly full."""
 
 
 class Reserve:
@@ -34,6 +36,16 @@ class Reserve:
         draft.rename(self._path)
         self.held = True
         return True
+
+    def room(self) -> int:
+        """Return how many bytes the disk has left for us."""
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
+
+    @property
+    def scarce(self) -> bool:
+        """Whether the disk is full or soon will be."""
+        return not self.held or self.room() < AMPLE
 
     def give_up(self) -> None:
         """Make the room available."""

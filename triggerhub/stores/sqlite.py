@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -170,7 +171,15 @@ class SQLiteStore:
         while await self.writer.do(lambda t: housekeeping.sweep(t, now)):
             pass
         found = await self._read(self._slow, housekeeping.old, finished_before, dead_before, limit)
-        return await self.writer.do(lambda t: housekeeping.prune(t, found)) if found else 0
+        while found:
+            try:
+                return await self.writer.do(partial(housekeeping.prune, candidates=found))
+            except StoreFull:
+                # Removing much takes room in the log; a full disk has it for a few at a time.
+                if len(found) == 1:
+                    raise
+                found = found[: len(found) // 2]
+        return 0
 
     async def size(self) -> int:
         return await self._read(self._quick, reading.size) + self._blobs.size

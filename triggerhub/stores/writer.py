@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -20,7 +21,7 @@ from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection
 from triggerhub.stores.fault import full, translate
-from triggerhub.stores.reserve import Reserve
+from triggerhub.stores.reserve import SIZE, Reserve
 from triggerhub.stores.transaction import Transaction
 
 Result = TypeVar("Result")
@@ -30,7 +31,8 @@ CHECKPOINT_IDLE = 4_000
 CHECKPOINT_ANYWAY = 16_000
 """… and at so many whatever is to do: it bounds the file. A changed row is about a page, often less."""
 CHECKPOINT_SCARCE = 500
-"""… and at so few while the disk is full: a log that is moved is written over, and takes no more room."""
+"""… and at so few where the disk is nearly full, so that the reserve has room for what is still to be
+moved; then the log is written over, and settling takes no more room."""
 PAGE = 4096
 
 
@@ -102,7 +104,7 @@ class Writer:
             while self._waiting:
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
-                if self._unmoved >= (CHECKPOINT_ANYWAY if self._reserve.held else CHECKPOINT_SCARCE):
+                if self._unmoved >= CHECKPOINT_ANYWAY or (self._unmoved >= CHECKPOINT_SCARCE and self._reserve.scarce):
                     await self._checkpoint()
             if self._unmoved >= CHECKPOINT_IDLE:
                 await self._checkpoint()
@@ -126,7 +128,7 @@ class Writer:
 
     def _group(self, db: sqlite3.Connection, group: Sequence[_Command[Any]]) -> list[Any]:
         """Return a result or an exception for each command, up to the one that found the store broken."""
-        if any(command.intake for command in group) and not self._reserve.hold():
+        if any(command.intake for command in group) and not self._room(db):
             return self._singly(db, group, refuse=True)
         try:
             return self._transaction(db, group)
@@ -138,6 +140,10 @@ class Writer:
         if len(group) == 1 or isinstance(fault, StoreBroken):
             return [fault]
         return self._singly(db, group, refuse=False)
+
+    def _room(self, db: sqlite3.Connection) -> bool:
+        """Whether there would be room to settle what is accepted now: in the reserve, or in free pages."""
+        return self._reserve.hold() or _pragma(db, "freelist_count") * PAGE >= SIZE
 
     def _singly(self, db: sqlite3.Connection, group: Sequence[_Command[Any]], *, refuse: bool) -> list[Any]:
         """Give each command a transaction of its own; *refuse* new events for want of room."""
@@ -177,7 +183,7 @@ class Writer:
 
     async def _checkpoint(self) -> None:
         try:
-            await self._connection.run(_move_log)
+            self._unmoved = await self._connection.run(_move_log, self._reserve.room())
         except StoreFull:
             return  # the log keeps what could not be moved; the next turn tries again
         except Exception as error:
@@ -185,9 +191,21 @@ class Writer:
             fault = translate(error)
             self._broken = fault if isinstance(fault, StoreBroken) else StoreBroken(f"a checkpoint failed: {error!r}")
             return
-        self._unmoved = 0
         self.checkpoints += 1
 
 
-def _move_log(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+def _move_log(db: sqlite3.Connection, room: int) -> int:
+    """Move the log into the database and return how many pages a reader held back.
+
+    StoreFull where the database cannot grow as it must: half a move would use up the room of the reserve
+    and free nothing.
+    """
+    path = db.execute("PRAGMA database_list").fetchone()[2]
+    if _pragma(db, "page_count") * PAGE - Path(path).stat().st_size > room:
+        raise full()
+    _, pages, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(pages - moved)
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
