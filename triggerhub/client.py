@@ -57,10 +57,14 @@ class Admin:
         self._prefix = ""
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if isinstance(place, str):
-            url = urlsplit(place)
-            self._prefix = url.path.rstrip("/")
-            if url.scheme not in ("http", "https") or not url.hostname:
+            try:
+                url = urlsplit(place)
+                right = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+            except ValueError:
+                right = False
+            if not right:
                 raise BadInput(f"{place!r} is not the URL of a hub", hint="It looks like http://127.0.0.1:8701.")
+            self._prefix = url.path.rstrip("/")
 
     @classmethod
     def of(cls, project: Path) -> Admin:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +52,7 @@ class FakeHub:
     """Holds up ``invoke`` until it is set."""
     cut: list[str] = field(default_factory=list)
     """Calls that were cancelled."""
+    followers: list[Any] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
     drain: int = 1000
 
@@ -221,16 +222,27 @@ class FakeHub:
         ][-limit:]
 
     def wrote(self, text: str, function: str = "hello", request_id: str | None = None, stream: str = "stdout") -> None:
-        self.lines.append(
-            {
-                "time": NOW,
-                "function": function,
-                "version": "0123456789ab",
-                "request_id": request_id,
-                "stream": stream,
-                "text": text,
-            }
-        )
+        line = {
+            "time": NOW, "function": function, "version": "0123456789ab", "request_id": request_id, "stream": stream, "text": text,
+        }  # fmt: skip
+        self.lines.append(line)
+        self.tell(line)
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """Hand a line to those who follow."""
+        for follower in self.followers:
+            follower.send_nowait(line)
+
+    @asynccontextmanager
+    async def follow(self, function: str | None = None) -> AsyncGenerator[Any]:
+        send, receive = anyio.create_memory_object_stream[dict[str, Any]](100)
+        self.followers.append(send)
+        try:
+            yield (line async for line in receive if function in (None, line["function"]))
+        finally:
+            self.followers.remove(send)
+            send.close()
+            receive.close()
 
     async def functions(self) -> list[dict[str, Any]]:
         counts = dict.fromkeys(("queued", "running", "succeeded", "dead", "cancelled"), 0)

@@ -449,12 +449,29 @@ async def test_output_follows_without_a_gap_and_without_repeating(tmp_path: Path
         client.hub.wrote("elsewhere", function="count", request_id="q")
         reader, writer = await opened(client, "/api/v1/output?function=hello&follow=true")
         assert (await line_of(reader))["text"] == "before"
-        await watched(client)
-        client.hub.happens("output", function="hello", delivery="r", text="before")
-        client.hub.happens("output", function="count", delivery="q", text="not asked for")
-        client.hub.happens("succeeded", function="hello", delivery="r")
-        client.hub.happens("output", function="hello", delivery="r", text="after")
-        assert (await line_of(reader))["text"] == "after"
+        # As if it had been written between the beginning of the following and the reading of the past.
+        client.hub.tell(client.hub.lines[0])
+        client.hub.wrote("not asked for", function="count", request_id="q")
+        client.hub.wrote("REPORT", request_id="r", stream="hub")
+        line = await line_of(reader)
+        assert (line["text"], line["stream"], line["time"]) == ("REPORT", "hub", "2026-01-01T00:00:00.000Z")
+        writer.close()
+        async with asyncio.timeout(GUARD):
+            while client.hub.followers:
+                await asyncio.sleep(0.01)
+
+
+async def test_output_of_a_delivery_follows_its_lines_and_says_what_was_skipped(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        row = client.hub.add(1)
+        reader, writer = await opened(client, f"/api/v1/output?delivery={row.id}&follow=true")
+        async with asyncio.timeout(GUARD):
+            while not client.hub.followers:
+                await asyncio.sleep(0.01)
+        client.hub.wrote("another's", request_id="q")
+        client.hub.wrote("mine", request_id=row.id)
+        client.hub.wrote("7 lines skipped", stream="hub")
+        assert [(await line_of(reader))["text"] for _ in range(2)] == ["mine", "7 lines skipped"]
         writer.close()
 
 

@@ -101,10 +101,9 @@ def _unwritten(error: OSError) -> int:
         raise error
     # The interpreter must not try to flush once more.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:
-        # The reader, a `head` perhaps, had enough.
-        return 141
-    click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+    # A reader that had enough, a `head` perhaps, needs no word.
+    if error.errno != errno.EPIPE:
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
     return 1
 
 

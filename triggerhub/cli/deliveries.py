@@ -126,9 +126,9 @@ def wait(context: click.Context, session: Session, delivery: str, timeout: str |
     if session.json:
         click.echo(words.as_json(row))
     else:
-        cell = words.state(row["state"])
-        why = row["reason"] or words.error(row["error"]) if over else f"still, after {timeout}"
-        click.echo(" ".join(filter(None, (words.styled(*cell), words.clean(why or "")))))
+        state = words.styled(*words.state(row["state"]))
+        why = words.clean(row["reason"] or words.error(row["error"]))
+        click.echo(f"{state}{': ' if why else ''}{why}" if over else f"still {state} after {timeout}")
     context.exit(5 if not over else 0 if row["state"] == "succeeded" else 1)
 
 

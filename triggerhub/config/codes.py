@@ -51,6 +51,7 @@ CODES: dict[str, str] = {
     "unconsumed-queue": "What is sent to this queue would never be run: no trigger consumes it.",
     "bad-url": "A destination webhook:URL needs a complete URL without a password.",
     "loop": "What is configured would start itself for ever.",
+    "not-reachable": "check --online could not reach what a trigger takes its events from, for the reason it gives.",
     # What the sources find.
     "bad-cron": "The schedule is none: five fields, @daily and the like, cron(…), rate(…) or at(…).",
     "cron-step": "A step or range of the schedule does not do what it seems to, such as */90 in the minutes.",

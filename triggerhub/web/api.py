@@ -12,9 +12,8 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from triggerhub.errors import BadInput, NotFound
-from triggerhub.hub.feed import Happening
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Json
+from triggerhub.model import Json, Millis
 from triggerhub.web import asked, refusal, shape
 from triggerhub.web.deliveries import Deliveries, json
 from triggerhub.web.named import Named
@@ -133,17 +132,16 @@ class _Admin:
             if not asking.follow:
                 await self._past(asking, tell)
                 return
-            async with self._hub.watch() as happenings:
-                seen = Counter(_key(line) for line in await self._past(asking, tell))
-                async for one in happenings:
-                    if not asking.fits(one):
+            async with self._hub.follow(asking.function) as lines:
+                seen = Counter(map(_key, await self._past(asking, tell)))
+                async for line in lines:
+                    if not asking.fits(line):
                         continue
-                    key = (one.delivery, one.text)
-                    if seen[key] > 0:
-                        # It came after the watching began and before the past was read: told already.
+                    if seen[key := _key(line)] > 0:
+                        # It came after the following began and before the past was read: told already.
                         seen[key] -= 1
                     else:
-                        await tell(_line(one))
+                        await tell(shape.timed(line, "time"))
 
         return Lines(work, self._closing)
 
@@ -169,25 +167,10 @@ class _Asking:
         if self.function and self.delivery:
             raise BadInput("a delivery has one function; give only one of the two")
 
-    def fits(self, one: Happening) -> bool:
-        return (
-            one.kind in ("output", "missed")
-            and self.function in (None, one.function)
-            and self.delivery in (None, one.delivery)
-        )
+    def fits(self, line: Mapping[str, Json]) -> bool:
+        # A line of the hub that belongs to no request says how many were skipped.
+        return self.delivery in (None, line["request_id"]) or (line["request_id"] is None and line["stream"] == "hub")
 
 
-def _key(line: Mapping[str, Json]) -> tuple[str | None, str]:
-    return line["request_id"], line["text"]
-
-
-def _line(one: Happening) -> dict[str, Json]:
-    stream = "hub" if one.kind == "missed" else None
-    return {
-        "time": shape.moment(one.time),
-        "function": one.function,
-        "version": None,
-        "request_id": one.delivery,
-        "stream": stream,
-        "text": one.text,
-    }
+def _key(line: Mapping[str, Json]) -> tuple[Millis, str | None, str]:
+    return line["time"], line["request_id"], line["text"]

@@ -1,0 +1,245 @@
+"""The queue, its history, the dead letters, and the story of an event."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.e2e.daemon import Daemon, until
+
+FIELDS = [
+    "id", "event_id", "trigger", "function", "version", "state", "attempts", "created", "due", "finished", "duration_ms",
+    "dedup_key", "ordering_key", "error", "reason",
+]  # fmt: skip
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+NOBODY = "019a0000-0000-7000-8000-000000000001"
+Queued = Callable[..., str]
+
+
+def test_a_delivery_has_the_fields_and_forms_that_scripts_hold_on_to(on: Run, queued: Queued) -> None:
+    done, dead = queued(), queued("broken")
+    rows = {row["id"]: row for row in on("deliveries", "list", "--json").json}
+    for row in (rows[done], rows[dead]):
+        assert list(row) == FIELDS
+        assert TIME.fullmatch(row["created"])
+        assert TIME.fullmatch(row["finished"])
+        assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", row["id"])
+        assert re.fullmatch(r"[0-9a-f]{12}", row["version"])
+        assert isinstance(row["duration_ms"], float)
+        assert row["attempts"] == 1
+    assert (rows[done]["state"], rows[done]["error"], rows[done]["reason"]) == ("succeeded", None, None)
+    assert (rows[dead]["state"], rows[dead]["error"]) == (
+        "dead",
+        {"type": "ValueError", "message": "broken on purpose"},
+    )
+    for path in (["deliveries", "show"], ["dlq", "show"]):
+        shown = on(*path, dead, "--json").json
+        assert list(shown)[: len(FIELDS)] == FIELDS
+        assert shown["event"]["data"] == {}
+        assert [one["outcome"] for one in shown["history"]] == ["raised"]
+
+
+def test_a_list_is_newest_first_filtered_and_limited(on: Run, queued: Queued) -> None:
+    ids = [queued(name) for name in ("echo", "broken", "echo")]
+    rows = [row["id"] for row in on("deliveries", "list", "--json").json]
+    assert [one for one in rows if one in ids] == ids[::-1]
+    assert len(on("deliveries", "list", "--limit", "2", "--json").json) == 2
+    assert {row["state"] for row in on("deliveries", "list", "--state", "dead", "--json").json} == {"dead"}
+    assert {row["function"] for row in on("deliveries", "list", "--function", "broken", "--json").json} == {"broken"}
+    assert {row["trigger"] for row in on("deliveries", "list", "--trigger", "api", "--json").json} == {"api"}
+    assert on("deliveries", "list", "--since", "0s", "--json").json == []
+    assert on("deliveries", "list", "--since", "2999-01-01T00:00:00Z", "--json").json == []
+    assert on("deliveries", "list", "--since", "1h", "--json").json != []
+
+
+def test_a_list_is_a_table_for_people(on: Run, queued: Queued) -> None:
+    dead = queued("broken")
+    ran = on("deliveries", "list", "--function", "broken", "--limit", "1")
+    header, row = ran.out.rstrip("\n").split("\n")
+    assert header.split() == ["ID", "STATE", "TRIGGER", "FUNCTION", "TRIES", "AGE", "TOOK", "WHY"]
+    assert row.startswith(f"{dead}  dead   api")
+    assert row.endswith("ValueError: broken on purpose")
+    assert ran.err == "the newest 1; --limit shows more\n"
+    none = on("deliveries", "list", "--since", "0s")
+    assert (none.code, none.out, none.err) == (0, "", "no deliveries like these\n")
+
+
+def test_more_than_one_answer_holds_is_asked_for_by_the_page(
+    on: Run, queued: Queued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triggerhub.cli import deliveries
+
+    for _ in range(5):
+        queued("shell")
+    monkeypatch.setattr(deliveries, "PAGE", 2)
+    rows = on("deliveries", "list", "--function", "shell", "--limit", "5", "--json").json
+    assert len({row["id"] for row in rows}) == 5
+    assert rows == sorted(rows, key=lambda row: row["id"], reverse=True)
+
+
+def test_a_delivery_is_shown_with_its_event_and_its_attempts(on: Run, queued: Queued) -> None:
+    delivery = queued("broken", '{"price": 1.10, "list": [1, {}], "text": "a\\nb"}')
+    text = on("deliveries", "show", delivery).out
+    assert text.startswith(f"delivery {delivery}  dead\n")
+    assert "  from      api → broken (version " in text
+    assert "attempt 1 raised (" in text
+    assert text.count("ValueError: broken on purpose") == 2
+    assert '  {\n    "price": 1.10,\n    "list": [\n      1,\n      {}\n    ],\n    "text": "a\\nb"\n  }\n' in text
+    assert text.endswith(f"mend broken, then: triggerhub dlq redrive {delivery}\n")
+
+
+@pytest.mark.parametrize(
+    "path", [["deliveries", "show"], ["deliveries", "wait"], ["deliveries", "redeliver"], ["dlq", "show"]]
+)
+def test_an_unknown_delivery_is_exit_code_1(path: list[str], on: Run) -> None:
+    ran = on(*path, NOBODY)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"error: no delivery '{NOBODY}'\n  ")
+
+
+def test_waiting_ends_with_0_1_or_5(on: Run, queued: Queued) -> None:
+    assert on("deliveries", "wait", queued()).out == "succeeded\n"
+    dead = on("deliveries", "wait", queued("broken"))
+    assert (dead.code, dead.out) == (1, "dead: failed 1 of 1 attempt\n")
+    held = queued("held", wait=False)
+    late = on("deliveries", "wait", held, "--timeout", "50ms")
+    assert late.code == 5
+    assert re.fullmatch(r"still (running|queued) after 50ms\n", late.out)
+    assert on("deliveries", "cancel", held).out == "cancelled 1 delivery\n"
+    over = on("deliveries", "wait", held, "--json")
+    assert (over.code, over.json["state"]) == (1, "cancelled")
+
+
+def test_cancelling_ends_what_is_queued_and_what_runs(on: Run, queued: Queued, hub: Daemon) -> None:
+    running, waiting = queued("held", wait=False), queued("held", wait=False)
+    until(lambda: on("deliveries", "show", running, "--json").json["state"] == "running", "it runs")
+    assert on("deliveries", "cancel", "--function", "held", "--dry-run").out == (
+        "dry run: deliveries cancel would take 2 deliveries\n"
+    )
+    ran = on("deliveries", "cancel", "--function", "held", "--reason", "no longer wanted", "--json")
+    assert ran.json == {"total": 2, "done": 2, "changed": 2, "skipped": 0, "dry_run": False}
+    for one in (running, waiting):
+        row = on("deliveries", "show", one, "--json").json
+        assert (row["state"], row["reason"]) == ("cancelled", "no longer wanted")
+    again = on("deliveries", "cancel", running)
+    assert (again.code, again.out) == (1, "cancelled 0 deliveries\n")
+    assert again.err == "1 left as they are: finished already, or unknown\n"
+    assert on("functions", "show", "held", "--json").json["running"] == 0
+
+
+def test_partly_done_is_exit_code_5(on: Run, queued: Queued) -> None:
+    dead, done = queued("doomed"), queued()
+    ran = on("dlq", "discard", dead, done)
+    assert (ran.code, ran.out) == (5, "discarded 1 dead letter\n")
+    assert ran.err == "1 left as they are: not dead (any more), or unknown\n"
+    assert on("dlq", "redrive", done).code == 1
+    again = on("deliveries", "redeliver", done, NOBODY)
+    assert (again.code, again.out.split("\n")[0]) == (5, "queued 1 delivery again")
+    assert f"error: no delivery '{NOBODY}'" in again.err
+
+
+def test_redelivering_keeps_the_id_and_counts_attempts_anew(on: Run, queued: Queued) -> None:
+    done = queued()
+    ran = on("deliveries", "redeliver", done)
+    assert (ran.code, ran.out) == (0, f"queued 1 delivery again\n  triggerhub deliveries wait {done}\n")
+    assert on("deliveries", "wait", done, "--timeout", "30s").code == 0
+    shown = on("deliveries", "redeliver", done, "--json")
+    assert list(shown.json) == FIELDS
+    assert shown.json["id"] == done
+    held = queued("held", wait=False)
+    refused = on("deliveries", "redeliver", held)
+    assert (refused.code, refused.out) == (1, "")
+    assert "is still" in refused.err
+    on("deliveries", "cancel", held)
+
+
+def test_dead_letters_are_redriven_by_filter_and_the_dry_run_changes_nothing(on: Run, queued: Queued) -> None:
+    ids = {queued("doomed") for _ in range(3)}
+    order = ["dlq", "redrive", "--function", "doomed", "--since", "1d"]
+    counted = on(*order, "--dry-run", "--json").json
+    assert counted["total"] >= 3
+    assert counted["dry_run"] is True
+    assert ids <= {row["id"] for row in on("dlq", "list", "--function", "doomed", "--json").json}
+    ran = on(*order, "--rate", "1000/s")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"queued {counted['total']} dead letters again\n"
+    for one in ids:
+        assert on("deliveries", "wait", one, "--timeout", "30s").code == 1
+        assert len(on("dlq", "show", one, "--json").json["history"]) == 2
+        assert on("dlq", "show", one, "--json").json["attempts"] == 1
+
+
+def test_discarding_removes_and_counts(on: Run, queued: Queued, hub: Daemon) -> None:
+    dead = queued("doomed")
+    before = hub.counts()["discarded"]
+    ran = on("dlq", "discard", dead, "--reason", "known")
+    assert (ran.code, ran.out) == (0, "discarded 1 dead letter\n")
+    assert on("deliveries", "show", dead).code == 1
+    assert hub.counts()["discarded"] == before + 1
+    assert hub.counts()["drift"] == 0
+    assert on("explain", dead).code == 1
+
+
+def test_nothing_to_do_says_so(on: Run) -> None:
+    ran = on("dlq", "redrive", "--function", "shell")
+    assert (ran.code, ran.out) == (0, "there are no such dead letters\n")
+    none = on("dlq", "list", "--function", "shell")
+    assert (none.code, none.out, none.err) == (0, "", "no dead letters\n")
+    assert on("dlq", "list", "--function", "shell", "--json").json == []
+
+
+def test_export_is_a_line_of_json_per_dead_letter(on: Run, queued: Queued) -> None:
+    ids = [queued("doomed", f'{{"n": {n}.0}}') for n in range(2)]
+    ran = on("dlq", "export", "--function", "doomed", "--limit", "2")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["id"] for line in lines] == ids[::-1]
+    assert '"data":{"n": 1.0}' in ran.out.splitlines()[0]
+    assert {line["history"][0]["error"]["type"] for line in lines} == {"ValueError"}
+
+
+def test_the_story_of_an_event_tells_every_delivery(on: Run) -> None:
+    sent = on("send", "hook", "-d", "{}", "--key", "story-1", "--json").json
+    for one in sent["deliveries"]:
+        assert on("deliveries", "wait", one, "--timeout", "30s").code == 0
+    text = on("explain", sent["id"]).out
+    assert text.startswith(f"event {sent['id']}\n")
+    assert "accepted by trigger hook (key story-1)" in text
+    assert f"delivery {sent['deliveries'][0]} to echo" in text
+    assert f"delivery {sent['deliveries'][1]} to shell" in text
+    assert text.count("attempt 1 returned") == 2
+    assert text.count("  succeeded\n") == 2
+    one = on("explain", sent["deliveries"][1].upper()).out
+    assert "to shell" in one
+    assert "to echo" not in one
+    whole = on("explain", sent["id"], "--json").json
+    assert [row["id"] for row in whole["deliveries"]] == sent["deliveries"]
+    assert whole["deliveries"][0]["history"][0]["outcome"] == "returned"
+    assert (whole["dedup_key"], whole["trigger"]) == ("story-1", "hook")
+
+
+def test_an_unknown_event_is_exit_code_1(on: Run) -> None:
+    ran = on("explain", NOBODY)
+    assert (ran.code, ran.out) == (1, "")
+    assert "its history may be pruned" in ran.err.lower()
+
+
+def test_logs_are_oldest_first_for_people_and_newest_first_in_json(on: Run, queued: Queued) -> None:
+    delivery = queued()
+    until(lambda: "REPORT" in on("logs", "--delivery", delivery).out, "its log is written")
+    lines = on("logs", "--delivery", delivery).out.splitlines()
+    assert [re.split(r"\s{2,}", line)[1:2] for line in lines] == [["echo"]] * 4
+    assert [
+        bool(re.search(text, line)) for text, line in zip(("START", "got it", "END", "REPORT"), lines, strict=True)
+    ] == [True] * 4
+    rows = on("logs", "--delivery", delivery, "--json").json
+    assert [row["text"].split()[0] for row in rows] == ["REPORT", "END", "got", "START"]
+    assert set(rows[0]) == {"time", "function", "version", "request_id", "stream", "text"}
+    assert {row["request_id"] for row in rows} == {delivery}
+    assert len(on("logs", "echo", "--limit", "3", "--json").json) == 3
+    assert on("logs", "echo", "--since", "0s", "--json").json == []
+    unnamed = on("logs", "echo", "--limit", "1").out
+    assert "  echo  " not in unnamed

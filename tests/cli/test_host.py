@@ -1,0 +1,143 @@
+"""What doctor finds, finding by finding."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from triggerhub.cli import host
+
+MOUNT = "22 1 0:1 / {} rw - {} source rw\n"
+
+
+def said(reading: host.Reading) -> tuple[str, str]:
+    return reading.verdict, f"{reading.found} / {reading.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict", "says"),
+    [
+        ((3, 30, 0), "bad", "needs 3.37 or newer"),
+        ((3, 40, 1), "note", "3.40.1: has the WAL-reset fault of 3.7.0 to 3.51.2"),
+        ((3, 51, 2), "note", "WAL-reset"),
+        ((3, 51, 3), "good", "3.51.3 / None"),
+    ],
+)
+def test_sqlite(version: tuple[int, int, int], verdict: str, says: str) -> None:
+    found, text = said(host.sqlite(version))
+    assert (found, says in text) == (verdict, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "says"),
+    [
+        ("ext4", "good", "ext4 at "),
+        ("nfs4", "bad", "breaks on a network's locks"),
+        ("cifs", "bad", "another machine's"),
+        ("9p", "bad", "another machine's"),
+        ("tmpfs", "note", "gone at the next boot"),
+        ("overlay", "note", "goes with the container"),
+    ],
+)
+def test_the_file_system_of_the_data_folder(kind: str, verdict: str, says: str, tmp_path: Path) -> None:
+    mounts = MOUNT.format("/", "ext4") + MOUNT.format(tmp_path, kind)
+    found, text = said(host.folder(tmp_path, mounts))
+    assert (found, says in text) == (verdict, True)
+
+
+def test_a_file_system_that_nobody_names(tmp_path: Path) -> None:
+    assert said(host.folder(tmp_path, None))[0] == "good"
+
+
+def test_descriptors() -> None:
+    assert said(host.descriptors(256, 4096)) == (
+        "note",
+        "256 open files (hard limit 4,096) / Few connections and workers at once; raise it: ulimit -n 65536",
+    )
+    assert said(host.descriptors(65536, resource.RLIM_INFINITY)) == (
+        "good",
+        "65,536 open files (hard limit unlimited) / None",
+    )
+    assert host.descriptors(resource.RLIM_INFINITY, resource.RLIM_INFINITY).verdict == "good"
+
+
+def test_inotify() -> None:
+    values: dict[str, str | None] = {"max_user_watches": "100\n", "max_user_instances": None}
+    few, unknown = host.watches(values.get)
+    assert said(few) == ("note", "max_user_watches 100: few / sysctl fs.inotify.max_user_watches=65536")
+    assert said(unknown)[0] == "note"
+    assert "comparing folders only" in said(unknown)[1]
+    assert {one.verdict for one in host.watches(lambda name: "200000")} == {"good"}
+
+
+def test_memory() -> None:
+    assert said(host.memory("MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n")) == (
+        "good",
+        "4.0 GB available of 8.0 GB / None",
+    )
+    assert host.memory("MemTotal: 8388608 kB\nMemAvailable: 1024 kB\n").verdict == "note"
+    for broken in (None, "", "MemTotal: x kB\nMemAvailable: y\n"):
+        assert host.memory(broken).verdict == "note"
+
+
+def test_clock() -> None:
+    assert said(host.clock(0, None))[0] == "bad"
+    assert said(host.clock(1.8e9, 0)) == ("good", "2027-01-15 08:00:00 UTC / None")
+    assert "not synchronised" in said(host.clock(1.8e9, host.UNSYNCHRONISED))[1]
+
+
+def test_time_zones() -> None:
+    assert host.zones("Europe/Berlin").verdict == "good"
+    for name in ("Mars/Olympus", "../../etc/passwd", "/etc/localtime", ""):
+        assert host.zones(name).verdict == "bad", name
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict", "says"),
+    [
+        (None, "note", "handlers cannot run"),
+        ("echo v22.1.0", "good", "v22.1.0 at "),
+        ("echo v12.0.0", "note", "old / Install Node.js 18 or newer."),
+        ("exit 1", "note", "does not say its version"),
+    ],
+)
+def test_node(script: str | None, verdict: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "node"
+    if script is not None:
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    found, text = said(host.node(None if script is None else str(path)))
+    assert (found, says in text) == (verdict, True)
+
+
+def test_packages_isolation_and_what_runs_elsewhere() -> None:
+    assert host.packages().verdict == "good"
+    assert said(host.packages(("no_such_package", "click"))) == (
+        "bad",
+        "missing: no_such_package / python -m pip install triggerhub",
+    )
+    assert "this is root" in said(host.isolation(0))[1]
+    assert "only code that you trust" in said(host.isolation(1000))[1]
+
+
+def test_an_address_that_is_taken(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (tmp_path / "triggerhub.toml").write_text(f'[hub]\nlisten = "127.0.0.1:{port}"\nadmin = "127.0.0.1:x"\n')
+        listen, admin = host.addresses(tmp_path)
+    assert said(listen)[0] == "note"
+    assert "Address already in use" in said(listen)[1]
+    assert admin.verdict == "note"
+
+
+def test_a_slow_or_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_synced", lambda place: (50.0, 90.0))
+    monkeypatch.setattr(host, "LEAST", 2**60)
+    full, slow = host.disk(tmp_path)
+    assert "a full disk refuses new events" in said(full)[1]
+    assert said(slow)[0] == "note"
+    assert "50.00 ms to make 4 KB durable" in said(slow)[1]
