@@ -42,16 +42,22 @@ class Terminal:
         """Read until *text* is drawn; return all that was drawn so far."""
         deadline = time.monotonic() + within
         while text not in self.text:
-            assert time.monotonic() < deadline, f"{text!r} was not drawn:\n{self.text}"
+            assert time.monotonic() < deadline, f"{text!r} was not drawn:\n{self.text[-3000:]}"
             if not self._read(0.1) and self.process.poll() is not None and not self._read(0):
-                raise AssertionError(f"it ended without drawing {text!r}:\n{self.text}")
+                raise AssertionError(f"it ended without drawing {text!r}:\n{self.text[-3000:]}")
+        return self.text
+
+    def drain(self) -> str:
+        """Read what is drawn by now; return all that was drawn so far."""
+        while self._read(0):
+            pass
         return self.text
 
     def end(self, within: float = GUARD) -> int:
         """Read to the end; return the exit code."""
         deadline = time.monotonic() + within
         while self.process.poll() is None:
-            assert time.monotonic() < deadline, f"it did not end:\n{self.text}"
+            assert time.monotonic() < deadline, f"it did not end:\n{self.text[-3000:]}"
             self._read(0.05)
         while self._read(0):
             pass

@@ -42,7 +42,7 @@ def listed(session: Session, limit: int, none: str, **filters: Any) -> None:
     if not rows:
         click.echo(none, err=True)
         return
-    click.echo(words.table(HEADER, map(_row, rows), right=(4, 6), spare=(4, 6, 2)))
+    click.echo(words.table(HEADER, map(_row, rows), right=(4, 6), spare=(4, 6, 2, 5, 7)))
     if len(rows) == limit:
         click.echo(words.styled(f"the newest {limit:,}; --limit shows more", dim=True), err=True)
 

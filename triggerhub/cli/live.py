@@ -176,7 +176,8 @@ def _line(one: Happening, clock: str, text: str, columns: int) -> str:
         where += " " * (WHERE - words.width(where))
         took = f"{took:>{TOOK}}"
     room -= words.width(where)
-    parts = [words.styled(clock, dim=True), kind, where]
+    parts = [words.styled(clock, dim=True), kind, *([where] if where else [])]
+    gap = " " if where else ""
     for part, whole in (
         (took, True),
         (words.clean(text), False),
@@ -185,6 +186,6 @@ def _line(one: Happening, clock: str, text: str, columns: int) -> str:
         # What is cut short of an id or a number is of no use to anybody.
         if part and room > (len(part) + 1 if whole else 12):
             shown = words.cut(part, room - 2)
-            parts.append(words.styled(f" {shown}", dim=part == one.delivery))
+            parts.append(words.styled(f"{gap}{shown}", dim=part == one.delivery))
             room -= words.width(shown) + 2
-    return " ".join(part for part in parts if part).rstrip()
+    return " ".join(parts).rstrip()
