@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from triggerhub.model import Millis
+from triggerhub.model import Millis, Outcome, Returned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,21 @@ class Feed:
     def publish(self, happening: Happening) -> None:
         for watcher in self._watchers:
             watcher.put(happening)
+
+    def tell_call(self, trigger: str, function: str, outcome: Outcome, now: Millis) -> None:
+        """Publish what became of a call that a caller waited for."""
+        if self._watchers:
+            fault = getattr(outcome, "fault", None)
+            self.publish(
+                Happening(
+                    time=now,
+                    kind="answered" if isinstance(outcome, Returned) else "failed",
+                    trigger=trigger,
+                    function=function,
+                    duration_ms=outcome.usage.duration_ms,
+                    text=f"{fault.type}: {fault.message}" if fault else "",
+                )
+            )
 
     @asynccontextmanager
     async def watch(self) -> AsyncGenerator[AsyncIterator[Happening]]:

@@ -217,7 +217,7 @@ class Hub:
         request_id = self._mint()
         with self._tap.lines(request_id) as lines:
             outcome, version = await self._once(found, payload, payload, request_id, client_context=client_context)
-        self._tell(API_TRIGGER, function, outcome)
+        self._feed.tell_call(API_TRIGGER, function, outcome, self._clock.now())
         return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(lines))
 
     async def invoke_async(self, function: str, payload: bytes, *, delay: Millis = 0) -> Accepted:
@@ -245,7 +245,7 @@ class Hub:
         envelope = envelope_of(self._wiring.modules[trigger.type])
         payload = trigger.input if trigger.input is not None else envelope([event.data])
         outcome, _ = await self._once(found, payload, event.data, stamped.id, trace=event.trace)
-        self._tell(trigger.name, found.name, outcome)
+        self._feed.tell_call(trigger.name, found.name, outcome, self._clock.now())
         return outcome
 
     async def _once(
@@ -475,21 +475,6 @@ class Hub:
                 text=text,
             )
         )
-
-    def _tell(self, trigger: str, function: str, outcome: Outcome) -> None:
-        """Tell of a call that a caller waited for."""
-        if self._feed.watched:
-            fault = getattr(outcome, "fault", None)
-            self._feed.publish(
-                Happening(
-                    time=self._clock.now(),
-                    kind="answered" if isinstance(outcome, Returned) else "failed",
-                    trigger=trigger,
-                    function=function,
-                    duration_ms=outcome.usage.duration_ms,
-                    text=f"{fault.type}: {fault.message}" if fault else "",
-                )
-            )
 
     def _function(self, name: str) -> Function:
         found = self.project.functions.get(name)
