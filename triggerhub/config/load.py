@@ -25,6 +25,8 @@ from triggerhub.config.triggers import Triggers
 from triggerhub.settings import HubSettings, Project
 
 FILE = "triggerhub.toml"
+_PUBLIC = (("auth", "key"), ("auth", "jwks"))
+"""What verifies a token by a public key may be read by everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,8 @@ class _Loading:
         self._cross(hub, functions, triggers)
         for reference, why in secrets.exposed:
             places = [place for place, value in written.items() if value == reference]
-            self._report.warn(places[0] if places else (), "exposed-secret", why, "chmod 0600 it")
+            if not places or any(place[2:4] not in _PUBLIC for place in places):
+                self._report.warn(places[0] if places else (), "exposed-secret", why, "chmod 0600 it")
         problems = tuple(sorted(_once(self._report.problems + self._more), key=_order))
         if any(problem.severity == "error" for problem in problems):
             return Loaded(project=None, problems=problems, sources=triggers.sources)
