@@ -198,13 +198,15 @@ def test_every_code_is_explained_and_in_use() -> None:
     root = Path(__file__).parents[2]
     own = "".join(file.read_text() for file in (root / "triggerhub" / "config").glob("*.py") if file.name != "codes.py")
     found = "".join(
-        file.read_text() for top in ("sources", "triggerhub", "triggerhub/policy") for file in (root / top).glob("*.py")
+        file.read_text()
+        for top in ("sources", "triggerhub", "triggerhub/policy", "triggerhub/cli")
+        for file in (root / top).glob("*.py")
     )
     used = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|syntax|outside|loop|unreadable)"', own)) - {
         "utf-8-sig",
         "requires-python",
     }
-    used |= set(re.findall(r'\bcode="([a-z-]+)"', found))
+    used |= set(re.findall(r'\bcode(?:=|": )"([a-z-]+)"', found))
     assert set(CODES) == used, set(CODES) ^ used
 
 
