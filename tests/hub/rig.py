@@ -56,7 +56,8 @@ class RigWorker:
             return Crashed(fault=fault, payload=b"{}")
         finally:
             self.runtime.running -= 1
-        return Returned(payload=json.dumps(answer).encode(), usage=Usage(duration_ms=1.0))
+        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return Returned(payload=payload, usage=Usage(duration_ms=1.0))
 
 
 @dataclass
@@ -137,6 +138,7 @@ class HeldStore(MemoryStore):
         super().__init__()
         self.held: dict[str, tuple[anyio.Event, bool]] = {}
         self.waiting: Counter[str] = Counter()
+        self.prunings = 0
         self.raises: dict[str, list[Exception]] = defaultdict(list)
         """What a verb raises at its next calls, in turn."""
 
@@ -172,6 +174,7 @@ class HeldStore(MemoryStore):
         return await self._pass("answer", lambda: super(HeldStore, self).answer(*args, **named))
 
     async def prune(self, **named: Any) -> Any:
+        self.prunings += 1
         return await self._pass("prune", lambda: super(HeldStore, self).prune(**named))
 
 
@@ -245,7 +248,8 @@ def trigger(name: str = "hand", **settings: Any) -> Trigger:
 
 
 def project(functions: Sequence[Function], triggers: Sequence[Trigger], folder: Path, **hub: Any) -> Project:
-    settings = HubSettings(project=folder, handlers=folder / "handlers", data=folder, node="test", **hub)
+    hub = {"node": "test", **hub}
+    settings = HubSettings(project=folder, handlers=folder / "handlers", data=folder, **hub)
     return Project(hub=settings, functions={f.name: f for f in functions}, triggers={t.name: t for t in triggers})
 
 

@@ -1,0 +1,218 @@
+"""Where outcomes go: each destination gets AWS's record, and one that fails is retried like any delivery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.hub.rig import Failure, Rig, echoing, function, rig, trigger
+from triggerhub.hub.outlet import append_line
+from triggerhub.model import Invocation
+from triggerhub.settings import Batch, Destination, RetryPolicy, Trigger
+from triggerhub.store import Query
+
+ONCE = RetryPolicy(attempts=1)
+
+
+@dataclass
+class Receiver:
+    """A web server that answers as told."""
+
+    url: str = ""
+    statuses: list[int] = field(default_factory=list)
+    got: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.got.append((dict(request.headers), await request.json()))
+        status = self.statuses.pop(0) if self.statuses else 200
+        return web.Response(status=status, headers={"Location": "/elsewhere"} if status // 100 == 3 else None)
+
+
+@asynccontextmanager
+async def receiving() -> AsyncGenerator[Receiver]:
+    receiver, app = Receiver(), web.Application()
+    app.router.add_post("/{path:.*}", receiver.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        receiver.url = f"http://{host}:{port}/hook?t=1"
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+def to(kind: Any, target: str) -> tuple[Destination, ...]:
+    return (Destination(kind=kind, target=target),)
+
+
+async def fail(invocation: Invocation) -> Any:
+    raise Failure("no")
+
+
+async def test_a_webhook_gets_the_record_with_a_key_against_repetition(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        functions = [function(on_success=to("webhook", receiver.url))]
+        async with rig(tmp_path, {"work": echoing}, functions=functions) as r:
+            (answer,) = await r.emit("hand", {"n": 1}, trace="Root=1-2-3")
+            assert await r.states(2) == ["succeeded"] * 2
+            made = await r.store.page(Query(trigger="destination:work"))
+    ((headers, record),) = receiver.got
+    assert record["requestContext"] == {
+        "requestId": answer.deliveries[0],
+        "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:work:$LATEST",
+        "condition": "Success",
+        "approximateInvokeCount": 1,
+    }
+    assert (record["version"], record["requestPayload"], record["responsePayload"]) == ("1.0", {"n": 1}, {"n": 1})
+    assert record["responseContext"] == {"statusCode": 200, "executedVersion": "$LATEST"}
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Idempotency-Key"] == made[0].id
+    assert headers["X-Amzn-Trace-Id"] == "Root=1-2-3"
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+async def test_a_webhook_that_refuses_is_tried_again(tmp_path: Path, status: int) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [status]
+        functions = [function(on_success=to("webhook", receiver.url))]
+        async with rig(tmp_path, {"work": echoing}, functions=functions) as r:
+            quicken(r, f"webhook:{receiver.url}")
+            await r.emit("hand", 1)
+            assert await r.states(2) == ["succeeded"] * 2
+            (row,) = await r.store.page(Query(trigger="destination:work"))
+            detail = await r.hub.get(row.id)
+    assert [attempt.outcome for attempt in detail.attempts] == ["raised", "returned"]
+    assert f"answered {status}" in (detail.attempts[0].error.message if detail.attempts[0].error else "")
+    assert receiver.got[0][0]["Idempotency-Key"] == receiver.got[1][0]["Idempotency-Key"]
+
+
+async def test_a_webhook_that_is_not_there_becomes_a_dead_letter_of_its_own(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        url = receiver.url
+    functions = [function(on_success=to("webhook", url))]
+    async with rig(tmp_path, {"work": echoing}, functions=functions) as r:
+        quicken(r, f"webhook:{url}", attempts=2)
+        await r.emit("hand", 1)
+        assert sorted(await r.states(2)) == ["dead", "succeeded"]
+        (row,) = await r.store.page(Query(trigger="destination:work"))
+        assert (row.function, row.attempts) == (f"webhook:{url}", 2)
+        assert row.error is not None
+        assert row.error.type == "ClientConnectorError"
+
+
+def quicken(r: Rig, name: str, attempts: int = 3) -> None:
+    """Let a destination be tried again at once."""
+    dispatcher = r.hub._wiring.dispatchers[name]
+    function_, retry = dispatcher.function, RetryPolicy(attempts=attempts, initial=1, max=1)
+    plans = {lane: replace(plan, retry=retry) for lane, plan in dispatcher._plans.items()}
+    dispatcher.configure(function_, plans)
+
+
+@pytest.mark.parametrize(
+    ("retry", "condition", "count"),
+    [
+        pytest.param(RetryPolicy(attempts=2, initial=1), "RetriesExhausted", 2, id="attempts"),
+        pytest.param(RetryPolicy(attempts=9, initial=100, max_age=1, jitter=False), "EventAgeExceeded", 1, id="age"),
+    ],
+)
+async def test_a_dead_letter_tells_why(tmp_path: Path, retry: RetryPolicy, condition: str, count: int) -> None:
+    functions = [function(retry=retry, on_failure=to("function", "take")), function("take")]
+    async with rig(tmp_path, {"work": fail, "take": echoing}, functions=functions) as r:
+        await r.emit("hand", {"n": 1})
+        assert sorted(await r.states(2)) == ["dead", "succeeded"]
+    record = json.loads(r.runtime.calls[-1].payload)
+    assert record["requestContext"]["condition"] == condition
+    assert record["requestContext"]["approximateInvokeCount"] == count
+    assert record["responseContext"]["functionError"] == "Unhandled"
+    assert record["responsePayload"] == {"errorType": "Failure"}
+
+
+async def test_a_triggers_on_failure_replaces_its_functions(tmp_path: Path) -> None:
+    def fed(name: str, on_failure: tuple[Destination, ...] | None) -> Trigger:
+        return trigger(name, functions=("work",), on_failure=on_failure)
+
+    functions = [function(retry=ONCE, on_failure=to("function", "own")), function("own"), function("other")]
+    triggers = [fed("plain", None), fed("told", to("function", "other")), fed("silent", ())]
+    handlers = {"work": fail, "own": echoing, "other": echoing}
+    async with rig(tmp_path, handlers, functions=functions, triggers=triggers) as r:
+        for name in ("plain", "told", "silent"):
+            await r.emit(name, name)
+        await r.states(5)
+    sent = {
+        json.loads(call.payload)["requestPayload"]: call.function for call in r.runtime.calls if call.function != "work"
+    }
+    assert sent == {"plain": "own", "told": "other"}
+
+
+async def test_each_record_of_a_batch_has_its_own_outcome_sent(tmp_path: Path) -> None:
+    async def one_fails(invocation: Invocation) -> Any:
+        return {"batchItemFailures": [{"itemIdentifier": "2"}]}
+
+    functions = [
+        function(retry=ONCE, on_success=to("function", "good"), on_failure=to("function", "bad")),
+        function("good"),
+        function("bad"),
+    ]
+    triggers = [trigger(batch=Batch(size=3, window=60_000, partial_failures=True))]
+    handlers = {"work": one_fails, "good": echoing, "bad": echoing}
+    async with rig(tmp_path, handlers, functions=functions, triggers=triggers) as r:
+        r.modules["hand"].identifier = str  # type: ignore[attr-defined]
+        await r.reload(functions, triggers)
+        await r.emit("hand", 1, 2, 3)
+        await r.states(6)
+    sent = sorted((call.function, json.loads(call.payload)["requestPayload"]) for call in r.runtime.calls[1:])
+    assert sent == [("bad", 2), ("good", 1), ("good", 3)]
+
+
+async def test_an_asynchronous_invoke_has_destinations_and_a_waiting_caller_none(tmp_path: Path) -> None:
+    functions = [function(on_success=to("function", "take")), function("take")]
+    async with rig(tmp_path, {"work": echoing, "take": echoing}, functions=functions) as r:
+        await r.hub.invoke("work", b"1")
+        await r.hub.invoke_async("work", b"2")
+        await r.states(2)
+    assert [call.function for call in r.runtime.calls] == ["work", "work", "take"]
+
+
+async def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    functions = [function(on_success=to("file", "out"))]
+    async with rig(tmp_path, {"work": echoing}, functions=functions) as r:
+        quicken(r, "file:out", attempts=500)
+        await r.emit("hand", 1)
+        await r.until(lambda: len(r.store.rows) == 2, "the record waits")
+        (row,) = await r.store.page(Query(trigger="destination:work"))
+        await r.until(lambda: r.store.rows[row.id].attempts, "it was tried")
+        (tmp_path / "out").rmdir()
+        assert await r.states(2) == ["succeeded"] * 2
+    assert len((tmp_path / "out").read_text().splitlines()) == 1
+
+
+def test_a_line_after_half_a_line_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "out.jsonl"
+    append_line(path, b'{"n":1}')
+    with path.open("ab") as file:
+        file.write(b'{"n":2,"torn')
+    append_line(path, b'{\n"n":\r\n3}')
+    assert path.read_bytes() == b'{"n":1}\n{"n":2,"torn\n{ "n":  3}\n'
+
+
+async def test_a_handlers_raw_bytes_become_a_string_in_the_record(tmp_path: Path) -> None:
+    functions = [function(on_success=to("function", "take")), function("take")]
+
+    async def raw(invocation: Invocation) -> Any:
+        return b"\xff not JSON"
+
+    async with rig(tmp_path, {"work": raw, "take": echoing}, functions=functions) as r:
+        await r.emit("hand", 1)
+        await r.states(2)
+    assert json.loads(r.runtime.calls[-1].payload)["responsePayload"] == "\ufffd not JSON"

@@ -1,0 +1,85 @@
+"""Housekeeping prunes what is old, keeps what is not, and never ends the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub.rig import Failure, HeldStore, echoing, function, rig
+from triggerhub.hub import maintain
+from triggerhub.model import Invocation
+from triggerhub.settings import DAY, Destination, RetryPolicy
+from triggerhub.store import Query
+from triggerhub.stores.memory import MemoryStore
+from triggerhub.testing import FakeClock
+
+
+async def fail(invocation: Invocation) -> Any:
+    raise Failure("no")
+
+
+def _file(path: str) -> tuple[Destination, ...]:
+    return (Destination(kind="file", target=path),)
+
+
+@pytest.mark.parametrize(
+    ("age", "left"),
+    [(1 * DAY, {"dead", "succeeded"}), (8 * DAY, {"dead"}), (15 * DAY, set())],
+    ids=["young", "old", "too old for a dead letter"],
+)
+async def test_what_is_pruned(tmp_path: Path, age: int, left: set[str]) -> None:
+    clock, store = FakeClock(), MemoryStore()
+    functions = [function(retry=RetryPolicy(attempts=1)), function("good")]
+    async with rig(tmp_path, {"work": fail, "good": echoing}, functions=functions, clock=clock, store=store) as r:
+        await r.hub.invoke_async("good", b"1")
+        await r.hub.invoke_async("work", b"2")
+        await r.states(2)
+        clock.advance(age)
+        await maintain.prune(store, clock, r.hub.project)
+        assert {row.state.value for row in await store.page(Query())} == left
+        assert (await store.stats()).drift == 0
+
+
+async def test_a_destinations_dead_letters_are_kept_as_long_as_any(tmp_path: Path) -> None:
+    clock, store = FakeClock(), MemoryStore()
+    (tmp_path / "folder").mkdir()
+    functions = [function(on_success=_file("folder"))]
+    async with rig(tmp_path, {"work": echoing}, functions=functions, clock=clock, store=store) as r:
+        await r.emit("hand", 1)
+        await r.until(lambda: len(store.rows) == 2, "the record is owed")
+        (row,) = await store.page(Query(function="file:folder"))
+        for attempt in range(1, 4):
+            await r.until(lambda: len(store.rows[row.id].attempts) == attempt, "it was tried")  # noqa: B023
+            r.advance(DAY // 100)
+        assert sorted(await r.states(2)) == ["dead", "succeeded"]
+        clock.advance(8 * DAY)
+        await maintain.prune(store, clock, r.hub.project)
+        assert [row.state.value for row in await store.page(Query())] == ["dead"]
+
+
+async def test_a_pruning_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintain, "SWEEP", 0.001)
+    monkeypatch.setattr(maintain, "PRUNE", 1)
+    store = HeldStore()
+    store.raises["prune"] = [OSError("a hiccup")]
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        await r.until(lambda: not store.raises["prune"], "it failed")
+        await r.until(lambda: store.prunings > 1, "it is tried again")
+        await r.emit("hand", 1)
+        assert await r.states(1) == ["succeeded"]
+
+
+async def test_workers_end_when_they_were_idle_for_too_long(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with rig(tmp_path, {"work": echoing}, functions=[function(idle=1000)], clock=clock) as r:
+        await r.hub.invoke("work", b"1")
+        clock.advance(999)
+        r.hub._pool.sweep()
+        assert (await r.hub.functions())[0]["workers"] == 1
+        clock.advance(1)
+        r.hub._pool.sweep()
+        assert (await r.hub.functions())[0]["workers"] == 0
+        await r.until(lambda: len(r.runtime.ended) == 1, "its process is gone")
+        assert (await r.hub.invoke("work", b"2")).outcome.payload == b"2"  # type: ignore[union-attr]

@@ -1,0 +1,98 @@
+"""A paused function keeps its deliveries queued; a paused trigger takes nothing. Both survive a restart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+
+from tests.hub.rig import NoOptions, Rig, echoing, function, rig, trigger
+from triggerhub.model import Invocation
+from triggerhub.source import Context, Request, Response, Route
+from triggerhub.store import Query
+from triggerhub.stores.memory import MemoryStore
+
+
+async def test_what_was_claimed_ahead_of_a_pause_goes_back_uncounted(tmp_path: Path) -> None:
+    go, seen = anyio.Event(), []
+
+    async def note(invocation: Invocation) -> Any:
+        seen.append(json.loads(invocation.payload))
+        if seen[-1] == "hold":
+            await go.wait()
+
+    async with rig(tmp_path, {"work": note}, functions=[function(concurrency=1)]) as r:
+        await r.emit("hand", "quick")
+        await r.states(1)
+        await r.emit("hand", "hold", 1, 2)
+        await r.until(lambda: r.hub._wiring.dispatchers["work"]._ready, "two are claimed ahead")
+        await r.hub.pause("function", "work")
+        go.set()
+        await r.until(lambda: r.runtime.running == 0, "what ran may end")
+        await r.idle()
+        rows = {row.id: row for row in await r.store.page(Query())}
+        assert sorted((row.state.value, row.attempts) for row in rows.values()) == [
+            ("queued", 0),
+            ("queued", 0),
+            ("succeeded", 1),
+            ("succeeded", 1),
+        ]
+        assert seen == ["quick", "hold"]
+        await r.hub.resume("function", "work")
+        assert await r.states(4) == ["succeeded"] * 4
+
+
+def route_source() -> ModuleType:
+    """A source that serves one path and emits what it gets."""
+    module = ModuleType("route")
+    module.Options = NoOptions  # type: ignore[attr-defined]
+    module.serves_routes = True  # type: ignore[attr-defined]
+
+    async def run(ctx: Context, options: object) -> None:
+        async def endpoint(request: Request) -> Response:
+            return Response(status=202)
+
+        async with ctx.routes.serve(Route(path="/in", methods=("POST",), body_limit=1, endpoint=endpoint)):
+            ctx.begun()
+            await anyio.sleep_forever()
+
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+async def status_of(r: Rig) -> int:
+    await r.until(lambda: "/in" in r.routes.routes, "the route is served")
+    request = Request(
+        method="POST", path="/in", raw_path="/in", query="", headers=(), body=b"", client="", scheme="http", host=""
+    )
+    return (await r.routes.call("/in", request)).status
+
+
+async def test_a_paused_webhook_answers_503_also_after_a_restart(tmp_path: Path) -> None:
+    store, more = MemoryStore(), {"route": route_source()}
+    triggers = [trigger("hook", type="route")]
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, store=store, more=more) as r:
+        assert await status_of(r) == 202
+        await r.hub.pause("trigger", "hook")
+        assert await status_of(r) == 503
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, store=store, more=more) as r:
+        assert (await r.hub.triggers())[0]["state"] == "paused"
+        assert await status_of(r) == 503
+        await r.hub.resume("trigger", "hook")
+        assert await status_of(r) == 202
+
+
+async def test_a_reload_does_not_wake_what_is_paused(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        await r.hub.pause("function", "work")
+        await r.hub.pause("trigger", "hand")
+        contexts = r.modules["hand"].contexts  # type: ignore[attr-defined]
+        contexts.clear()
+        await r.reload([function(version="work-2")], [trigger(filter={"n": [1]})])
+        await r.hub.invoke_async("work", b"1")
+        await r.idle()
+        assert contexts == {}
+        assert [row.state.value for row in await r.store.page(Query())] == ["queued"]

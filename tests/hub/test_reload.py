@@ -1,0 +1,127 @@
+"""A reload changes what changed, touches nothing else, and never makes things worse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, trigger
+from triggerhub.model import Invocation
+from triggerhub.settings import Destination
+from triggerhub.store import Query
+
+
+async def test_an_unexpected_error_keeps_the_running_configuration(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        (problem,) = await r.hub.reload()  # nothing is there to be read: pop from an empty list
+        assert "IndexError" in problem
+        assert problem in (await r.hub.status())["problems"]
+        await r.emit("hand", 1)
+        assert await r.states(1) == ["succeeded"]
+        assert await r.reload([function()], [trigger()]) == []
+        assert (await r.hub.status())["problems"] == []
+
+
+async def test_a_removed_functions_deliveries_are_kept_shown_and_run_when_it_is_back(tmp_path: Path) -> None:
+    functions = [function(), function("other")]
+    async with rig(tmp_path, {"work": echoing, "other": echoing}, functions=functions) as r:
+        await r.hub.pause("function", "work")
+        await r.emit("hand", 1, 2)
+        await r.reload([function("other")], [])
+        (problem,) = (await r.hub.status())["problems"]
+        assert problem.startswith("2 deliveries of trigger 'hand' wait for function 'work'")
+        assert 'triggerhub_queue_depth{function="work",trigger="hand"} 2.0' in (await r.hub.metrics()).decode()
+        await r.reload(functions, [trigger()])
+        await r.hub.resume("function", "work")
+        assert await r.states(2) == ["succeeded"] * 2
+        assert (await r.hub.status())["problems"] == []
+
+
+async def test_a_removed_function_finishes_what_runs_and_its_rest_can_be_cancelled(tmp_path: Path) -> None:
+    go = anyio.Event()
+
+    async def hold(invocation: Invocation) -> Any:
+        await go.wait()
+
+    functions = [function(concurrency=1), function("other")]
+    async with rig(tmp_path, {"work": hold, "other": echoing}, functions=functions) as r:
+        answers = await r.emit("hand", 1, 2)
+        await r.until(lambda: r.runtime.running == 1, "one runs")
+        await r.reload([function("other")], [])
+        go.set()
+        assert (await r.hub.wait(answers[0].deliveries[0], 20)).state == "succeeded"
+        assert await r.hub.cancel(answers[1].deliveries, "gone") == list(answers[1].deliveries)
+        assert await r.states(2) == ["succeeded", "cancelled"]
+        assert (await r.store.stats()).drift == 0
+
+
+async def test_a_removed_destination_takes_what_was_sent_to_it_before(tmp_path: Path) -> None:
+    with_file = function(on_success=(Destination(kind="file", target="out.jsonl"),))
+    async with rig(tmp_path, {"work": echoing}, functions=[with_file]) as r:
+        dispatcher = r.hub._wiring.dispatchers["file:out.jsonl"]
+        dispatcher.pause()
+        await r.emit("hand", {"n": 1})
+        await r.until(lambda: len(r.store.rows) == 2, "the record waits")
+        await r.reload([function()], [trigger()])
+        dispatcher.resume()
+        assert await r.states(2) == ["succeeded"] * 2
+    assert json.loads((tmp_path / "out.jsonl").read_text())["responsePayload"] == {"n": 1}
+
+
+async def test_another_time_zone_reaches_the_sources(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        await r.emit("hand", 1)
+        contexts = r.modules["hand"].contexts  # type: ignore[attr-defined]
+        before = contexts["hand"]
+        assert str(before.timezone) == "UTC"
+        assert await r.reload([function()], [trigger()], timezone="Europe/Berlin") == []
+        await r.until(lambda: contexts["hand"] is not before, "the source runs anew")
+        assert str(contexts["hand"].timezone) == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "change", [{"node": "other"}, {"log_level": "debug"}, {"durability": "normal"}, {"admin": ("127.0.0.1", 1)}]
+)
+async def test_what_only_a_restart_changes_is_said(tmp_path: Path, change: dict[str, Any]) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        (problem,) = await r.reload([function()], [trigger()], **change)
+    assert problem == f"[hub] {next(iter(change))} takes effect at the next start"
+
+
+async def test_a_new_grace_holds_for_the_drain_that_follows(tmp_path: Path) -> None:
+    async def slow(invocation: Invocation) -> Any:
+        await anyio.sleep(60)
+
+    with anyio.fail_after(20):
+        async with rig(tmp_path, {"work": slow}, drain=60_000) as r:
+            await r.reload([function()], [trigger()], drain=20)
+            await r.emit("hand", 1)
+            await r.until(lambda: r.runtime.running == 1, "it runs")
+    (row,) = await r.store.page(Query())
+    assert (row.state.value, row.attempts) == ("queued", 0)
+
+
+async def test_a_source_that_ends_slowly_is_waited_for_before_its_successor_starts(tmp_path: Path) -> None:
+    module, order = hand_source(), []
+
+    async def run(ctx: Any, options: object) -> None:
+        order.append("begins")
+        ctx.begun()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.02)
+            order.append("ended")
+
+    module.run = run  # type: ignore[attr-defined]
+    triggers = [trigger("slow", type="slow", options=NoOptions())]
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, more={"slow": module}) as r:
+        await r.until(lambda: order, "it began")
+        await r.reload([function()], [trigger("slow", type="slow", filter={"n": [1]})])
+        await r.until(lambda: len(order) >= 3, "its successor began")
+        assert order == ["begins", "ended", "begins"]

@@ -1,0 +1,49 @@
+"""When a failed delivery is tried again, and when no more."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub.rig import function, rig
+from triggerhub.model import Invocation
+from triggerhub.settings import RetryPolicy
+from triggerhub.testing import FakeClock
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        pytest.param(RetryPolicy(attempts=3, initial=100, jitter=False), [100, 200], id="exponential"),
+        pytest.param(RetryPolicy(attempts=3, initial=100, jitter=False, backoff="linear"), [100, 200], id="linear"),
+        pytest.param(RetryPolicy(attempts=4, initial=100, jitter=False, max=150), [100, 150, 150], id="at most"),
+        pytest.param(RetryPolicy(attempts=3, initial=100, jitter=True), [50, 100], id="with jitter"),
+        pytest.param(RetryPolicy(attempts=9, initial=100, jitter=False, max_age=250), [100], id="max_age"),
+        pytest.param(RetryPolicy(attempts=1), [], id="once"),
+    ],
+)
+async def test_a_failure_is_tried_again_as_its_policy_says(
+    tmp_path: Path, policy: RetryPolicy, expected: list[int]
+) -> None:
+    clock, at = FakeClock(), []
+
+    async def fail(invocation: Invocation) -> Any:
+        at.append(clock.now())
+        raise BrokenPipeError
+
+    async with rig(tmp_path, {"work": fail}, functions=[function(retry=policy)], clock=clock) as r:
+        (answer,) = await r.emit("hand", 1)
+        for count, wait in enumerate(expected, 1):
+            await r.until(lambda: len(at) == count and r.runtime.running == 0, "it failed")  # noqa: B023
+            await r.until(lambda: r.store.rows[answer.deliveries[0]].delivery.state == "queued", "it waits")
+            r.advance(wait - 1)
+            await r.idle()
+            assert len(at) == count, "not before its moment"
+            r.advance(1)
+        assert await r.states(1) == ["dead"]
+        row = await r.row(answer.deliveries[0])
+    assert [later - earlier for earlier, later in pairwise(at)] == expected
+    assert ("older than" in (row.reason or "")) == (policy.max_age is not None)
