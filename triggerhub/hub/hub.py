@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,7 +17,7 @@ from triggerhub.aws import arn
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.hub.call import Caller, Tap
 from triggerhub.hub.clock import Clock, SystemClock
-from triggerhub.hub.dispatch import Dispatcher
+from triggerhub.hub.direct import Direct
 from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
@@ -31,7 +30,7 @@ from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
-from triggerhub.model import API_TRIGGER, Delivery, Event, Interrupted, Invocation, Json, Millis, Outcome, Returned
+from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
 from triggerhub.policy import selecting
 from triggerhub.runtime import Runtime
 from triggerhub.settings import Function, Project, Trigger
@@ -85,10 +84,7 @@ class Hub:
         self._paused = Paused(store)
         self._mint = Mint(self._clock)
         self._verdicts = Verdicts(Outlet(self._stamp, self._topic, self._metrics), draw)
-        self._calls: set[anyio.CancelScope] = set()
-        """Those whose callers wait for the answer."""
-        self._until = math.inf
-        """When the time to drain is over, by the loop's clock."""
+        self._calls = Direct(self._caller, self._clock)
         self._depth: Depth
         self._inlet: Inlet
         self._status: Status
@@ -132,8 +128,7 @@ class Hub:
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
             async with self._wiring.dispatching(parts):
                 yield self
-            while self._calls:
-                await anyio.sleep(0.01)
+            await self._calls.ended()
             background.cancel_scope.cancel()
 
     @asynccontextmanager
@@ -145,9 +140,7 @@ class Hub:
                 yield
             finally:
                 self.phase = "stopping"
-                self._until = anyio.current_time() + self.project.hub.drain / 1000
-                for call in self._calls:
-                    call.deadline = self._until
+                self._calls.end_by(anyio.current_time() + self.project.hub.drain / 1000)
 
     async def reload(self) -> list[str]:
         """Read the project again; returns the problems, empty when all of the new configuration is in force."""
@@ -216,7 +209,7 @@ class Hub:
         _require_json(payload)
         request_id = self._mint()
         with self._tap.lines(request_id) as lines:
-            outcome, version = await self._once(found, payload, payload, request_id, client_context=client_context)
+            outcome, version = await self._direct(found, payload, payload, request_id, client_context=client_context)
         self._feed.tell_call(API_TRIGGER, function, outcome, self._clock.now())
         return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(lines))
 
@@ -244,11 +237,11 @@ class Hub:
         found = self._function(trigger.functions[0])
         envelope = envelope_of(self._wiring.modules[trigger.type])
         payload = trigger.input if trigger.input is not None else envelope([event.data])
-        outcome, _ = await self._once(found, payload, event.data, stamped.id, trace=event.trace)
+        outcome, _ = await self._direct(found, payload, event.data, stamped.id, trace=event.trace)
         self._feed.tell_call(trigger.name, found.name, outcome, self._clock.now())
         return outcome
 
-    async def _once(
+    async def _direct(
         self,
         function: Function,
         payload: bytes,
@@ -258,29 +251,6 @@ class Hub:
         client_context: str | None = None,
         trace: str | None = None,
     ) -> tuple[Outcome, str]:
-        with anyio.CancelScope(deadline=self._until) as call:
-            self._calls.add(call)
-            try:
-                return await self._called(
-                    function, payload, record, request_id, client_context=client_context, trace=trace
-                )
-            finally:
-                self._calls.discard(call)
-        return Interrupted(), function.version
-
-    async def _called(
-        self,
-        function: Function,
-        payload: bytes,
-        record: bytes,
-        request_id: str,
-        *,
-        client_context: str | None,
-        trace: str | None,
-    ) -> tuple[Outcome, str]:
-        key = None
-        if function.idempotency:
-            key = selecting.compile(function.idempotency.key).select(selecting.view(record))
         invocation = Invocation(
             request_id=request_id,
             function=function.name,
@@ -290,21 +260,7 @@ class Hub:
             client_context=client_context,
             trace=trace,
         )
-        dispatcher = self._wiring.dispatchers[function.name]
-        if key is None:
-            return await self._call(dispatcher, function, invocation)
-        answered = await dispatcher.idempotent.once(
-            function, key, request_id, lambda: self._call(dispatcher, function, invocation), now=self._clock.now
-        )
-        return answered or (self._caller.throttled(function), function.version)
-
-    async def _call(self, dispatcher: Dispatcher, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
-        """Call within the function's rate and concurrency; who waits longer than its timeout is throttled."""
-        with anyio.move_on_after(function.timeout / 1000) as patience:
-            await dispatcher.throttle.pass_(function.rate)
-        if patience.cancelled_caught:
-            return self._caller.throttled(function), function.version
-        return await self._caller.call(function, invocation, patience=function.timeout)
+        return await self._calls.call(self._wiring.dispatchers[function.name], invocation, record)
 
     # deliveries
 

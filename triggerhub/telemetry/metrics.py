@@ -6,7 +6,7 @@ The hot path adds to plain dictionaries; everything else is done when somebody a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -106,6 +106,7 @@ class _Page(Collector):
         for lane, counts in self._stats.by_lane.items():
             queued.add_metric([lane.trigger, lane.function], counts.get(State.QUEUED, 0))
         yield queued
+        yield self._by_function()
         ledger = CounterMetricFamily("triggerhub_ledger", "Deliveries ever counted in or out.", labels=["entry"])
         for entry in ("accepted", "discarded", "pruned"):
             ledger.add_metric([entry], getattr(self._stats, entry))
@@ -117,3 +118,15 @@ class _Page(Collector):
         )
         for name, (text, value) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=value)
+
+    def _by_function(self) -> Metric:
+        kept = GaugeMetricFamily(
+            "triggerhub_function_deliveries", "Deliveries kept, by function and state.", labels=["function", "state"]
+        )
+        counts: dict[str, Counter[State]] = defaultdict(Counter)
+        for lane, states in self._stats.by_lane.items():
+            counts[lane.function].update(states)
+        for function, states in counts.items():
+            for state in State:
+                kept.add_metric([function, state], states[state])
+        return kept

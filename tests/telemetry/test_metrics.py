@@ -1,0 +1,128 @@
+"""Every metric is documented, and says what its documentation says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.hub.rig import Failure, echoing, function, rig, trigger
+from triggerhub.model import Invocation, State
+from triggerhub.settings import Destination, RetryPolicy
+from triggerhub.store import Query, Stats
+from triggerhub.telemetry.metrics import BUCKETS_MS, CALLS, EVENTS, Metrics
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
+ROW = re.compile(r"^\| `(?P<name>[a-z_]+)` \| (?P<type>[a-z]+) \|(?P<labels>[^|]*)\| (?P<text>[^|]+) \|$", re.MULTILINE)
+
+
+def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
+    text = DOCUMENT.read_text()
+    return {one["name"]: (one["type"], tuple(re.findall(r"`(\w+)`", one["labels"]))) for one in ROW.finditer(text)}
+
+
+def shown(page: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    found = {}
+    for family in text_string_to_metric_families(page):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = [label for sample in family.samples[:1] for label in sample.labels if label != "le"]
+        found[name] = (family.type, tuple(labels))
+    return found
+
+
+async def busy_page(folder: Path) -> str:
+    """Let one of everything happen, and return the page."""
+
+    async def some(invocation: Invocation) -> Any:
+        if json.loads(invocation.payload).get("fail"):
+            raise Failure("asked to")
+        return {}
+
+    functions = [
+        function(
+            retry=RetryPolicy(attempts=2, initial=1),
+            on_success=(Destination(kind="queue", target="topic"), Destination(kind="file", target="out")),
+        ),
+        function("take"),
+    ]
+    triggers = [
+        trigger(key="$.id", filter={"out": [{"exists": False}]}),
+        trigger("topic", type="queue", functions=("take",), key="$.body.responsePayload"),
+    ]
+    async with rig(folder, {"work": some, "take": echoing}, functions=functions, triggers=triggers) as r:
+        await r.emit("hand", {"id": 1}, {"id": 1}, {"id": 2, "fail": True}, {"out": 1})
+        await r.states(4)
+        await r.hub.invoke("work", b'{"fail": 1}')
+        await r.hub.discard([row.id for row in await r.store.page(Query(state=State.DEAD))], "known")
+        await r.until(lambda: r.hub._wiring.dispatchers["work"].running == 0, "idle")
+        return (await r.hub.metrics()).decode()
+
+
+async def test_every_metric_is_documented_and_every_documented_one_is_there(tmp_path: Path) -> None:
+    page, told = shown(await busy_page(tmp_path)), documented()
+    assert sorted(page) == sorted(told)
+    for name, (kind, labels) in page.items():
+        assert told[name][0] == kind, name
+        if labels:
+            assert sorted(told[name][1]) == sorted(labels), name
+
+
+def test_every_counter_has_a_name_of_its_own() -> None:
+    names = [name for name, _ in (*EVENTS.values(), *CALLS.values())]
+    assert len(set(names)) == len(names)
+    assert {f"{name}_total" for name in names} <= set(documented())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'triggerhub_events_accepted_total{trigger="hand"} 2.0',
+        'triggerhub_events_accepted_total{trigger="topic"} 1.0',
+        'triggerhub_events_accepted_total{trigger="destination:work"} 1.0',
+        'triggerhub_events_duplicate_total{trigger="hand"} 1.0',
+        'triggerhub_events_filtered_total{trigger="hand"} 1.0',
+        'triggerhub_invocations_total{function="work"} 4.0',
+        'triggerhub_errors_total{function="work"} 3.0',
+        'triggerhub_retries_total{function="work"} 1.0',
+        'triggerhub_dead_letters_total{function="work"} 1.0',
+        'triggerhub_duration_seconds_count{function="take"} 1.0',
+        'triggerhub_function_deliveries{function="work",state="succeeded"} 1.0',
+        'triggerhub_function_deliveries{function="file:out",state="succeeded"} 1.0',
+        'triggerhub_queue_depth{function="take",trigger="topic"} 0.0',
+        'triggerhub_ledger_total{entry="accepted"} 4.0',
+        'triggerhub_ledger_total{entry="discarded"} 1.0',
+        "triggerhub_accounting_drift 0.0",
+        "triggerhub_ready 1.0",
+    ],
+)
+async def test_the_page_counts_what_happened(page: str, line: str) -> None:
+    assert line in page.splitlines()
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> str:
+    return await busy_page(tmp_path)
+
+
+def test_a_histogram_is_cumulative_and_ends_at_infinity() -> None:
+    metrics = Metrics()
+    for milliseconds in (0.5, 1.0, 3.0, 1_000_000.0):
+        metrics.observe("work", milliseconds)
+    (family,) = [one for one in metrics.families() if one.name == "triggerhub_duration_seconds"]
+    buckets = [(one.labels["le"], one.value) for one in family.samples if one.name.endswith("_bucket")]
+    assert buckets[0] == ("0.001", 2.0)
+    assert buckets[-1] == ("+Inf", 4.0)
+    assert len(buckets) == len(BUCKETS_MS) + 1
+    assert [value for _, value in buckets] == sorted(value for _, value in buckets)
+
+
+def test_labels_that_would_break_a_line_are_escaped() -> None:
+    metrics = Metrics()
+    metrics.count("accepted", 'odd"\n\\name')
+    page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+    (family,) = [one for one in text_string_to_metric_families(page) if one.name == "triggerhub_events_accepted"]
+    assert family.samples[0].labels == {"trigger": 'odd"\n\\name'}
