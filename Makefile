@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 KILLS ?= 200
+CUTS ?= 2000
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -28,6 +29,9 @@ coverage: $(VENV)/.dev ## branch coverage of the policies and the stores
 
 chaos: $(VENV)/.dev ## kill the hub under load: make chaos KILLS=1000 SEED=7
 	$(BIN)/python -m tests.e2e.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+powercut: $(VENV)/.dev ## cut the power under the store: make powercut CUTS=2000 SEED=7
+	$(BIN)/python -m tests.powercut.cuts --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.dev ## measure the hub beside a bare ingress
 	$(BIN)/python bench/run.py
@@ -61,4 +65,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos bench wheel clean
+.PHONY: help run test check coverage chaos powercut bench wheel clean

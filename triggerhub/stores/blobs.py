@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from triggerhub.settings import KB
+from triggerhub.stores import folder
 
 LARGE = 64 * KB
 """Payloads above this size are kept as files."""
@@ -18,12 +19,12 @@ LARGE = 64 * KB
 class Blobs:
     """Files named by the SHA-256 of their content; durable after ``put`` and then ``sync``."""
 
-    def __init__(self, folder: Path, *, sync: bool) -> None:
-        self._folder = folder
+    def __init__(self, place: Path, *, sync: bool) -> None:
+        self._folder = place
         self._sync = sync
         self._renamed = False
-        folder.mkdir(parents=True, exist_ok=True)
-        self.size = sum(entry.stat().st_size for entry in os.scandir(folder))
+        place.mkdir(parents=True, exist_ok=True)
+        self.size = sum(entry.stat().st_size for entry in os.scandir(place))
         """The bytes of all files together."""
 
     def put(self, data: bytes) -> str:
@@ -52,11 +53,7 @@ class Blobs:
     def sync(self) -> None:
         """Make the names of what was put durable; to be called before the commit that refers to them."""
         if self._renamed and self._sync:
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            folder.sync(self._folder)
         self._renamed = False
 
     def get(self, name: str) -> bytes:

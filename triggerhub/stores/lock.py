@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from triggerhub.errors import HubLocked
+from triggerhub.stores import folder
 
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
     """Hold ``hub.lock``; the kernel frees it however the process ends. Raises HubLocked at once."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.make(data)
     path = data / "hub.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
