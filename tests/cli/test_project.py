@@ -172,6 +172,7 @@ def test_completion_is_printed_for_a_shell(shell: str, run: Run) -> None:
     ran = run("completion", shell)
     assert ran.code == 0
     assert "_TRIGGERHUB_COMPLETE" in ran.out
+    assert run("completion", shell, "--json").json == {"shell": shell, "script": ran.out.removesuffix("\n")}
 
 
 @pytest.mark.parametrize(

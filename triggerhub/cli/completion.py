@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from triggerhub.cli.session import shared
+from triggerhub.cli import words
+from triggerhub.cli.session import Session, shared
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @shared
+@click.pass_obj
 @click.pass_context
-def completion(context: click.Context, shell: str) -> None:
+def completion(context: click.Context, session: Session, shell: str) -> None:
     """Print what makes a shell complete commands and names.
 
     The names of functions and triggers are asked of the running hub.
@@ -25,4 +27,5 @@ def completion(context: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(context.find_root().command, {}, "triggerhub", "_TRIGGERHUB_COMPLETE").source())
+    script = kind(context.find_root().command, {}, "triggerhub", "_TRIGGERHUB_COMPLETE").source()
+    click.echo(words.as_json({"shell": shell, "script": script}) if session.json else script)

@@ -68,7 +68,7 @@ def discard(context: click.Context, session: Session, /, yes: bool, **order: Any
 
 @dlq.command()
 @chosen
-@click.option("--limit", type=click.IntRange(1), help="At most so many, the newest; without it, all.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="At most so many, the newest; without it, all.")
 @shared
 @click.pass_obj
 @click.pass_context

@@ -105,7 +105,12 @@ def chosen(function: F) -> F:
 def limited(default: int) -> Callable[[F], F]:
     """Add ``--limit``."""
     return click.option(
-        "--limit", type=click.IntRange(1), default=default, show_default=True, help="At most so many, the newest."
+        "--limit",
+        metavar="N",
+        type=click.IntRange(1),
+        default=default,
+        show_default=True,
+        help="At most so many, the newest.",
     )
 
 
