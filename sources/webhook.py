@@ -287,7 +287,10 @@ def _check_respond(options: Options, trigger: settings.Trigger) -> Iterable[Find
             message=f'"result" takes exactly one function, got {len(trigger.functions)}',
             hint='Name one function, or use respond = "accepted".',
         )  # fmt: skip
-    queued = {"key": trigger.key, "order": trigger.order, "batch": trigger.batch.size > 1}
+    queued = {
+        "key": trigger.key, "order": trigger.order, "batch": trigger.batch.size > 1, "retry": trigger.retry,
+        "on_failure": trigger.on_failure, "maximum_concurrency": trigger.maximum_concurrency,
+    }  # fmt: skip
     for name in (name for name, value in queued.items() if value):
         yield Finding(
             option=name, code="result-no-queue", warning=True,

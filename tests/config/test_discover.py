@@ -257,3 +257,33 @@ def test_a_mistake_in_a_handlers_metadata_is_told_in_its_file(check: Check, text
 def test_requires_python_is_held_against_the_hubs(check: Check, python: str, right: bool) -> None:
     lines = check("", {"a.py": meta("", python)})
     assert [("wrong-python" in line) for line in lines] == [True] * (not right), lines
+
+
+def test_a_link_that_leads_nowhere_is_told(make: Make) -> None:
+    project = make("", {})
+    (project / "handlers").mkdir()
+    (project / "handlers" / "gone.py").symlink_to("nowhere.py")
+    (project / "handlers" / ".#lock.py").symlink_to("somebody@host.4711")
+    (line,) = [str(problem) for problem in load(project, environ={}).problems]
+    assert line == (
+        "handlers/gone.py: warning[ignored-file]: handlers/gone.py is a link that leads nowhere; it is ignored"
+    )
+
+
+def test_what_is_wrong_with_a_function_without_a_table_is_placed_at_its_file(make: Make) -> None:
+    project = make('[functions.other]\nenv = { PATH = "/nowhere" }\n', {"other.py": "", "web.mjs": ""})
+    (project / "handlers" / "out.py").symlink_to("/etc/hostname")
+    errors = [problem for problem in load(project, environ={}).problems if problem.severity == "error"]
+    assert [(problem.file, problem.line, problem.code) for problem in errors] == [("handlers/out.py", 0, "unreadable")]
+
+
+def test_a_program_that_is_missing_is_told_where_the_handler_is(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    project = make('[functions.told]\nhandler = "code/told.mjs"\n', {"web.mjs": "", "code/told.mjs": ""})
+    told = [str(problem) for problem in load(project, environ={}).problems]
+    assert told == [
+        "triggerhub.toml:2:11: warning[no-program]: functions.told needs node, which is not installed here",
+        "handlers/web.mjs: warning[no-program]: functions.web needs node, which is not installed here",
+    ]

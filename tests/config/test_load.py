@@ -143,8 +143,7 @@ def test_links_that_lead_in_a_circle_are_told(make: Callable[..., Path], place: 
     (project / place).symlink_to(project / place)
     result = load(project, environ={})
     assert result.project is None
-    assert all(problem.severity == "error" for problem in result.problems)
-    assert result.problems
+    assert any(problem.severity == "error" for problem in result.problems)
 
 
 @pytest.fixture

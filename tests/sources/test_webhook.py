@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from sources import webhook
 from triggerhub.errors import BacklogFull
 from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, TimedOut
-from triggerhub.settings import Batch, Secret
+from triggerhub.settings import Batch, Destination, RetryPolicy, Secret
 from triggerhub.source import Filtered, Request
 from triggerhub.testing import FakeContext, trigger
 
@@ -349,6 +349,8 @@ def test_check_finds_what_is_wrong_between_options(given, codes):
         ({"functions": ("a", "b")}, ["result-fan-out"]),
         ({"key": "$.id"}, ["result-no-queue"]),
         ({"order": "$.id", "batch": Batch(size=5)}, ["result-no-queue", "result-no-queue"]),
+        ({"retry": {"f": RetryPolicy(attempts=9)}, "maximum_concurrency": 1}, ["result-no-queue", "result-no-queue"]),
+        ({"on_failure": (Destination(kind="queue", target="q"),)}, ["result-no-queue"]),
     ],
 )
 def test_a_result_comes_from_one_function_and_no_queue(given, codes):

@@ -28,6 +28,11 @@ class Found:
     folder: bool = False
     """Whether all of the entry's folder is the code, not the entry alone."""
 
+    @property
+    def folder_or_entry(self) -> Path:
+        """What lies in the handlers folder itself."""
+        return self.entry.parent if self.folder else self.entry
+
 
 @dataclass(slots=True)
 class Discovery:
@@ -95,6 +100,9 @@ def _entries(handlers: Path, shown: str, result: Discovery) -> Iterator[Path]:
 def _found(entry: Path, shown: str, result: Discovery) -> Found | None:
     if entry.is_dir():
         return _found_in(entry, shown, result)
+    if entry.is_symlink() and not entry.exists():
+        message = f"{shown} is a link that leads nowhere; it is ignored"
+        result.problems.append(_warning(shown, "ignored-file", message))
     if entry.name.endswith("~") or not entry.is_file():
         return None
     if runtime := runtime_of(entry):

@@ -79,7 +79,7 @@ class Functions:
         self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
         if code is None or any(problem.severity == "error" for problem in self._report.problems[before:]):
             return None
-        self._look_for_program(name, code, written.get("env", {}))
+        self._look_for_program(name, code, written.get("env", {}), table)
         return _made(name, code, written)
 
     def _code(self, name: str, table: FunctionTable, found: Found | None) -> tuple[Code | None, Inline]:
@@ -109,7 +109,12 @@ class Functions:
             return self._shelf.of_file(name, found, attribute), inline
         except ConfigError as error:
             kind = error.code if isinstance(error, CodeError) else "unreadable"
-            self._report.error((*base, key), kind, f"functions.{name}: {error.message}", error.hint)
+            message = f"functions.{name}: {error.message}"
+            if name in self._tables:
+                self._report.error((*base, key), kind, message, error.hint)
+            else:
+                file = self._shelf.show(found.folder_or_entry if found else self._shelf.handlers)
+                self.problems.append(Problem(file=file, code=kind, message=message, hint=error.hint))
             return None, inline
 
     def _without_code(self, name: str) -> None:
@@ -163,11 +168,18 @@ class Functions:
         except ValueError as error:
             self._report.error((*path, "key"), "bad-key", f"functions.{name}.idempotency.key: {error}")
 
-    def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret]) -> None:
+    def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret], table: FunctionTable) -> None:
         path = env.get("PATH", PROGRAMS)
-        if program := lacking(code, path if isinstance(path, str) else path.reveal()):
-            message = f"functions.{name} needs {program}, which is not installed here"
-            self._report.warn(("functions", name, "command"), "no-program", message)
+        program = lacking(code, path if isinstance(path, str) else path.reveal())
+        if program is None:
+            return
+        message = f"functions.{name} needs {program}, which is not installed here"
+        if table.command is not None or table.handler is not None:
+            key = "command" if table.command is not None else "handler"
+            self._report.warn(("functions", name, key), "no-program", message)
+        else:
+            problem = Problem(file=code.source, severity="warning", code="no-program", message=message)
+            self.problems.append(problem)
 
 
 SHORTER = "lower initial or raise max"

@@ -71,6 +71,9 @@ BOOTSTRAP = Refused(
     says="a folder whose executable bootstrap speaks the Lambda Runtime API is not in this version",
 )
 
+STREAM = Refused(name="respond stream", says='"stream" is not in this version')
+"""Refused by the source, whose option it is."""
+
 REFUSED: tuple[Refused, ...] = (
     Refused(name="type sqs", paths=_TYPE, when=_is("sqs"), says="the source sqs is not in this version"),
     Refused(name="type dynamodb", paths=_TYPE, when=_is("dynamodb"), says="the source dynamodb is not in this version"),
@@ -147,6 +150,7 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         name="console", paths=(("console",),), says="access control of the console is not in this version", at="key"
     ),
+    STREAM,
     DEPENDENCIES,
     BOOTSTRAP,
 )

@@ -6,7 +6,7 @@ import json
 
 def handler(event, context):
     body = event.get("body", "")
-    if event["isBase64Encoded"]:  # what is not text, JSON or XML: curl -d says that it sends a form
+    if event.get("isBase64Encoded"):  # what is not text, JSON or XML: curl -d says that it sends a form
         body = base64.b64decode(body)
     try:
         name = json.loads(body)["name"]
