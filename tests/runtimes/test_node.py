@@ -242,3 +242,34 @@ async def test_a_worker_ends_with_its_context(bench: Bench) -> None:
         pid = worker.pid
         assert living(pid)
     until(lambda: not living(pid), "the end of the worker")
+
+
+async def test_all_that_a_handler_wrote_comes_before_its_answer(bench: Bench) -> None:
+    function = bench.node("""
+        export const handler = async (event) => {
+          for (let n = 0; n < 20; n++) process.stdout.write("x".repeat(20_000) + "\\n")
+          console.log("last")
+          return event
+        }
+    """)
+    async with bench.worker(function) as worker:
+        for name in ("r1", "r2"):
+            await worker.invoke(invocation(request_id=name))
+            lines = bench.lines.of(name)
+            assert len(lines) == 21, "a pipe holds less than this"
+            assert lines[-1].endswith("last")
+    assert bench.lines.of(None) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("const e = new Error('why'); e.name = 'N'.repeat(100_000); throw e", "N" * 256),
+        ("JSON.stringify = () => 'x'; throw new TypeError('why')", "TypeError"),
+        ("process.stdout.destroy(); throw new TypeError('why')", "TypeError"),
+    ],
+)
+async def test_the_error_is_told_whatever_the_handler_did_before(bench: Bench, code: str, kind: str) -> None:
+    outcome = await bench.call(bench.node(f"export const handler = async () => {{ {code} }}"))
+    assert isinstance(outcome, Raised), outcome
+    assert (outcome.fault.type, outcome.fault.message) == (kind, "why")

@@ -303,3 +303,31 @@ async def test_the_hubs_python_runs_it_and_writes_no_cache(bench: Bench) -> None
     outcome = await bench.call(bench.python("import sys, other\ndef handler(e, c): return sys.executable"))
     assert json.loads(outcome.payload) == sys.executable
     assert not list(bench.code.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("sys.stdout.close(); raise ValueError('why')", "ValueError", "why"),
+        ("sys.stdout = None; raise ValueError('why')", "ValueError", "why"),
+        ("os.close(1); raise ValueError('why')", "ValueError", "why"),
+        ("json.dumps = lambda *_, **__: 'x'; raise ValueError('why')", "ValueError", "why"),
+        ("raise Leaving", "Leaving", "<the message of Leaving could not be made>"),
+        ("raise type('N' * 100_000, (Exception,), {})('why')", "N" * 256, "why"),
+        ("raise BaseException('why')", "BaseException", "why"),
+        ("raise GeneratorExit('why')", "GeneratorExit", "why"),
+        ("raise ExceptionGroup('why', [ValueError()])", "ExceptionGroup", "why (1 sub-exception)"),
+    ],
+)
+async def test_the_error_is_told_whatever_the_handler_did_before(
+    bench: Bench, code: str, kind: str, message: str
+) -> None:
+    function = bench.python(
+        "import json, os, sys\n"
+        "class Leaving(Exception):\n    def __str__(self): sys.exit(3)\n"
+        f"def handler(e, c):\n    {code}\n"
+    )
+    outcome = await bench.call(function)
+    assert isinstance(outcome, Raised), outcome
+    assert (outcome.fault.type, outcome.fault.message) == (kind, message)
+    assert json.loads(outcome.payload)["errorMessage"] == message

@@ -12,6 +12,9 @@ const INVOKE = 1, READY = 2, UNLOADABLE = 3, RESULT = 4, ERROR = 5;
 const HEAD = 12;
 const MAX_RESPONSE = 6 * 1024 * 1024 + 100;
 const MAX_MESSAGE = 4096;
+const MAX_TYPE = 256;
+// By name: a handler that replaces JSON.stringify must not change what the hub is told.
+const { parse, stringify } = JSON;
 
 const socket = new Socket({ fd: 3, readable: true, writable: true });
 let requestId = null;
@@ -25,7 +28,7 @@ class Fault extends Error {
 }
 
 function send(kind, header, payload = Buffer.alloc(0), then = undefined) {
-  const text = Buffer.from(JSON.stringify(header));
+  const text = Buffer.from(stringify(header));
   const head = Buffer.alloc(HEAD);
   head.write("TH", "latin1");
   head[2] = kind;
@@ -46,18 +49,18 @@ function describe(error) {
     body = { errorType: typeof error, errorMessage: format("%s", error), trace: [] };
   }
   console.error(error instanceof Fault ? `${body.errorType}: ${body.errorMessage}` : format("%s", error?.stack ?? error));
-  let payload = Buffer.from(JSON.stringify(body));
+  let payload = Buffer.from(stringify(body));
   if (payload.length > MAX_RESPONSE) {
-    body = { ...body, errorMessage: body.errorMessage.slice(0, MAX_MESSAGE), trace: [] };
-    payload = Buffer.from(JSON.stringify(body));
+    body = { errorType: body.errorType.slice(0, MAX_TYPE), errorMessage: body.errorMessage.slice(0, MAX_MESSAGE), trace: [] };
+    payload = Buffer.from(stringify(body));
   }
-  return [{ type: body.errorType, message: body.errorMessage.slice(0, MAX_MESSAGE) }, payload];
+  return [{ type: body.errorType.slice(0, MAX_TYPE), message: body.errorMessage.slice(0, MAX_MESSAGE) }, payload];
 }
 
 function marshal(value) {
   let payload;
   try {
-    payload = Buffer.from(JSON.stringify(value === undefined ? null : value) ?? "null");
+    payload = Buffer.from(stringify(value === undefined ? null : value) ?? "null");
   } catch (error) {
     throw new Fault("Runtime.MarshalError", `Unable to stringify response body: ${error.message}`);
   }
@@ -118,7 +121,7 @@ function contextOf(header, request) {
     memoryLimitInMB: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
     logGroupName: process.env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
-    clientContext: header.client ? JSON.parse(header.client) : undefined,
+    clientContext: header.client ? parse(header.client) : undefined,
     identity: undefined,
     invokedFunctionArn: header.arn,
     awsRequestId: header.id,
@@ -133,10 +136,15 @@ function finish(request, kind, header, payload) {
   if (request.settled) return;
   request.settled = true;
   current = null;
-  // Between requests it is the socket that keeps the process alive.
-  socket.ref();
-  send(kind, { id: request.id, ...header }, payload);
-  requestId = null;
+  const tell = () => {
+    // Between requests it is the socket that keeps the process alive.
+    socket.ref();
+    send(kind, { id: request.id, ...header }, payload);
+    requestId = null;
+  };
+  // What did not fit into the pipe is still here: it belongs before the answer.
+  if (header.last || !process.stdout.writableLength || !process.stdout.writable) tell();
+  else process.stdout.write("", tell);
 }
 
 function fail(request, error, last) {
@@ -171,7 +179,7 @@ function run(handler, header, body) {
     return fail(request, new Fault("Runtime.LambdaContextUnmarshalError", `Unable to parse client context: ${error.message}`));
   }
   try {
-    event = JSON.parse(body.toString());
+    event = parse(body.toString());
   } catch (error) {
     return fail(request, new Fault("Runtime.UnmarshalError", `Unable to unmarshal input: ${error.message}`));
   }
@@ -227,7 +235,7 @@ function serve(handler) {
       wanted = HEAD + header + payload;
       chunks = [data];
       if (size < wanted) return;
-      const told = JSON.parse(data.toString("utf8", HEAD, HEAD + header));
+      const told = parse(data.toString("utf8", HEAD, HEAD + header));
       const body = data.subarray(HEAD + header, wanted);
       const rest = data.subarray(wanted);
       chunks = rest.length ? [rest] : [];

@@ -6,11 +6,13 @@ The standard library only, and little of it: all that is imported here delays ev
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import sys
 import time
+
+# By name: a handler that replaces json.dumps must not change what the hub is told.
+from json import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ HEAD = struct.Struct(">2sBBII")
 INVOKE, READY, UNLOADABLE, RESULT, ERROR = 1, 2, 3, 4, 5
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 MAX_MESSAGE = 4096
+MAX_TYPE = 256
 CHUNK = 64 * 1024
 OWNER = os.getpid()
 
@@ -109,7 +112,7 @@ def client_context(text: str | None) -> ClientContext | None:
     if not text:
         return None
     try:
-        given = json.loads(text)
+        given = loads(text)
     except Exception as error:
         raise Fault("Runtime.LambdaContextUnmarshalError", f"Unable to parse Client Context JSON: {error}") from None
     return ClientContext(given if isinstance(given, dict) else {})
@@ -226,21 +229,24 @@ def describe(error: BaseException, identifier: str) -> tuple[dict[str, str], byt
         kind, trace = type(error).__name__, stack(error)
         try:
             message = str(error)
-        except Exception:
+        except BaseException:
             message = f"<the message of {kind} could not be made>"
     body = {"errorMessage": message, "errorType": kind, "requestId": identifier, "stackTrace": trace}
-    payload = json.dumps(body).encode()
+    payload = dumps(body).encode()
     if len(payload) > MAX_RESPONSE:
-        body |= {"errorMessage": message[:MAX_MESSAGE], "stackTrace": []}
-        payload = json.dumps(body).encode()
+        body |= {"errorMessage": message[:MAX_MESSAGE], "errorType": kind[:MAX_TYPE], "stackTrace": []}
+        payload = dumps(body).encode()
     lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
-    sys.stdout.write("\n".join(lines + [entry.rstrip("\n") for entry in trace]) + "\n")
-    return {"type": kind, "message": message[:MAX_MESSAGE]}, payload
+    try:  # noqa: SIM105 - contextlib is not imported here
+        sys.stdout.write("\n".join(lines + [entry.rstrip("\n") for entry in trace]) + "\n")
+    except Exception:
+        pass  # the handler closed or replaced it: its error must be told all the same
+    return {"type": kind[:MAX_TYPE], "message": message[:MAX_MESSAGE]}, payload
 
 
 def unmarshal(payload: bytes) -> Any:
     try:
-        return json.loads(payload)
+        return loads(payload)
     except Exception as error:
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
 
@@ -262,7 +268,7 @@ def marshal(value: Any) -> bytes:
         return f"{mark}{item}"
 
     try:
-        text = json.dumps(value, ensure_ascii=False, default=special)
+        text = dumps(value, ensure_ascii=False, default=special)
         if mark:
             import re
 
@@ -330,7 +336,7 @@ def send(kind: int, header: Mapping[str, str], payload: bytes = b"") -> None:
         os._exit(0)
     flush(sys.stdout)
     flush(sys.stderr)
-    text = json.dumps(header).encode()
+    text = dumps(header).encode()
     view = memoryview(b"".join((HEAD.pack(b"TH", kind, 0, len(text), len(payload)), text, payload)))
     while view:
         view = view[os.write(SOCKET, view) :]
@@ -364,7 +370,7 @@ def serve(handler: Any) -> None:
         magic, kind, _, header, payload = HEAD.unpack(receive(HEAD.size))
         if magic != b"TH" or kind != INVOKE:
             os._exit(70)
-        header = json.loads(receive(header))
+        header = loads(receive(header))
         body = receive(payload)
         request_id = header["id"]
         if "trace" in header:
