@@ -143,3 +143,18 @@ def test_the_targets_that_are_shown_exist() -> None:
         for block in re.findall(r"`([^`]*)`|(?m:^(make .*)$)", document.read_text()):
             for target in re.findall(r"^make (\w+)", "".join(block)):
                 assert target in known, f"{document.name}: make {target}"
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for name in re.findall(r"\b((?:\w+/)*\w+\.py)\b", text + (ROOT / "CONTRIBUTING.md").read_text()):
+        places = [ROOT / name, ROOT / "triggerhub" / name]
+        assert any(place.exists() for place in places) or "NAME" in name, name
+    for folder, words in re.findall(r"(?m)^ \d  (hub|config)/ +(.*)$", text):
+        for word in words.split():
+            assert (ROOT / "triggerhub" / folder / f"{word}.py").exists(), f"{folder}/{word}"
+    for name in re.findall(r"`(hub/\w+)`", text):
+        assert (ROOT / "triggerhub" / f"{name}.py").exists(), name
+    tops = {path.name for path in (ROOT / "triggerhub").iterdir() if not path.name.startswith("__")}
+    floors = text.partition("## The floors")[2].partition("## ")[0]
+    assert all(name.removesuffix(".py") in floors for name in tops - {"py.typed"}), tops

@@ -13,6 +13,8 @@ import pytest
 
 from tests.architecture.documents import ROOT, blocks
 from tests.e2e.daemon import GUARD, Daemon, until
+from triggerhub import source
+from triggerhub.config.plugins import _HOOKS as HOOKS
 
 DOCUMENT = ROOT / "docs" / "writing-a-source.md"
 SOURCE, *MORE = blocks(DOCUMENT, "python")
@@ -118,3 +120,13 @@ def test_its_test_passes(hub: Daemon) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_the_document_has_all_that_a_source_may_touch_and_have() -> None:
+    text = DOCUMENT.read_text()
+    lent = {name for name in vars(source.Context) if not name.startswith("_")}
+    assert {name for name in lent if not re.search(rf"`[^`\n]*\b{name}\b", text)} == set()
+    hooks = {name for name in HOOKS if f"| `{name}(" not in text and f"| `async {name}(" not in text}
+    assert hooks == set()
+    words = {name for name in ("Duration", "Size", "RateLimit", "SecretValue") if f"| `source.{name}` |" not in text}
+    assert words == set()
