@@ -26,6 +26,10 @@ from triggerhub.settings import DAY, SECOND
 
 LATE: Millis = 10 * SECOND
 """A slot that is later than this was missed: the hub was down, or the clock was put forward."""
+AHEAD: Millis = DAY
+"""A last slot further ahead than this was fired by a clock that was wrong: waiting for it could take years."""
+LOOK = 600.0
+"""Seconds after which the clock is looked at while waiting for a slot."""
 CHECKPOINT = "last"
 _NAMESPACE = uuid.UUID("6f0f4a5e-6b5c-5f5e-9d6b-2f6f5d1c7a10")
 
@@ -108,17 +112,31 @@ class _Ticker:
 
     async def tick(self) -> bool:
         """Wait for the next slot and deal with it; False if there is none."""
+        await self._put_right()
         slot = self._plan.next(self._memory.last)
         if slot is None:
             return False
         moment = slot + self._delay(slot)
-        await self._ctx.sleep_until(moment)
+        with anyio.move_on_after(LOOK):
+            await self._ctx.sleep_until(moment)
         now = self._ctx.now()
+        if now < moment:
+            return True
         if now - moment <= LATE:
             await self._deal(slot)
         else:
             await self._make_up(now)
         return True
+
+    async def _put_right(self) -> None:
+        """Begin anew where the clock was put back by more than AHEAD; less is waited for."""
+        now, memory = self._ctx.now(), self._memory
+        if memory.last <= now + AHEAD:
+            return
+        self._ctx.log.warning("the clock was put back; the schedule begins anew", last=eventbridge.stamp(memory.last))
+        self._memory = Memory(schedule=memory.schedule, anchor=min(memory.anchor, now), last=now)
+        self._plan = self._plan.anchored(self._memory.anchor)
+        await self._ctx.set_checkpoints(self._memory.store())
 
     async def _make_up(self, now: Millis) -> None:
         last = self._memory.last

@@ -38,6 +38,7 @@ from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
 from triggerhub.web import address, admin
 from triggerhub.web.ingress import Ingress
+from triggerhub.web.limit import raise_descriptors
 from triggerhub.web.tls import server_context
 
 log = structlog.get_logger("hub")
@@ -73,6 +74,7 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
     drawn = show is not None and form == "text"
     journal.configure("error" if drawn else settings.log_level, form or settings.log_format, told=drawn)
     harden()
+    raise_descriptors()
     # What is loaded by now stays: the collector need not look through it again and again, nor at every 700 objects.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

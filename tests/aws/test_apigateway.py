@@ -157,6 +157,8 @@ def test_an_answer_becomes_a_response(payload, parts):
         b'{"statusCode": 200, "cookies": ["a=1\\n"]}', b'{"statusCode": 200, "cookies": [1]}',
         b'{"statusCode": 200, "body": "%%", "isBase64Encoded": true}',
         b'{"statusCode": 200, "body": "\\u2603", "isBase64Encoded": true}',
+        b'{"statusCode": 200, "headers": {"a": "%b"}}' % (b"b" * 70_000),
+        b'{"statusCode": 200, "cookies": [%b]}' % b",".join([b'"a=1"'] * 101),
     ],
 )  # fmt: skip
 def test_what_is_no_response_is_malformed(payload):

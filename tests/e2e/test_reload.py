@@ -199,4 +199,5 @@ def test_what_only_a_restart_changes_is_said(hub: Daemon) -> None:
     path = hub.project / "triggerhub.toml"
     path.write_text(path.read_text().replace(f":{hub.listen}", ":1"))
     until(lambda: "[hub] listen takes effect at the next start" in problems(hub), "status says so")
+    assert hub.api("POST", "/api/v1/reload")["problems"] == ["[hub] listen takes effect at the next start"]
     assert ask(hub) == "one"

@@ -22,6 +22,9 @@ def test_a_path_without_parts_is_literal(path):
         ("/h/{id}", ["", "h", ""], None),
         ("/h/{id}", ["", "h", "."], None),
         ("/h/{id}", ["", "h", ".."], None),
+        ("/h/{id}", ["", "h", "../../etc/passwd"], None),
+        ("/h/{id}", ["", "h", "a/../../b"], None),
+        ("/h/{id}", ["", "h", "/etc/passwd"], None),
     ],
 )
 def test_a_part_is_one_segment_that_names_something(path, segments, params):

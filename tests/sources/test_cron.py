@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 
 from sources import cron
 from triggerhub.aws.eventbridge import stamp
@@ -340,3 +341,48 @@ async def test_the_clocks_going_forward_costs_no_day() -> None:
         for _ in range(48):
             await bench.advance(HOUR)
     assert [stamp(event.time) for event in bench.ctx.events] == ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
+
+
+async def test_a_clock_that_was_wrong_by_years_does_not_silence_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron, "LOOK", 0.01)
+    for schedule in ("* * * * *", "rate(1 minute)"):
+        bench = Bench(schedule)
+        bench.clock.advance(3650 * DAY)
+        async with bench.up():
+            await bench.advance(MINUTE)
+            assert bench.slots() == [3650 * DAY + MINUTE]
+            bench.clock.advance(-3650 * DAY)
+            with anyio.fail_after(20):
+                while bench.clock.asleep is None or bench.clock.asleep > START + 3 * MINUTE:
+                    await anyio.sleep(0.01)
+            await bench.advance(MINUTE)
+        assert bench.slots() == [3650 * DAY + MINUTE, 2 * MINUTE]
+
+
+async def test_an_hour_back_is_waited_for_so_that_no_slot_fires_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron, "LOOK", 0.01)
+    bench = Bench("*/10 * * * *")
+    async with bench.up():
+        await bench.advance(10 * MINUTE)
+        bench.clock.advance(-HOUR)
+        await anyio.sleep(0.1)
+        await bench.advance(HOUR)
+        assert bench.slots() == [10 * MINUTE]
+        await bench.advance(10 * MINUTE)
+    assert bench.slots() == [10 * MINUTE, 20 * MINUTE]
+
+
+@pytest.mark.parametrize(("missed", "count"), [("once", 1), ("all", 1000), ("skip", 0)])
+async def test_a_day_of_downtime_of_a_minutely_schedule_is_bounded_and_said(missed: str, count: int) -> None:
+    bench = Bench("* * * * *", missed=missed)
+    async with bench.up():
+        pass
+    bench.clock.advance(DAY + 30 * SECOND)
+    with structlog.testing.capture_logs() as logs:
+        async with bench.up():
+            assert len(bench.slots()) == count
+            assert bench.slots() == list(range((1440 - count) * MINUTE + MINUTE, DAY + MINUTE, MINUTE))
+            await bench.advance(30 * SECOND)
+    assert bench.slots()[-1] == DAY + MINUTE
+    (line,) = [line for line in logs if line["event"] == "slots were missed"]
+    assert (line["log_level"], line["made_up"]) == ("warning", count)

@@ -20,6 +20,9 @@ from urllib.parse import parse_qsl
 
 from triggerhub.model import Crashed, Interrupted, Json, Millis, Outcome, Raised, Returned, TimedOut
 
+FIELDS = 100
+HEAD = 64 * 1024
+"""Of all headers of an answer together: more than clients and proxies take."""
 ACCOUNT = "000000000000"
 JSON_TYPE = ("content-type", "application/json")
 RETRY = ("retry-after", "1")
@@ -156,6 +159,8 @@ def response(payload: bytes) -> Parts:
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(TEXT_TYPE)
     headers += [("set-cookie", cookie) for cookie in _cookies(answer.get("cookies"))]
+    if len(headers) > FIELDS or sum(len(name) + len(value) for name, value in headers) > HEAD:
+        raise Malformed(f"expected at most {FIELDS} headers of {HEAD} bytes together")
     return Parts(_status(answer["statusCode"]), tuple(headers), body)
 
 

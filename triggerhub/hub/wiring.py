@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import anyio
@@ -147,6 +147,9 @@ class Wiring:
             return list(problems)
         changed = [name for name in FIXED if getattr(project.hub, name) != getattr(self.project.hub, name)]
         failed = [f"[hub] {name} takes effect at the next start" for name in changed]
+        # What is in force stays in the project, so that the next reload says it again.
+        fixed: dict[str, Any] = {name: getattr(self.project.hub, name) for name in changed}
+        project = replace(project, hub=replace(project.hub, **fixed))
         project = await self._tried(project, failed)
         change = plan(_fed(self.project, self.modules), _fed(project, modules))
         for name in change.stop if self.taking else ():

@@ -27,8 +27,9 @@ class Pattern:
         values = []
         for literal, segment in zip(self.literals, segments, strict=True):
             if literal is None:
-                # A dot segment or an empty one names no thing, and a handler may use the value as a path.
-                if segment in _DOTS:
+                # A dot segment or an empty one names no thing, and a handler may use the value as a path:
+                # one that an encoded slash hides counts, too.
+                if not _DOTS.isdisjoint(segment.split("/")):
                     return None
                 values.append(segment)
             elif literal != segment:

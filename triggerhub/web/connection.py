@@ -140,6 +140,8 @@ class Connection(asyncio.Protocol):
             response = http.of_error(error)
             if response.status >= 500:
                 log.error("a request could not be taken", path=route.path, error=error.message)
+            else:
+                self._shared.refused(response.status, error.message, request.client)
             return response
         except Exception:
             log.exception("an endpoint failed", path=route.path, owner=route.owner)

@@ -8,6 +8,18 @@ from dataclasses import dataclass, field
 from triggerhub.settings import KB, MB
 
 MOST_CONNECTIONS = 10_000
+DESCRIPTORS = 65_536
+
+
+def raise_descriptors() -> None:
+    """Take as many descriptors as the host lets this process have, up to DESCRIPTORS.
+
+    The usual soft limit of 1,024 is for programs that call select(); workers are started with it again.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def connections_allowed() -> int:

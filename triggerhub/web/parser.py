@@ -7,6 +7,7 @@ here, as early as it shows: a body that is not wanted is never read.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from triggerhub.web.routing import Table
 
 log = structlog.get_logger("ingress")
 
+QUIET = 1.0
 SLICE = 16 * 1024
 """How much is parsed at once: bounds how many requests one read can put into the queue."""
 _NAMES: dict[bytes, str] = {}
@@ -59,6 +61,16 @@ class Shared:
     loop: asyncio.AbstractEventLoop
     buffered: int = 0
     draining: bool = False
+    told: float = -math.inf
+    untold: int = 0
+
+    def refused(self, status: int, why: str, client: str) -> None:
+        """Log a refusal, once in QUIET seconds and with a count: strangers must not fill the log."""
+        self.untold += 1
+        now = self.loop.time()
+        if now - self.told >= QUIET:
+            log.info("a request was refused", status=status, why=why, client=client, count=self.untold)
+            self.told, self.untold = now, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +283,7 @@ class RequestParser:
         self._chunks = []
         self.expects = False
         self.closing = self.early = close
+        self._shared.refused(status, text, self._peer.address)
         response = http.message(status, text, *headers)
         self.queue.append((response, None, self._size, self._method == "HEAD", self._version == "1.0"))
 
