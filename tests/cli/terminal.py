@@ -66,6 +66,11 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def close(self) -> None:
+        """As a window is closed: what is written from now on fails."""
+        os.close(self._master)
+        self._master = -1
+
     def interrupt(self) -> None:
         """As Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
@@ -99,9 +104,11 @@ def terminal(
     )
     os.close(slave)
     try:
-        yield Terminal(process, master)
+        screen = Terminal(process, master)
+        yield screen
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait(GUARD)
-        os.close(master)
+        if screen._master >= 0:
+            screen.close()

@@ -123,7 +123,47 @@ def test_without_colours_there_are_none(environ: Env, command: str) -> None:
         assert "\x1b" not in screen.raw
 
 
-def test_a_terminal_that_is_gone_or_hangs_does_not_hold_up_the_hub(project: Daemon) -> None:
+ILL = r"""
+from triggerhub import source
+
+class Options(source.Options):
+    pass
+
+async def run(ctx, options):
+    while not (ctx.project / "go").exists():
+        await ctx.sleep_until(ctx.now() + 20)
+    raise RuntimeError("\x1b[2J ill")
+"""
+
+
+def test_the_log_beside_a_run_is_harmless_and_shows_no_variables(project: Daemon) -> None:
+    (project.project / "sources").mkdir()
+    (project.project / "sources" / "ill.py").write_text(ILL)
+    project.write(TOML + '[triggers.ill]\ntype = "ill"\nfunction = "echo"\n')
+    with terminal("-C", str(project.project), "run") as screen:
+        screen.until("Ctrl-C stops it")
+        (project.project / "go").touch()
+        screen.until("RuntimeError: \\x1b[2J ill\n")
+        assert re.search(r"degraded +ill +RuntimeError: \\x1b\[2J ill; it is", screen.until("degraded"))
+        assert "options =" not in screen.text
+        assert not obeyed(screen.raw)
+
+
+def test_a_terminal_that_is_closed_does_not_end_the_hub(project: Daemon) -> None:
+    (project.project / "sources").mkdir()
+    (project.project / "sources" / "ill.py").write_text(ILL)
+    project.write(TOML + '[triggers.ill]\ntype = "ill"\nfunction = "echo"\n')
+    with terminal("-C", str(project.project), "run") as screen:
+        screen.until("Ctrl-C stops it")
+        screen.close()
+        (project.project / "go").touch()
+        until(lambda: "degraded" in project.cli("triggers", "show", "ill").stdout, "it failed, and so did the telling")
+        assert project.cli("invoke", "echo").returncode == 0
+        screen.interrupt()
+        assert screen.process.wait(30) == 0
+
+
+def test_a_terminal_that_hangs_does_not_hold_up_the_hub(project: Daemon) -> None:
     """Nobody reads the pty: what does not fit is left out, and the hub goes on."""
     project.write(
         TOML, {"chatty.py": "def handler(event, context):\n    for n in range(5000):\n        print('x' * 100)\n"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,9 @@ def run(session: Session) -> None:
         app.run(session.project, show=live.tell, form="json")
     elif sys.stdout.isatty():
         app.run(session.project, show=live.show, form="text")
-        click.echo("stopped")
+        # The terminal may be closed meanwhile, which is no reason to have failed.
+        with suppress(OSError):
+            os.write(sys.stdout.fileno(), b"stopped\n")
     else:
         app.run(session.project)
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from triggerhub.policy.unseen import UNSEEN, spelt
+
 COLORS = {
     "succeeded": "green",
     "running": "cyan",
@@ -36,11 +38,6 @@ COLORS = {
     "returned": "green",
     "interrupted": "yellow",
 }
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
-"""What a terminal obeys or does not show."""
 GAP, LEAST = 2, 10
 """Columns between those of a table, and what its last one has at least."""
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
@@ -55,7 +52,7 @@ class Cell(NamedTuple):
 
 def clean(text: object) -> str:
     """Return *text* with control characters spelt out."""
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    return spelt(str(text))
 
 
 def styled(text: str, color: str | None = None, *, bold: bool = False, dim: bool = False) -> str:
@@ -183,7 +180,7 @@ def raw_json(body: bytes) -> str:
     """Return JSON as the hub wrote it, payloads untouched; what a terminal would obey becomes an escape of JSON."""
     # A line break in JSON can only be space between its tokens.
     text = body.decode("utf-8", "replace").replace("\r", " ")
-    return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
+    return UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def problems(rendered: str) -> str:

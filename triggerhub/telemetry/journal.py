@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias, cast
 
 import structlog
+
+from triggerhub.policy.unseen import spelt
 
 Form: TypeAlias = Literal["auto", "text", "json"]
 LEVELS = {
@@ -25,7 +28,14 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
     """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            structlog.processors.format_exc_info,
+            _harmless,
+            # Not structlog's pretty one: it shows the values of variables, secrets among them.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
         if text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -37,12 +47,36 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Patient:
+    """A file whose failures end nobody: the terminal may be closed, or whoever reads a pipe gone."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def _untold(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
     if "problems" in facts:
         raise structlog.DropEvent
+    return facts
+
+
+def _harmless(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Spell out what a terminal would obey; only a traceback keeps its lines."""
+    for name, value in facts.items():
+        if isinstance(value, str):
+            facts[name] = "\n".join(map(spelt, value.split("\n"))) if name == "exception" else spelt(value)
     return facts
