@@ -9,7 +9,9 @@ from triggerhub.policy.unseen import spelt
 
 
 def test_each_kind_is_spelt_as_python_writes_it() -> None:
-    assert spelt("a\x1b[2J\n\t\x9b\u202e\ufeff\ud800\U000e0041b") == "a\\x1b[2J\\n\t\\x9b\\u202e\\ufeff\\ud800\\U000e0041b"
+    assert (
+        spelt("a\x1b[2J\n\t\x9b\u202e\ufeff\ud800\U000e0041b") == "a\\x1b[2J\\n\t\\x9b\\u202e\\ufeff\\ud800\\U000e0041b"
+    )
 
 
 @given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs"))))

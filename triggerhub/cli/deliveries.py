@@ -111,7 +111,10 @@ def shown(session: Session, delivery: str) -> None:
 @click.pass_obj
 @click.pass_context
 def wait(context: click.Context, session: Session, delivery: str, timeout: str | None) -> None:
-    """Wait until a delivery is finished: exit 0 succeeded, 1 dead or cancelled, 5 timed out."""
+    """Wait until a delivery is finished.
+
+    Exits 0 when it succeeded, 1 when it is dead or cancelled, 5 when it took too long.
+    """
     try:
         limit = None if timeout is None else units.duration(timeout) / 1000
     except ValueError as error:
@@ -143,7 +146,10 @@ def wait(context: click.Context, session: Session, delivery: str, timeout: str |
 @click.pass_obj
 @click.pass_context
 def cancel(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
-    """End deliveries that are queued or running; a running one's worker is killed."""
+    """End deliveries that are queued or running.
+
+    The worker of a running one is killed. Exits 5 when only some could be ended, 1 when none.
+    """
     context.exit(bulk.carry_out(session, bulk.CANCEL, order, ask=not yes))
 
 
@@ -153,7 +159,10 @@ def cancel(context: click.Context, session: Session, /, yes: bool, **order: Any)
 @click.pass_obj
 @click.pass_context
 def redeliver(context: click.Context, session: Session, ids: tuple[str, ...]) -> None:
-    """Queue finished deliveries again, with their ids and fresh attempts."""
+    """Queue finished deliveries again.
+
+    They keep their ids and get fresh attempts. Exits 5 when only some could be queued.
+    """
     done: list[dict[str, Any]] = []
     failures: list[TriggerhubError] = []
     for one in ids:

@@ -47,7 +47,10 @@ def show(session: Session, delivery: str) -> None:
 @click.pass_obj
 @click.pass_context
 def redrive(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
-    """Queue dead letters again, oldest first, with their ids and fresh attempts."""
+    """Queue dead letters again, the oldest first.
+
+    They keep their ids and get fresh attempts. Exits 5 when only some could be queued, 1 when none.
+    """
     context.exit(bulk.carry_out(session, bulk.REDRIVE, order, ask=not yes))
 
 
@@ -62,7 +65,10 @@ def redrive(context: click.Context, session: Session, /, yes: bool, **order: Any
 @click.pass_obj
 @click.pass_context
 def discard(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
-    """Remove dead letters for good; they are counted as discarded."""
+    """Remove dead letters for good.
+
+    They are counted as discarded. Exits 5 when only some could be removed, 1 when none.
+    """
     context.exit(bulk.carry_out(session, bulk.DISCARD, order, ask=not yes))
 
 
@@ -73,7 +79,10 @@ def discard(context: click.Context, session: Session, /, yes: bool, **order: Any
 @click.pass_obj
 @click.pass_context
 def export(context: click.Context, session: Session, /, limit: int | None, **filters: str | None) -> None:
-    """Print dead letters as JSON lines, newest first, each with its event and its attempts."""
+    """Print dead letters as lines of JSON, newest first.
+
+    Each has its event and its attempts. Exits 5 when some went away meanwhile.
+    """
     missing = 0
     for page in deliveries.pages(session, limit, state="dead", **filters):
         for row in page:

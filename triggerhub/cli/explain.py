@@ -35,7 +35,7 @@ def _code(session: Session, code: str) -> None:
     from triggerhub.config.codes import CODES
 
     if code not in CODES:
-        close = difflib.get_close_matches(code, CODES, n=1)
+        close = difflib.get_close_matches(code, CODES, n=1, cutoff=0.75)
         hint = f'Did you mean "{close[0]}"?' if close else f"Codes: {', '.join(sorted(CODES))}."
         raise BadInput(f"{code!r} is neither the code of a problem nor an id", hint=hint)
     if session.json:

@@ -53,6 +53,9 @@ def run(session: Session) -> None:
 
     A terminal shows what happens as it happens; elsewhere the hub's log is lines of JSON on standard error.
     With --json standard output has a line for everything that happens.
+
+    Ctrl-C or SIGTERM ends it once running calls have finished, within the time of [hub] drain; a second one cuts
+    them, and they run again at the next start. SIGHUP reloads, and so a terminal that is closed leaves the hub running.
     """
     if session.hub is not None:
         raise click.UsageError("run starts a hub on this machine; it does not go with --hub.")
