@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import anyio
 import structlog
+from anyio import from_thread
 
 from triggerhub import ids
 from triggerhub.aws import arn
@@ -32,6 +34,10 @@ from triggerhub.model import Invocation
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.settings import Project
+from triggerhub.stores import backup as archives
+from triggerhub.stores import migrate as migrations
+from triggerhub.stores.backup import Restored
+from triggerhub.stores.lock import locked
 from triggerhub.stores.sqlite import open_store
 from triggerhub.telemetry import journal
 from triggerhub.telemetry.metrics import Metrics
@@ -171,6 +177,36 @@ def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Seque
         log.exception("the project cannot be read")
         return None, {}, [f"the project cannot be read: {type(error).__name__}: {error}"]
     return loaded.project, loaded.sources, [str(problem) for problem in loaded.problems]
+
+
+def backup(data: Path) -> Generator[bytes]:
+    """Yield the archive of a data folder that no hub uses. NotFound, HubLocked."""
+    if not (data / "hub.db").exists():
+        raise NotFound(f"there is no database in {data}", hint="A hub makes it when it starts: triggerhub run")
+    journal.configure("error", "text")
+    with (
+        from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(open_store(data)) as store,
+        portal.wrap_async_context_manager(store.backup()) as pieces,
+    ):
+        yield from pieces
+
+
+def restore(data: Path, source: IO[bytes]) -> Restored:
+    """Put an archive in the place of what a data folder holds. ConfigError, HubLocked."""
+    return archives.restore(source, data, stamp=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+
+
+def migrate(data: Path) -> tuple[int, int]:
+    """Bring the database of a data folder that no hub uses to this version's schema; return both.
+
+    NotFound, HubLocked.
+    """
+    path = data / "hub.db"
+    if not path.exists():
+        raise NotFound(f"there is no database in {data}", hint="A hub makes it when it starts: triggerhub run")
+    with locked(data):
+        return migrations.upgrade(path)
 
 
 def invoke_local(folder: Path, function: str, payload: bytes) -> Answered:

@@ -22,6 +22,7 @@ from triggerhub.errors import BadInput, ConfigError, Conflict, HubUnreachable, N
 PATIENCE = 60.0
 """Seconds without a byte after which a request is given up; calls and streams wait without end."""
 CONNECT = 5.0
+PIECE = 256 * 1024
 NO_HUB = "no-hub"
 """The code of an answer that is none of a hub's."""
 _KINDS: dict[str, type[TriggerhubError]] = {
@@ -86,6 +87,12 @@ class Admin:
     def get(self, *path: str, **query: object) -> Any:
         """Return what the JSON of an answer says."""
         return self.ask("GET", *path, query=query).json()
+
+    def pieces(self, *path: str) -> Generator[bytes]:
+        """Yield the bytes of an answer as they come. HubUnreachable where it breaks off."""
+        with self._open("GET", path, None, None, None) as response:
+            while piece := response.read(PIECE):
+                yield piece
 
     def lines(
         self,

@@ -7,7 +7,8 @@ nothing that was answered since can be trusted. ``tests/stores`` is the specific
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -267,4 +268,12 @@ class Store(Protocol):
 
     async def size(self) -> int:
         """Return the bytes that the store takes on disk."""
+        ...
+
+    def backup(self) -> AbstractAsyncContextManager[Iterator[bytes]]:
+        """Lend the bytes of an archive of everything as it was at one moment; the store goes on meanwhile.
+
+        They are read from files: iterate in a thread before leaving. Conflict while another backup is lent, and
+        where no copy can be made.
+        """
         ...

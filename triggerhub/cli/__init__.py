@@ -37,11 +37,16 @@ SECTIONS = {
         "status": ("status:status", "Say what the hub is and how it does."),
         "functions": ("functions:functions", "Functions: list, show, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
+        "service": ("service:service", "Run the hub as a service of this machine."),
+        "backup": ("keep:backup", "Copy everything the hub keeps into one archive."),
+        "restore": ("keep:restore", "Put an archive of backup in the place of what is kept."),
+        "migrate": ("keep:migrate", "Bring the database to this version's schema."),
+        "prune": ("keep:prune", "Remove old history now."),
         "completion": ("completion:completion", "Print what makes a shell complete commands and names."),
     },
 }
 """Where each command is, and what the list of commands says of it without importing it."""
-LATER = ("backup", "hash-password", "migrate", "prune", "restore", "service", "token", "top")
+LATER = ("hash-password", "token", "top")
 EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     (BadInput, 2),
     (ConfigError, 3),

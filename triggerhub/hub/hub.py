@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -22,7 +22,7 @@ from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Depth, Inlet, Mint
-from triggerhub.hub.maintain import maintain
+from triggerhub.hub.maintain import maintain, prune
 from triggerhub.hub.outlet import Outlet, Performer
 from triggerhub.hub.pause import Kind, Paused
 from triggerhub.hub.pool import Pool
@@ -397,6 +397,17 @@ class Hub:
     async def metrics(self) -> bytes:
         """The page at /metrics."""
         return await self._status.metrics(ready=self.ready)
+
+    async def prune(self, keep: Millis | None) -> int:
+        """Remove history now, as housekeeping does; *keep* replaces ``[hub] keep``. Returns how many went."""
+        project = self.project
+        if keep is not None:
+            project = replace(project, hub=replace(project.hub, keep=keep))
+        return await prune(self._store, self._clock, project)
+
+    def backup(self) -> AbstractAsyncContextManager[Iterator[bytes]]:
+        """Lend the archive of everything at one moment, see ``store.Store.backup``. Conflict."""
+        return self._store.backup()
 
     async def audit(self) -> list[str]:
         """Count every row and compare with the ledgers; one sentence per difference."""

@@ -20,9 +20,10 @@ class Blobs:
     """Files named by the SHA-256 of their content; durable after ``put`` and then ``sync``."""
 
     def __init__(self, place: Path, *, sync: bool) -> None:
-        self._folder = place
+        self.folder = place
         self._sync = sync
         self._renamed = False
+        self._held: set[str] | None = None
         place.mkdir(parents=True, exist_ok=True)
         self.size = sum(entry.stat().st_size for entry in os.scandir(place))
         """The bytes of all files together."""
@@ -30,7 +31,7 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Store *data* and return its name. Raises OSError."""
         name = hashlib.sha256(data).hexdigest()
-        path = self._folder / name
+        path = self.folder / name
         there = self.get(name)
         # A file that rotted must not speak for a new payload of the same name.
         if there == data:
@@ -53,7 +54,7 @@ class Blobs:
     def sync(self) -> None:
         """Make the names of what was put durable; to be called before the commit that refers to them."""
         if self._renamed and self._sync:
-            folder.sync(self._folder)
+            folder.sync(self.folder)
         self._renamed = False
 
     def get(self, name: str) -> bytes:
@@ -62,15 +63,27 @@ class Blobs:
         Its checksum then tells: one bad file costs its own deliveries, not the hub. Raises OSError.
         """
         try:
-            return (self._folder / name).read_bytes()
+            return (self.folder / name).read_bytes()
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EIO):
                 return b""
             raise
 
+    def hold(self) -> None:
+        """Remove nothing from now on: somebody copies the files."""
+        self._held = set()
+
+    def release(self) -> set[str]:
+        """Remove again what is asked for; returns what was asked for meanwhile."""
+        held, self._held = self._held, None
+        return held or set()
+
     def remove(self, name: str) -> None:
         """Remove a file; one that cannot be removed now is swept at the next opening."""
-        path = self._folder / name
+        if self._held is not None:
+            self._held.add(name)
+            return
+        path = self.folder / name
         with suppress(OSError):
             length = path.stat().st_size
             path.unlink()
@@ -78,6 +91,6 @@ class Blobs:
 
     def sweep(self, used: Callable[[str], bool]) -> None:
         """Remove what no event uses: a crash between a file and its commit leaves one behind."""
-        for entry in list(os.scandir(self._folder)):
+        for entry in list(os.scandir(self.folder)):
             if not used(entry.name):
                 self.remove(entry.name)

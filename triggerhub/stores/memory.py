@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from triggerhub import ids
+from triggerhub.errors import Conflict
 from triggerhub.model import Attempt, Bury, Complete, Delivery, Event, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.store import (
@@ -302,6 +304,11 @@ class MemoryStore:
         self._answers = {key: one for key, one in self._answers.items() if one[1] > now}
         self._leases = {name: one for name, one in self._leases.items() if one.until > now}
         return len(gone)
+
+    @asynccontextmanager
+    async def backup(self) -> AsyncGenerator[Iterator[bytes]]:
+        raise Conflict("a store in memory has no file to copy")
+        yield iter(())
 
     async def size(self) -> int:
         return sum(len(event.data) for event in self._events.values())

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from triggerhub.errors import ConfigError
+from triggerhub.stores.fault import translate
 
 
 def scripts() -> list[tuple[int, str]]:
@@ -33,6 +34,20 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     for number, script in wanted:
         if number > version:
             run(db, number, script)
+
+
+def upgrade(path: Path) -> tuple[int, int]:
+    """Migrate the database at *path*, which nobody else uses; return the schema it was of and is of."""
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        (before,) = db.execute("PRAGMA user_version").fetchone()
+        migrate(db, path)
+        (after,) = db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise translate(error) from error
+    finally:
+        db.close()
+    return before, after
 
 
 def run(db: sqlite3.Connection, number: int, script: str) -> None:

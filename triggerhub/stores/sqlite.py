@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from triggerhub.errors import StoreBroken, StoreFull
+import anyio
+
+from triggerhub.errors import Conflict, StoreBroken, StoreFull
 from triggerhub.model import Delivery, Event, Millis
 from triggerhub.store import (
     Answered,
@@ -24,7 +26,7 @@ from triggerhub.store import (
     Stats,
     Want,
 )
-from triggerhub.stores import coordination, housekeeping, intake, queue, reading
+from triggerhub.stores import backup, coordination, housekeeping, intake, queue, reading
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
 from triggerhub.stores.fault import translate
@@ -36,6 +38,8 @@ from triggerhub.stores.writer import Writer
 
 Result = TypeVar("Result")
 
+_ROOM = "The data folder's disk needs room for a second database while a backup is written."
+
 
 @asynccontextmanager
 async def open_store(data: Path, *, durability: Literal["full", "normal"] = "full") -> AsyncGenerator[SQLiteStore]:
@@ -45,6 +49,7 @@ async def open_store(data: Path, *, durability: Literal["full", "normal"] = "ful
     StoreBroken for a file that is no database.
     """
     with locked(data):
+        backup.refuse_unfinished(data)
         reserve = Reserve(data)
         reserve.hold()
         async with AsyncExitStack() as stack:
@@ -75,7 +80,7 @@ async def _open(
     quick = await stack.enter_async_context(reader(path))
     slow = await stack.enter_async_context(reader(path))
     writing = await stack.enter_async_context(Writer(connection, blobs, reserve).open())
-    return SQLiteStore(writing, quick, slow, blobs, owner)
+    return SQLiteStore(path, writing, quick, slow, blobs, owner)
 
 
 def _opening(db: sqlite3.Connection) -> int:
@@ -87,8 +92,12 @@ def _opening(db: sqlite3.Connection) -> int:
 class SQLiteStore:
     """A ``store.Store`` in one file: one writer, one reader for the hub, one for people's long questions."""
 
-    def __init__(self, writer: Writer, quick: Connection, slow: Connection, blobs: Blobs, owner: int) -> None:
+    def __init__(
+        self, path: Path, writer: Writer, quick: Connection, slow: Connection, blobs: Blobs, owner: int
+    ) -> None:
         self.owner = owner
+        self._path = path
+        self._copying = False
         self.writer = writer
         self._quick = quick
         self._slow = slow
@@ -180,6 +189,26 @@ class SQLiteStore:
                     raise
                 found = found[: len(found) // 2]
         return 0
+
+    @asynccontextmanager
+    async def backup(self) -> AsyncGenerator[Iterator[bytes]]:
+        if self._copying:
+            raise backup.busy()
+        self._copying = True
+        draft = self._path.with_name("backup.draft")
+        await self.writer.do(lambda t: t.blobs.hold())
+        try:
+            try:
+                await anyio.to_thread.run_sync(backup.copy, self._path, draft)
+            except (sqlite3.Error, OSError) as error:
+                # A copy that has no room says nothing of the store itself.
+                raise Conflict(f"no copy of the database could be made: {error}", hint=_ROOM) from error
+            yield backup.archive(draft, self._blobs.folder)
+        finally:
+            draft.unlink(missing_ok=True)
+            self._copying = False
+            with anyio.CancelScope(shield=True):
+                await self.writer.do(lambda t: t.orphans.update(t.blobs.release()))
 
     async def size(self) -> int:
         return await self._read(self._quick, reading.size) + self._blobs.size

@@ -15,6 +15,7 @@ from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
 from triggerhub.web import asked, refusal, shape
+from triggerhub.web.backup import Backup
 from triggerhub.web.deliveries import Deliveries, json
 from triggerhub.web.named import Named
 from triggerhub.web.stream import Lines, Tell
@@ -38,6 +39,8 @@ def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
         Route("/output", admin.output),
         Route("/watch", admin.watch),
         Route("/reload", admin.reload, methods=["POST"]),
+        Route("/prune", admin.prune, methods=["POST"]),
+        Route("/backup", admin.backup),
         *Deliveries(hub, closing).routes(),
         *Named(hub).routes(),
     ]
@@ -106,6 +109,17 @@ class _Admin:
 
     async def reload(self, request: Request) -> Response:
         return json(shape.dump({"problems": await self._hub.reload()}))
+
+    async def prune(self, request: Request) -> Response:
+        """Remove history now; ``keep`` replaces what the configuration keeps of it."""
+        order = await asked.fields(request, {"keep": str})
+        keep = asked.duration(order["keep"], "keep") if "keep" in order else None
+        return json(shape.dump({"pruned": await self._hub.prune(keep)}))
+
+    async def backup(self, request: Request) -> Backup:
+        """Send the archive of everything at this moment."""
+        await asked.body(request)
+        return Backup(self._hub, self._closing)
 
     async def watch(self, request: Request) -> Lines:
         """Tell what happens from now on."""

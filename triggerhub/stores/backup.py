@@ -1,0 +1,242 @@
+"""Copy a store into one archive, and put it back.
+
+An archive is a tar file: ``hub.db``, the payload files it refers to, and last ``manifest.json`` with
+the length and SHA-256 of each. So an archive that was cut short has no manifest and is refused, and
+anybody's tar can look into one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from triggerhub.errors import ConfigError, Conflict
+from triggerhub.stores import folder
+from triggerhub.stores.lock import locked
+from triggerhub.stores.migrate import scripts
+
+FORMAT = 1
+CHUNK = 1024 * 1024
+MANIFEST = "manifest.json"
+DATABASE = "hub.db"
+UNFINISHED = "restore.unfinished"
+"""Marks a data folder in which a restore was cut short: no hub starts on it."""
+_MEMBER = re.compile(r"hub\.db|manifest\.json|blobs/[0-9a-f]{64}")
+_OLD = ("hub.db", "hub.db-wal", "hub.db-shm", "blobs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What a restore did."""
+
+    schema: int
+    counts: dict[str, int]
+    """Deliveries by state."""
+    before: Path | None
+    """Where that which lay there was put; None where nothing lay there."""
+
+
+def copy(path: Path, to: Path) -> None:
+    """Write the database at *path* as it is at one moment to *to*; others may go on writing. sqlite3.Error, OSError."""
+    os.close(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        target = sqlite3.connect(to)
+        try:
+            source.backup(target)
+            # A file of its own, without a log beside it.
+            target.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def archive(database: Path, blobs: Path) -> Iterator[bytes]:
+    """Yield the bytes of the archive of a copied *database* and the payload files it refers to. OSError."""
+    files: dict[str, dict[str, object]] = {}
+    yield from _file(DATABASE, database, files)
+    for name in _blobs(database):
+        if (blobs / name).exists():
+            yield from _file(f"blobs/{name}", blobs / name, files)
+    text = json.dumps({"format": FORMAT, "schema": _schema(database), "files": files}, indent=1).encode()
+    yield _head(MANIFEST, len(text)) + text + _padding(len(text))
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
+    """Put the archive in *source* in the place of what is in the folder *data*, which is kept beside it.
+
+    Nothing is touched before the whole archive was read and found good. ConfigError for one that is not,
+    HubLocked while a hub runs there.
+    """
+    with locked(data):
+        draft = data / "restore.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        try:
+            _unpack(source, draft)
+            schema, counts = _checked(draft / DATABASE)
+            before = _swap(draft, data, stamp)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return Restored(schema=schema, counts=counts, before=before)
+
+
+def refuse_unfinished(data: Path) -> None:
+    """Raise ConfigError where a restore was cut short: the folder may hold half of each."""
+    if (data / UNFINISHED).exists():
+        kept = (data / UNFINISHED).read_text(errors="replace").strip()
+        raise ConfigError(
+            f"a restore into {data} was cut short",
+            hint=f"Run it again: triggerhub restore FILE. What lay there before is in {kept}.",
+        )
+
+
+def _file(name: str, path: Path, files: dict[str, dict[str, object]]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest, left = hashlib.sha256(), size
+        yield _head(name, size)
+        while left:
+            piece = file.read(min(CHUNK, left))
+            if not piece:
+                raise OSError(f"{path} became shorter while it was copied")
+            left -= len(piece)
+            digest.update(piece)
+            yield piece
+    if size % tarfile.BLOCKSIZE:
+        yield _padding(size)
+    files[name] = {"size": size, "sha256": digest.hexdigest()}
+
+
+def _head(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o600
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
+def _blobs(database: Path) -> list[str]:
+    db = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        return [row[0] for row in db.execute("SELECT DISTINCT blob FROM event WHERE blob IS NOT NULL ORDER BY blob")]
+    finally:
+        db.close()
+
+
+def _schema(database: Path) -> int:
+    db = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        db.close()
+
+
+def _unpack(source: IO[bytes], draft: Path) -> None:
+    (draft / "blobs").mkdir(mode=0o700)
+    found: dict[str, dict[str, object]] = {}
+    manifest: dict[str, object] | None = None
+    try:
+        with tarfile.open(fileobj=source, mode="r|") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is None or not _MEMBER.fullmatch(member.name) or member.name in found or manifest is not None:
+                    raise _bad(f"it holds {member.name!r}, which no backup does")
+                if member.name == MANIFEST:
+                    manifest = json.loads(file.read())
+                else:
+                    found[member.name] = _written(file, draft / member.name)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise _bad(str(error)) from error
+    if not isinstance(manifest, dict):
+        raise _bad("it has no manifest: it was cut short, or is no backup")
+    if manifest.get("format") != FORMAT:
+        raise _bad(f"its format is {manifest.get('format')!r}; this version reads {FORMAT}")
+    if manifest.get("files") != found:
+        raise _bad("what it holds is not what its manifest says: it is damaged")
+
+
+def _written(file: IO[bytes], path: Path) -> dict[str, object]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as target:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+            size += len(piece)
+            target.write(piece)
+        target.flush()
+        os.fsync(target.fileno())
+    path.chmod(0o600)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _checked(database: Path) -> tuple[int, dict[str, int]]:
+    if not database.exists():
+        raise _bad("it holds no database")
+    newest = scripts()[-1][0]
+    db = sqlite3.connect(database)
+    try:
+        schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if not 0 < schema <= newest:
+            raise ConfigError(
+                f"the backup is of schema {schema}; this version knows up to {newest}",
+                hint="Restore it with the version of triggerhub that wrote it, or a newer one.",
+            )
+        (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise _bad(f"its database is damaged: {verdict}")
+        counted = db.execute("SELECT entry, sum(number) FROM tally WHERE function <> '' GROUP BY entry").fetchall()
+    except sqlite3.Error as error:
+        raise _bad(f"its database is damaged: {error}") from error
+    finally:
+        db.close()
+    return schema, {entry: number for entry, number in counted if number}
+
+
+def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
+    """Move what lies there aside and the new in its place; a crash between leaves a mark that no hub overlooks."""
+    old = [data / name for name in _OLD if (data / name).exists()]
+    before = data / f"before-restore-{stamp}"
+    mark = data / UNFINISHED
+    # After a restore that was cut short, what lies aside already is what the user may want back.
+    before = Path(mark.read_text().strip()) if mark.exists() else before
+    before.mkdir(mode=0o700, exist_ok=True)
+    mark.write_text(f"{before}\n")
+    folder.sync(data)
+    for path in old:
+        if not (before / path.name).exists():
+            path.rename(before / path.name)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for name in (DATABASE, "blobs"):
+        (draft / name).rename(data / name)
+    folder.sync(data)
+    mark.unlink()
+    folder.sync(data)
+    if any(before.iterdir()):
+        return before
+    before.rmdir()
+    return None
+
+
+def _bad(why: str) -> ConfigError:
+    return ConfigError(f"this is no backup that can be restored: {why}", hint="Nothing was changed.")
+
+
+def busy() -> Conflict:
+    """Return the error of a backup while another one is written."""
+    return Conflict("another backup is being written", hint="Wait for it to end.")
