@@ -97,10 +97,10 @@ def _runs(session: Session) -> bool:
 @shared
 @click.pass_obj
 def restore(session: Session, file: Path, yes: bool) -> None:
-    """Put an archive of `backup` in the place of what the project keeps; - reads standard input.
+    """Put an archive of `backup` in the place of what the project keeps.
 
-    The hub must not run. What lay there is kept in a folder beside it, and nothing is touched before the
-    archive was read to its end and found good.
+    - reads standard input. The hub must not run. What lay there is kept in a folder beside it, and nothing is
+    touched before the archive was read to its end and found good.
     """
     from triggerhub import app
     from triggerhub.client import data_folder
@@ -129,9 +129,9 @@ def restore(session: Session, file: Path, yes: bool) -> None:
 @shared
 @click.pass_obj
 def migrate(session: Session) -> None:
-    """Bring the database to this version's schema without starting the hub, which does the same when it starts.
+    """Bring the database to this version's schema without starting the hub.
 
-    A copy of what it was is kept beside it.
+    The hub does the same when it starts. A copy of what it was is kept beside it.
     """
     from triggerhub import app
     from triggerhub.client import data_folder

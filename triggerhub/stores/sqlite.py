@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -205,8 +205,9 @@ class SQLiteStore:
                 raise Conflict(f"no copy of the database could be made: {error}", hint=_ROOM) from error
             yield backup.archive(draft, self._blobs.folder)
         finally:
-            draft.unlink(missing_ok=True)
             self._copying = False
+            with suppress(OSError):
+                draft.unlink()
             with anyio.CancelScope(shield=True):
                 await self.writer.do(lambda t: t.orphans.update(t.blobs.release()))
 

@@ -1,0 +1,151 @@
+"""backup, restore, migrate, prune: looking after what the hub keeps, with a hub and without one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import Daemon, daemon
+
+TOML = """
+[triggers.topic]
+type = "queue"
+name = "topic"
+function = "echo"
+"""
+ECHO = {"echo.py": "def handler(event, context):\n    return event\n"}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Daemon:
+    """A project whose hub ran one event and is down."""
+    (tmp_path / "project").mkdir()
+    with daemon(tmp_path / "project", TOML, ECHO, start=False) as hub:
+        hub.start()
+        assert hub.cli("send", "topic", "-d", "hello").returncode == 0
+        hub.settled()
+        hub.stop()
+        return hub
+
+
+def members(path: Path) -> list[str]:
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
+def test_a_running_hub_is_backed_up_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    archive = tmp_path / "one.tar"
+    (tmp_path / "project").mkdir()
+    with daemon(tmp_path / "project", TOML, ECHO) as hub:
+        hub.cli("send", "topic", "-d", json.dumps("x" * 100_000), check=True)
+        hub.settled()
+        before = hub.deliveries()
+        done = hub.cli("backup", str(archive))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"wrote {archive}: ")
+        assert archive.stat().st_mode & 0o777 == 0o600
+        assert [name.split("/")[0] for name in members(archive)] == ["hub.db", "blobs", "manifest.json"]
+        hub.cli("send", "topic", "-d", "after the backup", check=True)
+        refused = hub.cli("restore", str(archive))
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert f"another hub, process {hub.process.pid}," in refused.stderr
+        hub.settled()
+        hub.stop()
+        restored = hub.cli("restore", str(archive))
+        assert (restored.returncode, restored.stderr) == (0, "")
+        assert restored.stdout.splitlines()[0] == f"restored {hub.project / 'var'}: 1 succeeded"
+        assert "what lay there before is in " in restored.stdout
+        hub.start()
+        assert hub.deliveries() == before
+        assert hub.counts()["drift"] == 0
+
+
+def test_a_project_whose_hub_is_down_is_backed_up_too(kept: Daemon, tmp_path: Path) -> None:
+    done = kept.cli("backup", "--json", str(tmp_path / "a.tar"))
+    told = json.loads(done.stdout)
+    assert told == {"file": str(tmp_path / "a.tar"), "bytes": (tmp_path / "a.tar").stat().st_size}
+    streamed = subprocess.run(
+        [sys.executable, "-m", "triggerhub", "-C", str(kept.project), "backup", "-"],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    (tmp_path / "b.tar").write_bytes(streamed.stdout)
+    assert members(tmp_path / "b.tar") == members(tmp_path / "a.tar") == ["hub.db", "manifest.json"]
+    assert kept.cli("restore", "--json", str(tmp_path / "b.tar")).stdout.startswith("{")
+
+
+def test_an_archive_is_not_overwritten_unless_asked(kept: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("mine")
+    refused = kept.cli("backup", str(tmp_path / "a.tar"))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.splitlines() == [
+        f"error: {tmp_path / 'a.tar'} exists", "  Name another file, or overwrite it with --force."
+    ]  # fmt: skip
+    assert (tmp_path / "a.tar").read_text() == "mine"
+    assert kept.cli("backup", "--force", str(tmp_path / "a.tar")).returncode == 0
+    assert "manifest.json" in members(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["backup", "/nowhere/at/all.tar"], 1, "cannot be written: No such file or directory"),
+        (["restore", "no-such.tar"], 2, "cannot be read: No such file or directory"),
+        (["restore", "triggerhub.toml"], 3, "this is no backup that can be restored"),
+        (["restore", "x.tar", "--hub", "http://127.0.0.1:1"], 2, "does not go with --hub"),
+        (["prune"], 4, "no hub answers"),
+    ],
+)
+def test_what_goes_wrong_is_said_and_changes_nothing(
+    kept: Daemon, arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (kept.project / "var" / "hub.db").read_bytes()
+    arguments = [str(kept.project / one) if one == "triggerhub.toml" else one for one in arguments]
+    done = kept.cli(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (kept.project / "var" / "hub.db").read_bytes() == before
+
+
+def test_a_folder_without_a_database_or_a_project_is_named(tmp_path: Path) -> None:
+    hub = Daemon(tmp_path)
+    assert "is not a triggerhub project" in hub.cli("migrate").stderr
+    hub.write(TOML, ECHO)
+    for command in ("backup", "migrate"):
+        done = hub.cli(command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"there is no database in {tmp_path / 'var'}" in done.stderr
+
+
+def test_migrate_says_what_there_is_to_do(kept: Daemon) -> None:
+    done = kept.cli("migrate")
+    assert (done.returncode, done.stdout) == (0, "nothing to do: the database is of schema 1, this version's\n")
+    assert json.loads(kept.cli("migrate", "--json").stdout) == {"before": 1, "after": 1}
+    db = sqlite3.connect(kept.project / "var" / "hub.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    newer = kept.cli("migrate")
+    assert newer.returncode == 3
+    assert "was written by a newer triggerhub (schema 99, this one knows 1)" in newer.stderr
+
+
+def test_prune_removes_history_now(tmp_path: Path) -> None:
+    with daemon(tmp_path, TOML, ECHO) as hub:
+        hub.cli("send", "topic", "-d", "hello", check=True)
+        hub.settled()
+        assert hub.cli("prune").stdout == "pruned 0 deliveries\n"
+        assert json.loads(hub.cli("prune", "--keep", "0s", "--json").stdout) == {"pruned": 1}
+        assert hub.deliveries() == []
+        counts = hub.counts()
+        assert (counts["accepted"], counts["pruned"], counts["drift"]) == (1, 1, 0)
+        bad = hub.cli("prune", "--keep", "soon")
+        assert bad.returncode == 2
+        assert "keep: " in bad.stderr

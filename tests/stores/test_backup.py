@@ -1,0 +1,260 @@
+"""A backup is everything at one moment; a restore is all of it or nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.stores.rig import NOW, Hand, Home, accounts
+from triggerhub.errors import ConfigError, Conflict, HubLocked
+from triggerhub.model import State
+from triggerhub.stores import backup
+from triggerhub.stores.blobs import LARGE
+from triggerhub.stores.sqlite import SQLiteStore, open_store
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Home:
+    return Home("sqlite", tmp_path / "var")
+
+
+async def copied(hand: Hand) -> bytes:
+    async with hand.store.backup() as pieces:
+        return b"".join(pieces)
+
+
+def put_back(archive: bytes, data: Path, stamp: str = "now") -> backup.Restored:
+    return backup.restore(io.BytesIO(archive), data, stamp=stamp)
+
+
+async def full(hand: Hand) -> list[str]:
+    """One delivery of each kind: queued, running, dead with a large payload."""
+    queued = await hand.put("later", due=NOW + 1_000_000)
+    large = await hand.put(data=json.dumps("x" * (LARGE + 1)).encode())
+    (running,) = await hand.take()
+    return [queued, large, running.delivery.id]
+
+
+async def test_what_was_kept_at_the_backup_is_there_after_the_restore(sqlite: Home, tmp_path: Path) -> None:
+    async with sqlite.open() as hand:
+        queued, large, running = await full(hand)
+        await hand.store.set_checkpoints("drop", {"a": "1"})
+        archive = await copied(hand)
+        await hand.put()
+        await hand.store.set_checkpoints("drop", {"a": "2"})
+    done = put_back(archive, sqlite.path)
+    assert done.counts == {"queued": 1, "running": 1}
+    async with sqlite.open() as hand:
+        assert sorted(await hand.listed()) == sorted({queued, large, running})
+        assert await hand.store.checkpoints("drop") == {"a": "1"}
+        # The hub that had it is gone: it runs again.
+        assert await hand.store.reap(now=NOW) == [running]
+        (again,) = await hand.take()
+        assert again.event.data == json.dumps("x" * (LARGE + 1)).encode()
+        await accounts(hand.store)
+    assert done.before is not None
+    async with open_store(done.before) as store:
+        assert (await store.stats()).count(State.QUEUED) == 2, "what lay there before is kept whole"
+
+
+async def test_a_restore_into_a_new_folder_leaves_nothing_beside_it(sqlite: Home, tmp_path: Path) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+    done = put_back(archive, tmp_path / "elsewhere")
+    assert done.before is None
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["blobs", "hub.db", "hub.lock"]
+
+
+async def test_the_store_goes_on_while_it_is_copied_and_no_payload_goes_missing(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        large = await hand.put(data=json.dumps("y" * LARGE).encode())
+        (claimed,) = await hand.take()
+        async with hand.store.backup() as pieces:
+            await hand.settle(claimed)
+            hand.now += 10
+            assert await hand.store.prune(finished_before=hand.now, dead_before={}, now=hand.now) == 1
+            archive = b"".join(pieces)
+        assert list((sqlite.path / "blobs").iterdir()) == [], "removed once nobody copies it"
+        assert await hand.listed() == []
+    put_back(archive, sqlite.path)
+    async with sqlite.open() as hand:
+        await hand.store.reap(now=NOW)
+        (again,) = await hand.take()
+        assert (again.delivery.id, again.event.data) == (large, json.dumps("y" * LARGE).encode())
+
+
+async def test_one_backup_at_a_time(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        async with hand.store.backup():
+            with pytest.raises(Conflict, match="another backup is being written"):
+                await copied(hand)
+        assert await copied(hand)
+
+
+async def test_a_copy_that_cannot_be_made_harms_nothing(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        (sqlite.path / "backup.draft").mkdir()
+        with pytest.raises((Conflict, OSError)):
+            await copied(hand)
+        (sqlite.path / "backup.draft").rmdir()
+        await hand.put()
+        assert await copied(hand)
+
+
+async def test_anybodys_tar_can_look_into_it(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert [name.split("/")[0] for name in tar.getnames()] == ["hub.db", "blobs", "manifest.json"]
+        manifest = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert (manifest["format"], manifest["schema"]) == (1, 1)
+    assert manifest["files"]["hub.db"]["size"] > 0
+
+
+async def test_an_archive_that_was_cut_short_is_refused_wherever_it_was_cut(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+        before = await hand.listed()
+    whole = len(archive) - 2 * tarfile.BLOCKSIZE
+    for length in [*range(0, whole, whole // 40), whole - 1]:
+        with pytest.raises(ConfigError, match="no backup that can be restored"):
+            put_back(archive[:length], sqlite.path)
+    async with sqlite.open() as hand:
+        assert await hand.listed() == before
+
+
+async def test_a_damaged_archive_is_refused(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = bytearray(await copied(hand))
+    archive[20_000] ^= 1
+    with pytest.raises(ConfigError, match="damaged"):
+        put_back(bytes(archive), sqlite.path)
+
+
+@pytest.mark.parametrize(
+    "member", ["../hub.db", "/etc/passwd", "blobs/../../x", "blobs/short", "hub.db-wal", "other", "hub.db"]
+)
+async def test_a_member_that_no_backup_has_is_refused(sqlite: Home, tmp_path: Path, member: str) -> None:
+    async with sqlite.open() as hand:
+        archive = await copied(hand)
+    extra = tarfile.TarInfo(member)
+    forged = archive[: 512 + _size(archive)] + extra.tobuf() + archive[512 + _size(archive) :]
+    with pytest.raises(ConfigError, match="which no backup does"):
+        put_back(forged, sqlite.path)
+    assert not (tmp_path / "x").exists()
+
+
+async def test_a_link_in_an_archive_is_refused(sqlite: Home) -> None:
+    link = tarfile.TarInfo("hub.db")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with pytest.raises(ConfigError, match="which no backup does"):
+        put_back(link.tobuf() + bytes(1024), sqlite.path)
+
+
+def _size(archive: bytes) -> int:
+    """The bytes of the first member, which is the database: whole pages."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return tar.getmembers()[0].size
+
+
+async def test_a_newer_backup_is_refused(sqlite: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+    monkeypatch.setattr(backup, "scripts", lambda: [(0, "")])
+    with pytest.raises(ConfigError, match="of schema 1; this version knows up to 0"):
+        put_back(archive, sqlite.path)
+
+
+async def test_no_restore_under_a_running_hub(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        archive = await copied(hand)
+        with pytest.raises(HubLocked, match=str(os.getpid())):
+            put_back(archive, sqlite.path)
+
+
+async def test_a_restore_that_was_cut_short_keeps_every_hub_away_until_it_is_done_again(
+    sqlite: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+        await hand.put()
+        before = sorted(await hand.listed())
+    steps = 0
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        nonlocal steps
+        steps -= 1
+        if steps < 0 and "restore.draft" not in str(path.parent.parent):
+            raise OSError("the power is gone")
+        return rename(path, target)
+
+    for allowed in range(6):
+        steps = allowed
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", failing)
+            try:
+                put_back(archive, sqlite.path, f"try-{allowed}")
+            except OSError:
+                with pytest.raises(ConfigError, match="was cut short"):
+                    async with open_store(sqlite.path):
+                        pass
+            else:
+                break
+    else:
+        pytest.fail("it never came to its end")
+    assert allowed > 1
+    (kept,) = sqlite.path.glob("before-restore-*")
+    async with open_store(kept) as store:
+        assert sorted(one.id for one in await store.page(_all())) == before
+    async with sqlite.open() as hand:
+        assert len(await hand.listed()) == 2
+
+
+def _all():
+    from triggerhub.store import Query
+
+    return Query(limit=100)
+
+
+async def test_a_reader_that_leaves_early_leaves_nothing_behind(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        with anyio.CancelScope() as scope:
+            async with hand.store.backup() as pieces:
+                next(pieces)
+                scope.cancel()
+                await anyio.sleep(0)
+        assert isinstance(hand.store, SQLiteStore)
+        assert not (sqlite.path / "backup.draft").exists()
+        assert await copied(hand)
+
+
+async def test_a_store_in_memory_has_nothing_to_copy() -> None:
+    async with Home("memory", Path()).open() as hand:
+        with pytest.raises(Conflict):
+            await copied(hand)
+
+
+async def test_the_copy_is_one_file_for_its_owner_alone(sqlite: Home, tmp_path: Path) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        await anyio.to_thread.run_sync(backup.copy, sqlite.path / "hub.db", tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("copy.db-*"))
+    db = sqlite3.connect(tmp_path / "copy.db")
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
