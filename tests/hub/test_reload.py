@@ -125,3 +125,52 @@ async def test_a_source_that_ends_slowly_is_waited_for_before_its_successor_star
         await r.reload([function()], [trigger("slow", type="slow", filter={"n": [1]})])
         await r.until(lambda: len(order) >= 3, "its successor began")
         assert order == ["begins", "ended", "begins"]
+
+
+async def test_a_call_of_a_removed_function_can_still_be_cancelled(tmp_path: Path) -> None:
+    async def hold(invocation: Invocation) -> Any:
+        await anyio.sleep(60)
+
+    functions = [function(), function("other")]
+    async with rig(tmp_path, {"work": hold, "other": echoing}, functions=functions) as r:
+        (answer,) = await r.emit("hand", 1)
+        await r.until(lambda: r.runtime.running == 1, "it runs")
+        await r.reload([function("other")], [])
+        assert await r.hub.cancel(answer.deliveries, "gone") == list(answer.deliveries)
+        await r.until(lambda: r.runtime.running == 0, "its call is cut")
+        assert await r.states(1) == ["cancelled"]
+        await r.until(lambda: not r.hub._wiring._leaving, "its dispatcher is gone")
+
+
+async def test_a_function_that_comes_back_while_its_last_call_ends_keeps_the_order(tmp_path: Path) -> None:
+    go, seen = anyio.Event(), []
+
+    async def hold(invocation: Invocation) -> Any:
+        await go.wait()
+        seen.append(json.loads(invocation.payload)["n"])
+
+    functions, triggers = [function(), function("other")], [trigger(order="$.who")]
+    async with rig(tmp_path, {"work": hold, "other": echoing}, functions=functions, triggers=triggers) as r:
+        await r.emit("hand", {"who": "a", "n": 1}, {"who": "a", "n": 2})
+        await r.until(lambda: r.runtime.running == 1, "the first runs")
+        await r.reload([function("other")], [])
+        await r.reload(functions, triggers)
+        await r.idle()
+        go.set()
+        with anyio.fail_after(10):
+            assert await r.states(2) == ["succeeded"] * 2, "the second hears of the end of the first"
+    assert seen == [1, 2]
+
+
+async def test_changed_versions_are_tried_side_by_side(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"]
+    functions = [function(name) for name in names]
+    async with rig(tmp_path, dict.fromkeys(names, echoing), functions=functions, triggers=[]) as r:
+        r.runtime.slow = 0.2
+        r.runtime.broken.add("c-2")
+        began = anyio.current_time()
+        (problem,) = await r.reload([function(name, version=f"{name}-2") for name in names], [])
+        assert anyio.current_time() - began < 0.7
+        versions = {row["name"]: row["version"] for row in await r.hub.functions()}
+    assert "c-1 goes on serving" in problem
+    assert versions == {"a": "a-2", "b": "b-2", "c": "c-1", "d": "d-2"}

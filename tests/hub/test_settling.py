@@ -11,7 +11,7 @@ import pytest
 from tests.hub.rig import HeldStore, echoing, function, rig, trigger
 from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.model import Invocation
-from triggerhub.settings import Batch, Destination, Idempotency, RetryPolicy
+from triggerhub.settings import Destination, Idempotency, RetryPolicy
 from triggerhub.store import Query
 
 
@@ -49,12 +49,14 @@ async def test_an_outcome_that_cannot_be_stored_buries_its_delivery_only(tmp_pat
                 raise ValueError("cannot be bound")
             return await super().settle(settlements, **named)
 
-    store = Picky()
-    async with rig(tmp_path, {"work": echoing}, store=store, triggers=[trigger(batch=Batch(size=1))]) as r:
+    store, functions = Picky(), [function(on_success=(Destination(kind="function", target="take"),)), function("take")]
+    async with rig(tmp_path, {"work": echoing, "take": echoing}, store=store, functions=functions) as r:
         answers = await r.emit("hand", "a", "poison", "b")
-        assert await r.states(3) == ["succeeded", "dead", "succeeded"]
+        states = await r.states(5)
+        assert (states[:3], states[3:]) == (["succeeded", "dead", "succeeded"], ["succeeded"] * 2)
         row = await r.row(answers[1].deliveries[0])
         assert "could not be stored: ValueError: cannot be bound" in (row.reason or "")
+        assert r.hub._depth["hand"] == r.hub._depth["destination:work"] == 0
         assert (await r.store.stats()).drift == 0
 
 

@@ -368,9 +368,10 @@ class Dispatcher:
         for claimed in settled:
             self.idempotent.done(claimed.delivery.id)
             lane = Lane(claimed.delivery.trigger, claimed.delivery.function)
-            if lane in self._plans:
-                self._look[lane] = 0
-        self._woken.set()
+            self.wake(lane)
+            if self._stopping.is_set():
+                # What waited for this one may be another's by now: the function came back by a reload.
+                self._services.wake(lane)
 
     def _tell_started(self, group: Group) -> None:
         if self._services.feed.watched:

@@ -301,9 +301,7 @@ class Hub:
         for delivery in ended:
             row = before[delivery]
             self._depth.add(row.trigger, -1)
-            if dispatcher := self._wiring.dispatchers.get(row.function):
-                dispatcher.interrupt(delivery)
-                dispatcher.wake(Lane(row.trigger, row.function))
+            self._wiring.interrupt(Lane(row.trigger, row.function), delivery)
             self._publish("cancelled", row, text=reason)
         return ended
 

@@ -114,7 +114,9 @@ class Settler:
                 for one in owing:
                     await self._commit([one])
                 return
-            held = [await self._bury(owing[0][1], error)]
+            ((claimed, settlement),) = owing
+            owing = [(claimed, bare := _bare(settlement, error))]
+            held = [await self._bury(bare, error)]
         for (claimed, settlement), ok in zip(owing, held, strict=True):
             if ok:
                 await self._account(claimed, settlement)
@@ -129,16 +131,14 @@ class Settler:
                 log.error("the disk is full to the last byte: outcomes wait for room", function=self._function)
                 await anyio.sleep(1)
 
-    async def _bury(self, settlement: Settlement, error: Exception) -> bool:
-        log.error("an outcome could not be stored", delivery=settlement.delivery, exc_info=error)
-        reason = f"its outcome could not be stored: {type(error).__name__}: {error}"
-        bare = replace(settlement, decision=Bury(ascii(reason)[1:-1]), attempt=None, answer=None, then=())
+    async def _bury(self, bare: Settlement, error: Exception) -> bool:
+        log.error("an outcome could not be stored", delivery=bare.delivery, exc_info=error)
         try:
             (held,) = await self._settle([bare])
         except StoreBroken:
             raise
         except Exception as again:  # it stays running, and the next start of the hub gives it back
-            log.error("a delivery could not be buried", delivery=settlement.delivery, exc_info=again)
+            log.error("a delivery could not be buried", delivery=bare.delivery, exc_info=again)
             return False
         return held
 
@@ -200,3 +200,9 @@ class Settler:
                 text=text,
             )
         )
+
+
+def _bare(settlement: Settlement, error: Exception) -> Settlement:
+    """Return what is left to settle where all that came of a call cannot be stored."""
+    reason = f"its outcome could not be stored: {type(error).__name__}: {error}"
+    return replace(settlement, decision=Bury(ascii(reason)[1:-1]), attempt=None, answer=None, then=())

@@ -40,6 +40,8 @@ Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[s
 
 PATIENCE = 2.0
 """Seconds that sources have at the start to say that they have begun."""
+TRIALS = 4
+"""How many changed versions are tried at once."""
 FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
 
@@ -80,6 +82,8 @@ class Wiring:
         self.modules = dict(modules)
         self.gates: dict[str, Gate] = {}
         self.dispatchers: dict[str, Dispatcher] = {}
+        self._leaving: list[Dispatcher] = []
+        """Those of removed functions that still drain."""
         self.supervised: dict[str, Supervised] = {}
         self.problems: tuple[str, ...] = ()
         self.taking = False
@@ -171,15 +175,21 @@ class Wiring:
     async def _tried(self, project: Project, failed: list[str]) -> Project:
         """Start each changed version once; one that cannot keeps its predecessor serving."""
         functions = dict(project.functions)
-        for name, function in project.functions.items():
-            old = self.project.functions.get(name)
-            if old is None or old.version == function.version or function.runtime == "executable":
-                continue
-            try:
-                await self._parts.pool.trial(function)
-            except StartFailed as error:
-                functions[name] = old
-                failed.append(f"{function.source}: {error.type}: {error}; version {old.version} goes on serving")
+        limiter = anyio.CapacityLimiter(TRIALS)
+
+        async def trial(function: Function, old: Function) -> None:
+            async with limiter:
+                try:
+                    await self._parts.pool.trial(function)
+                except StartFailed as error:
+                    functions[function.name] = old
+                    failed.append(f"{function.source}: {error.type}: {error}; version {old.version} goes on serving")
+
+        async with anyio.create_task_group() as trials:
+            for name, function in project.functions.items():
+                old = self.project.functions.get(name)
+                if old is not None and old.version != function.version and function.runtime != "executable":
+                    trials.start_soon(trial, function, old)
         return replace(project, functions=functions)
 
     # functions
@@ -189,7 +199,9 @@ class Wiring:
         functions = dict(project.functions) | built_in(project)
         self.gates = {name: Gate(trigger, functions) for name, trigger in project.triggers.items()}
         for name in before.functions.keys() - project.functions.keys():
-            self.dispatchers.pop(name).stop()
+            leaving = self.dispatchers.pop(name)
+            self._leaving.append(leaving)
+            leaving.stop()
             self._parts.pool.forget(name)
         for name, function in functions.items():
             dispatcher = self.dispatchers.get(name)
@@ -198,13 +210,21 @@ class Wiring:
                 dispatcher = self.dispatchers[name] = Dispatcher(function, call, self._parts.services)
                 if self._parts.paused("function", name):
                     dispatcher.pause()
-                self._dispatching.start_soon(dispatcher.run, self._grace, name=f"dispatch:{name}")
+                self._dispatching.start_soon(self._run, dispatcher, name=f"dispatch:{name}")
             dispatcher.configure(function, self._plans(project, function))
             if name in project.functions:
                 self._parts.pool.serve(function)
 
-    def _grace(self) -> float:
-        return self.project.hub.drain / 1000
+    async def _run(self, dispatcher: Dispatcher) -> None:
+        await dispatcher.run(lambda: self.project.hub.drain / 1000)
+        if dispatcher in self._leaving:
+            self._leaving.remove(dispatcher)
+
+    def interrupt(self, lane: Lane, delivery: str) -> None:
+        """Let go of a delivery that was ended, also where its function is being drained after its removal."""
+        for dispatcher in (*filter(None, [self.dispatchers.get(lane.function)]), *self._leaving):
+            dispatcher.interrupt(delivery)
+            dispatcher.wake(lane)
 
     def _plans(self, project: Project, function: Function) -> dict[Lane, LanePlan]:
         name = function.name
