@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
+from bisect import insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from triggerhub import ids
 from triggerhub.model import Delivery, Event, Millis, State
@@ -20,6 +21,9 @@ LEDGER = ("accepted", "discarded", "pruned")
 _SINCE = "id < ? AND id >= ? AND created >= ? ORDER BY id DESC LIMIT ?"
 NEWEST = f"SELECT {rows.DELIVERY} FROM delivery d WHERE {_SINCE}"
 NEWEST_OF = f"SELECT {rows.DELIVERY} FROM delivery d WHERE function = ? AND trigger = ? AND state = ? AND {_SINCE}"
+NEWEST_ID = (
+    "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT 1"
+)
 _LAST = "g"
 """Greater than every id, which are hexadecimal."""
 _LENGTH = len(ids.first_at(0))
@@ -37,11 +41,36 @@ def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
         "AND (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR trigger = ?2) AND (?3 IS NULL OR entry = ?3)",
         (query.function, query.trigger, query.state),
     ).fetchall()
-    found = [
-        db.execute(NEWEST_OF, (function, trigger, NAMES.index(entry), *bounds)) for function, trigger, entry in ranges
+    places = [(function, trigger, NAMES.index(entry)) for function, trigger, entry in ranges]
+    return [rows.delivery(row) for row in islice(_merged(db, places, bounds), query.limit)]
+
+
+def _merged(
+    db: sqlite3.Connection, places: Sequence[tuple[str, str, int]], bounds: tuple[Any, ...]
+) -> Iterator[tuple[Any, ...]]:
+    """Merge the rows of lanes' states, newest first: a run of one range at a time, since runs are long.
+
+    A range is opened when the newest id in it is reached; most pages are over before that.
+    """
+    opened: dict[int, sqlite3.Cursor] = {}
+    heads: list[tuple[str, int, tuple[Any, ...] | None]] = [
+        (newest[0], number, None)
+        for number, place in enumerate(places)
+        if (newest := db.execute(NEWEST_ID, (*place, bounds[0])).fetchone())
     ]
-    merged = heapq.merge(*found, key=lambda row: row[0], reverse=True)
-    return [rows.delivery(row) for row in islice(merged, query.limit)]
+    heads.sort()
+    while heads:
+        _, number, row = heads.pop()
+        below = heads[-1][0] if heads else ""
+        if row is None:
+            # They run side by side: without a text of its own for each, all but one are compiled anew every time.
+            opened[number] = db.execute(f"{NEWEST_OF} -- {number}", (*places[number], *bounds))
+            row = opened[number].fetchone()
+        while row is not None and row[0] > below:
+            yield row
+            row = opened[number].fetchone()
+        if row is not None:
+            insort(heads, (row[0], number, row))
 
 
 def get(db: sqlite3.Connection, delivery: str, blobs: Blobs) -> Detail | None:
