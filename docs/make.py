@@ -11,6 +11,7 @@ import inspect
 import io
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -62,7 +63,8 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         return
     usage = [part for part in command.collect_usage_pieces(context) if part != "[OPTIONS]"]
     yield f"### `{' '.join([context.command_path, *usage])}`\n"
-    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+    # A dash that stands alone is an argument; Markdown would take one for the beginning of a list.
+    for paragraph in re.sub(r"(?<!\S)-(?=\s)", "`-`", inspect.cleandoc(command.help or "")).split("\n\n"):
         yield f"```\n{paragraph[2:]}\n```\n" if paragraph.startswith("\b") else f"{paragraph}\n"
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden and one.name != "json"]
     if options:
