@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 KILLS ?= 200
+MINUTES ?= 20
 CUTS ?= 2000
 SEED ?=
 
@@ -32,6 +33,9 @@ chaos: $(VENV)/.dev ## kill the hub under load: make chaos KILLS=1000 SEED=7
 
 powercut: $(VENV)/.dev ## cut the power under the store: make powercut CUTS=2000 SEED=7
 	$(BIN)/python -m tests.powercut.cuts --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.dev ## an even load for long, and what grows: make soak MINUTES=20
+	$(BIN)/python -m tests.e2e.soak --minutes $(MINUTES)
 
 bench: $(VENV)/.dev ## measure the hub beside a bare ingress
 	$(BIN)/python bench/run.py
