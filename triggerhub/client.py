@@ -125,7 +125,9 @@ class Admin:
             body = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
         connection = self._connection(timeout)
         try:
-            connection.request(method, target, body, {**self._headers, "Connection": "close"})
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # A refusal may come before the body was taken; it is there to be read all the same.
+                connection.request(method, target, body, {**self._headers, "Connection": "close"})
             response = connection.getresponse()
             if response.status >= 400:
                 raise _refusal(_error(response))
