@@ -9,9 +9,11 @@ Pure: bytes in, frames out.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
+from json.encoder import encode_basestring_ascii as _quote
 from typing import NamedTuple
 
 from triggerhub.aws.errors import MAX_RESPONSE
@@ -20,6 +22,8 @@ from triggerhub.model import Json
 HEAD = struct.Struct(">2sBBII")
 MAX_HEADER = 64 * 1024
 _MAGIC = b"TH"
+_LONE = re.compile(rb'\{"id": ?"([0-9A-Za-z-]*)"\}')
+"""The header of nearly every answer, read without a parser."""
 
 
 class Kind(IntEnum):
@@ -49,7 +53,8 @@ class Malformed(ValueError):
 
 def encode(kind: Kind, header: Mapping[str, str], payload: bytes = b"") -> bytes:
     """Return the frame's bytes."""
-    text = _dump(header).encode()
+    # Strings only: put together by hand it takes a third of the time.
+    text = f"{{{','.join([f'{_quote(name)}:{_quote(value)}' for name, value in header.items()])}}}".encode()
     return b"".join((HEAD.pack(_MAGIC, kind, 0, len(text), len(payload)), text, payload))
 
 
@@ -84,6 +89,8 @@ class Decoder:
 
 
 def _header(text: bytes) -> Mapping[str, str]:
+    if (lone := _LONE.fullmatch(text)) is not None:
+        return {"id": lone[1].decode()}
     try:
         value = _load(text.decode())
     except (ValueError, RecursionError) as error:
@@ -100,6 +107,5 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return found
 
 
-# Made once: the functions of the module would make them anew for every frame.
-_dump = json.JSONEncoder(separators=(",", ":")).encode
+# Made once: the function of the module would make it anew for every frame.
 _load = json.JSONDecoder(object_pairs_hook=_unique).decode
