@@ -93,6 +93,19 @@ async def served(tmp_path: Path, hub: FakeHub | None = None, host: str = "127.0.
         yield Client(hub, port, tmp_path / "hub.sock")
 
 
+@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize(
+    ("path", "phase", "status"),
+    [("/api/v1/nowhere", "running", 404), ("/api/v1/status", "running", 405), ("/api/v1/reload", "stopping", 503),
+     ("/api/v1/functions/hello/invoke", "running", 413)],
+)  # fmt: skip
+async def test_a_refusal_reaches_a_client_that_is_still_sending(
+    tmp_path: Path, path: str, phase: str, status: int, tcp: bool
+) -> None:
+    async with served(tmp_path, FakeHub(phase=phase)) as client:
+        assert (await client.post(path, b"x" * 9_000_000, tcp=tcp)).status == status
+
+
 async def test_a_delivery_has_the_fields_that_scripts_know(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         row = client.hub.add(1, State.DEAD, dedup_key="k")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import anyio
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -64,24 +65,42 @@ def of(error: TriggerhubError) -> Response:
     return response(500, "failed", error.message, error.hint)
 
 
+LINGER = 2.0
+"""Seconds for which what is still being sent is read and thrown away before a refusal."""
+
+
 class Refusals:
-    """ASGI middleware that turns whatever is raised into an answer; once one has begun, it ends the connection."""
+    """ASGI middleware that turns whatever is raised into an answer; once one has begun, it ends the connection.
+
+    Before a refusal the body is read to its end: closing with input unread resets the connection, and the
+    client may never see the answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        begun = read = False
         # Where there is an application, starlette raises its errors instead of answering them in plain text.
         scope["app"] = self
+
+        async def receiving() -> Message:
+            nonlocal read
+            message = await receive()
+            read = not message.get("more_body")
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal begun
             begun = True
+            if message.get("status", 0) >= 400:
+                with anyio.move_on_after(LINGER):
+                    while not read:
+                        await receiving()
             await send(message)
 
         try:
-            return await self._app(scope, receive, sending)
+            return await self._app(scope, receiving, sending)
         except ClientDisconnect:
             return None
         except TriggerhubError as error:
@@ -95,4 +114,4 @@ class Refusals:
             answer = response(500, "failed", "the hub failed at this request; its log says why")
         if begun:
             raise ConnectionAbortedError("the answer had begun")
-        return await answer(scope, receive, send)
+        return await answer(scope, receiving, sending)
