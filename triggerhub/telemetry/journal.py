@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import logging
+import os
 import sys
 from typing import Literal, TextIO, TypeAlias, cast
 
@@ -47,25 +48,44 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Patient(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
 
-class _Patient:
-    """A file whose failures end nobody: the terminal may be closed, or whoever reads a pipe gone."""
+class Unfailing:
+    """A stream that is in nobody's way: lines that cannot be written are counted, and told once they can be.
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    The log may lie on the disk that is full, or go to a reader that is gone; the hub has to go on all the same.
+    Nothing is buffered, since what a buffer could not give away it would keep for ever.
+    """
 
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._file.write(text)
-        return len(text)
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def write(self, text: str) -> None:
+        lost = {"event": "lines before this one could not be written", "count": self._lost, "level": "warning"}
+        told = f"{text}{json.dumps(lost)}\n" if self._lost else text
+        try:
+            self._put(told)
+        except (OSError, ValueError):
+            self._lost += 1
+        else:
+            self._lost = 0
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.flush()
+        """Do nothing: all is written."""
+
+    def _put(self, text: str) -> None:
+        try:
+            descriptor = self._stream.fileno()
+        except (OSError, ValueError):
+            self._stream.write(text)
+            return
+        left = text.encode("utf-8", "backslashreplace")
+        while left:
+            left = left[os.write(descriptor, left) :]
 
 
 def _untold(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
