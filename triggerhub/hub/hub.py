@@ -125,6 +125,7 @@ class Hub:
             call_now=self._call_now,
         )
         async with performer.open(), self._pool.open(), anyio.create_task_group() as background:
+            background.start_soon(self._inlet.until_broken)
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
             async with self._wiring.dispatching(parts):
                 yield self

@@ -10,7 +10,7 @@ from itertools import zip_longest
 import anyio
 
 from triggerhub import ids
-from triggerhub.errors import BacklogFull, StoreFull
+from triggerhub.errors import BacklogFull, StoreBroken, StoreFull
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.gate import Gate
@@ -77,8 +77,16 @@ class Inlet:
         self._feed = feed
         self._metrics = metrics
         self._wake = wake
+        self._broken: StoreBroken | None = None
+        self._breaking = anyio.Event()
         self.full = False
         """Whether the store refused the latest event for want of room."""
+
+    async def until_broken(self) -> None:
+        """Raise StoreBroken once the store is: those who asked are told, but only the hub itself can end the hub."""
+        await self._breaking.wait()
+        assert self._broken is not None, "it is said before the event is set"
+        raise self._broken
 
     async def accept(
         self,
@@ -144,6 +152,10 @@ class Inlet:
                 # Shielded: whoever is cancelled here must still rouse what the commit has made due.
                 with anyio.CancelScope(shield=True):
                     appended = await self._store.append(intakes, now=self._clock.now(), checkpoints=checkpoints)
+            except StoreBroken as error:
+                self._broken = error
+                self._breaking.set()
+                raise
             except StoreFull:
                 self.full = True
                 if not wait:

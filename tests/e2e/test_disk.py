@@ -1,16 +1,13 @@
-"""A disk without room: new events are refused, the hub says so and lives, and goes on by itself."""
+"""A disk that fails ends the hub with a clear word; a log that cannot be written ends nobody."""
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.daemon import GUARD, Daemon, daemon, until
+from tests.e2e.daemon import GUARD, daemon, until
 
 TOML = """
 [triggers.hook]
@@ -22,31 +19,15 @@ function = "echo"
 ECHO = "def handler(event, context):\n    print('a line')\n"
 
 
-@contextmanager
-def files_end_here(hub: Daemon, size: int) -> Iterator[None]:
-    """Let no file of the hub grow beyond *size*: to a program that is a full disk."""
-    assert hub.process is not None
-    before = resource.prlimit(hub.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(hub.process.pid, resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(hub.process.pid, resource.RLIMIT_FSIZE, before)
-
-
-def ready(hub: Daemon) -> tuple[int, str]:
-    status, body = hub.api("GET", "/readyz", raw=True)
-    return status, " ".join(json.loads(body)["reasons"])
-
-
 def test_a_disk_that_fails_ends_the_hub_with_a_clear_word(tmp_path: Path) -> None:
     with daemon(tmp_path, TOML, {"echo.py": ECHO}) as hub:
         assert hub.post("/hook", b"1")[0] == 202
         hub.settled()
-        with files_end_here(hub, 4096):
-            assert hub.post("/hook", b"2")[0] == 503
-            assert hub.process is not None
-            assert hub.process.wait(20) == 1
+        assert hub.process is not None
+        resource.prlimit(hub.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        assert hub.post("/hook", b"2")[0] == 503
+        assert hub.process.wait(20) == 1
+        assert "error: the database failed: disk I/O error" in hub.log()
         hub.start()
         assert hub.settled()["drift"] == 0
 
