@@ -37,6 +37,9 @@ powercut: $(VENV)/.dev ## cut the power under the store: make powercut CUTS=2000
 soak: $(VENV)/.dev ## an even load for long, and what grows: make soak MINUTES=20
 	$(BIN)/python -m tests.e2e.soak --minutes $(MINUTES)
 
+faults: $(VENV)/.dev ## let each of the store's first writes and syncs fail: make faults SEED=7
+	$(BIN)/python -m tests.faults.sweep $(if $(SEED),--seed $(SEED))
+
 bench: $(VENV)/.dev ## measure the hub beside a bare ingress
 	$(BIN)/python bench/run.py
 
@@ -69,4 +72,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos powercut bench wheel clean
+.PHONY: help run test check coverage chaos powercut faults bench wheel clean

@@ -51,6 +51,10 @@ static void record(char op, int failed, uint64_t inode, uint64_t offset, const v
     if (log_fd >= 0 && real(log_fd, parts, 2) != (ssize_t)(sizeof head + length)) abort();
 }
 
+/* Removing needs no room. */
+static int fails(int kind);
+static int fails_to_remove(void) { return fail_error != ENOSPC && fails(CHANGE); }
+
 /* Whether the operation that begins now is to fail: then errno is set. */
 static int fails(int kind)
 {
@@ -139,12 +143,13 @@ int close(int fd)
     return real(fd);
 }
 
-/* Run CALL as a change of what INODE names; LOG is done when it succeeded. */
-#define CHANGED(type, inode, call, log) \
+/* Run CALL, unless FAILING, as a change of what INODE names; LOG is done when it succeeded. */
+#define CHANGED(type, inode, call, log) CHANGED_UNLESS(fails(CHANGE), type, inode, call, log)
+#define CHANGED_UNLESS(failing, type, inode, call, log) \
     uint64_t node = inode; \
     if (!node) return call; \
     pthread_mutex_lock(&lock); \
-    type result = fails(CHANGE) ? -1 : call; \
+    type result = failing ? -1 : call; \
     int error = errno; \
     if (result >= 0) { log; } \
     pthread_mutex_unlock(&lock); \
@@ -209,7 +214,7 @@ int rename(const char *from, const char *to)
 int unlink(const char *path)
 {
     REAL(unlink);
-    CHANGED(int, below(path), real(path), record('u', 0, 0, 0, path, strlen(path)));
+    CHANGED_UNLESS(fails_to_remove(), int, below(path), real(path), record('u', 0, 0, 0, path, strlen(path)));
 }
 
 int mkdir(const char *path, mode_t mode)

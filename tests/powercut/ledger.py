@@ -27,13 +27,13 @@ class Book:
 
     def __init__(self, mark: Callable[[bytes], None]) -> None:
         self._mark = mark
-        self._number = 0
+        self.number = 0
 
     def will(self, values: dict[str, Value], *, data: dict[str, int] | None = None, prune: int | None = None) -> int:
         """Announce a command, by what it would change; returns its number."""
-        self._number += 1
-        self._write({"will": self._number, "values": values, "data": data or {}, "prune": prune})
-        return self._number
+        self.number += 1
+        self._write({"will": self.number, "values": values, "data": data or {}, "prune": prune})
+        return self.number
 
     def did(self, number: int) -> None:
         """Acknowledge a command."""
@@ -49,7 +49,7 @@ class Book:
 
     def resume(self, number: int) -> None:
         """Go on after the numbers of an earlier process."""
-        self._number = number
+        self.number = number
 
     def _write(self, what: dict[str, Any]) -> None:
         self._mark(json.dumps(what).encode())
@@ -114,7 +114,8 @@ class Ledger:
         found += [f"{key} is known, and nobody was told so" for key in seen.keys() - legal.keys()]
         halves: dict[int, set[bool]] = {}
         for key, number in whole.items():
-            halves.setdefault(number, set()).add(seen.get(key) == self.commands[number].values[key])
+            value = self.commands[number].values[key]
+            halves.setdefault(number, set()).add(seen.get(key) == value or _pruned(seen.get(key), [value], pruned))
         found += [f"half of command {number} was done" for number, done in halves.items() if len(done) > 1]
         found += [
             f"the payload of {one} is another one" for one, crc in known.sums.items() if crc != self.data.get(one)

@@ -2,7 +2,8 @@
 
 Strict, as POSIX allows it: what was written to a file is on the disk once the file was synced, and a
 name once its folder was. What was not synced may be there or not, in any choice and order, in part
-by sectors. What a failed sync should have written never comes to the disk, unless it is written anew.
+by sectors. What a failed sync of a file should have written never comes to the disk, unless it is written
+anew; names stay uncertain, since a file system that cannot keep its own journal takes no more changes.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Disk:
             for naming in self._namings:
                 if naming.folder == folder:
                     _rename(self._certain, naming.names)
-        self._namings = [naming for naming in self._namings if naming.folder != folder]
+            self._namings = [naming for naming in self._namings if naming.folder != folder]
 
     def image(self, model: str, draw: random.Random, into: Path) -> None:
         """Write what the disk may hold if the power goes now."""

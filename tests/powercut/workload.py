@@ -42,6 +42,11 @@ class Work:
         self.book = book
         self.draw = draw
         self.refused = self.broken = 0
+        self.believed: list[int] = []
+        """Commands that were given after the store was found broken, and were acknowledged."""
+        self.patience = 1000
+        """How often an outcome that a full disk refuses is tried again."""
+        self._broken_at: int | None = None
         self._now = START + base
         self._dead: list[str] = []
         self._parked: list[str] = []
@@ -75,6 +80,8 @@ class Work:
                     self.refused += 1
                 except StoreBroken:
                     self.broken += 1
+                    if self._broken_at is None:
+                        self._broken_at = self.book.number
 
         async with asyncio.TaskGroup() as sides:
             for _ in range(at_once):
@@ -87,6 +94,8 @@ class Work:
         except StoreFull:
             self.book.refused(number)
             raise
+        if self._broken_at is not None and number > self._broken_at:
+            self.believed.append(number)
         self.book.did(number)
         return answer
 
@@ -144,7 +153,8 @@ class Work:
                 break
             except StoreFull:
                 self.refused += 1
-                if self.refused > 1000:
+                self.patience -= 1
+                if self.patience <= 0:
                     raise
                 await asyncio.sleep(0.002)
         self._dead += [one.delivery for one in settlements if isinstance(one.decision, Bury)]

@@ -25,6 +25,14 @@ def full() -> StoreFull:
     return StoreFull("the disk is full", hint="Free some space; the hub goes on by itself.")
 
 
+def locked_from_outside() -> StoreBroken:
+    """Return the error of a database that somebody else has open and will not let go."""
+    return StoreBroken(
+        "another program keeps the database locked",
+        hint="Close it, then start the hub again; use the hub's own commands to look inside.",
+    )
+
+
 def translate(error: Exception) -> Exception:
     """Return what *error* means for the store; the error itself where it is the command's own."""
     if isinstance(error, OSError):
@@ -45,8 +53,5 @@ def translate(error: Exception) -> Exception:
                 hint="Nothing is acknowledged any more. Look at the disk, then start the hub again.",
             )
         if code == sqlite3.SQLITE_BUSY:
-            return StoreBroken(
-                "another program keeps the database locked",
-                hint="Close it, then start the hub again; use the hub's own commands to look inside.",
-            )
+            return locked_from_outside()
     return error

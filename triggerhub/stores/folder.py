@@ -5,25 +5,34 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from triggerhub.errors import StoreBroken
+
+LOOK = "Nothing is acknowledged any more. Look at the disk and the kernel's log, then start the hub again."
+
 
 def sync(folder: Path) -> None:
-    """Return once every name in *folder* is on the disk. Raises OSError."""
+    """Return once every name in *folder* is on the disk.
+
+    Raises OSError where the folder cannot be opened, and StoreBroken where it cannot be synced, for whatever
+    reason: another try might succeed and mean nothing.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise StoreBroken(f"{folder} could not be synced: {error}", hint=LOOK) from error
     finally:
         os.close(descriptor)
 
 
 def make(folder: Path) -> None:
-    """Make *folder* and those above it that are missing, and their names certain; also of one that is there.
+    """Make *folder* and those above it that are missing, and their names certain; also that of one that is there.
 
-    A hub that was killed may have left names that it had not synced: nothing that is kept under them now
-    would be safe.
+    A hub that was killed may have left a name that it had not synced.
     """
     above = next(one for one in folder.absolute().parents if one.exists())
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for one in (folder, *folder.absolute().parents):
+    for one in folder.absolute().parents:
         try:
             sync(one)
         except PermissionError:  # not ours, so nothing of ours was made there

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from triggerhub.errors import HubLocked
 from triggerhub.stores import folder
+from triggerhub.stores.fault import translate
 
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Hold ``hub.lock``; the kernel frees it however the process ends. Raises HubLocked at once."""
-    folder.make(data)
-    path = data / "hub.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold ``hub.lock``; the kernel frees it however the process ends.
+
+    Raises HubLocked at once; StoreFull and StoreBroken where the folder cannot be made.
+    """
+    descriptor = _open(data)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,3 +35,11 @@ def locked(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _open(data: Path) -> int:
+    try:
+        folder.make(data)
+        return os.open(data / "hub.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise translate(error) from error

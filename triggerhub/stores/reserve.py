@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from triggerhub.settings import MB
@@ -30,10 +31,11 @@ class Reserve:
                 os.posix_fallocate(descriptor, 0, SIZE)
             finally:
                 os.close(descriptor)
+            draft.rename(self._path)
         except OSError:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             return False
-        draft.rename(self._path)
         self.held = True
         return True
 
@@ -49,5 +51,6 @@ class Reserve:
 
     def give_up(self) -> None:
         """Make the room available."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # what needs the room will then say what is wrong
+            self._path.unlink(missing_ok=True)
         self.held = False

@@ -26,10 +26,10 @@ from triggerhub.store import (
     Stats,
     Want,
 )
-from triggerhub.stores import backup, coordination, housekeeping, intake, queue, reading
+from triggerhub.stores import backup, coordination, folder, housekeeping, intake, queue, reading
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
-from triggerhub.stores.fault import translate
+from triggerhub.stores.fault import locked_from_outside, translate
 from triggerhub.stores.lock import locked
 from triggerhub.stores.migrate import migrate
 from triggerhub.stores.reserve import Reserve
@@ -74,13 +74,27 @@ async def _open(
     except OSError as error:
         raise translate(error) from error
     connection = await stack.enter_async_context(writer(path, durability))
+    await connection.run(_empty_log)
     await connection.run(migrate, path)
     owner = await connection.run(_opening)
+    # SQLite does not look at whether this succeeds.
+    await connection.run(lambda _: folder.sync(data))
     await connection.read(lambda db: blobs.sweep(lambda name: used(db, name)))
     quick = await stack.enter_async_context(reader(path))
     slow = await stack.enter_async_context(reader(path))
     writing = await stack.enter_async_context(Writer(connection, blobs, reserve).open())
     return SQLiteStore(path, writing, quick, slow, blobs, owner)
+
+
+def _empty_log(db: sqlite3.Connection) -> None:
+    """Begin with an empty write-ahead log: what is in it is written anew, into the database.
+
+    Its last sync may have failed. What is read from it then is what should have been written, and no later
+    sync would write it: the next power cut would take it, and all that comes after it in the log.
+    """
+    busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise locked_from_outside()
 
 
 def _opening(db: sqlite3.Connection) -> int:
