@@ -299,19 +299,32 @@ def test_an_output_that_takes_nothing_is_told_without_a_traceback(full: bool, hu
     assert (ran.returncode, ran.stderr) == expected
 
 
-def test_following_the_log_ends_with_the_hub(empty: Path) -> None:
-    with daemon(empty, "", HANDLERS) as hub:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "triggerhub", "-C", str(empty), "logs", "-f", "--json"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+def test_the_end_of_the_hub_ends_what_follows_it(empty: Path) -> None:
+    with daemon(empty, "[functions.broken]\nretry = { attempts = 1 }\n", HANDLERS) as hub:
+        for _ in range(2):
+            hub.cli("invoke", "broken", "--async", check=True)
+        until(lambda: hub.counts()["dead"] == 2, "they are dead")
+        following, driving, waiting = (
+            subprocess.Popen(
+                [sys.executable, "-m", "triggerhub", "-C", str(empty), *command],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            )
+            for command in (
+                ["logs", "-f", "--json", "--since", "0s"], ["dlq", "redrive", "--all", "--rate", "1/h"],
+                ["deliveries", "wait", hub.cli("invoke", "held", "--async", "--json", check=True).stdout.split('"')[-2]],
+            )
         )  # fmt: skip
-        assert process.stdout is not None
-        until(lambda: hub.cli("invoke", "echo") and select.select([process.stdout], [], [], 0)[0], "it follows")
-        line = json.loads(process.stdout.readline())
-        assert line["function"] == "echo"
+        assert following.stdout is not None
+        until(lambda: hub.cli("invoke", "echo") and select.select([following.stdout], [], [], 0)[0], "it follows")
+        assert json.loads(following.stdout.readline())["function"] in ("echo", "held", "broken")
+        oldest = hub.deliveries(function="broken")[-1]["id"]
+        until(lambda: len(hub.api("GET", f"/api/v1/deliveries/{oldest}")["history"]) == 2, "the first ran again")
         hub.stop()
-        _, said = process.communicate(timeout=GUARD)
-        assert (process.returncode, said) == (4, "error: the hub ended\n  Start it: triggerhub run\n")
+        assert following.communicate(timeout=GUARD)[1] == "error: the hub ended\n  Start it: triggerhub run\n"
+        said = driving.communicate(timeout=GUARD)[1]
+        assert "error: the hub ended before all was done\n  1 were done; run the command again for the rest.\n" in said
+        assert "hub" in waiting.communicate(timeout=GUARD)[1]
+        assert (following.returncode, driving.returncode, waiting.returncode) == (4, 4, 4)
 
 
 def test_an_interrupted_command_is_exit_code_130(hub: Daemon) -> None:

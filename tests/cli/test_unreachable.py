@@ -124,6 +124,19 @@ def test_what_answers_is_no_hub(status: int, body: bytes, length: int | None, sa
     assert says in ran.err
 
 
+def test_a_hub_that_has_nothing_says_what_would_be_there(run: Run) -> None:
+    with answering(200, b"[]") as url:
+        for command, says in (
+            ("functions", "no functions; a file in handlers/ is one"),
+            ("triggers", "no triggers; triggerhub.toml has none"),
+            ("deliveries", "no deliveries yet"),
+            ("dlq", "no dead letters"),
+        ):
+            ran = run(command, "list", "--hub", url)
+            assert (ran.code, ran.out, ran.err) == (0, "", f"{says}\n")
+            assert run(command, "list", "--hub", url, "--json").json == []
+
+
 def test_an_answer_that_is_no_http_is_no_hub(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 

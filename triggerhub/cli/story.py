@@ -128,7 +128,11 @@ def _payload(body: bytes) -> str:
     found = json.loads(body, parse_float=_Number, parse_int=_Number)["event"]
     if "data_base64" in found:
         return f"(no text; base64) {found['data_base64'][:PAYLOAD]}"
-    text = "\n".join(map(words.clean, "".join(_laid_out(found["data"])).split("\n")))
+    try:
+        laid_out = "".join(_laid_out(found["data"]))
+    except RecursionError:
+        return "(nested too deeply to be laid out; --json shows it)"
+    text = "\n".join(map(words.clean, laid_out.split("\n")))
     return text if len(text) <= PAYLOAD else f"{text[:PAYLOAD]}…\n(cut; --json shows all)"
 
 
