@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import HANDLERS, Run
+from tests.cli.conftest import HANDLERS, TOML, Run
 from tests.e2e.daemon import GUARD, Daemon, daemon, until
 from triggerhub.config.codes import CODES
 
@@ -300,7 +300,7 @@ def test_an_output_that_takes_nothing_is_told_without_a_traceback(full: bool, hu
 
 
 def test_the_end_of_the_hub_ends_what_follows_it(empty: Path) -> None:
-    with daemon(empty, "[functions.broken]\nretry = { attempts = 1 }\n", HANDLERS) as hub:
+    with daemon(empty, TOML, HANDLERS) as hub:
         for _ in range(2):
             hub.cli("invoke", "broken", "--async", check=True)
         until(lambda: hub.counts()["dead"] == 2, "they are dead")
