@@ -82,13 +82,13 @@ def test_a_second_hub_names_the_first_before_a_second_has_passed(hub: Daemon) ->
     try:
         hub.start()
         assert hub.process is not None
-        (hub.project / "second.log").touch()
         began = time.monotonic()
         second = hub.cli("run")
         took = time.monotonic() - began
         began = time.monotonic()
-        hub.cli("--version")
-        assert took - (time.monotonic() - began) < 2
+        assert hub.cli("check").returncode == 0
+        # Reading the configuration is all that comes before it.
+        assert took < 3 * (time.monotonic() - began) + 1
         assert second.returncode == 3
         assert f"another hub, process {hub.process.pid}, already runs on {hub.project / 'var'}" in second.stderr
         assert hub.is_ready()
@@ -101,7 +101,8 @@ def test_a_data_folder_that_cannot_be_written_to_is_named(hub: Daemon) -> None:
     write(hub, data)
     refused = hub.cli("run")
     assert refused.returncode == 3
-    assert f"triggerhub.toml:5:8: error[bad-folder]: hub.data: {data} cannot be written to:" in refused.stderr
+    assert f"triggerhub.toml:5:8: error[unreadable]: hub.data: the hub's data would be kept in {data}" in refused.stderr
+    assert "/proc of the user root may not be written" in refused.stderr
     assert "1 problem." in refused.stderr, "and nothing else that follows from it"
 
 

@@ -56,13 +56,20 @@ def writable(settings: HubSettings, report: Report) -> bool:
     path = settings.data
     while not os.path.lexists(path):
         path = path.parent
+    why = ""
     if os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        return True
+        try:
+            settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            # Whatever the permissions say: a file system may take no folder of ours.
+            why = f": {error.strerror}"
+        else:
+            return True
     try:
         owner = f" of the user {path.owner()}"
     except (KeyError, OSError):
         owner = ""
-    message = f"hub.data: the hub's data would be kept in {settings.data}, but {path}{owner} may not be written"
+    message = f"hub.data: the hub's data would be kept in {settings.data}, but {path}{owner} may not be written{why}"
     report.error(("hub", "data"), "unreadable", message, "start the hub as its owner, or name another folder")
     return False
 
