@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.stores.rig import LANE, NOW, Hand, attempt, intake
+from tests.stores.rig import LANE, NOW, Hand, accounts, attempt, intake
 from triggerhub import ids
 from triggerhub.model import Bury, Complete, Decision, State
 from triggerhub.store import Answered, Created, Lane, Repeated
+from triggerhub.stores import housekeeping
+from triggerhub.stores.sqlite import open_store
 
 LATER = NOW + 1_000_000
 
@@ -153,3 +160,32 @@ async def test_a_store_with_nothing_old_is_left_alone(hand: Hand) -> None:
     assert await prune(hand, -1000) == 0
     assert await hand.listed(state=State.SUCCEEDED)
     assert LANE in (await hand.store.stats()).by_lane
+
+
+async def test_what_is_redriven_while_old_ones_are_looked_for_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store(tmp_path / "var") as store:
+        hand = Hand(store)
+        redriven, again, gone = [await finished(hand) for _ in range(3)]
+        search = housekeeping.old
+
+        def slow_search(*arguments: Any) -> list[tuple[str, int]]:
+            found = search(*arguments)
+            looking.set()
+            assert go_on.wait(10)
+            return found
+
+        looking, go_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(housekeeping, "old", slow_search)
+        pruning = asyncio.create_task(prune(hand, NOW + 100))
+        assert await asyncio.to_thread(looking.wait, 10)
+        assert await store.redrive([redriven, again], now=NOW) == [redriven, again]
+        (first, _) = await hand.take()
+        hand.now = NOW + 100
+        assert await hand.settle(first)
+        go_on.set()
+        assert await pruning == 1
+        assert await hand.listed() == [again, redriven]
+        assert gone not in await hand.listed()
+        await accounts(store)

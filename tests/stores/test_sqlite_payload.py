@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
+import stat
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -46,6 +48,28 @@ async def test_above_64_kb_a_payload_is_a_file_named_by_its_content(store: SQLit
     (file,) = files(data)
     assert file.name == hashlib.sha256(BIG).hexdigest()
     assert file.read_bytes() == BIG
+
+
+@pytest.mark.parametrize(("durability", "expected"), [("full", ["file", "folder", "commit"]), ("normal", ["commit"])])
+async def test_a_payload_and_its_name_are_on_disk_before_the_commit(
+    data: Path, monkeypatch: pytest.MonkeyPatch, durability: str, expected: list[str]
+) -> None:
+    happened: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        happened.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        real(descriptor)
+
+    def point(name: str) -> None:
+        if name == "after-commit":
+            happened.append("commit")
+
+    async with open_store(data, durability=durability) as store:
+        monkeypatch.setattr("triggerhub.stores.blobs.os.fsync", fsync)
+        monkeypatch.setattr("triggerhub.stores.writer.crash_point", point)
+        await Hand(store).put(data=BIG)
+        assert happened == expected
 
 
 async def test_what_no_event_uses_is_swept_at_the_next_opening(data: Path) -> None:

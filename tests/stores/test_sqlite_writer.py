@@ -20,6 +20,7 @@ from triggerhub.store import Answered, Query
 from triggerhub.stores import fault, writer
 from triggerhub.stores.connection import Connection
 from triggerhub.stores.sqlite import SQLiteStore, open_store
+from triggerhub.stores.transaction import Transaction
 
 
 @pytest.fixture
@@ -228,6 +229,35 @@ async def test_a_failed_sync_ends_every_acknowledgement(data: Path) -> None:
     async with open_store(data) as store:
         assert kept in [one.id for one in await store.page(Query())]
         await accounts(store)
+
+
+async def test_the_payload_of_a_commit_that_nobody_knows_the_end_of_is_kept(data: Path) -> None:
+    async with open_store(data) as store:
+        hand = Hand(store)
+        await hand.put()
+        with instead(data / "hub.db-wal", "/dev/null"), pytest.raises(StoreBroken):
+            await hand.accept(intake(data=b"x" * 100_000))
+        # The next opening may find the event; what it does not find is swept then.
+        assert len(list((data / "blobs").iterdir())) == 1
+    async with open_store(data) as store:
+        assert list((data / "blobs").iterdir()) == []
+
+
+async def test_a_store_that_breaks_while_a_group_is_committed_stays_broken(store: SQLiteStore) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Transaction) -> str:
+        running.set()
+        assert go_on.wait(10)
+        return "done"
+
+    writing = asyncio.create_task(store.writer.do(slow))
+    assert await asyncio.to_thread(running.wait, 10)
+    store.writer.fail(StoreBroken("a reader found it torn"))
+    go_on.set()
+    assert await writing == "done"
+    with pytest.raises(StoreBroken, match="a reader found it torn"):
+        await store.append([intake()], now=NOW)
 
 
 async def test_a_failed_sync_of_a_checkpoint_ends_them_too(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
