@@ -52,13 +52,14 @@ async def test_a_lease_outlives_its_hub(home: Home) -> None:
 
 async def test_checkpoints_are_kept_by_scope_and_found_by_prefix(hand: Hand) -> None:
     store = hand.store
-    await store.set_checkpoints("s", {"a/1": "1", "a/2": "2", "b/1": "3", "a%": "4", "ä": "5"})
+    await store.set_checkpoints("s", {"a/1": "1", "a/2": "2", "b/1": "3", "a%": "4", "ä": "5", "a\0b": "6"})
     await store.set_checkpoints("r", {"a/1": "other"})
     assert await store.checkpoints("s", "a/") == {"a/1": "1", "a/2": "2"}
     assert await store.checkpoints("s", "a%") == {"a%": "4"}
     assert await store.checkpoints("s", "ä") == {"ä": "5"}
+    assert await store.checkpoints("s", "a\0") == {"a\0b": "6"}
     assert await store.checkpoints("s", "A") == {}
-    assert len(await store.checkpoints("s")) == 5
+    assert len(await store.checkpoints("s")) == 6
     assert await store.checkpoints("nobody") == {}
 
 

@@ -42,9 +42,8 @@ async def test_the_newest_is_listed_first(hand: Hand) -> None:
 
 
 async def test_pages_join_without_gap_or_overlap(hand: Hand) -> None:
-    for name, trigger in itertools.product(("f", "g"), ("t", "u")):
-        for _ in range(4):
-            await hand.put(name, trigger=trigger)
+    for _, name, trigger in itertools.product(range(4), ("f", "g"), ("t", "u")):
+        await hand.put(name, trigger=trigger)
     whole = await hand.listed()
     for query in ({}, {"function": "f"}, {"trigger": "u"}, {"state": State.QUEUED}):
         wanted = [one for one in whole if query.get("function") in (None, (await hand.look(one)).function)]

@@ -102,6 +102,31 @@ async def test_every_attempt_is_recorded_in_order(hand: Hand) -> None:
     assert detail.attempts == records
 
 
+ODD = ["", " ", "'\"\\", "nul\0within", "\u2028 ä 😀", "x" * 10_000, "null", "[1]", "%_*?"]
+
+
+@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
+async def test_words_of_any_kind_come_back_as_they_were(hand: Hand, text: str) -> None:
+    fault = Fault(type=text, message=text)
+    first, second = await hand.put(key=text, keep=1000, order=text, trace=text), await hand.put(order=text)
+    assert isinstance((await hand.accept(intake(key=text)))[0], Repeated)
+    (claimed,) = await hand.take()
+    assert (claimed.delivery.id, claimed.event.trace, claimed.delivery.ordering_key) == (first, text, text)
+    assert await hand.settle(claimed, Retry(NOW), attempt=attempt("raised", error=fault))
+    (claimed,) = await hand.take()
+    assert claimed.delivery.error == fault
+    assert await hand.settle(claimed, Retry(NOW, counted=False))
+    (claimed,) = await hand.take()
+    kept = Answered(function="f", key=text, payload=b"1", until=NOW + 1)
+    assert await hand.settle(claimed, Bury(text), attempt=attempt("raised", error=fault), answer=kept)
+    detail = await hand.store.get(first)
+    assert detail is not None
+    assert (detail.delivery.reason, detail.delivery.error) == (text, fault)
+    assert [record.error for record in detail.attempts] == [fault, fault]
+    assert await hand.store.answer([("f", text)], now=NOW) == [b"1"]
+    assert await hand.take_ids() == [second]
+
+
 # fences
 
 
