@@ -238,6 +238,14 @@ def test_the_reserve_is_held_given_up_and_held_again(tmp_path: Path) -> None:
     reserve.give_up()
     assert list(tmp_path.iterdir()) == []
     assert reserve.hold()
+    assert reserve.room() > 0
+
+
+def test_a_disk_that_tells_nothing_has_no_room(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "gone")
+    assert not reserve.hold()
+    assert reserve.room() == 0
+    assert reserve.scarce
 
 
 @pytest.fixture
