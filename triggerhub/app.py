@@ -33,6 +33,7 @@ from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.process import ProcessRuntime
+from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.settings import Project
 from triggerhub.stores import backup as archives
 from triggerhub.stores import migrate as migrations
@@ -225,13 +226,18 @@ async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered
     clock, lines = SystemClock(), _Lines()
     request_id = ids.event_id(clock.now(), 0, int.from_bytes(os.urandom(6), "big"))
     tap = Tap(lines, Feed(), clock)
-    pool = Pool(ProcessRuntime(tap, project.hub.data / "local"), clock)
-    async with pool.open():
-        invocation = Invocation(
-            request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)
-        )
-        with tap.lines(request_id) as log_lines:
-            outcome, version = await Caller(pool, tap, clock, Metrics()).call(function, invocation)
+    # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
+    scratch = project.hub.data / "local" / request_id
+    pool = Pool(ProcessRuntime(tap, scratch), clock)
+    try:
+        async with pool.open():
+            invocation = Invocation(
+                request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)
+            )
+            with tap.lines(request_id) as log_lines:
+                outcome, version = await Caller(pool, tap, clock, Metrics()).call(function, invocation)
+    finally:
+        remove_tree(scratch)
     return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(log_lines))
 
 

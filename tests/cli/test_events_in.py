@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +160,40 @@ def test_local_runs_without_a_hub(empty: Path) -> None:
     broken = project.cli("invoke", "echo", "--local")
     assert broken.returncode == 3
     assert 'triggerhub.toml:4:2: error[unknown-key]: triggerhub.toml has no table "nonsense"' in broken.stderr
+
+
+NAP = """
+import os, tempfile, time
+from pathlib import Path
+
+def handler(event, context):
+    mine = tempfile.mkstemp()[1]
+    Path(event["here"]).touch()
+    while not Path(event["there"]).exists():
+        time.sleep(0.02)
+    return os.path.exists(mine)
+"""
+
+
+def test_local_calls_at_once_leave_one_another_alone_and_nothing_behind(empty: Path) -> None:
+    project = Daemon(empty)
+    project.write("", {"nap.py": NAP})
+    one, two = str(empty / "one"), str(empty / "two")
+    calls = []
+    for here, there in ((one, two), (two, one)):
+        calls.append(
+            subprocess.Popen(
+                [
+                    sys.executable, "-m", "triggerhub", "-C", str(empty), "invoke", "nap", "--local",
+                    "-d", json.dumps({"here": here, "there": there}),
+                ],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+            )
+        )  # fmt: skip
+        # The second begins while the first runs.
+        until(Path(here).exists, "it runs")
+    assert [call.communicate(timeout=60)[0] for call in calls] == ["true\n", "true\n"]
+    assert list((empty / "var" / "local").iterdir()) == []
 
 
 def test_what_a_function_says_cannot_reach_the_terminals_ear(on: Run, queued: Callable[..., str]) -> None:
