@@ -17,7 +17,19 @@ import anyio.lowlevel
 
 from triggerhub.errors import StartFailed
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Crashed, Delivery, Event, Fault, Invocation, Millis, Outcome, Raised, Returned, Usage
+from triggerhub.model import (
+    Crashed,
+    Delivery,
+    Event,
+    Fault,
+    Interrupted,
+    Invocation,
+    Millis,
+    Outcome,
+    Raised,
+    Returned,
+    Usage,
+)
 from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
 from triggerhub.source import Context, Options
 from triggerhub.store import Query
@@ -40,6 +52,10 @@ class RigWorker:
     pid: int | None = None
 
     async def invoke(self, invocation: Invocation) -> Outcome:
+        if self.runtime.lost:
+            self.runtime.lost -= 1
+            self.alive = False
+            return Interrupted()
         self.runtime.calls.append(invocation)
         self.runtime.running += 1
         self.runtime.most = max(self.runtime.most, self.runtime.running)
@@ -72,6 +88,8 @@ class RigRuntime:
     """What starting a version raises."""
     slow: float = 0
     """Seconds that a start takes."""
+    lost: int = 0
+    """How many calls meet a worker that died while it was idle."""
     running: int = 0
     most: int = 0
 

@@ -211,6 +211,17 @@ async def test_a_worker_that_cannot_be_made_costs_its_call_only(tmp_path: Path, 
         assert (await r.hub.invoke("work", b"3")).outcome.payload == b"3"  # type: ignore[union-attr]
 
 
+async def test_a_caller_does_not_hear_of_a_worker_that_died_while_it_was_idle(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        await r.hub.invoke("work", b"1")
+        r.runtime.lost = 1
+        answered = await r.hub.invoke("work", b"2")
+        page = (await r.hub.metrics()).decode()
+    assert answered.outcome.payload == b"2"  # type: ignore[union-attr]
+    assert len(r.runtime.started) == 2
+    assert 'triggerhub_invocations_total{function="work"} 2.0' in page
+
+
 @asynccontextmanager
 async def pool() -> AsyncGenerator[tuple[Pool, RigRuntime]]:
     """A pool over workers that do nothing."""

@@ -12,7 +12,7 @@ import pytest
 from tests.hub.rig import Failure, function, rig, trigger
 from triggerhub.errors import BacklogFull, BadInput, NotFound
 from triggerhub.model import Invocation
-from triggerhub.settings import Batch, Destination, Idempotency, Rate, RetryPolicy
+from triggerhub.settings import Destination, Idempotency
 from triggerhub.source import Accepted, Duplicate, Filtered
 from triggerhub.store import Query
 
@@ -111,22 +111,6 @@ async def test_a_full_backlog_refuses_who_will_not_wait(tmp_path: Path) -> None:
         assert await r.states(3) == ["succeeded"] * 3
 
 
-async def test_one_at_a_time_and_in_order_per_key(tmp_path: Path) -> None:
-    seen: list[int] = []
-
-    async def note(invocation: Invocation) -> Any:
-        record = json.loads(invocation.payload)
-        if record["n"] == 1 and invocation.attempt == 1:
-            raise Failure("first of its key fails once")
-        seen.append(record["n"])
-
-    async with rig(tmp_path, {"work": note}, triggers=[trigger(order="$.who")]) as r:
-        for n in range(6):
-            await r.emit("hand", {"who": "a", "n": n})
-        assert await r.states(6) == ["succeeded"] * 6
-    assert seen == [0, 1, 2, 3, 4, 5]
-
-
 async def test_never_more_calls_at_once_than_the_concurrency(tmp_path: Path) -> None:
     async def slow(invocation: Invocation) -> Any:
         await anyio.sleep(0.002)
@@ -136,23 +120,6 @@ async def test_never_more_calls_at_once_than_the_concurrency(tmp_path: Path) -> 
         assert await r.states(30) == ["succeeded"] * 30
     assert r.runtime.most == 2
     assert len(r.runtime.started) == 2
-
-
-async def test_a_batch_is_one_call_and_names_its_failed_records(tmp_path: Path) -> None:
-    async def halves(invocation: Invocation) -> Any:
-        records = json.loads(invocation.payload)
-        records = records if isinstance(records, list) else [records]
-        return {"batchItemFailures": [{"itemIdentifier": str(n)} for n in records if n == 2]}
-
-    batch = Batch(size=3, window=2_000, partial_failures=True)
-    once = RetryPolicy(attempts=1)
-    async with rig(tmp_path, {"work": halves}, functions=[function(retry=once)], triggers=[trigger(batch=batch)]) as r:
-        r.modules["hand"].identifier = str
-        r.hub._wiring._configure(r.hub.project)
-        await r.emit("hand", 1, 2, 3)
-        assert await r.states(3) == ["succeeded", "dead", "succeeded"]
-    assert len(r.runtime.calls) == 1
-    assert len(r.runtime.calls[0].deliveries) == 3
 
 
 async def test_an_idempotency_key_runs_once_and_repeats_the_answer(tmp_path: Path) -> None:
@@ -228,15 +195,6 @@ async def test_input_replaces_what_the_handler_receives(tmp_path: Path) -> None:
         await r.emit("hand", {"n": 1})
         await r.states(1)
     assert r.runtime.calls[0].payload == b'{"report":"daily"}'
-
-
-async def test_a_rate_spreads_calls(tmp_path: Path) -> None:
-    functions = [function(rate=Rate(count=5, per=100))]
-    async with rig(tmp_path, {"work": echo}, functions=functions) as r:
-        began = anyio.current_time()
-        await r.emit("hand", *range(10))
-        assert await r.states(10) == ["succeeded"] * 10
-        assert anyio.current_time() - began >= 0.09, "ten calls at 5 per 100 ms take one more period"
 
 
 async def test_a_delayed_send_waits_for_its_moment(tmp_path: Path) -> None:

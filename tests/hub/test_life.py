@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from tests.hub.rig import echoing, function, hand_source, project, rig, trigger
 from triggerhub.model import Invocation
@@ -45,12 +46,15 @@ async def test_a_cancelled_hub_gives_everything_back(tmp_path: Path) -> None:
         await anyio.sleep(60)
 
     store = MemoryStore()
-    with anyio.fail_after(20), anyio.CancelScope() as scope:
+    with capture_logs() as logs, anyio.fail_after(20), anyio.CancelScope() as scope:
         async with rig(tmp_path, {"work": slow}, store=store) as r:
             await r.emit("hand", *range(10))
             await r.until(lambda: r.runtime.running == 4, "four run")
+            running = sorted(one for call in r.runtime.calls for one in call.deliveries)
             scope.cancel()
             await anyio.sleep(1)
+    (told,) = [line["deliveries"] for line in logs if line["event"].startswith("running calls were cut")]
+    assert told == running
     rows = await store.page(Query())
     assert {(row.state.value, row.attempts) for row in rows} == {("queued", 0)}
     assert len(r.runtime.ended) == len(r.runtime.started)

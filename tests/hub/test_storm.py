@@ -19,7 +19,7 @@ from triggerhub.stores.memory import MemoryStore
 from triggerhub.stores.sqlite import open_store
 
 RETRY = RetryPolicy(attempts=4, initial=1, max=10)
-EVENTS = 250
+EVENTS = 150
 
 
 class Storm:

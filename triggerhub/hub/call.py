@@ -18,6 +18,8 @@ from triggerhub.settings import MB, Function
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.report import end_line, report_line, start_line
 
+TRIES = 5
+"""How many workers that died while they were idle one call may meet."""
 THROTTLED = "TooManyRequestsException"
 
 
@@ -68,6 +70,14 @@ class Caller:
         *patience* bounds the wait for a free worker, not its start: over it the outcome is Crashed with
         the fault TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
         """
+        for _ in range(TRIES):
+            outcome, version = await self._once(function, invocation, patience)
+            if not isinstance(outcome, Interrupted):
+                break
+            # The worker was dead before the handler began; another one can serve this call.
+        return outcome, version
+
+    async def _once(self, function: Function, invocation: Invocation, patience: Millis | None) -> tuple[Outcome, str]:
         began = perf_counter()
         try:
             slot = self._pool.lend(function) or await self._pool.acquire(
@@ -88,7 +98,8 @@ class Caller:
             outcome = await slot.worker.invoke(invocation.due(self._clock.now() + current.timeout))
         finally:
             self._pool.release(slot)
-        self._report(current, invocation.request_id, outcome)
+        if not isinstance(outcome, Interrupted):
+            self._report(current, invocation.request_id, outcome)
         return outcome, current.version
 
     def throttled(self, function: Function) -> Crashed:
@@ -104,7 +115,7 @@ class Caller:
         self._metrics.observe(name, usage.duration_ms)
         if usage.init_ms is not None:
             self._metrics.count("cold_starts", name)
-        if not isinstance(outcome, Returned | Interrupted):
+        if not isinstance(outcome, Returned):
             self._metrics.count("errors", name)
         self._output.write(function, request_id, "hub", end_line(request_id))
         self._output.write(

@@ -64,6 +64,8 @@ class Dispatcher:
         self._ready: deque[Group] = deque()
         self._held: dict[str, Group] = {}
         """The groups of what is claimed and not judged yet, by delivery."""
+        self._cut_off: list[str] = []
+        """What was running when the hub was cancelled as a whole."""
         self._outstanding: Counter[Lane] = Counter()
         self._active = 0
         """Runners; each serves one group at a time."""
@@ -285,7 +287,7 @@ class Dispatcher:
         """Call the function for a group; whatever happens, each of its deliveries is owed a settlement."""
         started = self._services.clock.now()
         outcome: Outcome = Interrupted()
-        version = self.function.version
+        version, cut = self.function.version, True
         try:
             await self._sift(group)
             if group.claimed and not await self.throttle.pass_(self.function.rate, giving_up=self._stopping):
@@ -299,12 +301,15 @@ class Dispatcher:
                 self._tell_started(group)
                 started = self._services.clock.now()
                 outcome, version = await self._call(self.function, self._invocation(group))
+            cut = False
         except StoreBroken:
             raise
         except Exception as error:  # a source's code, or ours: the delivery bears it, not the hub
             log.error("a call failed within the hub", function=self.function.name, exc_info=error)
-            outcome = failed(error)
+            outcome, cut = failed(error), False
         finally:
+            if cut and group.scope is not None and not group.scope.cancel_called:
+                self._cut_off += [one.delivery.id for one in group.claimed]
             for claimed in group.claimed:
                 self._let_go(claimed, group)
             self._judge(group, outcome, version, started)
@@ -416,12 +421,12 @@ class Dispatcher:
     async def _cut(self) -> None:
         self._stopping.set()
         self._give_back()
-        cut = sorted(self._held)
+        cut = list(self._held)
         for delivery in cut:
             self.interrupt(delivery)
         with anyio.move_on_after(PATIENCE):
             await self._quiet()
-        if cut:
+        if cut := sorted({*cut, *self._cut_off}):
             log.warning("running calls were cut and given back", function=self.function.name, deliveries=cut)
         with anyio.move_on_after(PATIENCE) as scope:
             await self._settler.rest()
