@@ -116,8 +116,8 @@ def test_a_run_without_colours_has_none(project: Daemon) -> None:
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 @pytest.mark.parametrize("command", ["status", "check", "doctor"])
-def test_without_colours_there_are_none(environ: Env, command: str) -> None:
-    with terminal("-C", "/nowhere", command, environ=environ) as screen:
+def test_without_colours_there_are_none(environ: Env, command: str, empty: Path) -> None:
+    with terminal("-C", str(empty), command, environ=environ) as screen:
         assert screen.end() == {"status": 4, "check": 3, "doctor": 0}[command]
         assert screen.raw
         assert "\x1b" not in screen.raw
