@@ -85,9 +85,12 @@ def test_stopping_says_what_still_runs(project: Daemon) -> None:
 
 
 def test_warnings_of_the_configuration_are_under_the_head(project: Daemon) -> None:
-    project.write(TOML + '[triggers.odd]\ntype = "cron"\nschedule = "0 0 13 * 5"\nfunction = "echo"\n')
+    odd = '[triggers.odd]\ntype = "cron"\nschedule = "0 0 13 * 5"\nfunction = "echo"\n'
+    project.write(TOML + odd + '[triggers.lost]\ntype = "files"\npath = "nowhere"\nfunction = "echo"\n')
     with terminal("-C", str(project.project), "run") as screen:
-        assert "warning[cron-both-days]: " in screen.until("Ctrl-C stops it")
+        head = screen.until("Ctrl-C stops it")
+        assert "warning[cron-both-days]: " in head
+        assert re.search(r"  lost +files → echo  degraded: |degraded +lost", screen.until("degraded"))
         assert "\x1b[33m\x1b[1mwarning" in screen.raw
 
 

@@ -12,7 +12,7 @@ import queue
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -23,12 +23,13 @@ import triggerhub
 from triggerhub.cli import words
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
 from triggerhub.web import shape
 
 ROOM = 2000
 """Lines that may wait for the terminal."""
 SHOWN = 20
-"""Triggers that the head names; of more, only the number."""
+"""Triggers that the head names; of more, only those that do not run."""
 LEAVE = 1.0
 """Seconds that what waits gets to be written at the end."""
 ENTRY, WHERE, TOOK = 9, 20, 7
@@ -93,7 +94,7 @@ async def show(hub: Hub, warnings: Sequence[str], stop: anyio.Event) -> None:
 
     with screen.open():
         async with hub.watch() as happenings, anyio.create_task_group() as tasks:
-            for text in head(hub, warnings):
+            for text in head(hub, await hub.triggers(), warnings):
                 put(text)
             tasks.start_soon(_stopping, hub, stop, put)
             async for one in _seen(happenings):
@@ -124,7 +125,7 @@ async def _seen(happenings: AsyncIterator[Happening]) -> AsyncIterator[Happening
             yield one
 
 
-def head(hub: Hub, warnings: Sequence[str]) -> Iterator[str]:
+def head(hub: Hub, triggers: Sequence[Mapping[str, Json]], warnings: Sequence[str]) -> Iterator[str]:
     """Say what runs, where, and what to know about it."""
     project = hub.project
     scheme = "https" if project.hub.tls else "http"
@@ -138,16 +139,24 @@ def head(hub: Hub, warnings: Sequence[str]) -> Iterator[str]:
             ("handlers", words.Cell("run unisolated: do not run strangers' code", "yellow")),
         ]
     )
-    if len(project.triggers) <= SHOWN:
-        longest = max(map(len, project.triggers), default=0)
-        for trigger in project.triggers.values():
-            name = words.styled(words.clean(trigger.name).ljust(longest), "cyan")
-            off = "" if trigger.enabled else words.styled("  disabled", dim=True)
-            yield f"  {name}  {trigger.type} → {words.clean(', '.join(trigger.functions))}{off}"
+    few = len(triggers) <= SHOWN
+    longest = max((len(row["name"]) for row in triggers), default=0)
+    for row in triggers:
+        if few or row["state"] != "running":
+            yield _trigger(row, longest)
     for warning in warnings:
         yield words.problems(warning)
     yield words.styled("Ctrl-C stops it; a saved handler or triggerhub.toml is taken up at once", dim=True)
     yield ""
+
+
+def _trigger(row: Mapping[str, Json], longest: int) -> str:
+    name = words.styled(words.clean(row["name"]).ljust(longest), "cyan")
+    text = f"  {name}  {row['type']} → {words.clean(', '.join(row['functions']))}"
+    if row["state"] == "running":
+        return text
+    why = f": {words.clean(row['why'])}" if row["why"] else ""
+    return f"{text}  {words.styled(row['state'] + why, words.COLORS.get(row['state']))}"
 
 
 def lines(one: Happening, columns: int) -> Iterator[str]:
