@@ -21,6 +21,7 @@ from triggerhub.stores import connection, migrate
 from triggerhub.stores.reserve import Reserve
 from triggerhub.stores.sqlite import open_store
 
+ROOT = Path(__file__).parents[2]
 HOLD = """
 import asyncio, sys
 from pathlib import Path
@@ -283,9 +284,10 @@ async def test_a_disk_that_really_is_full_refuses_events_and_goes_on_settling(sm
         hand = Hand(store)
         accepted = await append_until_full(store)
         settled = 0
-        while taken := await hand.take(1):
-            assert await hand.settle(taken[0])
-            settled += 1
+        while taken := await hand.take(5):
+            for one in taken:
+                assert await hand.settle(one)
+                settled += 1
             with pytest.raises(StoreFull):
                 await store.append([intake()], now=NOW)
         assert settled == accepted > 100
@@ -311,6 +313,38 @@ async def test_a_hub_starts_on_a_disk_that_is_full(small_disk: Path) -> None:
             await store.append([intake()], now=NOW)
         (small_disk / "filler").unlink()
         assert len(await store.append([intake()], now=NOW)) == 1
+
+
+FILL = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.stores.test_sqlite_opening import append_until_full
+from triggerhub.stores.sqlite import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1])) as store:
+        print(await append_until_full(store), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_killed_while_the_disk_is_full_it_starts_again_and_settles(small_disk: Path) -> None:
+    data = small_disk / "var"
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(data)], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60
+    )
+    assert done.returncode == -9
+    async with open_store(data) as store:
+        hand = Hand(store)
+        settled = 0
+        while taken := await hand.take(10):
+            for one in taken:
+                assert await hand.settle(one)
+                settled += 1
+        assert settled == int(done.stdout) > 100
+        await accounts(store)
 
 
 async def test_opening_is_cancelled_cleanly(data: Path) -> None:
