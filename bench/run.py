@@ -1,12 +1,13 @@
-"""Measure the hub beside a bare ingress: `make bench`.
+"""Measure the hub beside a bare ingress and beside its peers: ``make bench``.
 
-Two kinds of work, over HTTP with keep-alive connections and a 1 KB JSON body, sent by wrk:
+Two kinds of work, with a 1 KB JSON body each time:
 
-- sync: the caller waits for a trivial Python handler's answer;
-- durable: the caller gets a 202 once the event is on disk; counted are events *settled*, from the first
-  request until the last outcome is committed.
+- sync: the caller waits for a trivial Python handler's answer. Sent by wrk over keep-alive connections.
+- durable: an event is on disk before it is answered with 202, is run, and its outcome is on disk. Counted
+  are events settled a second, from the first request until the last outcome is committed.
 
-The bare ingress answers the same requests without a worker and without a store.
+The bare ingress answers the same requests without a worker and without a store. The peers run side by
+side with the hub, in turn, within the same rounds; a ratio is of medians.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.e2e.daemon import Daemon, daemon, free_port, until
+from bench.load import LUA, bare, wrk
+from bench.peers import WORKERS, Huey, Skipped, functions_framework
+from tests.e2e.daemon import Daemon, daemon
 
 TOML = """
 [triggers.sync]
@@ -48,69 +49,47 @@ function = "echo"
 backlog = 10000000
 """
 HANDLER = "def handler(event, context):\n    return {'ok': True}\n"
-LUA = """
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = '{"pad": "' .. string.rep("x", 1010) .. '"}'
-"""
-BARE = """
-import anyio, sys
-from triggerhub.source import Response, Route
-from triggerhub.web.ingress import Ingress
-
-async def main(port):
-    async def answer(request):
-        return Response(status=200, body=b'{"ok":true}', headers=(("content-type", "application/json"),))
-    ingress = Ingress()
-    async with ingress.serve(Route(path="/", methods=("POST",), body_limit=1 << 20, endpoint=answer)):
-        async with ingress.listen("127.0.0.1", port):
-            await anyio.sleep_forever()
-
-anyio.run(main, int(sys.argv[1]), backend_options={"use_uvloop": True})
-"""
+CONNECTIONS = (1, 8, 64)
 
 
-def wrk(url: str, connections: int, seconds: float, script: Path) -> tuple[float, dict[str, int]]:
-    """Return requests a second, and how many of each kind of trouble."""
-    done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])  # type: ignore[index]
-    total = int(re.search(r"(\d+) requests in", done)[1])  # type: ignore[index]
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", done)
-    return rate, {"requests": total, "refused": int(bad[1]) if bad else 0}
+@dataclass
+class Bench:
+    """What is measured, in the order of its rows, and what came of it."""
+
+    works: dict[str, Callable[[int], float]] = field(default_factory=dict)
+    """By row: a round's measure, given the number of the round."""
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
+    """Which row each row is compared with."""
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def run(self, rounds: int) -> None:
+        """Measure every row once a round."""
+        for number in range(rounds):
+            for row, measure in self.works.items():
+                self.figures.setdefault(row, []).append(measure(number))
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return a row per figure: median, lowest, highest, and the ratio to what it is compared with."""
+        medians = {row: statistics.median(values) for row, values in self.figures.items()}
+        return [
+            {
+                "work": row,
+                "median": round(medians[row], 1),
+                "lowest": round(min(values), 1),
+                "highest": round(max(values), 1),
+                "beside": (beside := self.beside.get(row)),
+                "ratio": round(medians[row] / medians[beside], 3) if beside else None,
+            }
+            for row, values in self.figures.items()
+        ]
 
 
-@contextmanager
-def bare() -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", BARE, str(port)], cwd=ROOT)
-    try:
-        import http.client
-
-        def up() -> bool:
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("POST", "/", b"{}")
-                return connection.getresponse().status == 200
-            except OSError:
-                return False
-
-        until(up, "the bare ingress answers")
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def durable(hub: Daemon, connections: int, seconds: float, script: Path) -> float:
+def durable(hub: Daemon, seconds: float, script: Path) -> float:
     """Return events settled a second, accept to commit of the outcome."""
     before = hub.counts()["accepted"]
     began = time.monotonic()
-    wrk(f"http://127.0.0.1:{hub.listen}/durable", connections, seconds, script)
+    wrk(f"http://127.0.0.1:{hub.listen}/durable", 64, seconds, script)
     counts = hub.settled(600)
     took = time.monotonic() - began
     assert counts["dead"] == 0, counts
@@ -118,40 +97,84 @@ def durable(hub: Daemon, connections: int, seconds: float, script: Path) -> floa
     return (counts["accepted"] - before) / took
 
 
+def prepared(stack: ExitStack, folder: Path, seconds: float, *, peers: bool) -> Bench:
+    """Start every side; what they leave behind goes with the *stack*."""
+    bench = Bench()
+    script, project = folder / "post.lua", folder / "project"
+    script.write_text(LUA)
+    project.mkdir()
+    url = stack.enter_context(bare())
+    hub = stack.enter_context(daemon(project, TOML, {"echo.py": HANDLER}))
+    hub.post("/sync", b"{}")
+    bench.works["bare c=64"] = lambda _: wrk(url, 64, seconds, script)
+    for count in CONNECTIONS:
+        row = f"sync c={count}"
+        bench.works[row] = lambda _, count=count: wrk(f"http://127.0.0.1:{hub.listen}/sync", count, seconds, script)
+    bench.beside["sync c=64"] = "bare c=64"
+    bench.works["durable c=64"] = lambda _: durable(hub, seconds, script)
+    bench.beside["durable c=64"] = "bare c=64"
+    if peers:
+        _framework(bench, stack, folder, seconds, script)
+        _huey(bench, folder)
+    return bench
+
+
+def _framework(bench: Bench, stack: ExitStack, folder: Path, seconds: float, script: Path) -> None:
+    try:
+        name, url = stack.enter_context(functions_framework(folder / "framework"))
+    except Skipped as why:
+        bench.skipped["functions-framework"] = str(why)
+        return
+    for count in CONNECTIONS[:2]:
+        row = f"{name}, sync c={count}"
+        bench.works[row] = lambda _, count=count: wrk(url, count, seconds, script)
+        bench.beside[f"sync c={count}"] = row
+
+
+def _huey(bench: Bench, folder: Path) -> None:
+    try:
+        huey = Huey()
+    except Skipped as why:
+        bench.skipped["huey"] = str(why)
+        return
+    bench.works[huey.name] = lambda number: huey.measure(folder / f"huey-{number}")
+    bench.beside["durable c=64"] = huey.name
+
+
+def table(bench: Bench, rounds: int, seconds: float) -> str:
+    """Return the figures as people read them."""
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    lines = [
+        f"{machine}; medians of {rounds} rounds of {seconds} s",
+        f"durability = full, history, logs and metrics on; peers with {WORKERS} workers where they take a number",
+        f"{'work':<44}{'a second':>10}{'lowest':>10}{'highest':>10}  ratio",
+    ]
+    for row in bench.rows():
+        ratio = f"{row['ratio']:.2f} x {row['beside']}" if row["beside"] else ""
+        lines.append(
+            f"{row['work']:<44}{row['median']:>10,.0f}{row['lowest']:>10,.0f}{row['highest']:>10,.0f}  {ratio}"
+        )
+    lines += [f"skipped {name}: {why}" for name, why in bench.skipped.items()]
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--no-peers", action="store_true", help="measure the hub beside the bare ingress only")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         print("the load comes from wrk, which is not installed (Debian, Ubuntu: apt install wrk)", file=sys.stderr)
         return 3
-    figures: dict[str, list[float]] = {"bare": [], "sync c=1": [], "sync c=8": [], "sync c=64": [], "durable c=64": []}
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "post.lua"
-        script.write_text(LUA)
-        project = Path(folder) / "project"
-        project.mkdir()
-        with bare() as url, daemon(project, TOML, {"echo.py": HANDLER}) as hub:
-            hub.post("/sync", b"{}")
-            for _ in range(options.rounds):
-                figures["bare"].append(wrk(url, 64, options.seconds, script)[0])
-                for connections in (1, 8, 64):
-                    target = f"http://127.0.0.1:{hub.listen}/sync"
-                    figures[f"sync c={connections}"].append(wrk(target, connections, options.seconds, script)[0])
-                figures["durable c=64"].append(durable(hub, 64, options.seconds, script))
-    medians = {name: statistics.median(values) for name, values in figures.items()}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = prepared(stack, Path(folder), options.seconds, peers=not options.no_peers)
+        bench.run(options.rounds)
     if options.json:
-        print(json.dumps(medians))
-        return 0
-    print(
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-        f"median of {options.rounds} rounds of {options.seconds} s, durability = full, history, logs and metrics on"
-    )
-    print(f"{'work':<16}{'a second':>12}{'of bare':>10}")
-    for name, value in medians.items():
-        print(f"{name:<16}{value:>12,.0f}{value / medians['bare']:>9.0%}")
+        print(json.dumps({"rows": bench.rows(), "skipped": bench.skipped}, indent=1))
+    else:
+        print(table(bench, options.rounds, options.seconds))
     return 0
 
 
