@@ -202,6 +202,21 @@ def test_a_signal_during_the_start_ends_the_hub_in_order(tmp_path: Path) -> None
         assert not (tmp_path / "var" / "hub.sock").exists()
 
 
+def test_a_signal_while_a_new_version_is_tried_is_not_kept_waiting(tmp_path: Path) -> None:
+    with gated(tmp_path) as g:
+        g.open()
+        tried = tmp_path / "tried"
+        text = f"import pathlib, time\npathlib.Path({str(tried)!r}).touch()\ntime.sleep(60)\n\ndef handler(event, context): ...\n"
+        (g.hub.project / "handlers" / "gated.py").write_text(text)
+        until(tried.exists, "the new version is being tried")
+        g.signal(signal.SIGHUP)
+        g.signal()
+        began = time.monotonic()
+        assert g.ended() == 0
+        assert time.monotonic() - began < 10
+        assert "Traceback" not in g.hub.log()
+
+
 # systemd
 
 

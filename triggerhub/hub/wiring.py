@@ -42,6 +42,7 @@ PATIENCE = 2.0
 """Seconds that sources have at the start to say that they have begun."""
 TRIALS = 4
 """How many changed versions are tried at once."""
+STOPPING = "the hub is stopping"
 FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
 
@@ -136,6 +137,8 @@ class Wiring:
             try:
                 problems = await self._reload()
             except Exception as error:  # whatever was wrong with the new one, the hub goes on with what it has
+                if not self.taking:
+                    return [STOPPING]
                 log.error("the project could not be read again", exc_info=error)
                 problems = [f"the project could not be read again: {type(error).__name__}: {error}"]
                 self._tell("rejected", ["the running configuration is kept", *problems])
@@ -145,6 +148,8 @@ class Wiring:
     async def _reload(self) -> list[str]:
         project, modules, problems = await anyio.to_thread.run_sync(self._read)
         crash_point("during-reload")
+        if not self.taking:
+            return [STOPPING]
         if project is None:
             log.error("the new configuration has errors; the running one is kept", problems=list(problems))
             self._tell("rejected", ["the running configuration is kept", *problems])
@@ -159,7 +164,7 @@ class Wiring:
         for name in change.stop if self.taking else ():
             await self._stop(name)
         if not self.taking:
-            return ["the hub is stopping"]
+            return [STOPPING]
         self.modules |= modules
         self._configure(project)
         self._start({name: fed.trigger for name, fed in change.start.items()})
