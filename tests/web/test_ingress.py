@@ -11,6 +11,7 @@ from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, ser
 from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
 from triggerhub.source import Request, Response, Route
 from triggerhub.web.ingress import Ingress
+from triggerhub.web.limit import Limits
 
 
 @on_each_loop
@@ -434,3 +435,17 @@ async def test_an_address_in_use_is_a_config_error():
         ):
             async with Ingress().listen("127.0.0.1", port):
                 pass
+
+
+@on_each_loop
+async def test_half_a_header_does_not_keep_the_ingress_from_leaving():
+    ingress = Ingress(Limits(linger=0.1))
+    async with ingress.serve(route(Echo())), asyncio.timeout(8):
+        async with ingress.listen("127.0.0.1", 0, grace=60) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /a HTTP/1.1\r\nHost: h")
+            while not ingress.connections:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()

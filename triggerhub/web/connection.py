@@ -207,7 +207,8 @@ class Connection(asyncio.Protocol):
             if now - self._parser.progress > limits.body_pause or waited > limits.body_time:
                 self._late("The body took too long")
         elif self._parser.partial:
-            if waited > limits.head_time:
+            # Of a request without its header nothing is lost: nobody waits for it when the hub stops.
+            if waited > (min(limits.linger, limits.head_time) if self._shared.draining else limits.head_time):
                 self._late("The header took too long")
         elif waited > limits.idle:
             self._transport.close()
