@@ -108,6 +108,9 @@ def test_a_file_that_others_may_read_is_a_warning_at_the_reference(make: Callabl
             id="a value in place of a name",
         ),
         pytest.param(f'[functions.echo]\nenv = {{ A = ["{VALUE}"] }}\n', id="env"),
+        pytest.param(f'[functions.echo]\non_success = ["https://u:{VALUE}@host/x"]\n', id="a URL with a password"),
+        pytest.param(f'[functions.echo]\non_success = ["webhook:https://u:{VALUE}@host/x"]\n', id="a destination"),
+        pytest.param(f'[hub]\nstore = "postgres://u:{VALUE}@db/x"\n', id="what is not available"),
     ],
 )
 def test_what_may_be_a_secret_is_never_shown(make: Callable[..., Path], toml: str) -> None:

@@ -24,17 +24,18 @@ MAX_WORK = 1_000_000
 MAX_DEPTH = 64
 """Arrays and inline tables within one another."""
 
+# Possessive within, so that they stay linear; a possessive group loses matches before Python 3.11.5.
 _BLANK = re.compile(r"[ \t]*+")
-_BETWEEN = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*+")
+_BETWEEN = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*")
 _REST_OF_LINE = re.compile(r"[ \t]*+(?:#[^\n]*+)?(?:\n|\Z)")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]++")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
-_BASIC = re.compile(r'"(?:[^"\\\n]++|\\.)*+"')
+_BASIC = re.compile(r'"(?:[^"\\\n]++|\\.)*"')
 _LITERAL = re.compile(r"'[^'\n]*+'")
 _SCALARS = (
-    ('"""', re.compile(r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}', re.DOTALL)),
-    ("'''", re.compile(r"'''(?:[^']++|'{1,2}(?!'))*+'{3,5}")),
+    ('"""', re.compile(r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*"{3,5}', re.DOTALL)),
+    ("'''", re.compile(r"'''(?:[^']++|'{1,2}(?!'))*'{3,5}")),
     ('"', _BASIC),
     ("'", _LITERAL),
     ("", re.compile(r"\d{4}-\d\d-\d\d \d\d:[^\s,\]}#]++|[^\s,\]}#]++")),

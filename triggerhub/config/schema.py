@@ -76,6 +76,9 @@ def _place(path: str) -> str:
 
 def _destination(value: Any) -> Destination:
     kind, colon, target = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind in ("http", "https"):
+        # It may hold a password.
+        raise ValueError('expected function:NAME, queue:NAME, webhook:URL or file:PATH; write "webhook:" before a URL')
     if kind not in ("function", "queue", "webhook", "file") or not colon or not target:
         raise ValueError(
             f"expected function:NAME, queue:NAME, webhook:URL or file:PATH, got {value!r}"
