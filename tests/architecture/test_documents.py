@@ -158,3 +158,10 @@ def test_the_architecture_names_what_is_there() -> None:
     tops = {path.name for path in (ROOT / "triggerhub").iterdir() if not path.name.startswith("__")}
     floors = text.partition("## The floors")[2].partition("## ")[0]
     assert all(name.removesuffix(".py") in floors for name in tops - {"py.typed"}), tops
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [
+        path.name for path in DOCUMENTS if path.name != "README.md" and f"{path.relative_to(ROOT)})" not in text
+    ] == []
