@@ -31,6 +31,7 @@ from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
+from triggerhub.runtimes import snapshot
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.runtimes.snapshot import remove_tree
@@ -140,6 +141,9 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             address.held("hub.admin", *settings.admin) as administering,
         ):
             log.warning("handlers run unisolated: sandbox level is trusted, the only one in this version")
+            # Copies of code that nothing runs any more; under the lock nobody else's are there.
+            kept = {function.code for function in project.functions.values()}
+            await anyio.to_thread.run_sync(snapshot.collect, settings.data / VERSIONS, kept)
             async with (
                 admin.serve(
                     hub,

@@ -28,3 +28,15 @@ def test_a_file_put_down_after_a_crash_right_behind_ready_is_told(tmp_path: Path
         shown = hub.api("GET", f"/api/v1/deliveries/{told[0]['id']}")
     assert [row["state"] for row in told] == ["succeeded"]
     assert "new.txt" in str(shown["event"])
+
+
+def test_a_start_removes_the_code_of_versions_that_nothing_runs_any_more(tmp_path: Path) -> None:
+    with daemon(tmp_path, TOML, {"work.py": "def handler(event, context): return 1"}) as hub:
+        kept = tmp_path / "var" / "versions" / "work"
+        (first,) = kept.iterdir()
+        (tmp_path / "handlers" / "work.py").write_text("def handler(event, context): return 2")
+        until(lambda: len(list(kept.iterdir())) == 2, "the new version is there beside the old one")
+        hub.stop()
+        hub.start()
+        assert [path == first for path in kept.iterdir()] == [False]
+        assert hub.cli("invoke", "work").stdout == "2\n"
