@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from triggerhub.aws import arn, errors
 from triggerhub.crash import crash_point
 from triggerhub.errors import StoreBroken
+from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent
@@ -174,7 +175,7 @@ class Dispatcher:
                 until = (moment - self._services.clock.now()) / 1000
                 if until <= 0:
                     return
-                left = min(left, until, 1.0)
+                left = min(left, until, LOOK)
             with anyio.move_on_after(left):
                 await self._woken.wait()
 

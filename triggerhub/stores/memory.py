@@ -41,13 +41,10 @@ class _Key:
 @dataclass(slots=True)
 class _Row:
     delivery: Delivery
+    lane: Lane
     owner: int = 0
     blocked: bool = False
     attempts: list[Attempt] = field(default_factory=list)
-
-    @property
-    def lane(self) -> Lane:
-        return Lane(self.delivery.trigger, self.delivery.function)
 
 
 class MemoryStore:
@@ -61,6 +58,7 @@ class MemoryStore:
         self._answers: dict[tuple[str, str], tuple[bytes, Millis]] = {}
         self._leases: dict[str, Lease] = {}
         self._checkpoints: dict[tuple[str, str], str] = {}
+        self._queued: dict[Lane, dict[str, _Row]] = defaultdict(dict)
         self._ordered: dict[tuple[Lane, str], set[str]] = defaultdict(set)
         self._counts: dict[Lane, Counter[State]] = defaultdict(Counter)
         self._ledger: Counter[str] = Counter()
@@ -111,9 +109,10 @@ class MemoryStore:
                     dedup_key=event.dedup_key,
                     ordering_key=event.ordering_key,
                     idempotency_key=owed.idempotency_key,
-                )
+                ),
+                Lane(event.trigger, owed.function),
             )
-            self.rows[delivery] = row
+            self.rows[delivery] = self._queued[row.lane][delivery] = row
             self._counts[row.lane][State.QUEUED] += 1
             self._order(row)
         self._ledger["accepted"] += len(made)
@@ -125,11 +124,10 @@ class MemoryStore:
         return [self._claim(want, now) for want in wants]
 
     def _claim(self, want: Want, now: Millis) -> Grant:
-        queued = sorted(
-            (row for row in self.rows.values() if row.lane == want.lane and row.delivery.state is State.QUEUED),
+        free = sorted(
+            (row for row in self._queued[want.lane].values() if not row.blocked),
             key=lambda row: (row.delivery.due, row.delivery.id),
         )
-        free = [row for row in queued if not row.blocked]
         due = [row for row in free if row.delivery.due <= now]
         oldest = due[0].delivery.due if due else None
         taken: list[Claimed] = []
@@ -320,6 +318,10 @@ class MemoryStore:
         counts[row.delivery.state] -= 1
         counts[state] += 1
         row.delivery.state = state
+        if state is State.QUEUED:
+            self._queued[row.lane][row.delivery.id] = row
+        else:
+            self._queued[row.lane].pop(row.delivery.id, None)
 
     def _queue(self, row: _Row) -> None:
         self._move(row, State.QUEUED)

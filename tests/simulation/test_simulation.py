@@ -1,0 +1,111 @@
+"""The short form of ``make simulate``: two hundred light days in every run of the suite, and what must be found out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import pytest
+
+from tests.simulation import virtual
+from tests.simulation.day import Worker, simulate
+from triggerhub.model import Invocation, Millis, Outcome, Returned, State
+from triggerhub.store import Fence, Settlement
+from triggerhub.stores.memory import MemoryStore
+
+
+@pytest.mark.timeout(600)
+def test_two_hundred_days_break_no_promise() -> None:
+    results = [simulate(seed, busy=False) for seed in range(1, 201)]
+    broken = {one.seed: one.problems for one in results if one.problems}
+    assert broken == {}, "make simulate SEED=… tells of one"
+    assert sum(one.deaths for one in results) > 200, "hubs died"
+    assert sum(one.calls for one in results) > 5000, "handlers ran"
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_a_seed_comes_to_the_same_end_every_time(seed: int) -> None:
+    first, again = simulate(seed), simulate(seed)
+    assert first == again
+    assert first.deliveries > 100
+    assert simulate(seed + 1).digest != first.digest
+
+
+class Unfenced(MemoryStore):
+    """A store that lets anybody settle what runs."""
+
+    def _settle(self, settlement: Settlement, now: Millis) -> bool:
+        row = self.rows.get(settlement.delivery)
+        if row is None or row.delivery.state is not State.RUNNING:
+            return False
+        fence = Fence(row.owner, row.delivery.claims)
+        held = Settlement(
+            delivery=settlement.delivery, fence=fence, decision=settlement.decision, attempt=settlement.attempt,
+            answer=settlement.answer, then=settlement.then,
+        )  # fmt: skip
+        return super()._settle(held, now)
+
+
+class Hasty(Worker):
+    """A worker whose answer comes before its handler did anything."""
+
+    async def run(self, invocation: Invocation, claims: list[tuple[str, int]]) -> Outcome:
+        task = asyncio.get_running_loop().create_task(self._afterwards(claims))
+        self.life.wire.late.add(task)
+        return Returned(payload=b"null")
+
+    async def _afterwards(self, claims: list[tuple[str, int]]) -> None:
+        await asyncio.sleep(0.05)
+        if not self.life.wire.dead:
+            self.life.world.returns(claims)
+
+
+class Forgetful(MemoryStore):
+    """A store that gives nothing back when its hub has died."""
+
+    async def reap(self, *, now: Millis) -> list[str]:
+        return []
+
+
+class Crowded(MemoryStore):
+    """A store that lets all go at once that have an ordering key."""
+
+    def _order(self, row: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("weaker", "finding"),
+    [
+        pytest.param({"store": Unfenced}, "was settled for", id="leases unfenced"),
+        pytest.param({"worker": Hasty}, "and did not run", id="settled before the handler ran"),
+        pytest.param({"store": Forgetful}, "nobody runs it", id="nothing given back"),
+        pytest.param({"store": Crowded}, "two run in the line", id="no order"),
+    ],
+)
+def test_a_weaker_hub_is_found_out(weaker: dict[str, type], finding: str) -> None:
+    problems: list[str] = []
+    for seed in range(1, 60):
+        problems += simulate(seed, busy=False, **weaker).problems
+        if any(finding in one for one in problems):
+            return
+    raise AssertionError(f"not found in {problems[:5]}")
+
+
+def test_time_leaps_to_what_comes_next() -> None:
+    async def sleepy() -> list[float]:
+        moments = []
+        for seconds in (0.5, 3600, 86_400):
+            await anyio.sleep(seconds)
+            moments.append(anyio.current_time())
+        return moments
+
+    assert virtual.run(sleepy) == pytest.approx([0.5, 3600.5, 90_000.5], abs=1e-3)
+
+
+def test_what_waits_for_ever_is_told() -> None:
+    async def waits() -> None:
+        await anyio.Event().wait()
+
+    with pytest.raises(virtual.Stuck):
+        virtual.run(waits)
