@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-u
 KILLS ?= 200
 MINUTES ?= 20
 CUTS ?= 2000
+SEEDS ?= 1000
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -40,6 +41,9 @@ soak: $(VENV)/.dev ## an even load for long, and what grows: make soak MINUTES=2
 faults: $(VENV)/.dev ## let each of the store's first writes and syncs fail: make faults SEED=7
 	$(BIN)/python -m tests.faults.sweep $(if $(SEED),--seed $(SEED))
 
+simulate: $(VENV)/.dev ## live through days of the hub in virtual time: make simulate SEEDS=10000, or SEED=7 for one
+	$(BIN)/python -m tests.simulation.seeds $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(STATE),--state $(STATE)))
+
 bench: $(VENV)/.dev ## measure the hub beside a bare ingress
 	$(BIN)/python bench/run.py
 
@@ -72,4 +76,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos powercut faults bench wheel clean
+.PHONY: help run test check coverage chaos powercut faults simulate bench wheel clean
