@@ -121,6 +121,19 @@ def test_a_disk_that_fails_costs_lines_but_never_a_handler(tmp_path: Path, monke
     assert texts(log.read(limit=1)) == ["after"]
 
 
+def test_what_is_left_of_a_nearly_full_disk_is_not_for_logs(tmp_path: Path, monkeypatch) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    monkeypatch.setattr(archive, "_SPARE", 1)
+    monkeypatch.setattr(archive, "_SPARE_MOST", 1 << 60)
+    log.write(F, "r", "stdout", "too much")
+    log.flush()
+    assert log.trouble == "the rest of the disk is kept for the queue"
+    monkeypatch.setattr(archive, "_SPARE_MOST", 0)
+    log.flush()
+    assert log.trouble is None
+    assert texts(log.read()) == ["too much"]
+
+
 async def test_a_slow_disk_is_never_waited_for(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where the folder should be")
     log = OutputLog(tmp_path / "logs", now=Clock(), buffer=100_000)

@@ -6,6 +6,7 @@ the one owner appends; what a crash tore is passed over when read.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,6 +21,12 @@ from triggerhub.settings import DAY, MB
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.jsonl")
 _PARTS = 8
 """A file is at most this part of all that is kept, so that little goes at once."""
+_SHARE = 4
+"""What is kept is at most this part of the disk …"""
+_SPARE = 10
+"""… and nothing is written where less than this part of it is free …"""
+_SPARE_MOST = 256 * MB
+"""… or less than this on a large one: the rest is for the queue."""
 _BLOCK = 64 * 1024
 
 
@@ -36,10 +43,17 @@ class Archive:
         self._day = ""
 
     def append(self, lines: Sequence[tuple[Millis, bytes]]) -> None:
-        """Write lines of one day (with their newlines), all or none. Raises OSError."""
+        """Write lines of one day (with their newlines), all or none.
+
+        Raises OSError, ENOSPC also where they would take the room that is left for the queue.
+        """
         day = day_of(lines[0][0])
         file, size = self._open(day)
         view = memoryview(b"".join(line for _, line in lines))
+        disk = os.fstatvfs(file)
+        spare = min(disk.f_blocks * disk.f_frsize // _SPARE, _SPARE_MOST)
+        if disk.f_bavail * disk.f_frsize < spare + len(view):
+            raise OSError(errno.ENOSPC, "the rest of the disk is kept for the queue")
         try:
             while view:
                 view = view[os.write(file, view) :]
@@ -88,6 +102,7 @@ class Archive:
                 return self._file, state.st_size
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._bound()
         last = max((_number(path) for path in self._files() if path.name.startswith(day)), default=0)
         path = self._path_of(day, last)
         if path.exists() and path.stat().st_size >= self._part:
@@ -99,6 +114,11 @@ class Archive:
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             size += os.write(self._file, b"\n")
         return self._file, size
+
+    def _bound(self) -> None:
+        disk = os.statvfs(self._folder)
+        self._keep_size = min(self._keep_size, disk.f_blocks * disk.f_frsize // _SHARE)
+        self._part = min(self._part, max(self._keep_size // _PARTS, 1))
 
     def _path_of(self, day: str, number: int) -> Path:
         return self._folder / (f"{day}.{number}.jsonl" if number else f"{day}.jsonl")
