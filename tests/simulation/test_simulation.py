@@ -9,6 +9,7 @@ import pytest
 
 from tests.simulation import virtual
 from tests.simulation.day import Worker, simulate
+from triggerhub.hub.hub import Hub
 from triggerhub.model import Invocation, Millis, Outcome, Returned, State
 from triggerhub.store import Fence, Settlement
 from triggerhub.stores.memory import MemoryStore
@@ -90,6 +91,11 @@ def test_a_weaker_hub_is_found_out(weaker: dict[str, type], finding: str) -> Non
         if any(finding in one for one in problems):
             return
     raise AssertionError(f"not found in {problems[:5]}")
+
+
+def test_a_hub_that_is_deaf_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hub, "_wake", lambda self, lane: None)
+    assert any("is stuck" in one for seed in range(1, 20) for one in simulate(seed, busy=False).problems)
 
 
 def test_time_leaps_to_what_comes_next() -> None:
