@@ -1,8 +1,8 @@
 """Let each of the first writes and syncs of a store fail, and compare what it said with what it knows afterwards.
 
 Eight sweeps: changes (writes, truncations, allocations, names) and syncs, ENOSPC and EIO, once and from
-then on. At each point a store is opened, used, healed, opened again and used; then the power is cut, and
-what a failed sync should have written is on no disk. Run as ``python -m tests.faults.sweep --points 200``:
+then on. At each point a store is opened, new or as a killed process left it, used, healed, opened again
+and used; then the power is cut, and what a failed sync should have written is on no disk. Run as ``python -m tests.faults.sweep --points 200``:
 exits with 1 when a promise is broken.
 """
 
@@ -37,6 +37,8 @@ SWEEPS = [f"{kind} {error} {how}" for kind in KINDS for error in ERRORS for how 
 COMMANDS = {"change": 60, "sync": 320}
 """How many commands reach 200 operations of a kind."""
 AT_ONCE = 2
+KILLED_COMMANDS = 1_000
+"""More than were given by the process that was killed: the numbers go on from here."""
 
 
 @dataclass
@@ -92,9 +94,8 @@ async def try_point(sweep: str, at: int, seed: int, folder: Path, device: disk.D
     kind, error, how = sweep.split()
     point = Point(sweep, at)
     log = folder.with_name(f"{folder.name}.log")
-    (folder / PROJECT).mkdir(parents=True)
-    device.log(log)
     book = Book(device.mark)
+    book.resume(KILLED_COMMANDS)
     data = folder / PROJECT / "var"
     # The log is moved often, so that the faults also meet that.
     writer.CHECKPOINT_IDLE, writer.CHECKPOINT_ANYWAY = 60, 200
@@ -128,6 +129,30 @@ async def try_point(sweep: str, at: int, seed: int, folder: Path, device: disk.D
     return point
 
 
+def prepare(folder: Path, seed: int, device: disk.Disk, *, killed: bool) -> None:
+    """Make the folder of a point; *killed*: one in which a process used a store and was killed."""
+    (folder / PROJECT).mkdir(parents=True)
+    device.log(folder.with_name(f"{folder.name}.log"))
+    if killed:
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(_killed_life(folder / PROJECT / "var", seed, device))
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 9
+
+
+async def _killed_life(data: Path, seed: int, device: disk.Disk) -> None:
+    writer.CHECKPOINT_IDLE = writer.CHECKPOINT_ANYWAY = 150
+    book = Book(device.mark)
+    async with open_store(data) as store:
+        book.opened(store.owner)
+        await Work(store, book, random.Random(seed), base=-1_000_000).run(40, at_once=AT_ONCE)
+        os._exit(9)
+
+
 async def _first_life(point: Point, data: Path, seed: int, book: Book, device: disk.Disk, kind: int) -> None:
     """Use a store while its disk fails, and once more after an error that the store says it survives."""
     opened = False
@@ -135,6 +160,7 @@ async def _first_life(point: Point, data: Path, seed: int, book: Book, device: d
         async with open_store(data) as store:
             opened = True
             book.opened(store.owner)
+            await store.reap(now=START)
             work = Work(store, book, random.Random(seed))
             work.patience = 5
             await work.run(COMMANDS[point.sweep.split()[0]], at_once=AT_ONCE)
@@ -198,7 +224,9 @@ def serve(folder: Path, seed: int) -> None:
     device = disk.Disk()
     for number, line in enumerate(sys.stdin):
         sweep, at = json.loads(line)
-        point = asyncio.run(asyncio.wait_for(try_point(sweep, at, seed + at, folder / f"point{number}", device), 60))
+        place = folder / f"point{number}"
+        prepare(place, seed + at, device, killed=at % 2 == 0)
+        point = asyncio.run(asyncio.wait_for(try_point(sweep, at, seed + at, place, device), 60))
         print(json.dumps({name: getattr(point, name) for name in Point.__dataclass_fields__}), flush=True)
 
 
@@ -221,6 +249,8 @@ def main() -> int:
     try:
         for point in play(folder, chosen(options.points, options.seed, options.sample), options.seed):
             report.points.append(point)
+            if len(report.points) % 200 == 0:
+                print(f"{len(report.points)} points", flush=True)
     finally:
         shutil.rmtree(folder)
         print(report.table())
