@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -63,6 +63,9 @@ from triggerhub.testing import FakeRoutes
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 SCHEDULES = ("*/20 * * * *", "17 * * * *", "0 2 * * *", "30 1,2,3 * * *", "rate(45 minutes)", "@hourly")
+STEPS = (-HOUR, -10 * MINUTE, -SECOND, SECOND, HOUR, DAY)
+LOOK = 60.0
+"""Seconds between looks at a clock that may be set."""
 QUIET = 6 * HOUR
 """How long after the day all must have come to its end."""
 
@@ -219,10 +222,19 @@ class Life:
 class Day:
     """A day and what happens in it."""
 
-    def __init__(self, plan: Plan, draw: random.Random, *, store: type[MemoryStore], worker: type[Worker]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        draw: random.Random,
+        *,
+        store: type[MemoryStore],
+        worker: type[Worker],
+        steps: Sequence[Millis],
+    ) -> None:
         self.plan = plan
         self.draw = draw
-        self.clock = virtual.Clock(plan.start)
+        self.clock = virtual.Clock(plan.start, look=LOOK if steps else 1e9)
+        self._steps = steps
         self.world = World(store=store(), draw=draw, now=self.clock.now, project=plan.project)
         self.end = plan.start + DAY
         self.life: Life | None = None
@@ -235,6 +247,7 @@ class Day:
             tasks.start_soon(self._lives)
             tasks.start_soon(self._send)
             tasks.start_soon(self._intervene)
+            tasks.start_soon(self._set_clock)
         self.world.close()
 
     # the hub
@@ -293,6 +306,12 @@ class Day:
                 return
             await anyio.sleep(1)
         self.world.problem(f"{name} counts {counted} unfinished, and there are {there}")
+
+    async def _set_clock(self) -> None:
+        for by in self._steps:
+            await anyio.sleep(self.draw.random() * 7200)
+            self.world.note("step", by)
+            self.clock.step(by)
 
     # the senders
 
@@ -462,16 +481,16 @@ class Result:
 
 
 @contextmanager
-def _steered(draw: random.Random) -> Iterator[None]:
+def _steered(draw: random.Random, look: float) -> Iterator[None]:
     """Take away what is random or in the way: bits of ids, looks at a clock that nobody sets, a log that nobody reads."""
     kept = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         with (
             mock.patch.object(intake, "secrets", SimpleNamespace(randbits=draw.getrandbits)),
-            mock.patch.object(dispatch, "LOOK", 3600.0),
+            mock.patch.object(dispatch, "LOOK", look),
             mock.patch.object(dispatch, "POLL", 10 * 3600.0),
-            mock.patch.object(cron, "LOOK", 3600.0),
+            mock.patch.object(cron, "LOOK", look),
             mock.patch.object(maintain, "SWEEP", 120.0),
         ):
             yield
@@ -480,15 +499,25 @@ def _steered(draw: random.Random) -> Iterator[None]:
 
 
 def simulate(
-    seed: int, *, busy: bool = True, store: type[MemoryStore] = MemoryStore, worker: type[Worker] = Worker
+    seed: int,
+    *,
+    busy: bool = True,
+    steps: bool = False,
+    store: type[MemoryStore] = MemoryStore,
+    worker: type[Worker] = Worker,
 ) -> Result:
-    """Live through the seed's day; *store* and *worker* may be weaker ones, which must be found out."""
+    """Live through the seed's day; *steps*: with a clock that is set meanwhile.
+
+    *store* and *worker* may be weaker ones, which must be found out.
+    """
     draw = random.Random(seed)
+    set_by = random.Random(-seed - 1)
+    clock = [set_by.choice(STEPS) for _ in range(set_by.randint(1, 4))] if steps else []
     plan = plan_of(draw, busy=busy)
-    with _steered(draw):
+    with _steered(draw, LOOK if steps else 3600.0):
 
         async def day() -> Day:
-            made = Day(plan, draw, store=store, worker=worker)
+            made = Day(plan, draw, store=store, worker=worker, steps=clock)
             await made.run()
             return made
 

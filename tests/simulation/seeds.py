@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.simulation.day import Result, simulate
@@ -48,20 +49,20 @@ class Report:
         )
 
 
-def days(first: int, last: int, jobs: int) -> Iterator[list[Result]]:
+def days(first: int, last: int, jobs: int, *, steps: bool) -> Iterator[list[Result]]:
     """Yield the days from *first* up to *last*, in their order, some at a time."""
     chunks = [range(start, min(start + CHUNK, last + 1)) for start in range(first, last + 1, CHUNK)]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(_chunk, chunks)
+        yield from pool.imap(partial(_chunk, steps=steps), chunks)
 
 
-def _chunk(seeds: range) -> list[Result]:
-    return [simulate(seed) for seed in seeds]
+def _chunk(seeds: range, *, steps: bool) -> list[Result]:
+    return [simulate(seed, steps=steps) for seed in seeds]
 
 
-def one(seed: int) -> int:
+def one(seed: int, *, steps: bool) -> int:
     """Live through one day and tell of it."""
-    result = simulate(seed)
+    result = simulate(seed, steps=steps)
     print(
         f"seed {seed}: {result.deliveries} deliveries, {result.calls} calls, {result.deaths} deaths, {result.steps} steps"
     )
@@ -71,21 +72,22 @@ def one(seed: int) -> int:
     return 1 if result.problems else 0
 
 
-def many(first: int, seeds: int, jobs: int, state: Path | None) -> int:
+def many(first: int, seeds: int, jobs: int, state: Path | None, *, steps: bool) -> int:
     """Live through *seeds* days from *first* on; those that *state* says are done are not lived again."""
     report, broken = Report(first), list[int]()
     if state and state.exists():
         kept = json.loads(state.read_text())
         report, broken = Report(**kept["report"]), kept["broken"]
         print(f"going on after {report.seeds} seeds", flush=True)
+    again = f"python -m tests.simulation.seeds{' --set-clock' if steps else ''}"
     began = told = time.monotonic()
-    for chunk in days(report.first + report.seeds, report.first + seeds - 1, jobs):
+    for chunk in days(report.first + report.seeds, report.first + seeds - 1, jobs, steps=steps):
         for result in chunk:
             report.add(result)
             if result.problems:
                 broken.append(result.seed)
                 print(f"BROKEN: seed {result.seed}: {result.problems[0]}", flush=True)
-                print(f"        make simulate SEED={result.seed}", flush=True)
+                print(f"        {again} --seed {result.seed}", flush=True)
         if state:
             state.write_text(json.dumps({"report": asdict(report), "broken": broken}))
         if time.monotonic() - told > 30:
@@ -102,11 +104,12 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--state", type=Path)
+    parser.add_argument("--state", type=Path, help="keep what is done here, and go on after it")
+    parser.add_argument("--set-clock", action="store_true", help="days on which somebody sets the clock")
     options = parser.parse_args()
     if options.seed is not None:
-        return one(options.seed)
-    return many(options.first, options.seeds, options.jobs, options.state)
+        return one(options.seed, steps=options.set_clock)
+    return many(options.first, options.seeds, options.jobs, options.state, steps=options.set_clock)
 
 
 if __name__ == "__main__":

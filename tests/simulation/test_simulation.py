@@ -24,6 +24,12 @@ def test_two_hundred_days_break_no_promise() -> None:
     assert sum(one.calls for one in results) > 5000, "handlers ran"
 
 
+@pytest.mark.timeout(300)
+def test_thirty_days_on_which_the_clock_is_set_break_no_promise() -> None:
+    results = [simulate(seed, busy=False, steps=True) for seed in range(1, 31)]
+    assert {one.seed: one.problems for one in results if one.problems} == {}
+
+
 @pytest.mark.parametrize("seed", [3, 8])
 def test_a_seed_comes_to_the_same_end_every_time(seed: int) -> None:
     first, again = simulate(seed), simulate(seed)

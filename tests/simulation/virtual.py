@@ -105,14 +105,19 @@ def run(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 class Clock:
-    """The wall clock of a simulation."""
+    """The wall clock of a simulation; it may be set, and who sleeps by it looks at it every *look* seconds."""
 
-    def __init__(self, start: Millis) -> None:
+    def __init__(self, start: Millis, *, look: float = 1e9) -> None:
         self._start = start
+        self._look = look
+
+    def step(self, by: Millis) -> None:
+        """Set the clock forward, or back."""
+        self._start += by
 
     def now(self) -> Millis:
         return self._start + int(asyncio.get_running_loop().time() * 1000 + 1e-3)
 
     async def sleep_until(self, when: Millis) -> None:
         while (left := when - self.now()) > 0:
-            await anyio.sleep(left / 1000)
+            await anyio.sleep(min(left / 1000, self._look))
