@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 from zoneinfo import ZoneInfo
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from sources import cron
@@ -63,6 +64,8 @@ from triggerhub.testing import FakeRoutes
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 SCHEDULES = ("*/20 * * * *", "17 * * * *", "0 2 * * *", "30 1,2,3 * * *", "rate(45 minutes)", "@hourly")
+Trouble = Literal["", "clock", "reload"]
+"""Somebody sets the clock, or edits the configuration."""
 STEPS = (-HOUR, -10 * MINUTE, -SECOND, SECOND, HOUR, DAY)
 LOOK = 60.0
 """Seconds between looks at a clock that may be set."""
@@ -155,6 +158,8 @@ class Life:
     world: World
     clock: virtual.Clock
     modules: dict[str, ModuleType]
+    read: Callable[[], Project]
+    """What the configuration says now."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     busy: dict[str, int] = field(default_factory=dict)
     enough: anyio.Event = field(default_factory=anyio.Event)
@@ -193,13 +198,13 @@ class Life:
     async def live(self, until: Millis, *, ready: Any) -> None:
         """Run the hub until a moment, then drain; or until it dies."""
         made = Hub(
-            self.plan.project,
+            self.read(),
             self.modules,
             store=self.wire,  # type: ignore[arg-type]
             runtime=lambda _: self,
             output=RigOutput(),  # type: ignore[arg-type]
             routes=FakeRoutes(),
-            read=lambda: (None, {}, []),
+            read=lambda: (self.read(), self.modules, []),
             clock=self.clock,
             draw=self.world.draw.random,
         )
@@ -229,12 +234,13 @@ class Day:
         *,
         store: type[MemoryStore],
         worker: type[Worker],
-        steps: Sequence[Millis],
+        trouble: Trouble,
     ) -> None:
         self.plan = plan
         self.draw = draw
-        self.clock = virtual.Clock(plan.start, look=LOOK if steps else 1e9)
-        self._steps = steps
+        self.clock = virtual.Clock(plan.start, look=LOOK if trouble == "clock" else 1e9)
+        self.project = plan.project
+        self._trouble = trouble
         self.world = World(store=store(), draw=draw, now=self.clock.now, project=plan.project)
         self.end = plan.start + DAY
         self.life: Life | None = None
@@ -244,10 +250,14 @@ class Day:
     async def run(self) -> None:
         """Live it, and look at how it ended."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._lives)
             tasks.start_soon(self._send)
             tasks.start_soon(self._intervene)
-            tasks.start_soon(self._set_clock)
+            if self._trouble == "clock":
+                tasks.start_soon(self._set_clock)
+            elif self._trouble == "reload":
+                tasks.start_soon(self._edit)
+            await self._lives()
+            tasks.cancel_scope.cancel()
         self.world.close()
 
     # the hub
@@ -260,10 +270,10 @@ class Day:
             await self._live(end, dies=number in deaths)
             await anyio.sleep(draw.choice((0, 0.05, 5, 60, 3600)) * draw.random())
             self.world.store.reopen()
-        await self._live(self.end + QUIET, dies=False, last=True)
+        await self._live(self.end + 30 * DAY, dies=False, last=True)
 
     async def _live(self, until: Millis, *, dies: bool, last: bool = False) -> None:
-        life = Life(self.plan, self.world, self.clock, self._modules, worker=self._worker)
+        life = Life(self.plan, self.world, self.clock, self._modules, lambda: self.project, worker=self._worker)
         if dies and self.draw.random() < 0.7:
             life.steps_to_live = self.draw.randint(1, 100)
             life.dies_at = self.draw.choice(
@@ -273,6 +283,9 @@ class Day:
             tasks.start_soon(self._run, life, until, tasks.cancel_scope)
             if last:
                 await self.clock.sleep_until(self.end)
+                if self.project is not self.plan.project:
+                    self.project = self.plan.project
+                    await self._reload()
                 await self._settled(life)
                 life.enough.set()
             elif dies:
@@ -308,10 +321,34 @@ class Day:
         self.world.problem(f"{name} counts {counted} unfinished, and there are {there}")
 
     async def _set_clock(self) -> None:
-        for by in self._steps:
+        for _ in range(self.draw.randint(1, 4)):
             await anyio.sleep(self.draw.random() * 7200)
+            by = self.draw.choice(STEPS)
             self.world.note("step", by)
             self.clock.step(by)
+
+    async def _edit(self) -> None:
+        """Change the configuration: other versions, triggers and functions that go and come back."""
+        for moment in sorted(self.draw.randrange(self.plan.start, self.end) for _ in range(self.draw.randint(2, 12))):
+            await self.clock.sleep_until(moment)
+            self.project = self._edited()
+            await self._reload()
+
+    def _edited(self) -> Project:
+        whole, draw = self.plan.project, self.draw
+        gone = set(draw.sample(("line", "pile", "keyed", "clock"), draw.choice((0, 0, 1, 2))))
+        functions = dict(whole.functions)
+        if "keyed" in gone:
+            del functions["once"]
+        for name in draw.sample(sorted(functions), draw.randint(0, 2)):
+            functions[name] = replace(functions[name], version=f"{name}-{draw.randrange(1000)}")
+        return replace(whole, functions=functions, triggers={k: v for k, v in whole.triggers.items() if k not in gone})
+
+    async def _reload(self) -> None:
+        hub = self.life.hub if self.life else None
+        if hub is not None:
+            with suppress(TriggerhubError):
+                await hub.reload()
 
     # the senders
 
@@ -331,7 +368,13 @@ class Day:
     async def _emit(self, name: str, number: int) -> None:
         draw, life = self.draw, self.life
         context = self._modules["hand"].contexts.get(name)
-        if life is None or life.wire.dead or context is None:
+        if (
+            life is None
+            or life.hub is None
+            or life.wire.dead
+            or context is None
+            or name not in life.hub.project.triggers
+        ):
             return  # nobody listens
         record = {"n": number, "k": draw.randrange(5)}
         due = self.clock.now() + draw.randrange(HOUR) if draw.random() < 0.05 else None
@@ -480,6 +523,11 @@ class Result:
     steps: int
 
 
+async def _at_once(function: Callable[[], Any], *_: Any, **__: Any) -> Any:
+    """Do what a thread would: no thread has a place in virtual time."""
+    return function()
+
+
 @contextmanager
 def _steered(draw: random.Random, look: float) -> Iterator[None]:
     """Take away what is random or in the way: bits of ids, looks at a clock that nobody sets, a log that nobody reads."""
@@ -492,6 +540,7 @@ def _steered(draw: random.Random, look: float) -> Iterator[None]:
             mock.patch.object(dispatch, "POLL", 10 * 3600.0),
             mock.patch.object(cron, "LOOK", look),
             mock.patch.object(maintain, "SWEEP", 120.0),
+            mock.patch.object(anyio.to_thread, "run_sync", _at_once),
         ):
             yield
     finally:
@@ -502,22 +551,20 @@ def simulate(
     seed: int,
     *,
     busy: bool = True,
-    steps: bool = False,
+    trouble: Trouble = "",
     store: type[MemoryStore] = MemoryStore,
     worker: type[Worker] = Worker,
 ) -> Result:
-    """Live through the seed's day; *steps*: with a clock that is set meanwhile.
+    """Live through the seed's day, perhaps one with a *trouble* beside those that every day has.
 
     *store* and *worker* may be weaker ones, which must be found out.
     """
     draw = random.Random(seed)
-    set_by = random.Random(-seed - 1)
-    clock = [set_by.choice(STEPS) for _ in range(set_by.randint(1, 4))] if steps else []
     plan = plan_of(draw, busy=busy)
-    with _steered(draw, LOOK if steps else 3600.0):
+    with _steered(draw, LOOK if trouble == "clock" else 3600.0):
 
         async def day() -> Day:
-            made = Day(plan, draw, store=store, worker=worker, steps=clock)
+            made = Day(plan, draw, store=store, worker=worker, trouble=trouble)
             await made.run()
             return made
 

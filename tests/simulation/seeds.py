@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
-from tests.simulation.day import Result, simulate
+from tests.simulation.day import Result, Trouble, simulate
 
 CHUNK = 25
 """How many seeds a process takes at once."""
@@ -49,20 +50,20 @@ class Report:
         )
 
 
-def days(first: int, last: int, jobs: int, *, steps: bool) -> Iterator[list[Result]]:
+def days(first: int, last: int, jobs: int, *, trouble: Trouble) -> Iterator[list[Result]]:
     """Yield the days from *first* up to *last*, in their order, some at a time."""
     chunks = [range(start, min(start + CHUNK, last + 1)) for start in range(first, last + 1, CHUNK)]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(partial(_chunk, steps=steps), chunks)
+        yield from pool.imap(partial(_chunk, trouble=trouble), chunks)
 
 
-def _chunk(seeds: range, *, steps: bool) -> list[Result]:
-    return [simulate(seed, steps=steps) for seed in seeds]
+def _chunk(seeds: range, *, trouble: Trouble) -> list[Result]:
+    return [simulate(seed, trouble=trouble) for seed in seeds]
 
 
-def one(seed: int, *, steps: bool) -> int:
+def one(seed: int, *, trouble: Trouble) -> int:
     """Live through one day and tell of it."""
-    result = simulate(seed, steps=steps)
+    result = simulate(seed, trouble=trouble)
     print(
         f"seed {seed}: {result.deliveries} deliveries, {result.calls} calls, {result.deaths} deaths, {result.steps} steps"
     )
@@ -72,16 +73,16 @@ def one(seed: int, *, steps: bool) -> int:
     return 1 if result.problems else 0
 
 
-def many(first: int, seeds: int, jobs: int, state: Path | None, *, steps: bool) -> int:
+def many(first: int, seeds: int, jobs: int, state: Path | None, *, trouble: Trouble) -> int:
     """Live through *seeds* days from *first* on; those that *state* says are done are not lived again."""
     report, broken = Report(first), list[int]()
     if state and state.exists():
         kept = json.loads(state.read_text())
         report, broken = Report(**kept["report"]), kept["broken"]
         print(f"going on after {report.seeds} seeds", flush=True)
-    again = f"python -m tests.simulation.seeds{' --set-clock' if steps else ''}"
+    again = f"python -m tests.simulation.seeds{f' --trouble {trouble}' if trouble else ''}"
     began = told = time.monotonic()
-    for chunk in days(report.first + report.seeds, report.first + seeds - 1, jobs, steps=steps):
+    for chunk in days(report.first + report.seeds, report.first + seeds - 1, jobs, trouble=trouble):
         for result in chunk:
             report.add(result)
             if result.problems:
@@ -105,11 +106,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, help="keep what is done here, and go on after it")
-    parser.add_argument("--set-clock", action="store_true", help="days on which somebody sets the clock")
+    parser.add_argument(
+        "--trouble", choices=get_args(Trouble), default="", help="set the clock, or edit the configuration"
+    )
     options = parser.parse_args()
     if options.seed is not None:
-        return one(options.seed, steps=options.set_clock)
-    return many(options.first, options.seeds, options.jobs, options.state, steps=options.set_clock)
+        return one(options.seed, trouble=options.trouble)
+    return many(options.first, options.seeds, options.jobs, options.state, trouble=options.trouble)
 
 
 if __name__ == "__main__":

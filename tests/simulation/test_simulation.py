@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from tests.simulation import virtual
-from tests.simulation.day import Worker, simulate
+from tests.simulation.day import Trouble, Worker, simulate
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Invocation, Millis, Outcome, Returned, State
 from triggerhub.store import Fence, Settlement
@@ -25,8 +25,9 @@ def test_two_hundred_days_break_no_promise() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_fifteen_days_on_which_the_clock_is_set_break_no_promise() -> None:
-    results = [simulate(seed, busy=False, steps=True) for seed in range(1, 16)]
+@pytest.mark.parametrize("trouble", ["clock", "reload"])
+def test_twelve_days_of_more_trouble_break_no_promise(trouble: Trouble) -> None:
+    results = [simulate(seed, busy=False, trouble=trouble) for seed in range(1, 13)]
     assert {one.seed: one.problems for one in results if one.problems} == {}
 
 
