@@ -50,15 +50,15 @@ class Report:
         )
 
 
-def days(first: int, last: int, jobs: int, *, trouble: Trouble) -> Iterator[list[Result]]:
+def days(first: int, last: int, jobs: int, *, trouble: Trouble = "", busy: bool = True) -> Iterator[list[Result]]:
     """Yield the days from *first* up to *last*, in their order, some at a time."""
     chunks = [range(start, min(start + CHUNK, last + 1)) for start in range(first, last + 1, CHUNK)]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(partial(_chunk, trouble=trouble), chunks)
+        yield from pool.imap(partial(_chunk, trouble=trouble, busy=busy), chunks)
 
 
-def _chunk(seeds: range, *, trouble: Trouble) -> list[Result]:
-    return [simulate(seed, trouble=trouble) for seed in seeds]
+def _chunk(seeds: range, *, trouble: Trouble, busy: bool) -> list[Result]:
+    return [simulate(seed, trouble=trouble, busy=busy) for seed in seeds]
 
 
 def one(seed: int, *, trouble: Trouble) -> int:

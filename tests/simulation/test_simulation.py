@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import anyio
 import pytest
 
 from tests.simulation import virtual
 from tests.simulation.day import Trouble, Worker, simulate
+from tests.simulation.seeds import days
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Invocation, Millis, Outcome, Returned, State
 from triggerhub.store import Fence, Settlement
@@ -17,7 +19,7 @@ from triggerhub.stores.memory import MemoryStore
 
 @pytest.mark.timeout(600)
 def test_two_hundred_days_break_no_promise() -> None:
-    results = [simulate(seed, busy=False) for seed in range(1, 201)]
+    results = [one for some in days(1, 200, min(2, os.cpu_count() or 1), busy=False) for one in some]
     broken = {one.seed: one.problems for one in results if one.problems}
     assert broken == {}, "make simulate SEED=… tells of one"
     assert sum(one.deaths for one in results) > 200, "hubs died"
