@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from triggerhub.errors import StoreBroken
 
+_CANNOT = (errno.EINVAL, errno.ENOTSUP)
+"""A file system that syncs no folders, such as some network disks: there is nothing to be had."""
 LOOK = "Nothing is acknowledged any more. Look at the disk and the kernel's log, then start the hub again."
 
 
@@ -20,6 +23,8 @@ def sync(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
+        if error.errno in _CANNOT:
+            return
         raise StoreBroken(f"{folder} could not be synced: {error}", hint=LOOK) from error
     finally:
         os.close(descriptor)
