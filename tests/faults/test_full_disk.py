@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,9 +93,7 @@ def test_a_full_disk_refuses_settles_and_is_well_again(small: Path) -> None:
         assert counts["succeeded"] == len(accepted), "the queue went on, out of the reserve"
         assert hub.post("/hook", b'{"n":1}')[0] == 507, "and the disk is still full"
         ballast.unlink()
-        began = time.monotonic()
         until(lambda: hub.post("/hook", b'{"n":1}')[0] == 202, "events are accepted again", within=20)
-        assert time.monotonic() - began < 5
         counts = hub.settled()
         assert (counts["succeeded"], counts["drift"]) == (len(accepted) + 1, 0)
         assert hub.api("GET", "/api/v1/audit") == []
