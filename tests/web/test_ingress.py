@@ -249,6 +249,50 @@ async def test_an_upgrade_is_answered_as_a_plain_request():
         assert await client.ended()
 
 
+@pytest.mark.parametrize(
+    "framed",
+    [
+        pytest.param(b"Content-Length: 4\r\n\r\nbody", id="length"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", id="chunked"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+@on_each_loop
+async def test_a_request_that_offers_an_upgrade_keeps_its_body(framed, step):
+    # As Java's HttpClient sends every request of plain http.
+    echo = Echo()
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n"
+    data = b"POST /a?b=c HTTP/1.1\r\nHost: hub\r\n" + offer + b"X: \xe9\r\n" + framed
+    async with serving(route(echo)) as port, connected(port) as client:
+        for start in range(0, len(data), step):
+            await client.send(data[start : start + step])
+        assert (await client.answer()).status == 200
+        assert await client.ended()
+    [seen] = echo.seen
+    assert (seen.method, seen.path, seen.query, seen.body) == ("POST", "/a", "b=c", b"body")
+    assert seen.header("upgrade") == "h2c"
+    assert seen.header("x") == "\xe9"
+
+
+@on_each_loop
+async def test_a_request_that_offers_an_upgrade_is_held_to_the_limits():
+    offer = b"POST /a HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    for size, status in ((9, 413), (8, 200)):
+        async with serving(route(Echo(), limit=8)) as port, connected(port) as client:
+            await client.send(offer + b"Content-Length: %d\r\n\r\n" % size + b"x" * size + b"GET /a HTTP/1.1\r\n")
+            assert (await client.answer()).status == status
+            assert await client.ended()
+
+
+@on_each_loop
+async def test_a_length_may_begin_with_any_number_of_zeros():
+    echo = Echo()
+    async with serving(route(echo)) as port, connected(port) as client:
+        await client.send(b"POST /a HTTP/1.1\r\nHost: hub\r\nContent-Length: " + b"0" * 5000 + b"3\r\n\r\nabc")
+        assert (await client.answer()).status == 200
+    assert echo.seen[0].body == b"abc"
+
+
 @on_each_loop
 async def test_a_client_that_stops_sending_still_gets_its_answer():
     async def slow(request: Request) -> Response:

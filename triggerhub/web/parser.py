@@ -103,6 +103,8 @@ class RequestParser:
         self._peer = peer
         self._parser: Any = httptools.HttpRequestParser(self)
         self._held = 0
+        self._offered: list[tuple[str, str]] | None = None
+        """The header of a request that offers another protocol, while it is being read again without that."""
         self._begin()
 
     def _begin(self) -> None:
@@ -126,7 +128,7 @@ class RequestParser:
             self._fed += fed
             self.progress = self._shared.loop.time()
         try:
-            self._parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserUpgrade:
             # No other protocol is spoken here: the request is answered, what follows it is not read.
             self.closing = True
@@ -144,6 +146,21 @@ class RequestParser:
                 self.refuse(400, "Malformed request: more framing than body")
         elif self.partial > self._limits.head + SLICE:
             self.refuse(431, "The request's header is too large")
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._offered is None:
+                raise
+            # Offered with a body, by Java's client for one. llhttp would skip the body: read it as if nothing
+            # had been offered, and end the connection after it.
+            method, dropped = self._parser.get_method(), (b"connection", b"upgrade")
+            lines = [(name.encode(), value.encode("latin-1")) for name, value in self._offered]
+            head = b"".join(b"%b: %b\r\n" % line for line in lines if line[0] not in dropped)
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(b"%b %b HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (method, self._url, head))
+            self._parser.feed_data(data[upgrade.args[0] :])
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -163,6 +180,11 @@ class RequestParser:
         self._headers.append((_NAMES.get(name) or _name(name), value.strip(b" \t").decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self._offered is not None:
+            self._headers, self._offered = self._offered, None
+        elif not (self._refused or self.closing) and self._offers():
+            self._offered = self._headers
+            return
         self.in_head = False
         self.since = self.progress = self._shared.loop.time()
         if self._refused or self.closing:
@@ -171,6 +193,17 @@ class RequestParser:
             self._judge()
         except Refused as refusal:
             self.refuse(refusal.status, refusal.text, *refusal.headers, close=refusal.close)
+
+    def _offers(self) -> bool:
+        """Whether another protocol is offered by a request that has a body."""
+        return (
+            self._parser.should_upgrade()
+            and self._parser.get_method() != b"CONNECT"
+            and any(
+                name == "transfer-encoding" or (name == "content-length" and value.strip("0"))
+                for name, value in self._headers
+            )
+        )
 
     def _judge(self) -> None:
         """Find the route; raise Refused for all that can be refused before the body."""
@@ -186,7 +219,8 @@ class RequestParser:
                 if name == "host":
                     hosts.append(value)
                 elif name == "content-length":
-                    length = int(value)
+                    # Python reads 4,300 digits, llhttp any number of zeros.
+                    length = int(value.lstrip("0") or 0)
                 elif name == "expect":
                     expect = value.lower()
                 elif chunked or value.lower() != "chunked" or self._version == "1.0":
@@ -246,6 +280,8 @@ class RequestParser:
             self.refuse(503, "Too much is being received", ("retry-after", "1"))
 
     def on_message_complete(self) -> None:
+        if self._offered is not None:
+            return
         self.in_head = True
         self.partial = 0
         if self.closing:
