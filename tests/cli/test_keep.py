@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -91,6 +93,30 @@ def test_an_archive_is_not_overwritten_unless_asked(kept: Daemon, tmp_path: Path
     assert (tmp_path / "a.tar").read_text() == "mine"
     assert kept.cli("backup", "--force", str(tmp_path / "a.tar")).returncode == 0
     assert "manifest.json" in members(tmp_path / "a.tar")
+
+
+def test_a_draft_that_somebody_else_made_is_not_written_through(kept: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / ".a.tar.draft").symlink_to(tmp_path / "theirs")
+    assert kept.cli("backup", str(tmp_path / "a.tar")).returncode == 0
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert "manifest.json" in members(tmp_path / "a.tar")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("there", [True, False], ids=["over what lay there", "into a new folder"])
+def test_what_root_restores_is_the_folders_owners(kept: Daemon, tmp_path: Path, there: bool) -> None:
+    assert kept.cli("backup", str(tmp_path / "a.tar")).returncode == 0
+    if not there:
+        shutil.rmtree(kept.project / "var")
+    for path in (kept.project, *kept.project.rglob("*")):
+        os.chown(path, 65534, 65533, follow_symlinks=False)
+    restored = kept.cli("restore", "--yes", str(tmp_path / "a.tar"))
+    assert (restored.returncode, restored.stderr) == (0, "")
+    found = [kept.project / "var", *(kept.project / "var").rglob("*")]
+    assert {(path.name, path.lstat().st_uid, path.lstat().st_gid) for path in found} == {
+        (path.name, 65534, 65533) for path in found
+    }
 
 
 @pytest.mark.parametrize(

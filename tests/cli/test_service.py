@@ -40,7 +40,6 @@ UMask=0077
 # LoadCredential=NAME:/etc/triggerhub/NAME
 
 # What no handler needs: the paths of the system are read-only, the project stays writable.
-NoNewPrivileges=yes
 ProtectSystem=full
 ProtectClock=yes
 ProtectHostname=yes
@@ -48,6 +47,7 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
+NoNewPrivileges=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
@@ -68,6 +68,9 @@ def test_a_users_own_unit_names_no_user_and_is_wanted_by_the_default() -> None:
     assert "User=" not in text
     assert "network-online" not in text
     assert "TimeoutStopSec=11s" in text
+    # What takes capabilities away or makes namespaces needs privileges: such a service does not start (218).
+    assert "Protect" not in text
+    assert "NoNewPrivileges=yes" in text
     assert text.endswith("WantedBy=default.target\n")
 
 

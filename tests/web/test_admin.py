@@ -163,6 +163,8 @@ async def test_a_list_is_newest_first_filtered_and_paged(tmp_path: Path) -> None
         ("GET", "/api/v1/deliveries?limit=0", b"", 400, "bad-input"),
         ("GET", "/api/v1/deliveries?limit=10001", b"", 400, "bad-input"),
         ("GET", "/api/v1/deliveries?limit=%C2%B2", b"", 400, "bad-input"),
+        ("GET", "/api/v1/deliveries?limit=0000000019999999999", b"", 400, "bad-input"),
+        ("GET", f"/api/v1/deliveries?limit=000000001{'0' * 5000}", b"", 400, "bad-input"),
         ("GET", "/api/v1/deliveries?since=yesterday", b"", 400, "bad-input"),
         ("GET", "/api/v1/deliveries?since=2026-01-01T00:00:00", b"", 400, "bad-input"),
         ("GET", "/api/v1/deliveries?statee=dead", b"", 400, "bad-input"),

@@ -48,7 +48,9 @@ def _save(session: Session, path: Path, *, force: bool) -> int:
         raise BadInput(f"{path} exists", hint="Name another file, or overwrite it with --force.")
     draft = path.with_name(f".{path.name}.draft")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as target:
+        draft.unlink(missing_ok=True)
+        # In /tmp somebody else may have made it: a link to where it shall go, or a file of theirs.
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
             with closing(_pieces(session)) as pieces:
                 size = _write(pieces, target)
             target.flush()

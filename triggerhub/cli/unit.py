@@ -9,6 +9,19 @@ from triggerhub.model import Millis
 LEEWAY: Millis = 10_000
 """What systemd waits beyond the hub's own drain before it kills."""
 
+SYSTEM = (
+    "# What no handler needs: the paths of the system are read-only, the project stays writable.",
+    "ProtectSystem=full",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectControlGroups=yes",
+)
+OWN = ("# What no handler needs.",)
+"""A user's own manager may take no capability away: what does so ends the service with 218/CAPABILITIES."""
+
 
 def unit(*, project: str, command: Sequence[str], drain: Millis, user: str | None) -> str:
     """Return the unit that runs *command* for the *project* (absolute paths).
@@ -34,15 +47,8 @@ def unit(*, project: str, command: Sequence[str], drain: Millis, user: str | Non
         '# A secret that triggerhub.toml names { secret = "NAME" } can be given as a credential:',
         "# LoadCredential=NAME:/etc/triggerhub/NAME",
         "",
-        "# What no handler needs: the paths of the system are read-only, the project stays writable.",
+        *(SYSTEM if system else OWN),
         "NoNewPrivileges=yes",
-        "ProtectSystem=full",
-        "ProtectClock=yes",
-        "ProtectHostname=yes",
-        "ProtectKernelLogs=yes",
-        "ProtectKernelModules=yes",
-        "ProtectKernelTunables=yes",
-        "ProtectControlGroups=yes",
         "RestrictRealtime=yes",
         "RestrictSUIDSGID=yes",
         "LockPersonality=yes",

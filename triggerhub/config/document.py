@@ -63,10 +63,10 @@ def parse(text: str, report: Report) -> Document:
     try:
         report.places = locate(text)
         data = tomllib.loads(text)
-        zeros = sorted(_zeros(data), key=report.places.offset)
-        for place in zeros:
-            report.error(place, "bad-value", f"{dotted(place)}: a zero character can be in no setting")
-        return Document(data={} if zeros else data, report=report)
+        wrong = sorted(_unfit(data), key=lambda found: report.places.offset(found[0]))
+        for place, why in wrong:
+            report.error(place, "bad-value", f"{dotted(place)}: {why}")
+        return Document(data={} if wrong else data, report=report)
     except TooDeepError as error:
         report.at_span(error.span, "too-deep", error.what, "write tables with headers instead")
     except RecursionError:
@@ -79,11 +79,13 @@ def parse(text: str, report: Report) -> Document:
     return Document(data={}, report=report)
 
 
-def _zeros(data: dict[str, Any]) -> Iterator[Place]:
-    """Find what no path and no name can hold, and what half of the libraries end a text at."""
+def _unfit(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Find what half of the libraries behind a setting choke on: zero characters, and numbers that TOML has not."""
     for place, value in walk(data).items():
         if (isinstance(value, str) and "\0" in value) or (isinstance(place[-1], str) and "\0" in place[-1]):
-            yield place
+            yield place, "a zero character can be in no setting"
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            yield place, "the number is out of TOML's range, which is 64 bits"
 
 
 def _said(message: str, text: str) -> tuple[Span, str]:

@@ -14,7 +14,7 @@ import re
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -77,8 +77,9 @@ def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
     """Put the archive in *source* in the place of what is in the folder *data*, which is kept beside it.
 
     Nothing is touched before the whole archive was read and found good. ConfigError for one that is not,
-    HubLocked while a hub runs there.
+    HubLocked while a hub runs there. What root puts there is made the folder's owner's, whose hub is to read it.
     """
+    owner = next(one for one in (data, *data.absolute().parents) if one.exists()).stat()
     with locked(data):
         draft = data / "restore.draft"
         shutil.rmtree(draft, ignore_errors=True)
@@ -86,10 +87,20 @@ def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
         try:
             _unpack(source, draft)
             schema, counts = _checked(draft / DATABASE)
+            folder.sync(draft / "blobs")
+            _give((data, data / "hub.lock", *draft.rglob("*")), owner)
             before = _swap(draft, data, stamp)
+            if before is not None:
+                _give((before,), owner)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return Restored(schema=schema, counts=counts, before=before)
+
+
+def _give(paths: Iterable[Path], owner: os.stat_result) -> None:
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def refuse_unfinished(data: Path) -> None:

@@ -63,7 +63,7 @@ def number(text: str | None, default: int, most: int, name: str) -> int:
     """Read a whole number from 1 to *most*. BadInput."""
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
         raise BadInput(f"{name}: expected a number from 1 to {most}, got {text!r}")
     return int(text)
 
