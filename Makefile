@@ -40,6 +40,7 @@ soak: $(VENV)/.dev ## an even load for long, and what grows: make soak MINUTES=2
 
 faults: $(VENV)/.dev ## let each of the store's first writes and syncs fail: make faults SEED=7
 	$(BIN)/python -m tests.faults.sweep $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m pytest -q tests/faults/test_full_disk.py tests/faults/test_failing_sync.py
 
 simulate: $(VENV)/.dev ## live through days of the hub in virtual time: make simulate SEEDS=10000, or SEED=7 for one
 	$(BIN)/python -m tests.simulation.seeds $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(STATE),--state $(STATE)))

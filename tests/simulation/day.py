@@ -64,8 +64,8 @@ from triggerhub.testing import FakeRoutes
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 SCHEDULES = ("*/20 * * * *", "17 * * * *", "0 2 * * *", "30 1,2,3 * * *", "rate(45 minutes)", "@hourly")
-Trouble = Literal["", "clock", "reload"]
-"""Somebody sets the clock, or edits the configuration."""
+Trouble = Literal["", "clock", "reload", "storm"]
+"""Somebody sets the clock, or edits the configuration, or people and deaths come when events do."""
 STEPS = (-HOUR, -10 * MINUTE, -SECOND, SECOND, HOUR, DAY)
 LOOK = 60.0
 """Seconds between looks at a clock that may be set."""
@@ -240,9 +240,13 @@ class Day:
         self.draw = draw
         self.clock = virtual.Clock(plan.start, look=LOOK if trouble == "clock" else 1e9)
         self.project = plan.project
-        self._trouble = trouble
-        self.world = World(store=store(), draw=draw, now=self.clock.now, project=plan.project)
         self.end = plan.start + DAY
+        self._trouble = trouble
+        self._moments: list[Millis] = []
+        if trouble == "storm":
+            self.plan.interventions = 20 + 4 * plan.interventions
+            self._moments = self._bursts()
+        self.world = World(store=store(), draw=draw, now=self.clock.now, project=plan.project)
         self.life: Life | None = None
         self._worker = worker
         self._modules = {"hand": hand_source(), "queue": queue_source(), "cron": cron}
@@ -264,7 +268,7 @@ class Day:
 
     async def _lives(self) -> None:
         plan, draw = self.plan, self.draw
-        ends = sorted(draw.randrange(plan.start, self.end) for _ in range(plan.deaths + plan.restarts))
+        ends = sorted(self._when(self.end) for _ in range(plan.deaths + plan.restarts))
         deaths = set(draw.sample(range(len(ends)), plan.deaths))
         for number, end in enumerate(ends):
             await self._live(end, dies=number in deaths)
@@ -350,9 +354,8 @@ class Day:
             with suppress(TriggerhubError):
                 await hub.reload()
 
-    # the senders
-
-    async def _send(self) -> None:
+    def _bursts(self) -> list[Millis]:
+        """Return when events come."""
         plan, draw = self.plan, self.draw
         moments: list[Millis] = []
         while len(moments) < plan.events:
@@ -360,8 +363,21 @@ class Day:
             moments += [
                 burst + int(draw.random() * draw.choice((10, 1000, 60_000))) for _ in range(draw.randint(1, 25))
             ]
+        return sorted(moments[: plan.events])
+
+    def _when(self, latest: Millis) -> Millis:
+        """Return a moment: in a storm it is in the midst of the events."""
+        if self._moments:
+            return self.draw.choice(self._moments) + self.draw.randrange(self.draw.choice((100, 5000)))
+        return self.draw.randrange(self.plan.start, latest)
+
+    # the senders
+
+    async def _send(self) -> None:
+        plan, draw = self.plan, self.draw
+        moments = self._moments or self._bursts()
         hands = [one.name for one in plan.project.triggers.values() if one.type == "hand"]
-        for number, moment in enumerate(sorted(moments[: plan.events])):
+        for number, moment in enumerate(moments):
             await self.clock.sleep_until(moment)
             await self._emit(draw.choice(hands), number)
 
@@ -390,8 +406,7 @@ class Day:
     # people
 
     async def _intervene(self) -> None:
-        plan, draw = self.plan, self.draw
-        for moment in sorted(draw.randrange(plan.start, self.end - 2 * HOUR) for _ in range(plan.interventions)):
+        for moment in sorted(self._when(self.end - 2 * HOUR) for _ in range(self.plan.interventions)):
             await self.clock.sleep_until(moment)
             hub = self.life.hub if self.life else None
             if hub is None:
@@ -406,6 +421,9 @@ class Day:
         states = (State.QUEUED, State.RUNNING) if draw.random() < 0.4 else (State.DEAD, State.SUCCEEDED)
         some = [one for one in rows if rows[one].delivery.state in states]
         chosen = draw.sample(some, min(len(some), 3))
+        if self._trouble == "storm" and some and not rows[some[0]].delivery.state.finished:
+            await hub.cancel(chosen, "asked")
+            return
         match draw.choice(("cancel", "redrive", "discard", "pause", "audit")):
             case "cancel":
                 await hub.cancel(chosen, "asked")

@@ -107,7 +107,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, help="keep what is done here, and go on after it")
     parser.add_argument(
-        "--trouble", choices=get_args(Trouble), default="", help="set the clock, or edit the configuration"
+        "--trouble", choices=get_args(Trouble), default="", help="what is set, edited or struck meanwhile"
     )
     options = parser.parse_args()
     if options.seed is not None:

@@ -27,7 +27,7 @@ def test_two_hundred_days_break_no_promise() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("trouble", ["clock", "reload"])
+@pytest.mark.parametrize("trouble", ["clock", "reload", "storm"])
 def test_twelve_days_of_more_trouble_break_no_promise(trouble: Trouble) -> None:
     results = [simulate(seed, busy=False, trouble=trouble) for seed in range(1, 13)]
     assert {one.seed: one.problems for one in results if one.problems} == {}
