@@ -27,7 +27,7 @@ import structlog
 from sources import cron
 from tests.hub.rig import NoOptions, RigOutput, function, hand_source, project, queue_source, trigger
 from tests.simulation import virtual
-from tests.simulation.world import Wire, World
+from tests.simulation.world import Line, Wire, World
 from triggerhub.errors import StartFailed, TriggerhubError
 from triggerhub.hub import dispatch, intake, maintain
 from triggerhub.hub.hub import Hub
@@ -108,6 +108,10 @@ class Worker:
         life, world, name = self.life, self.life.world, self.function.name
         life.busy[name] = life.busy.get(name, 0) + 1
         claims = world.begins(name, invocation.deliveries, life.busy[name])
+        lines = world.lines_of(invocation.deliveries)
+        if both := lines & life.lines:
+            world.problem(f"two handlers at once for {both}")
+        life.lines |= lines
         try:
             return await self.run(invocation, claims)
         except BaseException:
@@ -115,6 +119,7 @@ class Worker:
             raise
         finally:
             life.busy[name] -= 1
+            life.lines -= lines
 
     async def run(self, invocation: Invocation, claims: list[tuple[str, int]]) -> Outcome:
         """Do what the draw says, as a handler would."""
@@ -162,6 +167,8 @@ class Life:
     """What the configuration says now."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     busy: dict[str, int] = field(default_factory=dict)
+    lines: set[Line] = field(default_factory=set)
+    """Whose handlers are at work."""
     enough: anyio.Event = field(default_factory=anyio.Event)
     steps_to_live: int | None = None
     """How many more things are asked of the store, of those that it dies at, before or after which it dies."""

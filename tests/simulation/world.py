@@ -20,6 +20,8 @@ from triggerhub.settings import HOUR, Project
 from triggerhub.store import Claimed, Created, Fence, Grant, Settlement, Stats
 from triggerhub.stores.memory import MemoryStore
 
+Line = tuple[str, str, str]
+"""Function, trigger and ordering key."""
 AUDIT = 64
 """Steps between looks at every row."""
 LOOKED_AT = ("append", "claim", "settle", "reap", "cancel", "redrive", "discard", "prune")
@@ -55,7 +57,7 @@ class World:
     answered: dict[tuple[str, str], Millis] = field(default_factory=dict)
     """Until when each idempotency key's answer is kept."""
     running: dict[str, Fence] = field(default_factory=dict)
-    lines: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    lines: dict[Line, str] = field(default_factory=dict)
     """Who runs in each line of an ordering key."""
     _digest: Any = field(default_factory=hashlib.sha256)
 
@@ -122,7 +124,7 @@ class World:
             self.problem(f"{delivery.id} is at attempt {delivery.attempts}")
         self.running[delivery.id] = one.fence
         if delivery.ordering_key is not None:
-            line = (delivery.function, delivery.trigger, delivery.ordering_key)
+            line = delivery.function, delivery.trigger, delivery.ordering_key
             if line in self.lines:
                 self.problem(f"two run in the line {line}: {self.lines[line]} and {delivery.id}")
             self.lines[line] = delivery.id
@@ -195,6 +197,11 @@ class World:
                 self.problem(f"{one} ran, and the answer for its key {key} was kept")
         self.note("begins", function, *deliveries)
         return claims
+
+    def lines_of(self, deliveries: Sequence[str]) -> set[Line]:
+        """Return the lines in which these deliveries stand."""
+        rows = [row.delivery for one in deliveries if (row := self.store.rows.get(one))]
+        return {(one.function, one.trigger, one.ordering_key) for one in rows if one.ordering_key is not None}
 
     def returns(self, claims: Sequence[tuple[str, int]]) -> None:
         """Note that a handler came to its end."""
