@@ -191,6 +191,65 @@ async def test_more_concurrency_serves_all_who_wait_for_it() -> None:
     assert {slot.function.version for slot in got} == {"work-2"}
 
 
+async def test_a_function_that_comes_back_while_a_worker_is_lent_keeps_to_its_concurrency() -> None:
+    async with pool() as (made, runtime):
+        work = function(concurrency=1)
+        made.serve(work)
+        lent = await made.acquire(work)
+        made.forget("work")
+        made.serve(work)
+        made.release(lent)
+        assert made.live("work") == 0
+        slot = await made.acquire(work)
+        assert made.live("work") == 1
+        with anyio.move_on_after(0.05):
+            await made.acquire(work)
+            raise AssertionError("two workers of one")
+        made.release(slot)
+        await anyio.sleep(0.001)
+        assert (len(runtime.started), len(runtime.ended)) == (2, 1)
+
+
+async def test_who_waits_for_a_worker_of_a_removed_function_gets_one() -> None:
+    async with pool() as (made, runtime):
+        work = function(concurrency=1)
+        made.serve(work)
+        lent = await made.acquire(work)
+        got = []
+
+        async def ask() -> None:
+            got.append(await made.acquire(work))
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await anyio.sleep(0.001)
+                made.forget("work")
+                made.release(lent)
+        made.release(got[0])
+        await anyio.sleep(0.001)
+        assert (len(runtime.started), len(runtime.ended)) == (2, 2)
+
+
+async def test_a_newcomer_takes_what_is_free_beside_those_that_were_called() -> None:
+    async with pool() as (made, _):
+        work, got = function(concurrency=2), []
+        lent = [await made.acquire(work) for _ in range(2)]
+
+        async def ask() -> None:
+            got.append(await made.acquire(work))
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await anyio.sleep(0.001)
+                for slot in lent:
+                    made.release(slot)
+                # The first was called and has not run yet; there is a worker for this one, too.
+                got.append(await made.acquire(work))
+    assert len({*map(id, got)}) == 2
+
+
 async def test_a_slow_start_is_not_cut_by_a_short_timeout(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echoing}, functions=[function(timeout=20)]) as r:
         r.runtime.slow = 0.1

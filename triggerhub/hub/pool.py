@@ -33,10 +33,12 @@ WAIT = Assignment.WAIT
 class Slot:
     """One worker and the wish for its end."""
 
-    __slots__ = ("function", "idle_since", "retired", "started", "worker")
+    __slots__ = ("bench", "function", "idle_since", "retired", "started", "worker")
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, bench: _Bench | None = None) -> None:
         self.function = function
+        self.bench = bench
+        """Whose it is, also once another bench has the function's name; None is a trial's."""
         self.worker: Worker
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.retired = asyncio.Event()
@@ -49,6 +51,8 @@ class _Bench:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.idle: list[Slot] = []
+        self.forgotten = False
+        """Whether its function was removed: who has a worker or waits for one is served to the end, and no more."""
         self.live = 0
         """Idle, lent and starting ones of the current version; retired ones do not count."""
         self.called = 0
@@ -74,6 +78,8 @@ class _Bench:
         """Wait to be called, who comes first goes first; False at *until* on the loop's clock."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
+        # There may be more free than those called before have not taken yet.
+        self.call()
         try:
             with anyio.CancelScope(deadline=until):
                 await future
@@ -118,8 +124,11 @@ class Pool:
     def forget(self, name: str) -> None:
         """End the idle workers of a function that is no longer there."""
         if bench := self._benches.pop(name, None):
-            for slot in bench.idle:
-                slot.retired.set()
+            bench.forgotten = True
+            retired, bench.idle = bench.idle, []
+            for slot in retired:
+                self._retire(bench, slot)
+            bench.call()
 
     def live(self, name: str) -> int:
         bench = self._benches.get(name)
@@ -169,11 +178,10 @@ class Pool:
 
     def release(self, slot: Slot) -> None:
         """Take a lent worker back."""
-        bench = self._benches.get(slot.function.name)
-        if bench is None:
-            slot.retired.set()
-            return
-        if slot.worker.alive and slot.function == bench.function and bench.live <= bench.function.concurrency:
+        bench = slot.bench
+        assert bench is not None, "a trial's worker is lent to nobody"
+        current = slot.function == bench.function and not bench.forgotten
+        if slot.worker.alive and current and bench.live <= bench.function.concurrency:
             slot.idle_since = self._clock.now()
             bench.idle.append(slot)
         else:
@@ -202,7 +210,7 @@ class Pool:
             bench.idle = keep
 
     async def _start(self, bench: _Bench) -> Slot:
-        slot = Slot(bench.function)
+        slot = Slot(bench.function, bench)
         bench.live += 1
         self._tasks.start_soon(self._keep, slot, name=f"worker:{slot.function.name}")
         try:
