@@ -55,6 +55,30 @@ async def test_a_drain_does_not_wait_for_the_rate(tmp_path: Path) -> None:
     assert sorted((row.state.value, row.attempts) for row in rows) == [("queued", 0)] * 2 + [("succeeded", 1)] * 2
 
 
+async def test_what_waits_for_its_rate_goes_back_when_its_function_is_paused(tmp_path: Path) -> None:
+    functions = [function(rate=Rate(count=1, per=200))]
+    async with rig(tmp_path, {"work": echoing}, functions=functions) as r:
+        await r.emit("hand", *range(3))
+        await r.until(lambda: len(r.hub._wiring.dispatchers["work"]._held) == 2, "two wait")
+        await r.hub.pause("function", "work")
+        await r.until(lambda: not r.hub._wiring.dispatchers["work"]._held, "they went back")
+        assert await r.hub._wiring.dispatchers["work"]._settler.rest() is None
+        rows = await r.store.page(Query(state=State.QUEUED))
+        assert [row.attempts for row in rows] == [0, 0]
+        await anyio.sleep(0.25)
+        assert len(r.runtime.calls) == 1, "a paused function is not called"
+        await r.hub.resume("function", "work")
+        assert await r.states(3) == ["succeeded"] * 3
+
+
+async def test_what_waits_by_an_old_rate_goes_by_the_new_one(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}, functions=[function(rate=HOURLY)]) as r:
+        await r.emit("hand", *range(4))
+        await r.until(lambda: len(r.hub._wiring.dispatchers["work"]._held) == 2, "two wait")
+        await r.reload([function(rate=Rate(count=2, per=1000))], [trigger()])
+        assert await r.states(4) == ["succeeded"] * 4
+
+
 async def test_a_new_rate_holds_at_once(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echoing}, functions=[function(rate=HOURLY)]) as r:
         await r.emit("hand", *range(4))

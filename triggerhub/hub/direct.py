@@ -68,7 +68,7 @@ class Direct:
 
     async def _in_turn(self, dispatcher: Dispatcher, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
         with anyio.move_on_after(function.timeout / 1000) as patience:
-            await dispatcher.throttle.pass_(function.rate)
+            await dispatcher.throttle.pass_()
         if patience.cancelled_caught:
             return self._caller.throttled(function), function.version
         return await self._caller.call(function, invocation, patience=function.timeout)

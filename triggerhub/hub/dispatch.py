@@ -53,7 +53,7 @@ class Dispatcher:
 
     def __init__(self, function: Function, call: Call, services: Services) -> None:
         self.function = function
-        self.throttle = Throttle(services.clock)
+        self.throttle = Throttle(services.clock, function.rate)
         self.idempotent = Idempotent(services.store)
         self._call = call
         self._services = services
@@ -85,6 +85,7 @@ class Dispatcher:
     def configure(self, function: Function, plans: Mapping[Lane, LanePlan]) -> None:
         """Take over a new version and new policies; what is already claimed keeps the old policies."""
         self.function = function
+        self.throttle.set(function.rate)
         self._plans = dict(plans)
         self._order = deque(plans.values())
         self.wake()
@@ -105,6 +106,7 @@ class Dispatcher:
         """Claim nothing, and give back what was claimed and has not begun."""
         self._paused = True
         self._give_back()
+        self.throttle.stir()
 
     def resume(self) -> None:
         """Undo ``pause``."""
@@ -115,6 +117,10 @@ class Dispatcher:
         """Stop claiming; ``run`` then drains and returns."""
         self._stopping.set()
         self._woken.set()
+        self.throttle.stir()
+
+    def _halting(self) -> bool:
+        return self._paused or self._stopping.is_set()
 
     def interrupt(self, delivery: str) -> None:
         """Let go of a delivery that somebody else ended: a call that carries it is cut and its worker killed."""
@@ -291,7 +297,7 @@ class Dispatcher:
         version, cut = self.function.version, True
         try:
             await self._sift(group)
-            if group.claimed and not await self.throttle.pass_(self.function.rate, giving_up=self._stopping):
+            if group.claimed and not await self.throttle.pass_(self._halting):
                 for claimed in group.claimed:
                     self._let_go(claimed, group)
                 self._return(group.claimed)
@@ -420,7 +426,7 @@ class Dispatcher:
             await self._woken.wait()
 
     async def _cut(self) -> None:
-        self._stopping.set()
+        self.stop()
         self._give_back()
         cut = list(self._held)
         for delivery in cut:

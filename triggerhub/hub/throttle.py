@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import anyio
 
@@ -14,24 +15,32 @@ from triggerhub.settings import Rate
 class Throttle:
     """Spends one function's tokens."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, limit: Rate | None) -> None:
         self._clock = clock
-        self._limit: Rate | None = None
+        self._limit = limit
         self._bucket: rate.Bucket | None = None
+        self._stirred = asyncio.Event()
 
-    async def pass_(self, limit: Rate | None, *, giving_up: asyncio.Event | None = None) -> bool:
-        """Return True once a call may begin; False when *giving_up* is set before."""
-        while limit is not None:
+    def set(self, limit: Rate | None) -> None:
+        """Hold calls to another rate; those that wait by the old one wait by this one."""
+        if limit != self._limit:
+            self._limit, self._bucket = limit, None
+            self.stir()
+
+    def stir(self) -> None:
+        """Let those who wait look whether they are to give up."""
+        self._stirred.set()
+        self._stirred = asyncio.Event()
+
+    async def pass_(self, giving_up: Callable[[], bool] = lambda: False) -> bool:
+        """Return True once a call may begin; False where *giving_up* says so before."""
+        while (limit := self._limit) is not None:
+            if giving_up():
+                return False
             now = self._clock.now()
-            if self._bucket is None or limit != self._limit:
-                self._limit, self._bucket = limit, rate.Bucket.full(limit, now)
-            self._bucket, wait = rate.take(self._bucket, limit, now)
+            self._bucket, wait = rate.take(self._bucket or rate.Bucket.full(limit, now), limit, now)
             if wait <= 0:
                 return True
-            if giving_up is None:
-                await anyio.sleep(wait / 1000)
-                continue
             with anyio.move_on_after(wait / 1000):
-                await giving_up.wait()
-                return False
+                await self._stirred.wait()
         return True
