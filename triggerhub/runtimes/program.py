@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import time
+from contextlib import ExitStack
 from typing import IO
 
 from triggerhub.aws import errors
@@ -89,12 +90,17 @@ class _Run:
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._watch = Watch(function.memory, late=self._late, over=self._over)
         self._began = time.perf_counter()
-        self._end, answers = os.pipe()
-        self._lines, complaints = pipe(function, output, "stderr")
-        self._lines.begin(invocation.request_id)
-        event = _in_memory(invocation.payload)
-        stdout: IO[bytes] = os.fdopen(answers, "wb", buffering=0)
-        try:
+        with ExitStack() as ours, ExitStack() as lent:
+            # What is the process's is closed here in any case, what is ours where none could be made.
+            self._end, answers = os.pipe()
+            ours.callback(os.close, self._end)
+            stdout: IO[bytes] = lent.enter_context(os.fdopen(answers, "wb", buffering=0))
+            self._lines, complaints = pipe(function, output, "stderr")
+            ours.callback(self._lines.close)
+            lent.callback(complaints.close)
+            self._lines.begin(invocation.request_id)
+            event = _in_memory(invocation.payload)
+            lent.callback(os.close, event)
             self.child = Child(
                 function.command,
                 cwd=function.code,
@@ -104,14 +110,7 @@ class _Run:
                 stderr=complaints,
                 exited=self._exited,
             )
-        except BaseException:
-            os.close(self._end)
-            self._lines.close()
-            raise
-        finally:
-            os.close(event)
-            stdout.close()
-            complaints.close()
+            ours.pop_all()
         os.set_blocking(self._end, False)
         self._loop.add_reader(self._end, self._readable)
         self._watch.begin(self.child.pid, function.timeout / 1000)

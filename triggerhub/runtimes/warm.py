@@ -9,6 +9,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -59,20 +60,18 @@ class WarmWorker:
         self._silence: asyncio.TimerHandle | None = None
         self._stubborn: asyncio.TimerHandle | None = None
         self._watch = Watch(function.memory, late=self._late, over=self._over)
-        self._socket, theirs = socket.socketpair()
-        self._lines, outputs = pipe(function, output, "stdout")
-        try:
+        with ExitStack() as ours, ExitStack() as lent:
+            # What is the process's is closed here in any case, what is ours where none could be made.
+            self._socket, theirs = socket.socketpair()
+            ours.callback(self._socket.close)
+            lent.callback(theirs.close)
+            self._lines, outputs = pipe(function, output, "stdout")
+            ours.callback(self._lines.close)
+            lent.callback(outputs.close)
             self._child = Child(
                 command, cwd=cwd, env=env, stdin=theirs.fileno(), stdout=outputs, stderr=None, exited=self._exited
             )
-        except BaseException:
-            self._socket.close()
-            self._lines.close()
-            self._watch.close()
-            raise
-        finally:
-            theirs.close()
-            outputs.close()
+            ours.pop_all()
         self._socket.setblocking(False)
         self._fd = self._socket.fileno()
         self._loop.add_reader(self._fd, self._readable)
