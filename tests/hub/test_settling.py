@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,13 @@ async def _set_later(event: anyio.Event) -> None:
     event.set()
 
 
-async def test_a_full_disk_holds_outcomes_up_and_loses_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [StoreFull("no room"), OSError(errno.EMFILE, "too many open files"), MemoryError()], ids=repr
+)
+async def test_a_host_without_room_holds_outcomes_up_and_loses_none(tmp_path: Path, error: Exception) -> None:
     store = HeldStore()
     async with rig(tmp_path, {"work": echoing}, store=store) as r:
-        store.raises["settle"] = [StoreFull("no room")]
+        store.raises["settle"] = [error] * 2
         await r.emit("hand", 1, 2, 3)
         assert await r.states(3) == ["succeeded"] * 3
     assert len(r.runtime.calls) == 3, "an outcome that waits for room is not run again"

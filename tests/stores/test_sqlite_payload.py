@@ -227,3 +227,19 @@ def test_what_cannot_be_removed_now_is_counted_on(tmp_path: Path) -> None:
     assert blobs.size == len(BIG)
     blobs.remove(name)
     assert blobs.size == 0
+
+
+async def test_a_process_without_a_descriptor_left_refuses_a_large_payload_and_settles(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = Hand(store)
+    await hand.put()
+    (claimed,) = await hand.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", _failing(errno.EMFILE))
+        await hand.put(data=BIG)
+        assert await hand.settle(claimed)
+        patch.setattr(Path, "open", _failing(errno.EMFILE))
+        with pytest.raises(OSError, match="it fails"):
+            await hand.put(data=BIG + b"y")
+    await hand.put(data=BIG + b"y")

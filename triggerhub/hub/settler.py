@@ -129,7 +129,9 @@ class Settler:
                 return await services.store.settle(settlements, now=services.clock.now())
             except StoreFull:
                 log.error("the disk is full to the last byte: outcomes wait for room", function=self._function)
-                await anyio.sleep(1)
+            except (OSError, MemoryError) as error:  # no descriptor or no memory is left just now
+                log.error("outcomes wait for what the host has no more of", function=self._function, error=str(error))
+            await anyio.sleep(1)
 
     async def _bury(self, bare: Settlement, error: Exception) -> bool:
         log.error("an outcome could not be stored", delivery=bare.delivery, exc_info=error)

@@ -57,9 +57,9 @@ def notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
             sender.connect("\0" + address[1:] if address.startswith("@") else address)
             sender.sendall(state.encode())
-        except OSError as error:
-            log.warning("systemd could not be told", state=state.partition("\n")[0], error=str(error))
+    except OSError as error:  # also where no descriptor is left
+        log.warning("systemd could not be told", state=state.partition("\n")[0], error=str(error))

@@ -25,6 +25,8 @@ class Blobs:
         self._renamed = False
         self._held: set[str] | None = None
         place.mkdir(parents=True, exist_ok=True)
+        # Kept open: a commit must not fail for want of a descriptor.
+        self._names = folder.opened(place)
         self.size = sum(entry.stat().st_size for entry in os.scandir(place))
         """The bytes of all files together."""
 
@@ -54,8 +56,11 @@ class Blobs:
     def sync(self) -> None:
         """Make the names of what was put durable; to be called before the commit that refers to them."""
         if self._renamed and self._sync:
-            folder.sync(self.folder)
+            folder.sync_opened(self._names, self.folder)
         self._renamed = False
+
+    def close(self) -> None:
+        os.close(self._names)
 
     def get(self, name: str) -> bytes:
         """Return the content, or nothing where the file is gone or its disk cannot read it.

@@ -19,15 +19,26 @@ def sync(folder: Path) -> None:
     Raises OSError where the folder cannot be opened, and StoreBroken where it cannot be synced, for whatever
     reason: another try might succeed and mean nothing.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = opened(folder)
+    try:
+        sync_opened(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def opened(folder: Path) -> int:
+    """Return a descriptor of *folder*. Raises OSError."""
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def sync_opened(descriptor: int, folder: Path) -> None:
+    """As :func:`sync`, of a folder that is open."""
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno in _CANNOT:
             return
         raise StoreBroken(f"{folder} could not be synced: {error}", hint=LOOK) from error
-    finally:
-        os.close(descriptor)
 
 
 def make(folder: Path) -> None:

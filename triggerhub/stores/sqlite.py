@@ -73,6 +73,7 @@ async def _open(
         blobs = Blobs(data / "blobs", sync=durability == "full")
     except OSError as error:
         raise translate(error) from error
+    stack.callback(blobs.close)
     connection = await stack.enter_async_context(writer(path, durability))
     await connection.run(_empty_log)
     await connection.run(migrate, path)
