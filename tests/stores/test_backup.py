@@ -243,6 +243,139 @@ async def test_a_reader_that_leaves_early_leaves_nothing_behind(sqlite: Home) ->
         assert await copied(hand)
 
 
+async def test_who_is_cancelled_at_the_very_beginning_leaves_nothing_behind(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        await hand.put(data=json.dumps("z" * LARGE).encode())
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await copied(hand)
+        assert await copied(hand)
+        (claimed,) = await hand.take()
+        await hand.settle(claimed)
+        hand.now += 10
+        await hand.store.prune(finished_before=hand.now, dead_before={}, now=hand.now)
+        assert list((sqlite.path / "blobs").iterdir()) == []
+
+
+async def test_a_copy_under_way_is_cut_by_a_cancellation(sqlite: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "_PAGES", 1)
+    async with sqlite.open() as hand:
+        await full(hand)
+        steps, scope = 0, anyio.CancelScope()
+        look = backup.from_thread.check_cancelled
+
+        def stepping() -> None:
+            nonlocal steps
+            steps += 1
+            if steps == 2:
+                anyio.from_thread.run_sync(scope.cancel)
+            look()
+
+        monkeypatch.setattr(backup.from_thread, "check_cancelled", stepping)
+        with scope:
+            await copied(hand)
+        assert scope.cancelled_caught
+        assert steps < 5
+        assert not list(sqlite.path.glob("backup.draft*"))
+
+
+async def test_a_backup_under_load_is_of_one_moment(
+    sqlite: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_PAGES", 2)
+    async with sqlite.open() as hand:
+        for _ in range(200):
+            await hand.put()
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                while True:
+                    await hand.put(data=json.dumps("w" * 3000).encode())
+                    for claimed in await hand.take(2):
+                        await hand.settle(claimed)
+
+            tasks.start_soon(work)
+            archives = [await copied(hand) for _ in range(5)]
+            tasks.cancel_scope.cancel()
+    for number, archive in enumerate(archives):
+        put_back(archive, tmp_path / str(number))
+        async with open_store(tmp_path / str(number)) as store:
+            assert await store.audit() == []
+
+
+async def test_a_copy_that_would_take_the_stores_own_room_is_not_made(
+    sqlite: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sqlite.open() as hand:
+        real = os.statvfs(sqlite.path)
+
+        class Nearly:
+            f_blocks, f_frsize = real.f_blocks, real.f_frsize
+            f_bavail = 1 + (sqlite.path / "hub.db").stat().st_size // real.f_frsize
+
+        with monkeypatch.context() as patch:
+            patch.setattr(backup.os, "statvfs", lambda _: Nearly)
+            with pytest.raises(Conflict, match="No space left"):
+                await copied(hand)
+        assert await copied(hand)
+
+
+async def test_what_a_killed_backup_left_goes_at_the_next_start(sqlite: Home) -> None:
+    async with sqlite.open():
+        pass
+    (sqlite.path / "backup.draft").write_bytes(b"half")
+    (sqlite.path / "backup.draft-journal").write_bytes(b"half")
+    (sqlite.path / "restore.draft").mkdir()
+    async with sqlite.open():
+        assert not list(sqlite.path.glob("*.draft*"))
+
+
+async def test_two_restores_of_one_moment_keep_both_that_lay_there(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        archive = await copied(hand)
+        await hand.put()
+    first, second = put_back(archive, sqlite.path), put_back(archive, sqlite.path)
+    assert first.before != second.before
+    assert first.before is not None
+    async with open_store(first.before) as store:
+        assert (await store.stats()).count(State.QUEUED) == 1
+
+
+async def test_a_mark_that_the_power_cut_left_empty_moves_nothing_elsewhere(
+    sqlite: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sqlite.open() as hand:
+        archive = await copied(hand)
+    (sqlite.path / backup.UNFINISHED).write_bytes(b"")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="was cut short"):
+        async with sqlite.open():
+            pass
+    done = put_back(archive, sqlite.path)
+    assert done.before is not None
+    assert done.before.parent == sqlite.path
+    assert not list(Path.cwd().iterdir())
+
+
+async def test_a_restored_name_is_on_disk_before_the_mark_goes(sqlite: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        put_back(archive, sqlite.path)
+    mark = synced.index(backup.UNFINISHED)
+    assert [name for name in synced[mark:] if name != "var"] == [backup.UNFINISHED, "before-restore-now", "blobs"]
+
+
 async def test_a_store_in_memory_has_nothing_to_copy() -> None:
     async with Home("memory", Path()).open() as hand:
         with pytest.raises(Conflict):

@@ -7,6 +7,7 @@ anybody's tar can look into one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,14 +16,19 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import IO
+
+from anyio import from_thread
 
 from triggerhub.errors import ConfigError, Conflict
 from triggerhub.stores import folder
 from triggerhub.stores.lock import locked
 from triggerhub.stores.migrate import scripts
+from triggerhub.stores.reserve import AMPLE
 
 FORMAT = 1
 CHUNK = 1024 * 1024
@@ -30,6 +36,10 @@ MANIFEST = "manifest.json"
 DATABASE = "hub.db"
 UNFINISHED = "restore.unfinished"
 """Marks a data folder in which a restore was cut short: no hub starts on it."""
+_PAGES = 1000
+"""How many pages are copied between two looks at whether to go on."""
+_SPARE = 10
+"""Where a copy would leave less than this part of the disk, or less than AMPLE on a large one, none is made."""
 _MEMBER = re.compile(r"hub\.db|manifest\.json|blobs/[0-9a-f]{64}")
 _OLD = ("hub.db", "hub.db-wal", "hub.db-shm", "blobs")
 
@@ -46,19 +56,38 @@ class Restored:
 
 
 def copy(path: Path, to: Path) -> None:
-    """Write the database at *path* as it is at one moment to *to*; others may go on writing. sqlite3.Error, OSError."""
+    """Write the database at *path* as it is at one moment to *to*; others may go on writing.
+
+    Runs in a worker thread; ends early where whoever waits for it is cancelled. sqlite3.Error; OSError, also where
+    the copy would take the room that the store itself may need.
+    """
+    disk = os.statvfs(path.parent)
+    spare = min(AMPLE, disk.f_blocks * disk.f_frsize // _SPARE)
+    if disk.f_bavail * disk.f_frsize < path.stat().st_size + spare:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.close(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
         target = sqlite3.connect(to)
         try:
-            source.backup(target)
+            # One moment for all the steps.
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            source.backup(target, pages=_PAGES, progress=lambda *_: from_thread.check_cancelled())
             # A file of its own, without a log beside it.
             target.execute("PRAGMA journal_mode = DELETE")
         finally:
             target.close()
     finally:
         source.close()
+
+
+def tidy(data: Path) -> None:
+    """Remove what a backup or a restore that was killed left in a data folder that is ours."""
+    for path in data.glob("backup.draft*"):
+        with suppress(OSError):
+            path.unlink()
+    shutil.rmtree(data / "restore.draft", ignore_errors=True)
 
 
 def archive(database: Path, blobs: Path) -> Iterator[bytes]:
@@ -81,8 +110,8 @@ def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
     """
     owner = next(one for one in (data, *data.absolute().parents) if one.exists()).stat()
     with locked(data):
+        tidy(data)
         draft = data / "restore.draft"
-        shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         try:
             _unpack(source, draft)
@@ -106,10 +135,10 @@ def _give(paths: Iterable[Path], owner: os.stat_result) -> None:
 def refuse_unfinished(data: Path) -> None:
     """Raise ConfigError where a restore was cut short: the folder may hold half of each."""
     if (data / UNFINISHED).exists():
-        kept = (data / UNFINISHED).read_text(errors="replace").strip()
+        kept = _aside(data)
         raise ConfigError(
             f"a restore into {data} was cut short",
-            hint=f"Run it again: triggerhub restore FILE. What lay there before is in {kept}.",
+            hint="Run it again: triggerhub restore FILE." + (f" What lay there before is in {kept}." if kept else ""),
         )
 
 
@@ -219,12 +248,12 @@ def _checked(database: Path) -> tuple[int, dict[str, int]]:
 def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
     """Move what lies there aside and the new in its place; a crash between leaves a mark that no hub overlooks."""
     old = [data / name for name in _OLD if (data / name).exists()]
-    before = data / f"before-restore-{stamp}"
-    mark = data / UNFINISHED
     # After a restore that was cut short, what lies aside already is what the user may want back.
-    before = Path(mark.read_text().strip()) if mark.exists() else before
+    before = _aside(data)
+    if before is None:
+        before = _unused(data / f"before-restore-{stamp}")
+        _mark(data, before.name)
     before.mkdir(mode=0o700, exist_ok=True)
-    mark.write_text(f"{before}\n")
     folder.sync(data)
     for path in old:
         if not (before / path.name).exists():
@@ -233,15 +262,42 @@ def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
             shutil.rmtree(path)
         else:
             path.unlink()
+    folder.sync(before)
+    folder.sync(draft / "blobs")
     for name in (DATABASE, "blobs"):
         (draft / name).rename(data / name)
     folder.sync(data)
-    mark.unlink()
+    (data / UNFINISHED).unlink()
     folder.sync(data)
     if any(before.iterdir()):
         return before
     before.rmdir()
     return None
+
+
+def _aside(data: Path) -> Path | None:
+    """Return where a restore that was cut short put what lay there; None where it had not come so far."""
+    try:
+        name = (data / UNFINISHED).read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    return data / name if name else None
+
+
+def _mark(data: Path, name: str) -> None:
+    descriptor = os.open(data / UNFINISHED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, f"{name}\n".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unused(path: Path) -> Path:
+    """Return *path*, or the first of its name with a number that nothing lies at."""
+    return next(
+        one for one in chain([path], (path.with_name(f"{path.name}-{n}") for n in count(2))) if not one.exists()
+    )
 
 
 def _bad(why: str) -> ConfigError:

@@ -50,6 +50,7 @@ async def open_store(data: Path, *, durability: Literal["full", "normal"] = "ful
     """
     with locked(data):
         backup.refuse_unfinished(data)
+        backup.tidy(data)
         reserve = Reserve(data)
         reserve.hold()
         async with AsyncExitStack() as stack:
@@ -211,8 +212,9 @@ class SQLiteStore:
             raise backup.busy()
         self._copying = True
         draft = self._path.with_name("backup.draft")
-        await self.writer.do(lambda t: t.blobs.hold())
         try:
+            with anyio.CancelScope(shield=True):
+                await self.writer.do(lambda t: t.blobs.hold())
             try:
                 await anyio.to_thread.run_sync(backup.copy, self._path, draft)
             except (sqlite3.Error, OSError) as error:
