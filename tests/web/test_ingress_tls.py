@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, serving
 from triggerhub.errors import ConfigError
+from triggerhub.web.limit import Limits
 from triggerhub.web.proxy import Proxies, peer_address
 from triggerhub.web.tls import server_context
 
@@ -66,6 +69,76 @@ async def test_a_client_that_does_not_speak_tls_harms_nobody(tmp_path):
         async with connected(port, ssl=trusting, server_hostname="localhost") as client:
             await client.send(post())
             assert (await client.answer()).status == 200
+
+
+@on_each_loop
+async def test_clients_that_do_not_shake_hands_are_bounded_as_others_are(tmp_path):
+    cert, key = issue(tmp_path, "hub")
+    limits = Limits(connections=4, head_time=0.5)
+    trusting = ssl.create_default_context(cafile=str(cert))
+    async with serving(route(Echo()), limits=limits, tls=server_context(cert, key)) as port:
+        async with contextlib.AsyncExitStack() as stack:
+            silent = [await stack.enter_async_context(connected(port)) for _ in range(limits.handshakes)]
+            for _ in range(3):
+                assert await (await stack.enter_async_context(connected(port))).ended()
+            # Those that were let in have their time, and no more.
+            for client in silent:
+                assert await client.ended()
+        async with connected(port, ssl=trusting, server_hostname="localhost") as client:
+            await client.send(post())
+            assert (await client.answer()).status == 200
+
+
+@on_each_loop
+async def test_a_client_too_many_is_told_so_over_tls(tmp_path):
+    cert, key = issue(tmp_path, "hub")
+    trusting = ssl.create_default_context(cafile=str(cert))
+    secure = {"ssl": trusting, "server_hostname": "localhost"}
+    async with (
+        serving(route(Echo()), limits=Limits(connections=1), tls=server_context(cert, key)) as port,
+        connected(port, **secure) as first,
+        connected(port, **secure) as second,
+    ):
+        assert (await second.answer()).status == 503
+        await first.send(post())
+        assert (await first.answer()).status == 200
+
+
+@on_each_loop
+async def test_what_comes_together_with_the_last_of_the_handshake_is_not_lost(tmp_path):
+    cert, key = issue(tmp_path, "hub")
+    trusting = ssl.create_default_context(cafile=str(cert))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    speaker = trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    async with serving(route(Echo()), tls=server_context(cert, key)) as port, connected(port) as client:
+        while True:
+            try:
+                speaker.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await client.send(outgoing.read())
+                incoming.write(await client.reader.read(65536))
+        speaker.write(post(body=b"early"))
+        await client.send(outgoing.read())
+        said = b""
+        async with asyncio.timeout(GUARD):
+            while b"early" not in said:
+                incoming.write(await client.reader.read(65536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    said += speaker.read(65536)
+        assert said.startswith(b"HTTP/1.1 200 ")
+
+
+@on_each_loop
+async def test_a_handshake_under_way_does_not_hold_up_the_end(tmp_path):
+    cert, key = issue(tmp_path, "hub")
+    begun = time.monotonic()
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(route(Echo()), tls=server_context(cert, key)) as port:
+            client = await stack.enter_async_context(connected(port))
+            await client.send(b"\x16\x03\x01")
+        assert await client.ended()
+    assert time.monotonic() - begun < Limits().head_time / 2
 
 
 @on_each_loop

@@ -19,6 +19,7 @@ import anyio
 from triggerhub.source import Route
 from triggerhub.web import address
 from triggerhub.web.connection import Connection
+from triggerhub.web.greeting import Greeter
 from triggerhub.web.limit import Limits
 from triggerhub.web.parser import Shared
 from triggerhub.web.proxy import Proxies
@@ -90,27 +91,34 @@ class Ingress:
                 loop=loop,
             )
         )
-        handshake = self._limits.head_time if tls else None
+        greeter = Greeter(tls, self._limits, listener.connections, listener.connect) if tls else None
+        servers: list[asyncio.Server] = []
         with contextlib.ExitStack() as stack:
             if sockets is None:
                 sockets = stack.enter_context(address.held("hub.listen", host, port))
-            servers = [
-                await loop.create_server(
-                    listener.connect, sock=one, ssl=tls, ssl_handshake_timeout=handshake, backlog=address.BACKLOG
-                )
-                for one in address.taken(sockets)
-            ]
+            taken = address.taken(sockets)
+            bound: int = taken[0].getsockname()[1]
+            if greeter:
+                greeter.listen(taken)
+            else:
+                servers = [
+                    await loop.create_server(listener.connect, sock=one, backlog=address.BACKLOG) for one in taken
+                ]
         self._listeners.append(listener)
         try:
-            yield servers[0].sockets[0].getsockname()[1]
+            yield bound
             for server in servers:
                 server.close()
+            if greeter:
+                await greeter.close()
             await listener.drain(grace)
         finally:
             for server in servers:
                 server.close()
             self._listeners.remove(listener)
             with anyio.CancelScope(shield=True):
+                if greeter:
+                    await greeter.close()
                 await listener.cut()
 
 

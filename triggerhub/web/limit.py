@@ -54,6 +54,14 @@ class Limits:
     """Of all bodies held at once, over all connections."""
 
     @property
+    def handshakes(self) -> int:
+        """How many clients of a TLS listener may be there, those that have not shaken hands included.
+
+        A few more than connections: a client too many can be answered only once it has.
+        """
+        return self.connections + max(16, self.connections // 8)
+
+    @property
     def sweep(self) -> float:
         """How often the times are looked at."""
         return min(
