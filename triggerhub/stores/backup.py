@@ -263,7 +263,6 @@ def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
         else:
             path.unlink()
     folder.sync(before)
-    folder.sync(draft / "blobs")
     for name in (DATABASE, "blobs"):
         (draft / name).rename(data / name)
     folder.sync(data)
