@@ -205,11 +205,8 @@ class Store(Protocol):
         """
         ...
 
-    async def reap(self, *, now: Millis) -> list[str]:
-        """Give back what owners that are gone left running: queued, attempt uncounted, ``lost`` + 1.
-
-        One lost ten times is buried: what kills the hub again and again must not go on for ever.
-        """
+    async def reap(self) -> list[str]:
+        """Give back what owners that are gone left running: queued, attempt uncounted, ``lost`` + 1."""
         ...
 
     async def answer(self, keys: Sequence[tuple[str, str]], *, now: Millis) -> list[bytes | None]:

@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Callable
 
 from tests.architecture.documents import ROOT, blocks
 from triggerhub import ids
-from triggerhub.hub.outlet import HOPS
 from triggerhub.model import Bury, Complete, Event, Retry, State
+from triggerhub.policy.retry import HOPS, LOST
 from triggerhub.store import Claimed, Intake, Lane, Owed, Settlement, Want
-from triggerhub.stores.lost import LOST_LIMIT
 from triggerhub.stores.memory import MemoryStore
 
 DOCUMENT = ROOT / "docs" / "state_machine.md"
@@ -89,7 +88,7 @@ def settle(decision: Complete | Bury | Retry) -> Callable[[MemoryStore, Claimed 
 
 async def die(store: MemoryStore, _: Claimed | None) -> None:
     store.reopen()
-    await store.reap(now=NOW)
+    await store.reap()
 
 
 async def cancel(store: MemoryStore, _: Claimed | None) -> None:
@@ -121,6 +120,6 @@ def test_every_state_is_explained_and_in_the_sum() -> None:
 
 
 def test_its_numbers_are_those_of_the_code() -> None:
-    assert LOST_LIMIT == 10
-    assert "`dead` after ten times" in TEXT
+    assert LOST == 10
+    assert "the hub died ten times" in TEXT
     assert f"more than {HOPS} handlers' answers" in TEXT

@@ -26,7 +26,7 @@ from tests.powercut import disk, replay
 from tests.powercut.cuts import PROJECT, ROOT, examine, scratch
 from tests.powercut.disk import CHANGE, SYNC
 from tests.powercut.ledger import Book, Ledger
-from tests.powercut.workload import START, Work
+from tests.powercut.workload import Work
 from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.stores import sqlite, writer
 from triggerhub.stores.sqlite import open_store
@@ -106,7 +106,7 @@ async def try_point(sweep: str, at: int, seed: int, folder: Path, device: disk.D
     writer.CHECKPOINT_IDLE = writer.CHECKPOINT_ANYWAY = 1_000_000
     async with open_store(data) as store:
         book.opened(store.owner)
-        await store.reap(now=START)
+        await store.reap()
         work = Work(store, book, random.Random(seed + 1), base=1_000_000)
         await work.run(30, at_once=AT_ONCE)
         if work.refused or work.broken:
@@ -160,7 +160,7 @@ async def _first_life(point: Point, data: Path, seed: int, book: Book, device: d
         async with open_store(data) as store:
             opened = True
             book.opened(store.owner)
-            await store.reap(now=START)
+            await store.reap()
             work = Work(store, book, random.Random(seed))
             work.patience = 5
             await work.run(COMMANDS[point.sweep.split()[0]], at_once=AT_ONCE)

@@ -13,10 +13,12 @@ import pytest
 from aiohttp import web
 
 from tests.hub.rig import Failure, Rig, echoing, function, rig, trigger
+from triggerhub import ids
 from triggerhub.hub.outlet import append_line
-from triggerhub.model import Invocation
+from triggerhub.model import Event, Invocation
 from triggerhub.settings import Batch, Destination, RetryPolicy, Trigger
-from triggerhub.store import Query
+from triggerhub.store import Intake, Lane, Owed, Query, Want
+from triggerhub.stores.memory import MemoryStore
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -135,6 +137,29 @@ async def test_a_dead_letter_tells_why(tmp_path: Path, retry: RetryPolicy, condi
     assert record["requestContext"]["approximateInvokeCount"] == count
     assert record["responseContext"]["functionError"] == "Unhandled"
     assert record["responsePayload"] == {"errorType": "Failure"}
+
+
+async def test_what_the_hub_keeps_dying_under_is_given_up_and_told(tmp_path: Path) -> None:
+    functions, store = [function(on_failure=to("function", "take")), function("take")], MemoryStore()
+    made = [
+        Intake(event=Event(data=b"1", time=0, trigger="hand", id=ids.event_id(1, n, 1)), owed=(Owed(function="work"),))
+        for n in range(2)
+    ]
+    await store.append(made, now=1)
+    for _ in range(10):
+        await store.reap()
+        await store.claim([Want(lane=Lane("hand", "work"), limit=1)], now=1)
+        store.reopen()
+    async with rig(tmp_path, {"work": echoing, "take": echoing}, functions=functions, store=store) as r:
+        assert await r.states(3) == ["dead", "succeeded", "succeeded"]
+        row = await r.row(ids.delivery_id(made[0].event.id, 1))
+        assert row.reason == "lost 10 times: the hub died whenever it ran"
+        assert r.hub._depth["hand"] == 0
+        page = (await r.hub.metrics()).decode()
+    assert 'triggerhub_dead_letters_total{function="work"} 1.0' in page
+    (record,) = [json.loads(call.payload) for call in r.runtime.calls if call.function == "take"]
+    assert record["requestPayload"] == 1
+    assert "responsePayload" not in record
 
 
 async def test_a_triggers_on_failure_replaces_its_functions(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ async def examine(data: Path, ledger: Ledger) -> tuple[list[str], list[str]]:
 
 async def _goes_on(store: SQLiteStore) -> list[str]:
     """Return what is wrong once everything was given back and claimed: lines, payloads, ledgers."""
-    await store.reap(now=0)
+    await store.reap()
     lanes = (await store.stats()).by_lane
     late = 10**13
     await store.claim([Want(lane=lane, limit=1000) for lane in lanes], now=late)

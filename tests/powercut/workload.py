@@ -275,7 +275,7 @@ async def _live(options: argparse.Namespace) -> None:
             await store.writer._connection.run(lambda db: db.execute("PRAGMA synchronous = OFF"))
             store._blobs._sync = False
         book.opened(store.owner)
-        await store.reap(now=START)
+        await store.reap()
         await Work(store, book, draw, base=options.life * 1_000_000).run(options.commands)
         if options.killed:
             os._exit(9)

@@ -73,7 +73,7 @@ class Hasty(Worker):
 class Forgetful(MemoryStore):
     """A store that gives nothing back when its hub has died."""
 
-    async def reap(self, *, now: Millis) -> list[str]:
+    async def reap(self) -> list[str]:
         return []
 
 

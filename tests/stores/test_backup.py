@@ -55,7 +55,7 @@ async def test_what_was_kept_at_the_backup_is_there_after_the_restore(sqlite: Ho
         assert sorted(await hand.listed()) == sorted({queued, large, running})
         assert await hand.store.checkpoints("drop") == {"a": "1"}
         # The hub that had it is gone: it runs again.
-        assert await hand.store.reap(now=NOW) == [running]
+        assert await hand.store.reap() == [running]
         (again,) = await hand.take()
         assert again.event.data == json.dumps("x" * (LARGE + 1)).encode()
         await accounts(hand.store)
@@ -86,7 +86,7 @@ async def test_the_store_goes_on_while_it_is_copied_and_no_payload_goes_missing(
         assert await hand.listed() == []
     put_back(archive, sqlite.path)
     async with sqlite.open() as hand:
-        await hand.store.reap(now=NOW)
+        await hand.store.reap()
         (again,) = await hand.take()
         assert (again.delivery.id, again.event.data) == (large, json.dumps("y" * LARGE).encode())
 

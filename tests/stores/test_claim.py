@@ -156,5 +156,5 @@ async def test_what_runs_is_not_claimed_by_the_next_opening_until_it_is_reaped(h
         await hand.take()
     async with home.open() as hand:
         assert (await hand.grant()).claimed == []
-        assert await hand.store.reap(now=NOW) == [one]
+        assert await hand.store.reap() == [one]
         assert [claimed.delivery.id for claimed in await hand.take(lane=LANE)] == [one]

@@ -187,7 +187,7 @@ async def test_a_reaped_one_goes_before_those_behind_it(home: Home) -> None:
         first, second = await hand.put(order="k"), await hand.put(order="k")
         await hand.take()
     async with home.open() as hand:
-        assert await hand.store.reap(now=NOW) == [first]
+        assert await hand.store.reap() == [first]
         (claimed,) = await hand.take()
         assert claimed.delivery.id == first
         assert await hand.settle(claimed)

@@ -237,7 +237,7 @@ async def test_an_empty_store(hand: Hand) -> None:
     stats = await hand.store.stats()
     assert (stats.accepted, stats.drift) == (0, 0)
     assert await hand.listed() == []
-    assert await hand.store.reap(now=NOW) == []
+    assert await hand.store.reap() == []
     assert await hand.store.prune(finished_before=NOW, dead_before={}, now=NOW) == 0
 
 

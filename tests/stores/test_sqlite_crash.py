@@ -74,7 +74,7 @@ class Ledger:
                 large += len(detail.event.data) > 65_536
             assert len(list((data / "blobs").iterdir())) == large
             hand = Hand(store, now=2**42)
-            await store.reap(now=hand.now)
+            await store.reap()
             left = {name for name, row in rows.items() if row.state is not State.SUCCEEDED}
             while taken := await hand.take():
                 for one in taken:

@@ -42,7 +42,7 @@ async def use_every_verb(hand: Hand) -> None:
             await hand.settle(claimed, decision, attempt=attempt(), answer=answer, then=[intake("h", order="o")])
     (_, batch) = await hand.grant(5, size=5, window=100), await hand.grant(5, lane=Lane("t", "g"), size=100, window=100)
     assert batch.claimed == []
-    await store.reap(now=NOW)
+    await store.reap()
     await store.answer([("f", "k")], now=NOW)
     await store.keep_answer(Answered(function="f", key="k", payload=b"1", until=NOW))
     await store.lease("n", "a", 10, now=NOW)

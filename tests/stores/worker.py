@@ -60,7 +60,7 @@ async def work(store: SQLiteStore) -> None:
 
 async def main(data: Path) -> None:
     async with open_store(data) as store:
-        await store.reap(now=now())
+        await store.reap()
         say("open", [str(store.owner)])
         await asyncio.gather(*(send(store, sender) for sender in range(8)), work(store), work(store))
 

@@ -24,11 +24,10 @@ from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.lane import LanePlan
-from triggerhub.hub.outlet import HOPS
 from triggerhub.hub.settler import Services, Settler
 from triggerhub.hub.throttle import Throttle
 from triggerhub.model import Bury, Complete, Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Retry
-from triggerhub.policy import pooling
+from triggerhub.policy import pooling, retry
 from triggerhub.settings import Function
 from triggerhub.store import Claimed, Lane, Settlement, Want
 
@@ -323,15 +322,17 @@ class Dispatcher:
         crash_point("between-handler-and-settle")
 
     async def _sift(self, group: Group) -> None:
-        """Leave in the group what is to be run; settle what is answered already or went round in circles."""
+        """Leave in the group what is to be run; settle what is answered already, and what must not be run at all."""
+        for claimed in list(group.claimed):
+            if why := retry.hopeless(claimed.delivery, claimed.event.hops):
+                group.claimed.remove(claimed)
+                self._let_go(claimed, group)
+                self._settler.owe([(claimed, self._bury(group, claimed, why))])
         answered, later, group.claimed = await self.idempotent.sift(group.claimed, now=self._services.clock.now())
         for claimed in answered:
             self._settle(group, claimed, Complete("idempotent"))
         for claimed, at in later:
             self._settle(group, claimed, Retry(at, counted=False))
-        for claimed in [one for one in group.claimed if one.event.hops > HOPS]:
-            group.claimed.remove(claimed)
-            self._settle(group, claimed, Bury(f"stopped: {HOPS} handlers' answers led to one another"))
 
     def _invocation(self, group: Group) -> Invocation:
         first = group.claimed[0]
@@ -365,6 +366,11 @@ class Dispatcher:
                 Settlement(delivery=one.delivery.id, fence=one.fence, decision=bury) for one in group.claimed
             ]
         self._settler.owe(zip(group.claimed, settlements, strict=True))
+
+    def _bury(self, group: Group, claimed: Claimed, why: str) -> Settlement:
+        """Bury what is not run; only where handlers led to one another, nobody may be told: it would go on."""
+        now, told = self._services.clock.now(), claimed.event.hops <= retry.HOPS
+        return self._services.verdicts.buried(group.plan, claimed, why, told=told, now=now)
 
     def _settle(self, group: Group, claimed: Claimed, decision: Complete | Retry | Bury) -> None:
         self._let_go(claimed, group)

@@ -94,7 +94,7 @@ class Hub:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Hub]:
         """Dispatch; leaving drains within ``[hub] drain``, then cuts what still runs and gives it back."""
-        reaped = await self._store.reap(now=self._clock.now())
+        reaped = await self._store.reap()
         if reaped:
             log.warning("deliveries that a dead hub left running are queued again", count=len(reaped))
         await self._paused.load()

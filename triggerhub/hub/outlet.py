@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("dispatch")
 
-HOPS = 16
-"""How many handlers' answers may lead to one another: where Lambda's recursion detection stops a chain."""
-
 
 def function_of(destination: Destination) -> str:
     """Name the function that a destination's delivery is owed to; the hub's own have a colon in their name."""

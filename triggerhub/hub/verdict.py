@@ -72,6 +72,13 @@ class Verdicts:
             )
         return settlements
 
+    def buried(self, plan: LanePlan, claimed: Claimed, why: str, *, told: bool, now: Millis) -> Settlement:
+        """Return what to settle for a delivery that is given up without a call; *told* sends it on as a failure."""
+        bury = Bury(why)
+        then, refused = self._then(plan, claimed, Interrupted(), bury, now) if told else ((), [])
+        decision = _adding(bury, refused)
+        return Settlement(delivery=claimed.delivery.id, fence=claimed.fence, decision=decision, then=then)
+
     def _then(
         self, plan: LanePlan, claimed: Claimed, outcome: Outcome, decision: Decision, now: Millis
     ) -> tuple[tuple[Intake, ...], list[str]]:

@@ -25,8 +25,21 @@ from triggerhub.model import (
 from triggerhub.policy.units import show_duration
 from triggerhub.settings import RetryPolicy
 
+LOST = 10
+"""How often the hub may die while a delivery runs: what kills it again and again must not go on for ever."""
+HOPS = 16
+"""How many handlers' answers may lead to one another: where Lambda's recursion detection stops a chain."""
 _DOUBLINGS = 64
 """More doublings than this pass every maximum; the number stays small at attempt 10,000."""
+
+
+def hopeless(delivery: Delivery, hops: int) -> str | None:
+    """Say why a claimed delivery, whose event *hops* handlers' answers led to, must not be run; None lets it."""
+    if delivery.lost >= LOST:
+        return f"lost {delivery.lost} times: the hub died whenever it ran"
+    if hops > HOPS:
+        return f"stopped: {HOPS} handlers' answers led to one another"
+    return None
 
 
 def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: Millis, draw: float) -> Decision:

@@ -28,7 +28,6 @@ from triggerhub.store import (
     Stats,
     Want,
 )
-from triggerhub.stores.lost import LOST_LIMIT, LOST_REASON
 
 
 @dataclass(slots=True)
@@ -185,17 +184,14 @@ class MemoryStore:
             self._append(intake, now)
         return True
 
-    async def reap(self, *, now: Millis) -> list[str]:
+    async def reap(self) -> list[str]:
         given_back = []
         for row in self.rows.values():
             if row.delivery.state is State.RUNNING and row.owner != self.owner:
                 row.delivery.attempts -= 1
                 row.delivery.lost += 1
-                if row.delivery.lost >= LOST_LIMIT:
-                    self._finish(row, State.DEAD, now, LOST_REASON)
-                else:
-                    self._queue(row)
-                    given_back.append(row.delivery.id)
+                self._queue(row)
+                given_back.append(row.delivery.id)
         return given_back
 
     async def answer(self, keys: Sequence[tuple[str, str]], *, now: Millis) -> list[bytes | None]:

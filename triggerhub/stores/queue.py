@@ -12,7 +12,6 @@ from triggerhub.policy.batching import look_again, ready
 from triggerhub.store import Claimed, Fence, Grant, Settlement, Want
 from triggerhub.stores import line, many, rows
 from triggerhub.stores.intake import accept, put_answers
-from triggerhub.stores.lost import LOST_LIMIT, LOST_REASON
 from triggerhub.stores.rows import DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
 from triggerhub.stores.transaction import Transaction
 
@@ -133,16 +132,12 @@ def _outcome(t: Transaction, one: Settlement, row: Sequence[Any], now: Millis) -
     return (state, due, finished, reason, attempts, version, duration, error_type, error_message, one.delivery)
 
 
-def reap(t: Transaction, owner: int, now: Millis) -> list[str]:
+def reap(t: Transaction, owner: int) -> list[str]:
     """Give back what other owners left running."""
     t.flush()
     given_back = []
     for one in _left_running(t, owner):
-        t.db.execute("UPDATE delivery SET lost = lost + 1, attempts = attempts - 1 WHERE id = ?", (one.id,))
-        if one.lost + 1 >= LOST_LIMIT:
-            end(t, one, DEAD, now, LOST_REASON)
-            continue
-        t.db.execute("UPDATE delivery SET state = 0 WHERE id = ?", (one.id,))
+        t.db.execute("UPDATE delivery SET state = 0, lost = lost + 1, attempts = attempts - 1 WHERE id = ?", (one.id,))
         moved(t, one, QUEUED)
         given_back.append(one.id)
     return given_back

@@ -139,8 +139,8 @@ class SQLiteStore:
     async def settle(self, settlements: Sequence[Settlement], *, now: Millis) -> list[bool]:
         return await self.writer.do(lambda t: queue.settle(t, settlements, now))
 
-    async def reap(self, *, now: Millis) -> list[str]:
-        return await self.writer.do(lambda t: queue.reap(t, self.owner, now))
+    async def reap(self) -> list[str]:
+        return await self.writer.do(lambda t: queue.reap(t, self.owner))
 
     async def answer(self, keys: Sequence[tuple[str, str]], *, now: Millis) -> list[bytes | None]:
         return await self._read(self._quick, reading.answers, keys, now)
