@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, serving
 from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
@@ -313,6 +314,22 @@ async def test_an_absolute_target_names_the_host():
         await client.send(b"GET http://other:81/a?b HTTP/1.1\r\nHost: hub\r\n\r\n")
         assert (await client.answer()).status == 200
     assert (echo.seen[0].host, echo.seen[0].path, echo.seen[0].query) == ("other:81", "/a", "b")
+
+
+@on_each_loop
+async def test_a_full_disk_is_not_filled_further_by_the_log():
+    async def full(request: Request) -> Response:
+        raise StoreFull("full")
+
+    with capture_logs() as logs:
+        async with serving(route(full)) as port, connected(port) as client:
+            await client.send(post() * 50)
+            for _ in range(50):
+                assert (await client.answer()).status == 507
+    told = [one for one in logs if one["event"] == "a request could not be taken"]
+    assert 1 <= len(told) < 10
+    assert told[0]["count"] == 1
+    assert (told[0]["log_level"], told[0]["error"]) == ("error", "full")
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         except TriggerhubError as error:
             response = http.of_error(error)
             if response.status >= 500:
-                log.error("a request could not be taken", path=route.path, error=error.message)
+                self._shared.failed(route.path, error.message)
             else:
                 self._shared.refused(response.status, error.message, request.client)
             return response

@@ -7,16 +7,16 @@ here, as early as it shows: a body that is not wanted is never read.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import httptools
 import structlog
 
+from triggerhub.policy.quiet import Quiet
 from triggerhub.source import Request, Response, Route
 from triggerhub.web import http
 from triggerhub.web.limit import Limits
@@ -25,7 +25,6 @@ from triggerhub.web.routing import Table
 
 log = structlog.get_logger("ingress")
 
-QUIET = 1.0
 SLICE = 16 * 1024
 """How much is parsed at once: bounds how many requests one read can put into the queue."""
 _NAMES: dict[bytes, str] = {}
@@ -61,16 +60,18 @@ class Shared:
     loop: asyncio.AbstractEventLoop
     buffered: int = 0
     draining: bool = False
-    told: float = -math.inf
-    untold: int = 0
+    refusals: Quiet = field(default_factory=Quiet)
+    failures: Quiet = field(default_factory=Quiet)
 
     def refused(self, status: int, why: str, client: str) -> None:
-        """Log a refusal, once in QUIET seconds and with a count: strangers must not fill the log."""
-        self.untold += 1
-        now = self.loop.time()
-        if now - self.told >= QUIET:
-            log.info("a request was refused", status=status, why=why, client=client, count=self.untold)
-            self.told, self.untold = now, 0
+        """Log a refusal, once a second and with a count: strangers must not fill the log."""
+        if count := self.refusals.due(self.loop.time()):
+            log.info("a request was refused", status=status, why=why, client=client, count=count)
+
+    def failed(self, path: str, error: str) -> None:
+        """Log that the hub itself could not take a request, as quietly: a full disk must not be filled further."""
+        if count := self.failures.due(self.loop.time()):
+            log.error("a request could not be taken", path=path, error=error, count=count)
 
 
 @dataclass(frozen=True, slots=True)
