@@ -71,7 +71,7 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
     """Run the hub in the foreground until a signal ends it. Raises ConfigError before it starts.
 
     *form* is that of the log, where it is not to be the project's own; as ``text``, beside what *show* draws,
-    the log is only of errors.
+    the log begins at warnings and leaves out what is drawn.
     """
     os.umask(0o077)
     read = time.time_ns()
@@ -80,7 +80,7 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
         raise BadProject(loaded)
     settings = loaded.project.hub
     drawn = show is not None and form == "text"
-    journal.configure("error" if drawn else settings.log_level, form or settings.log_format, told=drawn)
+    journal.configure("warning" if drawn else settings.log_level, form or settings.log_format, told=drawn)
     harden()
     raise_descriptors()
     # What is loaded by now stays: the collector need not look through it again and again, nor at every 700 objects.
@@ -123,7 +123,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
     settings = project.hub
     tls = server_context(*settings.tls) if settings.tls else None
     for problem in loaded.problems:
-        log.warning(str(problem))
+        log.warning(str(problem), on_screen=True)
     ingress = Ingress()
     output = OutputLog(settings.data / "logs", keep=settings.keep)
     async with open_store(settings.data, durability=settings.durability) as store, output.open():
@@ -140,7 +140,9 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             address.held("hub.listen", *settings.listen) as listening,
             address.held("hub.admin", *settings.admin) as administering,
         ):
-            log.warning("handlers run unisolated: sandbox level is trusted, the only one in this version")
+            log.warning(
+                "handlers run unisolated: sandbox level is trusted, the only one in this version", on_screen=True
+            )
             # Copies of code that nothing runs any more; under the lock nobody else's are there.
             kept = {function.code for function in project.functions.values()}
             await anyio.to_thread.run_sync(snapshot.collect, settings.data / VERSIONS, kept)

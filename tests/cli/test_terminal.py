@@ -94,6 +94,23 @@ def test_warnings_of_the_configuration_are_under_the_head(project: Daemon) -> No
         assert "\x1b[33m\x1b[1mwarning" in screen.raw
 
 
+def test_a_run_says_why_a_request_was_not_let_in_and_nothing_twice(project: Daemon) -> None:
+    shut = (
+        'type = "webhook"\npath = "/shut"\nauth = { type = "github", secret = { secret = "S" } }\nfunction = "echo"\n'
+    )
+    project.write(TOML + "\n[triggers.shut]\n" + shut)
+    with terminal("-C", str(project.project), "run", environ={"S": "of nobody's"}, columns=120) as screen:
+        screen.until("Ctrl-C stops it")
+        assert project.post("/shut", b"{}")[0] == 401
+        assert re.search(r"trigger=.?shut.*why=", screen.until("a request is not authentic") + screen.until("why="))
+        project.cli("send", "fail", "-d", "{}")
+        screen.until("triggerhub dlq show ")
+        project.cli("invoke", "echo")
+        drawn = screen.until("answered  api → echo")
+        assert drawn.count("unisolated") == 1
+        assert "is a dead letter" not in drawn
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_run_keeps_within_a_narrow_terminal_and_obeys_nobody(columns: int, project: Daemon) -> None:
     with terminal("-C", str(project.project), "run", columns=columns) as screen:

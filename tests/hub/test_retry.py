@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.hub.rig import function, rig
 from triggerhub.model import Invocation
@@ -47,3 +48,29 @@ async def test_a_failure_is_tried_again_as_its_policy_says(
         row = await r.row(answer.deliveries[0])
     assert [later - earlier for earlier, later in pairwise(at)] == expected
     assert ("older than" in (row.reason or "")) == (policy.max_age is not None)
+
+
+async def test_dead_letters_are_in_the_log_once_a_second_and_counted(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    async def fail(invocation: Invocation) -> Any:
+        raise ValueError("x" * 2000)
+
+    once = function(retry=RetryPolicy(attempts=1))
+    with capture_logs() as logs:
+        async with rig(tmp_path, {"work": fail}, functions=[once], clock=clock) as r:
+            first = await r.emit("hand", 1)
+            assert await r.states(1) == ["dead"]
+            await r.idle()
+            await r.emit("hand", 2)
+            assert await r.states(2) == ["dead", "dead"]
+            await r.idle()
+            r.advance(1000)
+            await r.emit("hand", 3)
+            assert await r.states(3) == ["dead", "dead", "dead"]
+    told = [one for one in logs if one["event"] == "a delivery is a dead letter"]
+    assert [one["count"] for one in told] == [1, 2]
+    assert told[0]["delivery"] == first[0].deliveries[0]
+    assert told[0]["log_level"] == "warning"
+    assert "ValueError: xxx" in told[0]["why"]
+    assert len(told[0]["why"]) < 1000

@@ -51,7 +51,8 @@ def init(session: Session, directory: Path | None) -> None:
 def run(session: Session) -> None:
     """Run the hub in the foreground until a signal ends it.
 
-    A terminal shows what happens as it happens; elsewhere the hub's log is lines of JSON on standard error.
+    A terminal shows what happens as it happens, and warnings; elsewhere the hub's log is lines of JSON on standard
+    error.
     With --json standard output has a line for everything that happens.
 
     Ctrl-C or SIGTERM ends it once running calls have finished, within the time of [hub] drain; a second one cuts

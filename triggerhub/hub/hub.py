@@ -320,7 +320,7 @@ class Hub:
         """Remove dead deliveries; what was removed and why goes to the hub's log."""
         gone = await self._store.discard(deliveries, now=self._clock.now())
         for delivery in gone:
-            log.warning("a dead letter was discarded", delivery=delivery, reason=reason)
+            log.warning("a dead letter was discarded", delivery=delivery, reason=reason, on_screen=True)
         return gone
 
     async def _details(self, deliveries: Sequence[str]) -> dict[str, Delivery]:

@@ -15,6 +15,7 @@ from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.intake import Depth, Mint
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.model import Bury, Complete, Retry
+from triggerhub.policy.quiet import Quiet
 from triggerhub.store import Claimed, Intake, Lane, Settlement, Store
 from triggerhub.telemetry.metrics import Metrics
 
@@ -22,6 +23,8 @@ log = structlog.get_logger("dispatch")
 
 UNSETTLED = 256
 """How many outcomes may wait for their commit before runners wait, too."""
+TOLD = 500
+"""How much of an error the log tells; the whole is in the dead letter."""
 Owing = tuple[Claimed, Settlement]
 
 
@@ -46,6 +49,7 @@ class Settler:
         self._function = function
         self._services = services
         self._settled = settled
+        self._buried = Quiet(every=1000)
         self._owing: list[Owing] = []
         self._owed = asyncio.Event()
         self._moved = asyncio.Event()
@@ -173,7 +177,7 @@ class Settler:
 
     def _tell(self, claimed: Claimed, settlement: Settlement) -> None:
         services, trigger = self._services, claimed.delivery.trigger
-        kind, text = "succeeded", ""
+        kind, text, attempt = "succeeded", "", settlement.attempt
         match settlement.decision:
             case Complete(reason):
                 text = reason or ""
@@ -186,11 +190,20 @@ class Settler:
                 kind, text = "dead", reason
                 services.depth.add(trigger, -1)
                 services.metrics.count("dead", self._function)
-        if not services.feed.watched:
-            return
-        attempt = settlement.attempt
         if attempt is not None and attempt.error is not None:
             text = f"{attempt.error.type}: {attempt.error.message}" + (f" ({text})" if text else "")
+        if kind == "dead" and (count := self._buried.due(services.clock.now())):
+            log.warning(
+                "a delivery is a dead letter",
+                delivery=settlement.delivery,
+                trigger=trigger,
+                function=self._function,
+                why=text[:TOLD],
+                count=count,
+                on_screen=True,
+            )
+        if not services.feed.watched:
+            return
         services.feed.publish(
             Happening(
                 time=services.clock.now(),

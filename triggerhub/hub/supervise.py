@@ -56,7 +56,7 @@ class Supervised:
             self.begun.set()
             kind = "degraded" if why else "recovered"
             if why:
-                log.warning("a trigger is degraded", trigger=self.trigger.name, why=why)
+                log.warning("a trigger is degraded", trigger=self.trigger.name, why=why, on_screen=True)
             else:
                 log.info("a trigger is well again", trigger=self.trigger.name)
             feed.publish(Happening(time=ctx.now(), kind=kind, trigger=self.trigger.name, text=why or ""))

@@ -25,7 +25,8 @@ LEVELS = {
 def configure(level: str, form: Form, *, told: bool = False) -> None:
     """Set up structlog for this process; called once, by the command that starts the hub.
 
-    *told* leaves out the problems of a configuration, because whoever reads the log sees them already.
+    *told* leaves out what is marked ``on_screen`` and the problems of a configuration, because whoever reads the
+    log sees them already.
     """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
@@ -42,7 +43,7 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
     )
     structlog.configure(
         processors=[
-            *([_untold] if told else []),
+            _untold if told else _unmarked,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderer,
@@ -89,8 +90,13 @@ class Unfailing:
 
 
 def _untold(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    if "problems" in facts:
+    if "problems" in facts or facts.get("on_screen"):
         raise structlog.DropEvent
+    return _unmarked(logger, method, facts)
+
+
+def _unmarked(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    facts.pop("on_screen", None)
     return facts
 
 
