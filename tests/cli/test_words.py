@@ -13,6 +13,13 @@ from triggerhub.cli import words
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
+def test_an_error_begins_with_its_cause() -> None:
+    message = "RequestId: 01a21c2c-2b4e-7000-9554-aa7db88bd500 Error: Runtime exited with error: exit status 3"
+    fault = {"type": "Runtime.ExitError", "message": message}
+    assert words.error(fault) == "Runtime.ExitError: Runtime exited with error: exit status 3"
+    assert words.error({"type": "E", "message": "a RequestId: of mine"}) == "E: a RequestId: of mine"
+
+
 @pytest.mark.parametrize(
     ("then", "expected"),
     [

@@ -42,7 +42,7 @@ class FakeHub:
     problems: list[str] = field(default_factory=list)
     outcome: Outcome = field(
         default_factory=lambda: Returned(
-            payload=b'{"n":12345678901234567890123}', usage=Usage(duration_ms=1.5, init_ms=20.0, memory=9_000_000)
+            payload=b'{"n":12345678901234567890123}', usage=Usage(duration_ms=1.5000001, init_ms=20.0, memory=9_000_000)
         )
     )
     answer: Answer | None = None

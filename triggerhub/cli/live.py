@@ -189,7 +189,7 @@ def _line(one: Happening, clock: str, text: str, columns: int) -> str:
     gap = " " if where else ""
     for part, whole in (
         (took, True),
-        (words.clean(text), False),
+        (words.clean(words.brief(text)), False),
         ("" if one.kind == "dead" else one.delivery or "", True),
     ):
         # What is cut short of an id or a number is of no use to anybody.

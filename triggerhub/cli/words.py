@@ -40,6 +40,8 @@ COLORS = {
 }
 GAP, LEAST = 2, 10
 """Columns between those of a table, and what its last one has at least."""
+_PREFIX = re.compile(r"RequestId: [0-9a-f-]{36} Error: ")
+"""What AWS puts before a message: to people it says nothing that the line does not, and it pushes the cause out."""
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -112,7 +114,12 @@ def number(count: int, noun: str, plural: str | None = None) -> str:
 
 def error(fault: Any) -> str:
     """Return ``KeyError: 'name'`` of an error in JSON; empty where there is none."""
-    return f"{fault['type']}: {fault['message']}" if fault else ""
+    return brief(f"{fault['type']}: {fault['message']}") if fault else ""
+
+
+def brief(text: str) -> str:
+    """Return what an error says, without the request's id before it."""
+    return _PREFIX.sub("", text, count=1)
 
 
 def table(

@@ -59,7 +59,7 @@ def delivery(row: Delivery) -> dict[str, Json]:
         "created": moment(row.created),
         "due": moment(row.due),
         "finished": _moment(row.finished),
-        "duration_ms": row.duration_ms,
+        "duration_ms": _length(row.duration_ms),
         "dedup_key": row.dedup_key,
         "ordering_key": row.ordering_key,
         "error": _fault(row.error),
@@ -95,8 +95,8 @@ def _attempt(one: Attempt) -> bytes:
     fields = {
         "request_id": one.request_id,
         "started": moment(one.started),
-        "duration_ms": one.duration_ms,
-        "init_ms": one.init_ms,
+        "duration_ms": _length(one.duration_ms),
+        "init_ms": _length(one.init_ms),
         "memory": one.memory,
         "version": one.version,
         "outcome": one.outcome,
@@ -144,8 +144,8 @@ def report(call: Answered) -> dict[str, Json]:
         "request_id": call.request_id,
         "outcome": name,
         "version": call.version,
-        "duration_ms": usage.duration_ms,
-        "init_ms": usage.init_ms,
+        "duration_ms": _length(usage.duration_ms),
+        "init_ms": _length(usage.init_ms),
         "memory": usage.memory,
         "error": _fault(fault),
         "log": list(call.log),
@@ -161,7 +161,7 @@ def happening(one: Happening) -> dict[str, Json]:
         "function": one.function,
         "delivery": one.delivery,
         "attempt": one.attempt,
-        "duration_ms": one.duration_ms,
+        "duration_ms": _length(one.duration_ms),
         "text": one.text,
     }
 
@@ -173,6 +173,11 @@ def timed(row: Mapping[str, Json], *keys: str) -> dict[str, Json]:
 
 def _moment(time: Millis | None) -> str | None:
     return None if time is None else moment(time)
+
+
+def _length(milliseconds: float | None) -> float | None:
+    """Return a length of time to the microsecond: what a float has beyond it is no measurement."""
+    return None if milliseconds is None else round(milliseconds, 3)
 
 
 def _fault(fault: Fault | None) -> dict[str, str] | None:
