@@ -101,6 +101,35 @@ def test_what_is_no_function_is_told_and_ignored(make: Make, file: str, text: st
     assert loaded.project.functions == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(
+            "#!/bin/sh\r\necho hi\r\n",
+            "handlers/run.sh has line ends of Windows: its #! line names a program whose name ends in a carriage return; "
+            "save it with line ends of Unix", id="line ends of Windows",
+        ),
+        pytest.param(
+            "#!/no/such/python -u\n",
+            "handlers/run.sh is to be run by /no/such/python, which is not there; mend its first line",
+            id="no such interpreter",
+        ),
+        pytest.param("#! /bin/sh -e\necho hi\n", None, id="good"),
+        pytest.param("#!\n", None, id="none named"),
+    ],
+)  # fmt: skip
+def test_a_script_that_the_system_will_not_find_is_told_of(make: Make, text: str, line: str | None) -> None:
+    project = make("", {})
+    (project / "handlers").mkdir(exist_ok=True)
+    (project / "handlers" / "run.sh").write_bytes(text.encode())
+    (project / "handlers" / "run.sh").chmod(0o755)
+    loaded = load(project, environ={})
+    wanted = [] if line is None else [f"handlers/run.sh: warning[bad-handler]: {line}"]
+    assert [str(problem) for problem in loaded.problems] == wanted
+    assert loaded.project is not None
+    assert "run" in loaded.project.functions
+
+
 def test_two_files_of_one_stem_are_an_error_that_names_both(check: Check) -> None:
     assert check("", {"a.py": "", "a.js": ""}) == [
         "handlers/a.py: error[duplicate-function]: handlers/a.js and handlers/a.py are both the function a; rename one"

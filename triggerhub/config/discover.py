@@ -106,6 +106,8 @@ def _found(entry: Path, shown: str, result: Discovery) -> Found | None:
     if entry.name.endswith("~") or not entry.is_file():
         return None
     if runtime := runtime_of(entry):
+        if runtime == "executable" and (problem := _unstartable(entry, shown)):
+            result.problems.append(problem)
         return Found(entry=entry, runtime=runtime)
     if os.access(entry, os.X_OK):
         message, hint = "is executable but has no #! line and is no binary; it is ignored", "begin it with #!"
@@ -144,6 +146,23 @@ def _head(file: Path) -> bytes:
 def _executable(file: Path) -> bool:
     head = _head(file)
     return head.startswith(b"#!") or b"\0" in head
+
+
+def _unstartable(file: Path, shown: str) -> Problem | None:
+    """Return why the system finds no interpreter for a script; its own word for it is that the script is not found."""
+    head = _head(file)
+    if not head.startswith(b"#!"):
+        return None
+    line, ends, _ = head[2:].partition(b"\n")
+    if ends and line.endswith(b"\r"):
+        message = f"{shown} has line ends of Windows: its #! line names a program whose name ends in a carriage return"
+        return _warning(shown, "bad-handler", message, "save it with line ends of Unix")
+    program = os.fsdecode(line.split()[0]) if line.split() else ""
+    if program.startswith("/") and not Path(program).exists():
+        return _warning(
+            shown, "bad-handler", f"{shown} is to be run by {program}, which is not there", "mend its first line"
+        )
+    return None
 
 
 def _scripted(file: Path) -> bool:
