@@ -89,8 +89,8 @@ class Admin:
         return self.ask("GET", *path, query=query).json()
 
     def pieces(self, *path: str) -> Generator[bytes]:
-        """Yield the bytes of an answer as they come. HubUnreachable where it breaks off."""
-        with self._open("GET", path, None, None, None) as response:
+        """Yield the bytes of an answer to a POST as they come. HubUnreachable where it breaks off."""
+        with self._open("POST", path, None, None, None) as response:
             while piece := response.read(PIECE):
                 yield piece
 

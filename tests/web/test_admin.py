@@ -185,6 +185,8 @@ async def test_a_list_is_newest_first_filtered_and_paged(tmp_path: Path) -> None
         ("POST", "/api/v1/dead-letters/redrive", b"", 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"all": "yes"}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"everything": true}', 400, "bad-input"),
+        ("POST", "/api/v1/dead-letters/redrive", b'{"function": "\\ud800"}', 400, "bad-input"),
+        ("POST", "/api/v1/deliveries/cancel", b'{"all": true, "reason": "\\udfff"}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"all": true, "ids": ["019a0000-0000-7000-8000-000000000001"]}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"all": true, "rate": "fast"}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"ids": ["x"]}', 400, "bad-input"),
@@ -192,6 +194,7 @@ async def test_a_list_is_newest_first_filtered_and_paged(tmp_path: Path) -> None
         ("POST", "/api/v1/dead-letters/redrive", b"[" * 10_000, 400, "bad-input"),
         ("DELETE", "/api/v1/deliveries", b"", 405, "no-such-method"),
         ("GET", "/api/v1/reload", b"", 405, "no-such-method"),
+        ("GET", "/api/v1/backup", b"", 405, "no-such-method"),
         ("GET", "/api/v2/status", b"", 404, "no-such-path"),
     ],
 )  # fmt: skip
@@ -593,6 +596,22 @@ async def test_a_token_is_refused_and_not_ignored(tmp_path: Path) -> None:
         answer = await client.get("/api/v1/status", headers={"Authorization": "Bearer x"}, tcp=True)
         assert (answer.status, answer.code) == (400, "not-available")
         assert "not available in this version" in answer.json["error"]["message"]
+
+
+async def test_the_server_underneath_has_no_log_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(query: object) -> list[object]:
+        raise RuntimeError("out of order")
+
+    async with served(tmp_path) as client:
+        reader, writer = await client.connect(tcp=True)
+        writer.write(b"nonsense\r\n\r\n")
+        async with asyncio.timeout(GUARD):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        client.hub.page = broken
+        cut = await client.post("/api/v1/dead-letters/redrive", {"all": True})
+        assert (cut.status, cut.body) == (200, b"")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 # where it listens

@@ -62,6 +62,8 @@ def _config(app: Guard, grace: float) -> Config:
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        # What fails here the hub logs itself, in its own form; uvicorn would print it again, in another.
+        log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,

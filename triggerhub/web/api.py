@@ -40,7 +40,8 @@ def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
         Route("/watch", admin.watch),
         Route("/reload", admin.reload, methods=["POST"]),
         Route("/prune", admin.prune, methods=["POST"]),
-        Route("/backup", admin.backup),
+        # It reads nothing but costs a copy of the database, which no link in a page of another may ask for.
+        Route("/backup", admin.backup, methods=["POST"]),
         *Deliveries(hub, closing).routes(),
         *Named(hub).routes(),
     ]

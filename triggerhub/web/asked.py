@@ -49,7 +49,18 @@ async def fields(request: Request, known: Mapping[str, type]) -> dict[str, Json]
             raise BadInput(f"there is no member {name!r}", hint=f"There is: {', '.join(known)}.")
         if value is not None and not isinstance(value, known[name]):
             raise BadInput(f"{name}: expected {known[name].__name__}, got {json.dumps(value)[:60]}")
+        if isinstance(value, str) and not _writable(value):
+            raise BadInput(f"{name}: expected a text that is valid Unicode, got {json.dumps(value)[:60]}")
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _writable(text: str) -> bool:
+    """Whether no half of a surrogate pair is in it, which JSON can say and no store and no answer can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def flag(text: str | None) -> bool:
