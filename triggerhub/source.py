@@ -21,10 +21,10 @@ from triggerhub.model import Event, Millis, Outcome
 from triggerhub.policy import units
 
 
-def _worded(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+def _worded(read: Callable[[str], Any], example: str) -> Callable[[Any], Any]:
     def parse(value: Any) -> Any:
         if not isinstance(value, str):
-            raise ValueError(f"expected a word with a unit in quotes, got {value!r}")
+            raise ValueError(f'expected a word with a unit in quotes like "{example}", got {value!r}')
         return read(value)
 
     return parse
@@ -47,11 +47,11 @@ class SecretResolver(Protocol):
     def resolve(self, reference: Mapping[str, object]) -> settings.Secret: ...
 
 
-Duration = Annotated[Millis, BeforeValidator(_worded(units.duration), json_schema_input_type=str)]
+Duration = Annotated[Millis, BeforeValidator(_worded(units.duration, "30s"), json_schema_input_type=str)]
 """``"30s"`` in TOML, milliseconds here."""
-Size = Annotated[int, BeforeValidator(_worded(units.size), json_schema_input_type=str)]
+Size = Annotated[int, BeforeValidator(_worded(units.size, "256MB"), json_schema_input_type=str)]
 """``"256MB"`` in TOML, bytes here."""
-RateLimit = Annotated[settings.Rate, BeforeValidator(_worded(units.rate), json_schema_input_type=str)]
+RateLimit = Annotated[settings.Rate, BeforeValidator(_worded(units.rate, "50/s"), json_schema_input_type=str)]
 """``"50/s"`` in TOML."""
 SecretValue = Annotated[settings.Secret, BeforeValidator(_resolve, json_schema_input_type=dict[str, str])]
 """``{ secret = "NAME" }`` or ``{ file = "PATH" }`` in TOML, the value here."""

@@ -69,7 +69,7 @@ class Triggers:
         self._paths(name, written)
         self._batch_fits(name, table, module)
         retry = self._retry(name, functions, written)
-        if module is None or options is None or not functions or self._has_errors(before):
+        if module is None or options is None:
             return None
         trigger = Trigger(
             name=name,
@@ -82,8 +82,9 @@ class Triggers:
             on_failure=None if table.on_failure is None else tuple(table.on_failure),
             **{key: written[key] for key in _AS_WRITTEN if key in written},
         )
-        self._findings(module, options, trigger)
-        return None if self._has_errors(before) else trigger
+        # Also of one with errors, so that the next look at it finds none that this one could have told.
+        self._findings(module, options, trigger, sound=bool(functions) and not self._has_errors(before))
+        return None if not functions or self._has_errors(before) else trigger
 
     def _has_errors(self, before: int) -> bool:
         return any(problem.severity == "error" for problem in self._report.problems[before:])
@@ -184,13 +185,14 @@ class Triggers:
             return None
         return text.encode()
 
-    def _findings(self, module: ModuleType, options: Options, trigger: Trigger) -> None:
+    def _findings(self, module: ModuleType, options: Options, trigger: Trigger, *, sound: bool) -> None:
         check: Callable[[Options, Trigger], Iterable[Finding]] | None = getattr(module, "check", None)
         base = ("triggers", trigger.name)
         try:
             findings = list(check(options, trigger)) if check else []
         except Exception as error:
-            self._broke(base, module, error)
+            if sound:
+                self._broke(base, module, error)
             return
         for finding in findings:
             path = (*base, finding.option) if finding.option else base

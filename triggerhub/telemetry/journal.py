@@ -45,7 +45,8 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
         processors=[
             _untold if told else _unmarked,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Beside what is drawn, as what is drawn.
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if told else "iso", utc=not told),
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
