@@ -125,6 +125,7 @@ async def test_an_event_that_cannot_be_read_leaves_the_worker_alive(bench: Bench
         ("export const x = 1", "app.", "Runtime.HandlerNotFound", "app.handler is undefined or not exported"),
         ("export const handler = 1", "app.", "Runtime.HandlerNotFound", "app.handler is not a function"),
         ("export const = 1", "app.", "Runtime.UserCodeSyntaxError", "SyntaxError: "),
+        ("let a;\nexport const = 1", "app.", "Runtime.UserCodeSyntaxError", "'=' (app.mjs, line 2)"),
         ("throw new RangeError('early')", "app.", "RangeError", "early"),
         ("process.exit(3)", "app.", "Runtime.ExitError", "Runtime exited with error: exit status 3"),
     ],
@@ -137,6 +138,12 @@ async def test_code_that_cannot_be_loaded_fails_the_start(
     assert caught.value.type == kind
     assert message in caught.value.message
     assert json.loads(caught.value.payload)["errorType"] == kind
+
+
+async def test_a_syntax_error_in_commonjs_has_its_place(bench: Bench) -> None:
+    bench.file("part.cjs", "let a;\n\nexports.x = )\n")
+    with pytest.raises(StartFailed, match=r"Unexpected token '\)' \(part.cjs, line 3\)"):
+        await bench.call(bench.node("exports.handler = require('./part.cjs')", name="app.cjs"))
 
 
 async def test_a_missing_node_is_named(bench: Bench) -> None:

@@ -3,8 +3,10 @@
 // Started as `node worker.mjs HANDLER` in the code's folder, with the hub's socket as fd 3.
 // Node 18 or later, its standard library only.
 
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { Socket } from "node:net";
+import { basename } from "node:path";
 import { pathToFileURL } from "node:url";
 import { format } from "node:util";
 
@@ -96,7 +98,7 @@ async function load(notation) {
     if (error?.code === "MODULE_NOT_FOUND" || error?.code === "ERR_MODULE_NOT_FOUND") {
       throw new Fault("Runtime.ImportModuleError", String(error));
     }
-    if (error instanceof SyntaxError) throw new Fault("Runtime.UserCodeSyntaxError", String(error));
+    if (error instanceof SyntaxError) throw new Fault("Runtime.UserCodeSyntaxError", String(error) + place(error, path));
     throw error;
   }
   const names = attribute ? [attribute] : ["handler", "lambda_handler"];
@@ -110,6 +112,17 @@ async function load(notation) {
     }
   }
   throw new Fault("Runtime.HandlerNotFound", `${stem}.${names[0]} is undefined or not exported`);
+}
+
+// Node keeps the place of a syntax error before its stack (CommonJS), or for nobody but itself (modules).
+function place(error, path) {
+  const where = /^(?:file:\/\/)?(\/.*):(\d+)\n/;
+  const told = where.exec(error.stack) ?? where.exec(checked(path));
+  return told ? ` (${basename(told[1])}, line ${told[2]})` : "";
+}
+
+function checked(path) {
+  return spawnSync(process.execPath, ["--check", path], { encoding: "utf8", timeout: 5000 }).stderr ?? "";
 }
 
 function contextOf(header, request) {
