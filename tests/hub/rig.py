@@ -156,6 +156,7 @@ class HeldStore(MemoryStore):
         super().__init__()
         self.held: dict[str, tuple[anyio.Event, bool]] = {}
         self.waiting: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.prunings = 0
         self.raises: dict[str, list[Exception]] = defaultdict(list)
         """What a verb raises at its next calls, in turn."""
@@ -170,6 +171,7 @@ class HeldStore(MemoryStore):
         if self.raises[verb]:
             raise self.raises[verb].pop(0)
         event, after = self.held.get(verb, (None, False))
+        self.calls[verb] += 1
         self.waiting[verb] += 1
         try:
             result = await act() if after else None

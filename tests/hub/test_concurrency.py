@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.hub.rig import RigRuntime, echoing, function, rig, trigger
+from tests.hub.rig import HeldStore, RigRuntime, echoing, function, rig, trigger
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.pool import Pool
 from triggerhub.model import Invocation, State
@@ -37,6 +37,20 @@ async def test_no_more_is_claimed_than_can_run_however_many_triggers_there_are(t
         go.set()
         assert await r.states(18) == ["succeeded"] * 18
     assert r.runtime.most == 2
+
+
+async def test_an_event_costs_one_claim(tmp_path: Path) -> None:
+    store = HeldStore()
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        for number in range(10):
+            await r.emit("hand", number)
+            await r.states(number + 1)
+            await r.idle()
+        assert store.calls["claim"] <= 11
+        store.calls.clear()
+        await r.emit("hand", *range(200))
+        await r.states(210)
+        assert store.calls["claim"] <= 60
 
 
 async def test_every_trigger_has_its_turn(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.lane import LanePlan
-from triggerhub.hub.settler import Services, Settler
+from triggerhub.hub.settler import Owing, Services, Settler
 from triggerhub.hub.throttle import Throttle
 from triggerhub.model import Bury, Complete, Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Retry
 from triggerhub.policy import pooling, retry
@@ -199,12 +199,11 @@ class Dispatcher:
             self.wake()
             raise
         crash_point("after-claim")
-        for (plan, want), grant in zip(wants, grants, strict=True):
+        for (plan, _), grant in zip(wants, grants, strict=True):
             for group in groups(plan, grant.claimed):
                 self._take(group)
-            moment = 0 if grant.next is None and len(grant.claimed) == want.limit else grant.next
-            if moment is not None:
-                self._look[plan.lane] = min(self._look.get(plan.lane, moment), moment)
+            if grant.next is not None:
+                self._look[plan.lane] = min(self._look.get(plan.lane, grant.next), grant.next)
         if self._paused:
             self._give_back()
         self._start_runners()
@@ -382,10 +381,14 @@ class Dispatcher:
         if self._held.get(claimed.delivery.id) is group:
             del self._held[claimed.delivery.id]
 
-    def _freed(self, settled: Sequence[Claimed]) -> None:
-        for claimed in settled:
-            self.idempotent.done(claimed.delivery.id)
-            lane = Lane(claimed.delivery.trigger, claimed.delivery.function)
+    def _freed(self, settled: Sequence[Owing]) -> None:
+        self._woken.set()
+        for claimed, settlement in settled:
+            delivery = claimed.delivery
+            self.idempotent.done(delivery.id)
+            if delivery.ordering_key is None and not isinstance(settlement.decision, Retry):
+                continue  # nothing can be claimed that could not before
+            lane = Lane(delivery.trigger, delivery.function)
             self.wake(lane)
             if self._stopping.is_set():
                 # What waited for this one may be another's by now: the function came back by a reload.

@@ -45,7 +45,7 @@ class Services:
 class Settler:
     """Settles one function's deliveries; *settled* hears of those whose commit is over, held or not."""
 
-    def __init__(self, function: str, services: Services, settled: Callable[[Sequence[Claimed]], None]) -> None:
+    def __init__(self, function: str, services: Services, settled: Callable[[Sequence[Owing]], None]) -> None:
         self._function = function
         self._services = services
         self._settled = settled
@@ -124,7 +124,7 @@ class Settler:
         for (claimed, settlement), ok in zip(owing, held, strict=True):
             if ok:
                 await self._account(claimed, settlement)
-        self._settled([claimed for claimed, _ in owing])
+        self._settled(owing)
 
     async def _settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         services = self._services
