@@ -64,7 +64,9 @@ class Want:
 
     lane: Lane
     limit: int
-    """At most so many deliveries."""
+    """At most so many deliveries …"""
+    bytes: int | None = None
+    """… and no more when their payloads come to so many bytes; the first is taken whatever its size."""
     size: int = 1
     window: Millis = 0
     """Take nothing before *size* deliveries are due or the oldest due one has waited for *window*
@@ -96,6 +98,8 @@ class Grant:
     next: Millis | None
     """When the lane may have something more to claim: a moment in the past is at once; None is
     nothing until something is appended, redriven or unblocked."""
+    damaged: list[Delivery] = field(default_factory=list)
+    """Those that were buried instead, since their payload is not the one that was stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

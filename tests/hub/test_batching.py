@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.hub.rig import Rig, function, rig, trigger
+from tests.hub.rig import Rig, echoing, function, rig, trigger
 from triggerhub.model import Invocation
 from triggerhub.settings import Batch, RetryPolicy
+from triggerhub.stores.memory import MemoryStore
+from triggerhub.stores.sqlite import open_store
 from triggerhub.testing import FakeClock
 
 ONCE = RetryPolicy(attempts=1)
@@ -119,3 +121,28 @@ async def test_records_that_their_source_cannot_name_all_fail(tmp_path: Path) ->
         row = await r.row(answer.deliveries[0])
     assert row.error is not None
     assert "cannot name a record: KeyError: 'id'" in row.error.message
+
+
+async def test_a_claim_loads_no_more_than_the_memory_bears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggerhub.hub.dispatch.CLAIM_LIMIT", 1000)
+    seen = []
+
+    async def note(invocation: Invocation) -> Any:
+        seen.append(len(invocation.deliveries))
+
+    store, triggers = MemoryStore(), [trigger(batch=Batch(size=10, window=20))]
+    async with rig(tmp_path, {"work": note}, triggers=triggers, store=store) as r:
+        await r.emit("hand", *["x" * 298] * 10)
+        assert await r.states(10) == ["succeeded"] * 10
+    assert seen == [3, 3, 3, 1]
+
+
+async def test_a_damaged_payload_leaves_room_in_the_backlog_and_is_counted(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "data") as store, rig(tmp_path, {"work": echoing}, store=store) as r:
+        await r.hub.pause("function", "work")
+        await r.emit("hand", "whole", "torn")
+        await store.writer.do(lambda t: t.db.execute("UPDATE event SET data = x'00' WHERE seq = 2"))
+        await r.hub.resume("function", "work")
+        assert await r.states(2) == ["succeeded", "dead"]
+        await r.until(lambda: r.hub._depth["hand"] == 0, "nothing is in the backlog")
+        assert 'triggerhub_dead_letters_total{function="work"} 1.0' in (await r.hub.metrics()).decode()

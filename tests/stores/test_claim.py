@@ -95,6 +95,21 @@ async def test_a_claim_that_is_cancelled_took_all_or_nothing(hand: Hand, turns: 
 # batches
 
 
+async def test_no_more_than_the_bytes_wanted_but_always_one(hand: Hand) -> None:
+    ids = [await hand.put(data=b"x" * size) for size in (100, 50, 50, 10)]
+    taken = []
+    while len(taken) < 4:
+        (grant,) = await hand.store.claim([Want(lane=LANE, limit=9, bytes=100)], now=NOW)
+        taken.append([one.delivery.id for one in grant.claimed])
+        if not grant.claimed:
+            break
+    assert taken == [ids[:1], ids[1:3], ids[3:], []]
+    await hand.put(data=b"x" * 101)
+    (grant,) = await hand.store.claim([Want(lane=LANE, limit=9, bytes=100)], now=NOW)
+    assert len(grant.claimed) == 1
+    assert (await hand.store.stats()).count(State.RUNNING) == 5
+
+
 async def test_a_batch_waits_until_it_is_full(hand: Hand) -> None:
     made = [await hand.put(), await hand.put()]
     grant = await hand.grant(size=3, window=1000)

@@ -144,6 +144,7 @@ async def test_a_damaged_file_buries_its_deliveries_and_stops_nobody_else(
             file.write_bytes(b"y" + BIG[1:])
     grant = await hand.grant()
     assert [one.delivery.id for one in grant.claimed] == [free]
+    assert [one.id for one in grant.damaged] == [damaged]
     assert grant.next is not None
     assert grant.next <= NOW
     found = await hand.look(damaged)

@@ -21,7 +21,7 @@ from triggerhub.crash import crash_point
 from triggerhub.errors import StoreBroken
 from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
-from triggerhub.hub.group import Group, groups
+from triggerhub.hub.group import CLAIM_LIMIT, Group, groups
 from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.settler import Owing, Services, Settler
@@ -202,6 +202,8 @@ class Dispatcher:
         for (plan, _), grant in zip(wants, grants, strict=True):
             for group in groups(plan, grant.claimed):
                 self._take(group)
+            for damaged in grant.damaged:
+                self._settler.tell_buried(damaged)
             if grant.next is not None:
                 self._look[plan.lane] = min(self._look.get(plan.lane, grant.next), grant.next)
         if self._paused:
@@ -245,7 +247,7 @@ class Dispatcher:
             if batch.size == 1:
                 wants.append((plan, Want(lane=plan.lane, limit=share, window=batch.window)))
             else:
-                want = Want(lane=plan.lane, limit=batch.size, size=batch.size, window=batch.window)
+                want = Want(lane=plan.lane, limit=batch.size, bytes=CLAIM_LIMIT, size=batch.size, window=batch.window)
                 wants += [(plan, want)] * share
         return wants
 

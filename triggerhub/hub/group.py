@@ -16,6 +16,10 @@ PAYLOAD_LIMIT = 6 * MB
 """What one invocation may carry: Lambda's synchronous limit."""
 
 
+CLAIM_LIMIT = 8 * PAYLOAD_LIMIT
+"""What a claim may load for one batch: ten thousand large records would be more than the memory holds."""
+
+
 @dataclass(slots=True)
 class Group:
     """Deliveries that one invocation carries."""

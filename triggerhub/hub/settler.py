@@ -14,9 +14,9 @@ from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.intake import Depth, Mint
 from triggerhub.hub.verdict import Verdicts
-from triggerhub.model import Bury, Complete, Retry
+from triggerhub.model import Bury, Complete, Delivery, Retry
 from triggerhub.policy.quiet import Quiet
-from triggerhub.store import Claimed, Intake, Lane, Settlement, Store
+from triggerhub.store import Claimed, Fence, Intake, Lane, Settlement, Store
 from triggerhub.telemetry.metrics import Metrics
 
 log = structlog.get_logger("dispatch")
@@ -151,7 +151,7 @@ class Settler:
     async def _account(self, claimed: Claimed, settlement: Settlement) -> None:
         for intake in settlement.then:
             await self._accepted(intake)
-        self._tell(claimed, settlement)
+        self._tell(claimed.delivery, settlement)
 
     async def _accepted(self, intake: Intake) -> None:
         services, trigger = self._services, intake.event.trigger
@@ -175,8 +175,12 @@ class Settler:
             log.error("an event could not be read", event=intake.event.id, exc_info=error)
             return True
 
-    def _tell(self, claimed: Claimed, settlement: Settlement) -> None:
-        services, trigger = self._services, claimed.delivery.trigger
+    def tell_buried(self, damaged: Delivery) -> None:
+        """Count and show a delivery that the store itself buried."""
+        self._tell(damaged, Settlement(delivery=damaged.id, fence=Fence(0, 0), decision=Bury(damaged.reason or "")))
+
+    def _tell(self, delivery: Delivery, settlement: Settlement) -> None:
+        services, trigger = self._services, delivery.trigger
         kind, text, attempt = "succeeded", "", settlement.attempt
         match settlement.decision:
             case Complete(reason):

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from triggerhub import ids
 from triggerhub.errors import Conflict
@@ -131,7 +132,9 @@ class MemoryStore:
         oldest = due[0].delivery.due if due else None
         taken: list[Claimed] = []
         if ready(len(due), oldest, size=want.size, window=want.window, now=now):
-            taken = [self._take(row) for row in due[: want.limit]]
+            sizes = [len(self._events[row.delivery.event_id].data) for row in due[: want.limit]]
+            fitting = sum(want.bytes is None or total <= want.bytes for total in accumulate(sizes))
+            taken = [self._take(row) for row in due[: max(fitting, 1)][: want.limit]]
         rest = [row for row in free if row.delivery.state is State.QUEUED]
         return Grant(taken, self._next(rest, want, now))
 

@@ -45,13 +45,20 @@ def _claim(t: Transaction, want: Want, owner: int, now: Millis) -> Grant:
     if want.size > 1 and not ready(*_due(t, lane, now, want.size), size=want.size, window=want.window, now=now):
         return Grant([], _next(t, want, lane, now))
     claimed: list[Claimed] = []
-    for row in t.db.execute(DUE, (*lane, now, want.limit)).fetchall():
+    damaged: list[Delivery] = []
+    size = 0
+    # One row at a time: their payloads together may be more than the memory holds.
+    for row in t.db.execute(DUE, (*lane, now, want.limit)):
         delivery = rows.delivery(row)
         try:
             event = rows.event(row, t.blobs, checked=True)
         except rows.Damaged as error:
-            end(t, delivery, DEAD, now, str(error))
+            delivery.reason = str(error)
+            damaged.append(delivery)
             continue
+        size += len(event.data)
+        if want.bytes is not None and size > want.bytes and claimed:
+            break
         delivery.state, delivery.attempts, delivery.claims = State.RUNNING, delivery.attempts + 1, delivery.claims + 1
         claimed.append(Claimed(delivery, event, Fence(owner, delivery.claims)))
     if claimed:
@@ -61,7 +68,9 @@ def _claim(t: Transaction, want: Want, owner: int, now: Millis) -> Grant:
         )
         t.count(*lane, NAMES[QUEUED], -len(claimed))
         t.count(*lane, NAMES[RUNNING], len(claimed))
-    return Grant(claimed, _next(t, want, lane, now))
+    for one in damaged:
+        end(t, one, DEAD, now, one.reason or "")
+    return Grant(claimed, _next(t, want, lane, now), damaged)
 
 
 def _due(t: Transaction, lane: tuple[str, str], now: Millis, size: int) -> tuple[int, Millis | None]:
