@@ -124,7 +124,7 @@ async def test_records_that_their_source_cannot_name_all_fail(tmp_path: Path) ->
 
 
 async def test_a_claim_loads_no_more_than_the_memory_bears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggerhub.hub.dispatch.CLAIM_LIMIT", 1000)
+    monkeypatch.setattr("triggerhub.hub.turns.CLAIM_LIMIT", 1000)
     seen = []
 
     async def note(invocation: Invocation) -> Any:

@@ -116,7 +116,7 @@ def quicken(r: Rig, name: str, attempts: int = 3) -> None:
     """Let a destination be tried again at once."""
     dispatcher = r.hub._wiring.dispatchers[name]
     function_, retry = dispatcher.function, RetryPolicy(attempts=attempts, initial=1, max=1)
-    plans = {lane: replace(plan, retry=retry) for lane, plan in dispatcher._plans.items()}
+    plans = {lane: replace(plan, retry=retry) for lane, plan in dispatcher._turns.plans.items()}
     dispatcher.configure(function_, plans)
 
 

@@ -8,7 +8,7 @@ have gathered while its last commit ran.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -21,15 +21,16 @@ from triggerhub.crash import crash_point
 from triggerhub.errors import StoreBroken
 from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
-from triggerhub.hub.group import CLAIM_LIMIT, Group, groups
+from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.settler import Owing, Services, Settler
 from triggerhub.hub.throttle import Throttle
+from triggerhub.hub.turns import Turns
 from triggerhub.model import Bury, Complete, Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Retry
 from triggerhub.policy import pooling, retry
 from triggerhub.settings import Function
-from triggerhub.store import Claimed, Lane, Settlement, Want
+from triggerhub.store import Claimed, Lane, Settlement
 
 log = structlog.get_logger("dispatch")
 
@@ -57,16 +58,12 @@ class Dispatcher:
         self._call = call
         self._services = services
         self._paused = False
-        self._plans: dict[Lane, LanePlan] = {}
-        self._order: deque[LanePlan] = deque()
-        self._look: dict[Lane, Millis] = {}
-        """When each lane may have something to claim; one that is not here has nothing until it is woken."""
+        self._turns = Turns()
         self._ready: deque[Group] = deque()
         self._held: dict[str, Group] = {}
         """The groups of what is claimed and not judged yet, by delivery."""
         self._cut_off: list[str] = []
         """What was running when the hub was cancelled as a whole."""
-        self._outstanding: Counter[Lane] = Counter()
         self._active = 0
         """Runners; each serves one group at a time."""
         self._serving = 0
@@ -85,20 +82,16 @@ class Dispatcher:
         """Take over a new version and new policies; what is already claimed keeps the old policies."""
         self.function = function
         self.throttle.set(function.rate)
-        self._plans = dict(plans)
-        self._order = deque(plans.values())
-        self.wake()
+        self._turns.configure(plans)
+        self._woken.set()
 
     def serves(self, lane: Lane) -> bool:
         """Whether deliveries of this lane are claimed."""
-        return lane in self._plans
+        return lane in self._turns.plans
 
     def wake(self, lane: Lane | None = None) -> None:
         """Look for work soon: in one lane, or in all of them."""
-        if lane is None:
-            self._look = dict.fromkeys(self._plans, 0)
-        elif lane in self._plans:
-            self._look[lane] = 0
+        self._turns.wake(lane)
         self._woken.set()
 
     def pause(self) -> None:
@@ -186,12 +179,11 @@ class Dispatcher:
 
     async def _claim(self) -> Millis | None:
         """Claim what there is room for; return when to look again."""
-        wants = self._wants()
+        wants = self._turns.wants(self._room(), self.function, self._services.clock.now())
         if not wants:
             return self._next()
         for plan, _ in wants:
-            # What is appended from here on wakes its lane anew.
-            self._look.pop(plan.lane, None)
+            self._turns.asked(plan.lane)
         try:
             with anyio.CancelScope(shield=True):
                 grants = await self._services.store.claim([want for _, want in wants], now=self._services.clock.now())
@@ -204,8 +196,7 @@ class Dispatcher:
                 self._take(group)
             for damaged in grant.damaged:
                 self._settler.tell_buried(damaged)
-            if grant.next is not None:
-                self._look[plan.lane] = min(self._look.get(plan.lane, grant.next), grant.next)
+            self._turns.answered(plan.lane, grant.next)
         if self._paused:
             self._give_back()
         self._start_runners()
@@ -213,10 +204,7 @@ class Dispatcher:
 
     def _next(self) -> Millis | None:
         """Return when to look again; where there is no room, whoever makes some wakes the loop."""
-        if self._room() <= 0:
-            return None
-        looks = (self._look[one.lane] for one in self._order if one.lane in self._look and self._space(one) > 0)
-        return min(looks, default=None)
+        return self._turns.next(self.function) if self._room() > 0 else None
 
     def _room(self) -> int:
         """Return how many groups may be claimed."""
@@ -226,37 +214,12 @@ class Dispatcher:
         free = self.function.concurrency - self._serving - len(self._ready)
         return free + (ahead if len(self._ready) <= ahead // 2 else 0)
 
-    def _space(self, plan: LanePlan) -> int:
-        """Return how many groups of this lane may be under way beside those that are."""
-        if plan.maximum_concurrency is None:
-            return self.function.concurrency + pooling.AHEAD_MOST
-        return plan.maximum_concurrency - self._outstanding[plan.lane]
-
-    def _wants(self) -> list[tuple[LanePlan, Want]]:
-        """Part the room among the lanes that may have something, each in its turn."""
-        room, now = self._room(), self._services.clock.now()
-        if room <= 0:
-            return []
-        self._order.rotate(-1)
-        asked = [one for one in self._order if self._look.get(one.lane, now + 1) <= now and self._space(one) > 0]
-        asked = asked[:room]
-        wants: list[tuple[LanePlan, Want]] = []
-        for number, plan in enumerate(asked):
-            share = min(room // len(asked) + (number < room % len(asked)), self._space(plan))
-            batch = plan.batch
-            if batch.size == 1:
-                wants.append((plan, Want(lane=plan.lane, limit=share, window=batch.window)))
-            else:
-                want = Want(lane=plan.lane, limit=batch.size, bytes=CLAIM_LIMIT, size=batch.size, window=batch.window)
-                wants += [(plan, want)] * share
-        return wants
-
     def _take(self, group: Group) -> None:
         """Queue a claimed group; what a batch could not carry beyond the lane's maximum goes back."""
-        if self._space(group.plan) <= 0:
+        if self._turns.space(group.plan, self.function) <= 0:
             self._return(group.claimed)
             return
-        self._outstanding[group.plan.lane] += 1
+        self._turns.taken(group.plan.lane)
         for claimed in group.claimed:
             self._held[claimed.delivery.id] = group
         self._ready.append(group)
@@ -282,7 +245,7 @@ class Dispatcher:
                         await self._serve(group)
                     finally:
                         self._serving -= 1
-                        self._outstanding[group.plan.lane] -= 1
+                        self._turns.over(group.plan.lane)
                         self._woken.set()
                     await self._settler.room()
         finally:
@@ -416,7 +379,7 @@ class Dispatcher:
         """Queue again what has not begun."""
         while self._ready:
             group = self._ready.popleft()
-            self._outstanding[group.plan.lane] -= 1
+            self._turns.over(group.plan.lane)
             for claimed in group.claimed:
                 self._let_go(claimed, group)
             self._return(group.claimed)
