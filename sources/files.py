@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
@@ -237,6 +237,7 @@ class Watch:
         known = await self._thread(inventory.read, stored)
         marker = stored.get(baseline.KEY)
         self._baseline = baseline.begin(marker, self._scope, now)
+        self._folder.mounted = self._baseline.mounted
         left = await self._thread(lambda: [path for path in known if not self._selection.takes(path)])
         if marker is None or baseline.Baseline.decode(marker).scope.root != self._root:
             left = list(known)
@@ -259,6 +260,9 @@ class Watch:
                 self._trouble("folder", f"{self._root} cannot be watched: {error.strerror}")
             else:
                 self._trouble("folder", None)
+                if self._folder.mounted != self._baseline.mounted:
+                    self._baseline = replace(self._baseline, mounted=self._folder.mounted)
+                    await self._ctx.emit(checkpoints={baseline.KEY: self._baseline.encode()})
                 return
             await anyio.sleep(CHECK)
 

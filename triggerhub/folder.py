@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from triggerhub.aws import s3
 from triggerhub.policy import globs
 from triggerhub.policy.inventory import Version
-from triggerhub.policy.mounts import LOCAL, file_system
+from triggerhub.policy.mounts import LOCAL, file_system, is_mount
 from triggerhub.policy.settling import Clocks, Look
 from triggerhub.settings import MB
 
@@ -49,6 +49,8 @@ class Folder:
         self._clocks = Clocks(settle)
         self._identity: tuple[int, int] | None = None
         self._local = False
+        self.mounted = False
+        """Whether a volume is mounted at the folder; without one an empty folder is then not what is watched."""
         self.closed = False
         """Set by another thread: whatever is under way ends as soon as it can."""
 
@@ -56,15 +58,21 @@ class Folder:
         """Take the folder as it now is; OSError says why it cannot be watched."""
         real = os.path.realpath(self.root, strict=True)
         found = os.stat(real)
-        os.scandir(real).close()
+        with os.scandir(real) as entries:
+            empty = next(entries, None) is None
         above = real
         while not _is_hub(above) and above != "/":
             above = os.path.dirname(above)
         if above != "/":
             raise OSError(errno.ELOOP, f"it lies in a hub's data folder, {above}")
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = file.read()
+        mounted = is_mount(mounts, real)
+        if self.mounted and not mounted and empty:
+            raise OSError(errno.ENODEV, "the volume that was mounted there is not")
         self._identity = found.st_dev, found.st_ino
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            self._local = file_system(mounts.read(), real) in LOCAL
+        self._local = file_system(mounts, real) in LOCAL
+        self.mounted = mounted
 
     def same(self) -> bool:
         """Return whether the path still leads to the folder that was opened."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -597,3 +598,63 @@ async def test_forty_watches_leave_the_threads_of_others_alone(tmp_path: Path) -
         with anyio.fail_after(10):
             assert await anyio.to_thread.run_sync(lambda: 42) == 42
         tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Mount and unmount a volume at *tmp_path*/volume, with the same files each time."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "volume").mkdir()
+    place = str(tmp_path / "volume")
+
+    def mount(*, there: bool) -> None:
+        order = ["mount", "--bind", str(tmp_path / "disk"), place] if there else ["umount", "--lazy", place]
+        done = subprocess.run(order, capture_output=True, text=True, check=False, timeout=20)
+        if done.returncode and there:
+            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+    mount(there=True)
+    yield mount
+    mount(there=False)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["while it runs", "while it is down"])
+async def test_a_volume_that_is_unmounted_and_comes_back_tells_nothing(
+    tmp_path: Path, volume: Callable[..., None], restart: bool
+) -> None:
+    root = tmp_path / "volume"
+    opts, ctx = options(root, reconcile="200ms"), context()
+    async with watching(ctx, opts):
+        (root / "a").write_text("a")
+        await until(lambda: len(ctx.events) == 1)
+        if not restart:
+            volume(there=False)
+            await until(lambda: ctx.reasons and ctx.reasons[-1])
+            assert ctx.reasons[-1] == f"{root} cannot be watched: the volume that was mounted there is not"
+            volume(there=True)
+            await until(lambda: ctx.reasons[-1] is None)
+            await quiet(ctx, opts)
+    if restart:
+        volume(there=False)
+        async with watching(ctx, opts, ready=False):
+            await until(lambda: ctx.reasons and ctx.reasons[-1])
+            volume(there=True)
+            await quiet(ctx, opts)
+    assert [key(event) for event in ctx.events] == ["a", "zz-marker"]
+
+
+async def test_a_folder_in_the_place_of_a_volume_is_watched_once_something_is_in_it(
+    tmp_path: Path, volume: Callable[..., None]
+) -> None:
+    root = tmp_path / "volume"
+    opts, ctx = options(root, reconcile="200ms"), context()
+    async with watching(ctx, opts):
+        (root / "a").write_text("a")
+        await until(lambda: len(ctx.events) == 1)
+        volume(there=False)
+        await until(lambda: ctx.reasons and ctx.reasons[-1])
+        (root / "b").write_text("b")
+        await until(lambda: len(ctx.events) == 3)
+    assert sorted((key(event), body(event)["triggerhub"]["change"]) for event in ctx.events[1:]) == [
+        ("a", "deleted"), ("b", "created"),
+    ]  # fmt: skip

@@ -35,11 +35,18 @@ class Baseline:
     """What was looked at until *since*: None is nothing."""
     since: int | None = None
     """In nanoseconds since the epoch; None once the scan is done."""
+    mounted: bool = False
+    """Whether a volume is mounted at the folder: without it, the empty folder below is not what is watched."""
 
     def encode(self) -> str:
         """Return the value of the checkpoint."""
         return json.dumps(
-            {"scope": _plain(self.scope), "before": self.before and _plain(self.before), "since": self.since}
+            {
+                "scope": _plain(self.scope),
+                "before": self.before and _plain(self.before),
+                "since": self.since,
+                "mounted": self.mounted,
+            }
         )
 
     @classmethod
@@ -47,7 +54,12 @@ class Baseline:
         """Read what :meth:`encode` wrote."""
         value = json.loads(text)
         before = value["before"]
-        return cls(scope=_scope(value["scope"]), before=before and _scope(before), since=value["since"])
+        return cls(
+            scope=_scope(value["scope"]),
+            before=before and _scope(before),
+            since=value["since"],
+            mounted=value.get("mounted", False),
+        )
 
     def done(self) -> Baseline:
         """Return the baseline after its scan."""
@@ -64,7 +76,8 @@ def begin(stored: str | None, scope: Scope, now: int) -> Baseline:
     if last.scope.root != scope.root:
         return Baseline(scope=scope, since=now)
     # An unfinished baseline keeps what it came from: nothing was told under the scope between.
-    return Baseline(scope=scope, before=last.scope if last.since is None else last.before, since=now)
+    before = last.scope if last.since is None else last.before
+    return Baseline(scope=scope, before=before, since=now, mounted=last.mounted)
 
 
 class Existing:

@@ -18,7 +18,17 @@ def file_system(mountinfo: str, path: str) -> str:
 
     Of two mounts on one point the later one is seen. Form: proc_pid_mountinfo(5).
     """
-    length, kind = -1, ""
+    return _mount(mountinfo, path)[1]
+
+
+def is_mount(mountinfo: str, path: str) -> bool:
+    """Return whether something is mounted at *path* itself."""
+    return _mount(mountinfo, path)[0] == path
+
+
+def _mount(mountinfo: str, path: str) -> tuple[str, str]:
+    """Return the point and the type of the mount that holds *path*."""
+    length, found = -1, ("", "")
     for line in mountinfo.splitlines():
         left, separator, right = line.partition(" - ")
         fields = left.split(" ")
@@ -27,8 +37,8 @@ def file_system(mountinfo: str, path: str) -> str:
         point = _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), fields[4])
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= length:
-            length, kind = len(point), right.split(" ")[0]
-    return kind
+            length, found = len(point), (point, right.split(" ")[0])
+    return found
 
 
 def explain_refusal(error: str) -> str:
