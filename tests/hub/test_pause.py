@@ -85,6 +85,32 @@ async def test_a_paused_webhook_answers_503_also_after_a_restart(tmp_path: Path)
         assert await status_of(r) == 202
 
 
+async def test_what_a_reload_takes_away_meanwhile_is_paused_and_resumed_all_the_same(tmp_path: Path) -> None:
+    class Slow(MemoryStore):
+        go: anyio.Event | None = None
+
+        async def set_checkpoints(self, *args: Any, **named: Any) -> None:
+            if self.go is not None:
+                await self.go.wait()
+            await super().set_checkpoints(*args, **named)
+
+    store = Slow()
+    functions = [function(), function("other")]
+    async with rig(tmp_path, {"work": echoing, "other": echoing}, functions=functions, store=store) as r:
+        for act in (r.hub.pause, r.hub.resume):
+            await r.reload(functions, [trigger()])
+            store.go = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(act, "function", "work")
+                tasks.start_soon(act, "trigger", "hand")
+                await r.idle()
+                await r.reload([function("other")], [])
+                store.go.set()
+        await r.reload(functions, [trigger()])
+        await r.emit("hand", 1)
+        assert await r.states(1) == ["succeeded"]
+
+
 async def test_a_reload_does_not_wake_what_is_paused(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echoing}) as r:
         await r.hub.pause("function", "work")

@@ -14,7 +14,8 @@ import anyio
 import structlog
 
 from triggerhub.aws import arn
-from triggerhub.errors import BadInput, Conflict, NotFound
+from triggerhub.errors import Conflict, NotFound
+from triggerhub.hub import handmade
 from triggerhub.hub.call import Caller, Tap
 from triggerhub.hub.clock import Clock, SystemClock
 from triggerhub.hub.direct import Direct
@@ -83,7 +84,7 @@ class Hub:
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._paused = Paused(store)
         self._mint = Mint(self._clock)
-        self._verdicts = Verdicts(Outlet(self._stamp, self._topic, self._metrics), draw)
+        self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw)
         self._calls = Direct(self._caller, self._clock)
         self._depth: Depth
         self._inlet: Inlet
@@ -163,8 +164,8 @@ class Hub:
         self, trigger: str, body: bytes | None, *, sample: str | None = None, delay: Millis = 0, key: str | None = None
     ) -> Answer:
         """Push one event through filter, key and queue. NotFound, BadInput, BacklogFull, StoreFull."""
-        found, module = self._trigger(trigger)
-        event = self._made(found, module, body, sample)
+        found, module = self._wiring.trigger(trigger)
+        event = handmade.sent(found, module, body, sample, self._clock.now())
         if delay:
             event = replace(event, due=self._clock.now() + delay)
         if key is not None:
@@ -173,41 +174,17 @@ class Hub:
 
     async def fire(self, trigger: str) -> Answer:
         """Make the trigger's source fire now. Conflict where its source has nothing to fire."""
-        found, module = self._trigger(trigger)
-        if not hasattr(module, "fire"):
-            raise Conflict(
-                f"trigger {trigger!r} of type {found.type} does not fire by itself",
-                hint=f"Send it an event: triggerhub send {trigger} -d …",
-            )
-        return await self._take(trigger, module.fire(found.options, trigger, self._clock.now()))
+        found, module = self._wiring.trigger(trigger)
+        return await self._take(trigger, handmade.fired(found, module, self._clock.now()))
 
     async def _take(self, trigger: str, event: Event) -> Answer:
         (answer,) = await self._inlet.accept(self._wiring.gates[trigger], [event], wait=False)
         return answer
 
-    def _made(self, trigger: Trigger, module: ModuleType, body: bytes | None, sample: str | None) -> Event:
-        now = self._clock.now()
-        if sample is not None:
-            samples = module.samples(trigger.options, trigger.name, now) if hasattr(module, "samples") else {}
-            if sample not in samples:
-                raise BadInput(f"no sample {sample!r}", hint=f"There is: {', '.join(samples) or 'none for this type'}.")
-            made: Event = samples[sample]
-            return made
-        if body is None:
-            if hasattr(module, "fire"):
-                fired: Event = module.fire(trigger.options, trigger.name, now)
-                return fired
-            raise BadInput("there is nothing to send", hint="Give the event with -d, or --sample NAME.")
-        if hasattr(module, "wrap"):
-            wrapped: Event = module.wrap(trigger.options, trigger.name, body, now)
-            return wrapped
-        _require_json(body)
-        return Event(data=body, time=now)
-
     async def invoke(self, function: str, payload: bytes, *, client_context: str | None = None) -> Answered:
         """Call once, no queue and no retry. NotFound, BadInput."""
-        found = self._function(function)
-        _require_json(payload)
+        found = self._wiring.function(function)
+        handmade.require_json(payload)
         request_id = self._mint()
         with self._tap.lines(request_id) as lines:
             outcome, version = await self._direct(found, payload, payload, request_id, client_context=client_context)
@@ -216,8 +193,8 @@ class Hub:
 
     async def invoke_async(self, function: str, payload: bytes, *, delay: Millis = 0) -> Accepted:
         """Queue one delivery of the built-in trigger ``api``."""
-        found = self._function(function)
-        _require_json(payload)
+        found = self._wiring.function(function)
+        handmade.require_json(payload)
         now = self._clock.now()
         key = None
         if found.idempotency:
@@ -235,7 +212,7 @@ class Hub:
         admitted = self._wiring.gates[trigger.name].admit(stamped)
         if isinstance(admitted, Filtered):
             return Returned(payload=json.dumps({"filtered": admitted.why}).encode())
-        found = self._function(trigger.functions[0])
+        found = self._wiring.function(trigger.functions[0])
         envelope = envelope_of(self._wiring.modules[trigger.type])
         payload = trigger.input if trigger.input is not None else envelope([event.data])
         outcome, _ = await self._direct(found, payload, event.data, stamped.id, trace=event.trace)
@@ -303,7 +280,12 @@ class Hub:
             row = before[delivery]
             self._depth.add(row.trigger, -1)
             self._wiring.interrupt(Lane(row.trigger, row.function), delivery)
-            self._publish("cancelled", row, text=reason)
+            now = self._clock.now()
+            self._feed.publish(
+                Happening(
+                    time=now, kind="cancelled", trigger=row.trigger, function=row.function, delivery=row.id, text=reason
+                )
+            )
         return ended
 
     async def redrive(self, deliveries: Sequence[str]) -> list[str]:
@@ -337,7 +319,7 @@ class Hub:
         """Keep a function's deliveries queued, or a trigger from taking events; survives a restart. NotFound."""
         await self._set_paused(kind, name, paused=True)
         if kind == "function":
-            self._wiring.dispatchers[name].pause()
+            self._wiring.pause_function(name)
         else:
             await self._wiring.rest(name)
 
@@ -345,15 +327,15 @@ class Hub:
         """Undo a pause. NotFound."""
         await self._set_paused(kind, name, paused=False)
         if kind == "function":
-            self._wiring.dispatchers[name].resume()
+            self._wiring.resume_function(name)
         else:
             self._wiring.resume(name)
 
     async def _set_paused(self, kind: Kind, name: str, *, paused: bool) -> None:
         if kind == "function":
-            self._function(name)
+            self._wiring.function(name)
         else:
-            self._trigger(name)
+            self._wiring.trigger(name)
         await self._paused.set(kind, name, paused=paused)
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Happening]]:
@@ -417,48 +399,10 @@ class Hub:
     def _stamp(self, event: Event, trigger: str) -> Event:
         return event.stamped(self._mint(), trigger)
 
-    def _topic(self, name: str, body: bytes) -> tuple[Gate, Event]:
-        for trigger in self.project.triggers.values():
-            if trigger.type == "queue" and getattr(trigger.options, "name", None) == name:
-                module = self._wiring.modules[trigger.type]
-                return self._wiring.gates[trigger.name], module.wrap(
-                    trigger.options, trigger.name, body, self._clock.now()
-                )
-        raise NotFound(f"no trigger consumes the queue {name!r}", hint="Bring its trigger back.")
+    def _queue(self, name: str, body: bytes) -> tuple[Gate, Event]:
+        trigger, module = self._wiring.consumer(name)
+        return self._wiring.gates[trigger.name], module.wrap(trigger.options, trigger.name, body, self._clock.now())
 
     def _wake(self, lane: Lane) -> None:
         if dispatcher := self._wiring.dispatchers.get(lane.function):
             dispatcher.wake(lane)
-
-    def _publish(self, kind: str, row: Delivery | None = None, text: str = "") -> None:
-        self._feed.publish(
-            Happening(
-                time=self._clock.now(),
-                kind=kind,
-                trigger=row.trigger if row else None,
-                function=row.function if row else None,
-                delivery=row.id if row else None,
-                text=text,
-            )
-        )
-
-    def _function(self, name: str) -> Function:
-        found = self.project.functions.get(name)
-        if found is None:
-            known = ", ".join(sorted(self.project.functions)) or "none"
-            raise NotFound(f"no function {name!r}", hint=f"This hub has: {known}.")
-        return found
-
-    def _trigger(self, name: str) -> tuple[Trigger, ModuleType]:
-        found = self.project.triggers.get(name)
-        if found is None:
-            known = ", ".join(sorted(self.project.triggers)) or "none"
-            raise NotFound(f"no trigger {name!r}", hint=f"This hub has: {known}.")
-        return found, self._wiring.modules[found.type]
-
-
-def _require_json(body: bytes) -> None:
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"Could not parse request body into json: {error}") from error

@@ -14,7 +14,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from triggerhub.crash import crash_point
-from triggerhub.errors import StartFailed
+from triggerhub.errors import NotFound, StartFailed
 from triggerhub.hub.call import Caller
 from triggerhub.hub.context import SourceContext
 from triggerhub.hub.dispatch import Dispatcher
@@ -300,6 +300,41 @@ class Wiring:
         if supervised := self.supervised.pop(name, None):
             await supervised.stop()
 
+    def function(self, name: str) -> Function:
+        """Return the function of this name. NotFound."""
+        found = self.project.functions.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.project.functions)) or "none"
+            raise NotFound(f"no function {name!r}", hint=f"This hub has: {known}.")
+        return found
+
+    def trigger(self, name: str) -> tuple[Trigger, ModuleType]:
+        """Return the trigger of this name and its source. NotFound."""
+        found = self.project.triggers.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.project.triggers)) or "none"
+            raise NotFound(f"no trigger {name!r}", hint=f"This hub has: {known}.")
+        return found, self.modules[found.type]
+
+    def consumer(self, topic: str) -> tuple[Trigger, ModuleType]:
+        """Return the trigger that consumes an in-hub topic, and its source. NotFound."""
+        for trigger in self.project.triggers.values():
+            if trigger.type == "queue" and getattr(trigger.options, "name", None) == topic:
+                return trigger, self.modules[trigger.type]
+        raise NotFound(f"no trigger consumes the queue {topic!r}", hint="Bring its trigger back.")
+
+    # pausing: a reload may have taken away what was there when it was asked for
+
+    def pause_function(self, name: str) -> None:
+        """Stop claiming for a function that was paused."""
+        if dispatcher := self.dispatchers.get(name):
+            dispatcher.pause()
+
+    def resume_function(self, name: str) -> None:
+        """Claim again for a function that is no longer paused."""
+        if dispatcher := self.dispatchers.get(name):
+            dispatcher.resume()
+
     async def rest(self, name: str) -> None:
         """Stop a paused trigger's source; one that serves routes stays and answers 503 instead."""
         if name in self.supervised and not self._served[name].open:
@@ -307,8 +342,8 @@ class Wiring:
 
     def resume(self, name: str) -> None:
         """Start the source of a trigger that is no longer paused."""
-        trigger = self.project.triggers[name]
-        if name not in self.supervised and trigger.enabled and self.taking:
+        trigger = self.project.triggers.get(name)
+        if trigger is not None and name not in self.supervised and trigger.enabled and self.taking:
             self._start_source(trigger)
 
 
