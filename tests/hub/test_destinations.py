@@ -199,6 +199,21 @@ async def test_each_record_of_a_batch_has_its_own_outcome_sent(tmp_path: Path) -
     assert sent == [("bad", 2), ("good", 1), ("good", 3)]
 
 
+async def test_a_chain_that_doubles_its_record_ends_before_the_memory_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.hub.outlet.RECORD_LIMIT", 10_000)
+    async with rig(tmp_path, {"work": echoing}, functions=[function(on_success=to("function", "work"))]) as r:
+        await r.emit("hand", "x" * 1000)
+        states = await r.states()
+        last = max(await r.store.page(Query()), key=lambda row: row.id)
+        page = (await r.hub.metrics()).decode()
+    assert set(states) == {"succeeded"}
+    assert len(states) < 6
+    assert "function:work took no record: it would have" in (last.reason or "")
+    assert 'triggerhub_destination_failures_total{function="work"} 1.0' in page
+
+
 async def test_an_asynchronous_invoke_has_destinations_and_a_waiting_caller_none(tmp_path: Path) -> None:
     functions = [function(on_success=to("function", "take")), function("take")]
     async with rig(tmp_path, {"work": echoing, "take": echoing}, functions=functions) as r:

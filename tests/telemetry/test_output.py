@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from triggerhub.settings import DAY, Function
 from triggerhub.telemetry import archive
-from triggerhub.telemetry.output import FOLLOWED, OutputLog, end_line, report_line, shown, start_line
+from triggerhub.telemetry.output import FOLLOWED, OutputLog
+from triggerhub.telemetry.report import end_line, report_line, start_line
 
 F = Function(name="f", runtime="python", version="abc")
 G = Function(name="g", runtime="python")
@@ -85,10 +86,6 @@ def test_any_text_is_kept_and_no_control_character_is_raw_in_the_file(tmp_path_f
     raw = (folder / "2026-01-01.jsonl").read_text("utf-8")
     assert raw.count("\n") == 1
     assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in raw.rstrip("\n"))
-
-
-def test_shown_text_cannot_drive_a_terminal() -> None:
-    assert shown("a\tb\x1b[31mred\x07 \x9b2J \u202eevil é ✓") == "a\tb\\x1b[31mred\\x07 \\x9b2J \\u202eevil é ✓"
 
 
 def test_a_disk_that_fails_costs_lines_but_never_a_handler(tmp_path: Path, monkeypatch) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal
 
-from triggerhub.aws import arn, errors
+from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
@@ -130,8 +130,3 @@ class Caller:
                 init_ms=usage.init_ms,
             ),
         )
-
-
-def function_arn(function: str) -> str:
-    """The ARN that a handler sees as its own."""
-    return arn.function(function)

@@ -19,6 +19,7 @@ from anyio import to_thread
 from triggerhub.aws import arn, errors
 from triggerhub.aws import destination as shape
 from triggerhub.hub.gate import Gate
+from triggerhub.hub.group import PAYLOAD_LIMIT
 from triggerhub.model import (
     Bury,
     Complete,
@@ -34,7 +35,7 @@ from triggerhub.model import (
     Usage,
     destination_trigger,
 )
-from triggerhub.settings import Destination, Function, Project
+from triggerhub.settings import KB, Destination, Function, Project
 from triggerhub.source import Filtered
 from triggerhub.store import Claimed, Intake, Owed
 from triggerhub.telemetry.metrics import Metrics
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     import aiohttp
 
 log = structlog.get_logger("dispatch")
+
+
+RECORD_LIMIT = 2 * PAYLOAD_LIMIT + 64 * KB
+"""The largest record: an event and an answer of the largest size. A chain of handlers that return what they got
+doubles it at every link."""
 
 
 def function_of(destination: Destination) -> str:
@@ -119,6 +125,8 @@ class Outlet:
         return tuple(made), refused
 
     def _intake(self, destination: Destination, claimed: Claimed, body: bytes, now: Millis) -> Intake | None:
+        if len(body) > RECORD_LIMIT:
+            raise RecordTooLargeError(f"it would have {len(body):,} bytes; at most {RECORD_LIMIT:,} are sent")
         hops = claimed.event.hops + 1
         if destination.kind == "queue":
             gate, event = self._queue(destination.target, body)
@@ -186,6 +194,10 @@ class Performer:
             if reply.status >= 300:
                 raise RefusedError(f"{url} answered {reply.status}")
             return b'{"status":%d}' % reply.status
+
+
+class RecordTooLargeError(Exception):
+    """What is to be sent on is more than any handler is given."""
 
 
 class RefusedError(Exception):

@@ -25,9 +25,6 @@ import anyio
 from triggerhub.model import Json, Millis
 from triggerhub.settings import DAY, GB, MB, Function
 from triggerhub.telemetry.archive import Archive, day_of
-from triggerhub.telemetry.report import end_line, report_line, start_line
-
-__all__ = ["OutputLog", "end_line", "report_line", "shown", "start_line"]
 
 BUFFER = 16 * MB
 """The most text that waits for the disk, in characters."""
@@ -42,11 +39,6 @@ _UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 Line: TypeAlias = Mapping[str, Json]
 """time (milliseconds), function, version, request_id (or None), stream, text."""
 _Waiting: TypeAlias = tuple[Millis, str, str, str | None, str, str]
-
-
-def shown(text: str) -> str:
-    """Return *text* with its control characters spelt out, so that no terminal obeys them."""
-    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else ascii(found[0])[1:-1], text)
 
 
 class OutputLog:
