@@ -163,3 +163,28 @@ async def test_a_repetition_waits_out_the_retries_of_the_first(tmp_path: Path) -
     assert work.calls == 3
     assert json.loads(r.runtime.calls[-1].payload) == {"id": 1}
     assert sum(attempts) >= 3
+
+
+async def test_a_redriven_one_waits_for_the_end_of_its_own_cut_call(tmp_path: Path) -> None:
+    running, most, calls = 0, 0, 0
+
+    async def stubborn(invocation: Invocation) -> Any:
+        nonlocal running, most, calls
+        calls, running = calls + 1, running + 1
+        most = max(most, running)
+        try:
+            await anyio.sleep(60 if calls == 1 else 0.05)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+            running -= 1
+
+    functions = [function(idempotency=Idempotency(key="$"))]
+    async with rig(tmp_path, {"work": stubborn}, functions=functions) as r:
+        (answer,) = await r.emit("hand", 1)
+        await r.until(lambda: calls, "it runs")
+        await r.hub.cancel(answer.deliveries, "asked")
+        await r.hub.redrive(answer.deliveries)
+        await r.emit("hand", 1)
+        assert await r.states(2) == ["succeeded"] * 2
+    assert (calls, most) == (2, 1), "one at a time, and the last was answered from the other"

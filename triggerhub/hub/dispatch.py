@@ -22,7 +22,7 @@ from triggerhub.errors import StoreBroken
 from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
-from triggerhub.hub.idempotent import Idempotent
+from triggerhub.hub.idempotent import Idempotent, holder
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.settler import Owing, Services, Settler
 from triggerhub.hub.throttle import Throttle
@@ -350,7 +350,7 @@ class Dispatcher:
         self._woken.set()
         for claimed, settlement in settled:
             delivery = claimed.delivery
-            self.idempotent.done(delivery.id)
+            self.idempotent.done(holder(claimed))
             if delivery.ordering_key is None and not isinstance(settlement.decision, Retry):
                 continue  # nothing can be claimed that could not before
             lane = Lane(delivery.trigger, delivery.function)

@@ -18,13 +18,18 @@ LOOK_AGAIN: Millis = 250
 """How long a delivery steps back while another one with its key runs."""
 
 
+def holder(claimed: Claimed) -> str:
+    """Name the claim: a delivery that was cancelled and redriven may be claimed again while its first call is cut."""
+    return f"{claimed.delivery.id}/{claimed.fence.claim}"
+
+
 class Idempotent:
     """Keeps one function's deliveries of one key from running side by side."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._busy: dict[str, str] = {}
-        """Idempotency keys under way, by the delivery that holds each."""
+        """Idempotency keys under way, and who holds each: see :func:`holder`."""
         self._held: dict[str, str] = {}
 
     async def sift(
@@ -34,19 +39,19 @@ class Idempotent:
 
         Keys are taken before the answers are read: what was answered just before is then found.
         """
-        keyed = [(one.delivery.id, key) for one in claimed if (key := one.delivery.idempotency_key)]
+        keyed = [(holder(one), key) for one in claimed if (key := one.delivery.idempotency_key)]
         if not keyed:
             return [], [], list(claimed)
-        held = {delivery: key for delivery, key in keyed if self.hold(key, delivery)}
-        waiting = {delivery for delivery, _ in keyed} - held.keys()
+        held = {name: key for name, key in keyed if self.hold(key, name)}
+        waiting = {name for name, _ in keyed} - held.keys()
         function = claimed[0].delivery.function
         answers = await self._store.answer([(function, key) for key in held.values()], now=now)
-        known = {delivery for delivery, answer in zip(held, answers, strict=True) if answer is not None}
+        known = {name for name, answer in zip(held, answers, strict=True) if answer is not None}
         done, later, run = [], [], []
         for one in claimed:
-            if one.delivery.id in known:
+            if holder(one) in known:
                 done.append(one)
-            elif one.delivery.id in waiting:
+            elif holder(one) in waiting:
                 later.append((one, now + LOOK_AGAIN))
             else:
                 run.append(one)
@@ -56,7 +61,7 @@ class Idempotent:
         self,
         function: Function,
         key: str,
-        holder: str,
+        name: str,
         call: Callable[[], Awaitable[tuple[Outcome, str]]],
         *,
         now: Callable[[], Millis],
@@ -66,7 +71,7 @@ class Idempotent:
         None where another call with its key went on for longer than the function's timeout.
         """
         with anyio.move_on_after(function.timeout / 1000) as patience:
-            while not self.hold(key, holder):
+            while not self.hold(key, name):
                 await anyio.sleep(LOOK_AGAIN / 1000)
         if patience.cancelled_caught:
             return None
@@ -80,7 +85,7 @@ class Idempotent:
                 await self._keep(Answered(function=function.name, key=key, payload=outcome.payload, until=until))
             return outcome, version
         finally:
-            self.done(holder)
+            self.done(name)
 
     async def _keep(self, answer: Answered) -> None:
         try:
@@ -88,15 +93,15 @@ class Idempotent:
         except StoreFull:  # the call was made, and its answer is the caller's
             log.error("the disk is full: an answer could not be kept for its idempotency key", function=answer.function)
 
-    def hold(self, key: str, holder: str) -> bool:
+    def hold(self, key: str, name: str) -> bool:
         """Take a key for a call; False while another call has it."""
-        if self._busy.setdefault(key, holder) != holder:
+        if self._busy.setdefault(key, name) != name:
             return False
-        self._held[holder] = key
+        self._held[name] = key
         return True
 
-    def done(self, holder: str) -> None:
+    def done(self, name: str) -> None:
         """Free what a call held: its outcome is committed."""
-        key = self._held.pop(holder, None)
+        key = self._held.pop(name, None)
         if key is not None:
             self._busy.pop(key, None)
