@@ -14,9 +14,12 @@ import pytest
 from triggerhub import settings
 from triggerhub.config import daemon, schema
 from triggerhub.config.codes import CODES
+from triggerhub.config.discover import discover
 from triggerhub.config.load import Loaded, load, render
 from triggerhub.config.problem import Problem, Report
+from triggerhub.errors import ConfigError
 from triggerhub.settings import DAY, HOUR, KB, MB, MINUTE, Batch, Destination, Rate, RetryPolicy, Secret
+from triggerhub.web import address
 
 Check = Callable[..., list[str]]
 SAY = '[triggers.t]\ntype = "say"\nword = "x"\n'
@@ -150,12 +153,36 @@ def test_links_that_lead_in_a_circle_are_told(make: Callable[..., Path], place: 
 def nobody() -> Iterator[None]:
     """Be a user who may not write everywhere."""
     was = os.geteuid()
+    "x".encode("idna")  # what an address needs: nobody may not be let into the folder that it is loaded from
     if was == 0:
         os.seteuid(65534)
     try:
         yield
     finally:
         os.seteuid(was)
+
+
+def test_a_program_that_cannot_be_read_is_told_so(nobody: None) -> None:
+    with tempfile.TemporaryDirectory() as handlers:
+        program = Path(handlers, "run")
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o300)
+        (problem,) = discover(Path(handlers), "handlers").problems
+    assert str(problem) == (
+        "handlers/run: warning[ignored-file]: handlers/run cannot be read; it is ignored; "
+        "let the hub's user read it: a copy of it is what runs"
+    )
+
+
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 1024, reason="ports are for every user"
+)
+def test_a_port_that_is_not_for_every_user_is_told_with_what_to_do(nobody: None) -> None:
+    said = "hub.listen: 127.0.0.1:81 cannot be listened on: Permission denied"
+    with pytest.raises(ConfigError, match=said) as caught, address.held("hub.listen", "127.0.0.1", 81):
+        pass
+    assert caught.value.hint is not None
+    assert "set [hub] listen to a higher one" in caught.value.hint
 
 
 @pytest.mark.parametrize("data", ["var", "var/deeper"])

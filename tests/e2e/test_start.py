@@ -131,6 +131,7 @@ def test_an_address_that_is_not_this_machines_is_named(hub: Daemon) -> None:
     refused = hub.cli("run")
     assert refused.returncode == 3
     assert f"hub.listen: {address} cannot be listened on:" in refused.stderr
+    assert "Set [hub] listen to an address of this machine." in refused.stderr
 
 
 def test_a_path_too_long_for_a_socket_gets_one_in_the_runtime_folder(tmp_path: Path) -> None:

@@ -109,7 +109,9 @@ def _found(entry: Path, shown: str, result: Discovery) -> Found | None:
         if runtime == "executable" and (problem := _unstartable(entry, shown)):
             result.problems.append(problem)
         return Found(entry=entry, runtime=runtime)
-    if os.access(entry, os.X_OK):
+    if not _readable(entry):
+        message, hint = "cannot be read; it is ignored", "let the hub's user read it: a copy of it is what runs"
+    elif os.access(entry, os.X_OK):
         message, hint = "is executable but has no #! line and is no binary; it is ignored", "begin it with #!"
     else:
         message = "is neither .py, .js, .mjs, .cjs nor executable; it is ignored"
@@ -141,6 +143,16 @@ def _head(file: Path) -> bytes:
             return opened.read(512)
     except OSError:
         return b""
+
+
+def _readable(file: Path) -> bool:
+    try:
+        file.open("rb").close()
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _executable(file: Path) -> bool:

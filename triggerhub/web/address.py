@@ -5,6 +5,7 @@ From then on clients may connect; they are answered once the server that is lent
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def held(setting: str, host: str, port: int) -> Iterator[list[socket.socket]]:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ConfigError(
                 f"{setting}: {host}:{port} cannot be listened on: {why}",
-                hint=f"Stop what listens there, or set [hub] {setting.rpartition('.')[2]} to another address.",
+                hint=_remedy(error, port, f"[hub] {setting.rpartition('.')[2]}"),
             ) from error
         yield sockets
     finally:
@@ -48,6 +49,16 @@ def taken(sockets: Sequence[socket.socket]) -> list[socket.socket]:
         copies.append(copy)
         one.close()
     return copies
+
+
+def _remedy(error: Exception, port: int, key: str) -> str:
+    match error:
+        case OSError(errno=errno.EADDRINUSE):
+            return f"Stop what listens there, or set {key} to another address."
+        case PermissionError() if 0 < port < 1024:
+            return f"Ports below 1024 are not for every user: set {key} to a higher one, with a proxy in front of it."
+        case _:
+            return f"Set {key} to an address of this machine."
 
 
 def _places(host: str, port: int) -> list[tuple[int, Any]]:
