@@ -47,6 +47,7 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
+ReadWritePaths=/srv/hub
 NoNewPrivileges=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes

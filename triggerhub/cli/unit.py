@@ -47,7 +47,7 @@ def unit(*, project: str, command: Sequence[str], drain: Millis, user: str | Non
         '# A secret that triggerhub.toml names { secret = "NAME" } can be given as a credential:',
         "# LoadCredential=NAME:/etc/triggerhub/NAME",
         "",
-        *(SYSTEM if system else OWN),
+        *((*SYSTEM, f"ReadWritePaths={_quoted(_escaped(project))}") if system else OWN),
         "NoNewPrivileges=yes",
         "RestrictRealtime=yes",
         "RestrictSUIDSGID=yes",
@@ -76,7 +76,10 @@ def _escaped(text: str) -> str:
 
 def _word(text: str) -> str:
     """Quote one word of a command line where it needs it."""
-    text = _escaped(text).replace("$", "$$")
+    return _quoted(_escaped(text).replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
     if text and not set(text) & set(" \t\"'\\;"):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
