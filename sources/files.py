@@ -45,7 +45,7 @@ CHUNK = 500
 BATCH = 200
 """Events committed in one go."""
 OVERFLOW = 100_000
-"""Notices kept; beyond them a full scan is cheaper."""
+"""Notices kept since the last scan; beyond them another one is cheaper."""
 CHECK = 1.0
 """Seconds between two looks at whether the folder is still the same folder, and the least rest after trouble."""
 
@@ -218,6 +218,7 @@ class Watch:
                 await self._open()
                 self._settling = Settling(self._options.settle / 1000)
                 self._noticed: dict[str, None] = {}
+                self._heard = 0
                 self._fresh: dict[str, float] = {}
                 self._check_at = self._scan_at = 0.0
                 self._there = True
@@ -294,8 +295,11 @@ class Watch:
             await anyio.sleep(rest)
 
     def _notice(self, paths: Iterable[str], gone: bool) -> None:
+        before = len(self._noticed)
         self._noticed |= dict.fromkeys(paths)
-        if len(self._noticed) > OVERFLOW:
+        # What a scan found is not counted: a folder that is filled would be scanned again for every notice.
+        self._heard += len(self._noticed) - before
+        if self._heard > OVERFLOW:
             self._noticed.clear()
             self._rescan()
         if gone:
@@ -376,6 +380,7 @@ class Watch:
     async def _scan(self) -> bool:
         began = time.monotonic()
         self._scan_at = math.inf  # one that is asked for meanwhile comes after this one
+        self._heard = 0
         comparison = inventory.Comparison(self._known.snapshot())
         seen = await self._thread(self._folder.walk, [""], comparison.saw)
         if seen is None:

@@ -658,3 +658,28 @@ async def test_a_folder_in_the_place_of_a_volume_is_watched_once_something_is_in
     assert sorted((key(event), body(event)["triggerhub"]["change"]) for event in ctx.events[1:]) == [
         ("a", "deleted"), ("b", "created"),
     ]  # fmt: skip
+
+
+async def test_a_notice_while_a_scan_is_worked_off_does_not_make_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "OVERFLOW", 300)
+    monkeypatch.setattr(files, "CHUNK", 10)
+    scans = 0
+    scan = files.Watch._scan
+
+    async def counted(self: files.Watch) -> bool:
+        nonlocal scans
+        scans += 1
+        return await scan(self)
+
+    monkeypatch.setattr(files.Watch, "_scan", counted)
+    for number in range(2000):
+        (tmp_path / f"f{number}").write_text("x")
+    opts, ctx = options(tmp_path, existing="emit", reconcile="1h"), context()
+    async with watching(ctx, opts, ready=False):
+        with anyio.fail_after(30):
+            while sum(key(event).startswith("f") for event in ctx.events) < 2000:
+                (tmp_path / "trickle").write_text(str(time.monotonic()))
+                await anyio.sleep(0.02)
+    assert scans <= 4
