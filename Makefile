@@ -77,4 +77,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos powercut faults simulate bench wheel clean
+.PHONY: help run test check coverage chaos powercut faults simulate soak bench wheel clean

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from importlib import resources
 from pathlib import Path
 
 from triggerhub.errors import ConfigError
+from triggerhub.stores import folder
 from triggerhub.stores.fault import translate
 
 
@@ -31,6 +33,9 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         copy = path.with_name(f"{path.name}.before-{newest}")
         copy.unlink(missing_ok=True)
         db.execute("VACUUM INTO ?", (str(copy),))
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        folder.sync(copy.parent)
     for number, script in wanted:
         if number > version:
             run(db, number, script)
