@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import anyio
+
 from triggerhub.model import Event
 from triggerhub.policy import filtering, selecting
-from triggerhub.settings import Function, Trigger
+from triggerhub.settings import KB, Function, Trigger
 from triggerhub.source import Filtered
 from triggerhub.store import Intake, Owed
+
+LARGE = 64 * KB
+"""A record above this size is looked into off the loop."""
 
 
 class Gate:
@@ -27,6 +32,12 @@ class Gate:
         }
         self._owed = tuple(Owed(function=name) for name in trigger.functions)
         self._looks = bool(self._pattern or self._key or self._order or self._idempotency)
+
+    async def admitted(self, event: Event) -> Intake | Filtered:
+        """As :meth:`admit`, a large record in a thread: a stranger may have built it to take long."""
+        if self._looks and len(event.data) > LARGE:
+            return await anyio.to_thread.run_sync(self.admit, event)
+        return self.admit(event)
 
     def admit(self, event: Event) -> Intake | Filtered:
         """Return what to store of *event* (already stamped with its id), or why the filter refuses it.

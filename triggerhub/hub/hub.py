@@ -209,7 +209,7 @@ class Hub:
     async def _call_now(self, trigger: Trigger, event: Event) -> Outcome:
         """Serve ``source.Context.invoke``: the trigger's one function, while the caller waits."""
         stamped = self._stamp(event, trigger.name)
-        admitted = self._wiring.gates[trigger.name].admit(stamped)
+        admitted = await self._wiring.gates[trigger.name].admitted(stamped)
         if isinstance(admitted, Filtered):
             return Returned(payload=json.dumps({"filtered": admitted.why}).encode())
         found = self._wiring.function(trigger.functions[0])

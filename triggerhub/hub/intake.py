@@ -102,7 +102,7 @@ class Inlet:
         answers: list[Answer | None] = []
         intakes: list[Intake] = []
         for event in events:
-            admitted = gate.admit(event.stamped(self._mint(), trigger.name))
+            admitted = await gate.admitted(event.stamped(self._mint(), trigger.name))
             if isinstance(admitted, Filtered):
                 answers.append(admitted)
                 self._metrics.count("filtered", trigger.name)
@@ -110,6 +110,8 @@ class Inlet:
             else:
                 answers.append(None)
                 intakes.append(admitted)
+        # Others may have come in while a large record was looked into.
+        await self._room(gate, wait=wait)
         scoped = {(trigger.name, key): value for key, value in (checkpoints or {}).items()}
         appended = iter(await self._append(intakes, scoped, wait=wait))
         return [answer or self._answer(next(appended), trigger.name) for answer in answers]
