@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import pytest
 
 from tests.hub.rig import Failure, Rig, function, rig, trigger
 from triggerhub.model import Invocation, State
-from triggerhub.settings import Batch, Destination, Idempotency, RetryPolicy
+from triggerhub.settings import Batch, Destination, Idempotency, Rate, RetryPolicy
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
-from triggerhub.stores.sqlite import open_store
+from triggerhub.stores.sqlite import SQLiteStore, open_store
 
 RETRY = RetryPolicy(attempts=4, initial=1, max=10)
 EVENTS = 150
@@ -136,3 +138,72 @@ async def _unfinished(store: Any) -> list[Any]:
     return [
         row for state in (State.QUEUED, State.RUNNING) for row in await store.page(Query(state=state, limit=10_000))
     ]
+
+
+class Tempest(Storm):
+    """A storm in which functions go and come back, history is pruned and copied, and rates change."""
+
+    async def emits(self, r: Rig) -> None:
+        for n in range(EVENTS):
+            (answer,) = await r.emit(self.random.choice(["plain", "ordered", "batched"]), {"n": n, "who": "abc"[n % 3]})
+            self.accepted += answer.deliveries
+            await anyio.sleep(self.random.choice([0, 0, 0, 0.003]))
+
+    async def meddles(self, r: Rig) -> None:
+        while True:
+            await anyio.sleep(self.random.choice([0, 0.003, 0.01]))
+            some = self.random.sample(self.accepted, min(3, len(self.accepted)))
+            match self.random.randrange(7):
+                case 0:
+                    await r.hub.cancel(some, "by chance")
+                case 1:
+                    await r.hub.redrive(some)
+                case 2:
+                    await r.hub.discard(some, "by chance")
+                case 3:
+                    await r.hub.prune(0)
+                case 4:
+                    await r.reload(functions()[1:], served("once"))
+                    await anyio.sleep(self.random.choice([0, 0.003]))
+                    await r.reload(functions(), served("work", "once"))
+                case 5:
+                    rate = self.random.choice([None, Rate(count=20, per=10)])
+                    changed = [replace(one, rate=rate) for one in functions(self.random.randrange(3))]
+                    await r.reload(changed, served("work", "once"))
+                case 6 if isinstance(r.store, SQLiteStore):
+                    async with r.hub.backup() as pieces:
+                        await anyio.to_thread.run_sync(list, pieces)
+
+
+def served(*names: str) -> list[Any]:
+    return [
+        trigger("plain", functions=names),
+        trigger("ordered", functions=names, order="$.who"),
+        trigger("batched", functions=names, batch=Batch(size=4, window=3)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_functions_that_go_and_come_back_leave_nothing_behind(tmp_path: Path, kind: str) -> None:
+    async with AsyncExitStack() as stack:
+        store: Any = MemoryStore()
+        if kind == "sqlite":
+            store = await stack.enter_async_context(open_store(tmp_path / "data", durability="normal"))
+        storm, handlers = Tempest(3), ("work", "once", "take")
+        working = dict.fromkeys(handlers, storm.work)
+        r = await stack.enter_async_context(
+            rig(tmp_path, working, functions=functions(), triggers=served("work", "once"), store=store, drain=5_000)
+        )
+        with anyio.fail_after(40):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(storm.meddles, r)
+                await storm.emits(r)
+                tasks.cancel_scope.cancel()
+            await r.reload(functions(), served("work", "once"))
+            while await _unfinished(store):
+                await anyio.sleep(0.01)
+        await r.until(lambda: not r.hub._wiring._leaving, "those that were removed are gone")
+        assert [r.hub._depth[name] for name in ("plain", "ordered", "batched", "destination:work")] == [0] * 4
+        assert [r.hub._pool.live(name) - r.hub._pool.idle(name) for name in handlers] == [0] * 3
+        assert not any(one._held or one.idempotent._busy for one in r.hub._wiring.dispatchers.values())
+        assert ((await store.stats()).drift, await store.audit()) == (0, [])
