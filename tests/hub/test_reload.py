@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import anyio
 import pytest
 
 from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, trigger
+from triggerhub.hub.reload import COARSE, _Watch, leftover
 from triggerhub.model import Invocation
 from triggerhub.settings import Destination
 from triggerhub.store import Query
@@ -174,3 +176,26 @@ async def test_changed_versions_are_tried_side_by_side(tmp_path: Path) -> None:
         versions = {row["name"]: row["version"] for row in await r.hub.functions()}
     assert "c-1 goes on serving" in problem
     assert versions == {"a": "a-2", "b": "b-2", "c": "c-1", "d": "d-2"}
+
+
+@pytest.mark.parametrize(
+    ("put", "touched"),
+    [
+        pytest.param("sources/own.py", True, id="a source"),
+        pytest.param("sources/__pycache__/own.cpython-311.pyc", False, id="what the interpreter makes of one"),
+    ],
+)
+async def test_a_save_while_the_hub_starts_is_seen_and_the_interpreters_own_files_are_not(
+    tmp_path: Path, put: str, touched: bool
+) -> None:
+    async def never() -> None: ...
+
+    (tmp_path / "sources").mkdir()
+    until = (tmp_path / "sources").lstat().st_ctime_ns + 2 * COARSE
+    while time.time_ns() < until:
+        await anyio.sleep(0.005)
+    watch = _Watch(lambda: [tmp_path / "sources"], lambda path: not leftover(path), never, until)
+    assert not watch._touched([tmp_path / "sources"])
+    (tmp_path / put).parent.mkdir(exist_ok=True)
+    (tmp_path / put).write_text("")
+    assert watch._touched([tmp_path / "sources"]) is touched

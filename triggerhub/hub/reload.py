@@ -114,7 +114,12 @@ class _Watch:
         """Whether something was saved before the watch began and after the project was read."""
         for folder in folders:
             for path in [folder, *(folder.rglob("*") if self._recursive else folder.glob("*"))]:
-                with contextlib.suppress(OSError):
-                    if self._matters(str(path)) and path.lstat().st_ctime_ns >= self._read - COARSE:
-                        return True
+                if self._matters(str(path)) and self._young(path) and not self._young(path / "__pycache__"):
+                    return True
+        return False
+
+    def _young(self, path: Path) -> bool:
+        """Whether a path changed after the project was read; a folder also does by what the interpreter puts there."""
+        with contextlib.suppress(OSError):
+            return path.lstat().st_ctime_ns >= self._read - COARSE
         return False
