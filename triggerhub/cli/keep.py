@@ -14,7 +14,7 @@ import click
 
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, shared
-from triggerhub.errors import BadInput, ConfigError, HubUnreachable, TriggerhubError
+from triggerhub.errors import BadInput, ConfigError, TriggerhubError
 
 
 @click.command()
@@ -76,21 +76,11 @@ def _pieces(session: Session) -> Generator[bytes]:
     """Ask the hub; where none runs here, read the folder that then is nobody's."""
     from triggerhub.client import data_folder
 
-    if session.hub is None and not _runs(session):
+    if session.hub is None and not session.runs(10):
         from triggerhub import app
 
         return app.backup(data_folder(session.project))
     return session.admin.pieces("backup")
-
-
-def _runs(session: Session) -> bool:
-    try:
-        session.admin.ask("GET", "status", timeout=10)
-    except HubUnreachable:
-        return False
-    except TriggerhubError:
-        return True
-    return True
 
 
 @click.command()

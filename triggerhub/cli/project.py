@@ -14,7 +14,6 @@ import click
 from triggerhub.cli import words
 from triggerhub.cli.lazy import Group
 from triggerhub.cli.session import Session, shared
-from triggerhub.errors import HubUnreachable, TriggerhubError
 
 if TYPE_CHECKING:
     from triggerhub.config.load import Loaded
@@ -90,7 +89,9 @@ def check(context: click.Context, session: Session, online: bool) -> None:
         click.echo(words.as_json([asdict(problem) for problem in loaded.problems] + failed))
         context.exit(3 if wrong else 0)
     if loaded.problems:
-        kept = " The running hub keeps its last good configuration." if loaded.project is None and _up(session) else ""
+        kept = (
+            " The running hub keeps its last good configuration." if loaded.project is None and session.runs(2) else ""
+        )
         click.echo(words.problems(render(loaded.problems) + kept), err=True)
     for failure in failed:
         click.echo(words.problems(f"{failure['file']}: error[{failure['code']}]: {failure['message']}"), err=True)
@@ -103,16 +104,6 @@ def check(context: click.Context, session: Session, online: bool) -> None:
     click.echo(f"{words.styled('ok', 'green')}  {session.project / 'triggerhub.toml'}: {found}")
     if online:
         click.echo(f"    online: {words.number(tested, 'connection')} tested" if tested else "    online: " + NOTHING)
-
-
-def _up(session: Session) -> bool:
-    try:
-        session.admin.ask("GET", "status", timeout=2)
-    except HubUnreachable:
-        return False
-    except TriggerhubError:
-        return True
-    return True
 
 
 def _probed(loaded: Loaded) -> tuple[int, list[dict[str, object]]]:

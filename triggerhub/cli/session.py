@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from triggerhub.errors import HubUnreachable, TriggerhubError
+
 if TYPE_CHECKING:
     from triggerhub.client import Admin
 
@@ -39,6 +41,16 @@ class Session:
         if self.token is not None:
             raise click.UsageError("--token goes with --hub; on its own socket the hub asks for none.")
         return Admin.of(self.project)
+
+    def runs(self, patience: float) -> bool:
+        """Whether a hub answers within *patience* seconds, whatever it says."""
+        try:
+            self.admin.ask("GET", "status", timeout=patience)
+        except HubUnreachable:
+            return False
+        except TriggerhubError:
+            return True
+        return True
 
 
 def place(*, hidden: bool) -> Callable[[F], F]:
