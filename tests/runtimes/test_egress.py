@@ -1,0 +1,230 @@
+"""A worker's way out, with real servers: what is listed is reached, and everything else is told why not."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from triggerhub.runtimes import egress
+from triggerhub.runtimes.bootstrap import forward
+
+WAIT = 20.0
+
+
+class Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        text = f"{self.path} {self.headers['Host']} {self.headers.get('Proxy-Authorization')} ".encode() + body
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield http.server_port
+        http.shutdown()
+        thread.join()
+
+
+class Way:
+    """One proxy, and what it told of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told: list[str] = []
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(os.path.relpath(self.path))
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send one request and return all that comes."""
+        reader, writer = await self.connect()
+        writer.write(request)
+        try:
+            return await asyncio.wait_for(reader.read(), WAIT)
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def proxy(folder: Path, *entries: str, **names: str) -> AsyncIterator[Way]:
+    async def resolve(host: str, port: int) -> list[egress.Address]:
+        return [ipaddress.ip_address(address) for name, address in names.items() if name == host.partition(".")[0]]
+
+    way = Way(folder / "egress.sock")
+    async with egress.serve(way.path, entries, way.told.append, resolve=resolve):
+        yield way
+
+
+def post(target: str, body: bytes = b"hello") -> bytes:
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nProxy-Authorization: p\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def test_a_listed_server_is_reached_by_a_tunnel_and_by_a_plain_request(tmp_path: Path, server: int) -> None:
+    async with proxy(tmp_path, f"127.0.0.1:{server}") as way:
+        answer = await way.ask(post(f"http://127.0.0.1:{server}/a?b"))
+        assert answer.endswith(f"\r\n\r\n/a?b 127.0.0.1:{server} None hello".encode())
+        tunnel = f"CONNECT 127.0.0.1:{server} HTTP/1.1\r\n\r\n".encode()
+        answer = await way.ask(tunnel + post("/t").replace(b"\r\nHost", b"\r\nConnection: close\r\nHost"))
+        assert answer.startswith(b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"/t x p hello")
+    assert way.told == []
+    assert not way.path.exists()
+
+
+async def test_what_is_not_listed_is_refused_by_the_name_of_the_setting(tmp_path: Path, server: int) -> None:
+    async with proxy(tmp_path, f"127.0.0.1:{server}", inside="10.0.0.5") as way:
+        why = f'127.0.0.2:{server} is not in sandbox.network; add "127.0.0.2:{server}" to it to allow it'
+        for request in (f"CONNECT 127.0.0.2:{server} HTTP/1.1\r\n\r\n".encode(), post(f"http://127.0.0.2:{server}/")):
+            head, _, body = (await way.ask(request)).partition(b"\r\n\r\n")
+            assert head.startswith(f"HTTP/1.1 403 {why}\r\n".encode())
+            assert body.decode() == why + "\n"
+    assert way.told == [f"refused a connection: {why}"]
+
+
+async def test_a_listed_name_that_leads_inside_is_refused(tmp_path: Path, server: int) -> None:
+    async with proxy(tmp_path, f"api.example:{server}", api="127.0.0.1") as way:
+        answer = await way.ask(f"CONNECT api.example:{server} HTTP/1.1\r\n\r\n".encode())
+        assert answer.startswith(f"HTTP/1.1 403 api.example:{server} resolves to 127.0.0.1, which is not".encode())
+    async with proxy(tmp_path, f"api.example:{server}", f"127.0.0.1:{server}", api="127.0.0.1") as way:
+        answer = await way.ask(post(f"http://api.example:{server}/"))
+        assert answer.endswith(f"/ api.example:{server} None hello".encode())
+
+
+@pytest.mark.parametrize("request_", [b"\x00\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"A: " * 40_000])
+async def test_what_is_no_request_is_answered_400(tmp_path: Path, request_: bytes) -> None:
+    async with proxy(tmp_path, "127.0.0.1:1") as way:
+        assert (await way.ask(request_)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_server_that_is_not_there_is_answered_502(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with proxy(tmp_path, f"127.0.0.1:{port}") as way:
+        answer = await way.ask(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+        assert answer.startswith(f"HTTP/1.1 502 127.0.0.1:{port} cannot be reached\r\n".encode())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_the_worker_s_end_cuts_what_is_open_and_leaks_no_descriptor(tmp_path: Path, run: Callable[..., None]) -> None:
+    run(cut(tmp_path))
+
+
+async def cut(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as held:
+        port = held.sockets[0].getsockname()[1]
+        before = set(os.listdir("/proc/self/fd"))
+        async with proxy(tmp_path, f"127.0.0.1:{port}") as way:
+            reader, writer = await way.connect()
+            writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            idle = await way.connect()
+        await asyncio.wait_for(reader.read(), WAIT)
+        await asyncio.wait_for(idle[0].read(), WAIT)
+        await asyncio.wait_for(gone.wait(), WAIT)
+        for one in (writer, idle[1]):
+            one.close()
+            await one.wait_closed()
+        assert set(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path, server: int) -> None:
+    folder = tmp_path / ("f" * 120)
+    folder.mkdir()
+    async with proxy(folder, f"127.0.0.1:{server}") as way:
+        assert way.path.is_socket()
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+async def test_a_client_that_heeds_the_variables_goes_through_the_forwarder(tmp_path: Path, server: int) -> None:
+    async with proxy(tmp_path, f"localhost:{server}") as way:
+        port = free()
+        command = [sys.executable, "-I", forward.__file__, f"{port}={os.path.relpath(way.path)}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as forwarder:
+            try:
+                assert forwarder.stdout is not None
+                await asyncio.to_thread(forwarder.stdout.read)
+                assert await asyncio.to_thread(fetch, port, f"http://localhost:{server}/x", b"y" * 3_000_000) == 200
+                with pytest.raises(urllib.error.HTTPError, match=r"is not in sandbox\.network") as caught:
+                    await asyncio.to_thread(fetch, port, "http://other.example/", b"")
+                caught.value.close()
+            finally:
+                forwarder.kill()
+
+
+def fetch(port: int, url: str, body: bytes) -> int:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{port}"}))
+    with opener.open(urllib.request.Request(url, body), timeout=WAIT) as answer:
+        assert answer.read().endswith(body)
+        return answer.status
+
+
+def test_the_forwarder_carries_more_than_it_holds_and_half_a_close(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as target:
+        target.bind(os.path.relpath(path))
+        target.listen()
+        port = free()
+        carrier = forward.Forwarder({port: os.path.relpath(path)})
+        stop = threading.Event()
+        thread = threading.Thread(target=lambda: [carrier.step(0.05) for _ in iter(stop.is_set, True)])
+        thread.start()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as client:
+                server, _ = target.accept()
+                with server:
+                    sender = threading.Thread(
+                        target=lambda: (client.sendall(b"a" * 4_000_000), client.shutdown(socket.SHUT_WR))
+                    )
+                    sender.start()
+                    server.settimeout(WAIT)
+                    got = 0
+                    while data := server.recv(65536):
+                        got += len(data)
+                    sender.join()
+                    assert got == 4_000_000
+                    server.sendall(b"back")
+                    server.shutdown(socket.SHUT_WR)
+                    assert client.recv(10) == b"back"
+                    assert client.recv(10) == b""
+        finally:
+            stop.set()
+            thread.join()
+        for end in [*carrier._listeners, *carrier._ways]:
+            end.close()
+        carrier._selector.close()
