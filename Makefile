@@ -7,6 +7,7 @@ KILLS ?= 200
 MINUTES ?= 20
 CUTS ?= 2000
 SEEDS ?= 1000
+INPUTS ?= 1000000
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -45,6 +46,9 @@ faults: $(VENV)/.dev ## let each of the store's first writes and syncs fail: mak
 simulate: $(VENV)/.dev ## live through days of the hub in virtual time: make simulate SEEDS=10000, or SEED=7 for one
 	$(BIN)/python -m tests.simulation.seeds $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(STATE),--state $(STATE)))
 
+fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: make fuzz INPUTS=1000000 SEED=7
+	$(BIN)/python -m tests.runtimes.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
 bench: $(VENV)/.dev ## measure the hub beside a bare ingress
 	$(BIN)/python bench/run.py
 
@@ -77,4 +81,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos powercut faults simulate soak bench wheel clean
+.PHONY: help run test check coverage chaos powercut faults simulate fuzz soak bench wheel clean
