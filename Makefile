@@ -49,6 +49,9 @@ simulate: $(VENV)/.dev ## live through days of the hub in virtual time: make sim
 fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: make fuzz INPUTS=1000000 SEED=7
 	$(BIN)/python -m tests.runtimes.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
+clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
+	$(BIN)/python -m tests.e2e.clocks
+
 bench: $(VENV)/.dev ## measure the hub beside a bare ingress
 	$(BIN)/python bench/run.py
 
@@ -81,4 +84,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos powercut faults simulate fuzz soak bench wheel clean
+.PHONY: help run test check coverage chaos powercut faults simulate clocks fuzz soak bench wheel clean

@@ -12,12 +12,18 @@ from triggerhub.runtimes import memory
 
 PERIOD = 0.1
 """Seconds between two looks at the memory of a busy worker."""
+AWAY = 1.0
+"""A look that is later than this by so many seconds was missed: the hub itself did not run."""
 REST = 0.25
 """Seconds within which the memory is not looked at again when a call ends."""
 
 
 class Watch:
-    """Times by the loop's clock, which nobody can set."""
+    """Times by the loop's clock, which nobody can set.
+
+    Time in which the hub itself stood still (SIGSTOP, a frozen container) is not counted: the answer may lie
+    there unread, and the worker may have stood still as well.
+    """
 
     __slots__ = (
         "_deadline",
@@ -81,6 +87,8 @@ class Watch:
         if self._deadline is None or self._pid is None:
             return
         now = self._loop.time()
+        if (away := now - self._next) > AWAY:
+            self._deadline += away
         if now >= self._deadline:
             self._deadline = None
             self._late()
