@@ -91,16 +91,33 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """A Python or a Node of this host that was chosen by name or path, and answered."""
+
+    runtime: Literal["python", "node"]
+    program: str
+    """Its absolute path; empty where none of this name is installed."""
+    name: str
+    """Lambda's name for it, like ``python3.12`` or ``nodejs20.x``."""
+    version: tuple[int, ...] = ()
+    folders: tuple[str, ...] = ()
+    """Where its own files lie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """A handler made callable. Two functions that are equal are interchangeable to the pool."""
 
     name: str
-    runtime: Literal["python", "node", "executable"]
+    runtime: Literal["python", "node", "executable", "provided"]
     handler: str = ""
     """python, node: ``file-without-suffix.attribute`` within ``code``, Lambda's notation; the attribute is
-    empty where the runtime shall look for ``handler`` and then ``lambda_handler``."""
+    empty where the runtime shall look for ``handler`` and then ``lambda_handler``. provided: what the
+    program reads from ``_HANDLER``."""
     command: tuple[str, ...] = ()
-    """executable: the program and its arguments; paths into the code are absolute paths in the snapshot."""
+    """executable, provided: the program and its arguments; paths into the code are absolute paths in the snapshot."""
+    interpreter: Interpreter | None = None
+    """python, node: what runs it; None is the hub's own Python, or the first ``node`` on its PATH."""
     version: str = ""
     """The first 12 characters of the content hash of code and handler."""
     code: Path = Path()

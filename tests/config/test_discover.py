@@ -261,8 +261,8 @@ def test_a_handlers_own_limits_lie_between_the_defaults_and_its_table(make: Make
         (meta('on_success = ["function:a"]'), ('error[loop]: tool.triggerhub.on_success: "function:a" leads back to the '
          "function itself, which would never end")),
         (meta('retry = { initial = "1h" }'), None),
-        (meta("", "<3.10"), "3:21: error[wrong-python]: requires-python is \"<3.10\", but the hub runs handlers with Python"),
-        (meta("", "three"), "3:21: error[wrong-python]: requires-python is \"three\", but the hub runs handlers with Python"),
+        (meta("", "<3.10"), "3:21: error[wrong-python]: requires-python is \"<3.10\", but the hub runs this handler with Python"),
+        (meta("", "three"), "3:21: error[wrong-python]: requires-python is \"three\", but the hub runs this handler with Python"),
         (meta("") + "import x\n" + META.format(line="", python=">=3"), ("error[bad-metadata]: there is more than one block of inline "
          "metadata")),
     ],

@@ -23,7 +23,6 @@ SETTINGS = {
     "layers": '[functions.echo]\nlayers = ["x"]\n',
     "tmp": '[defaults]\ntmp = "1GB"\n',
     "warm": "[functions.echo]\nwarm = 0\n",
-    "runtime": '[functions.echo]\nruntime = "ruby"\n',
     "sandbox.level": '[defaults]\nsandbox = { level = "isolated" }\n',
     "sandbox.network": "[functions.echo]\nsandbox = { network = false }\n",
     "sandbox.write": "[defaults]\nsandbox = { write = [] }\n",
@@ -39,7 +38,7 @@ SETTINGS = {
 
 
 def test_the_list_is_exactly_this() -> None:
-    assert [refused.name for refused in REFUSED] == [*SETTINGS, "inline dependencies", "folder with bootstrap"]
+    assert [refused.name for refused in REFUSED] == [*SETTINGS, "inline dependencies"]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -92,16 +91,6 @@ def test_dependencies_of_a_handler_are_refused_in_its_file(check: Check) -> None
         "not in this version"
     )
     assert check("", {"echo.py": script.replace('["requests"]', "[]")}) == []
-
-
-def test_a_folder_with_a_bootstrap_is_refused(check: Check) -> None:
-    lines = check("", {"report/bootstrap": "#!/bin/sh\n"})
-    assert lines == [
-        (
-            "handlers/report/bootstrap: error[not-available]: handlers/report: a folder whose executable bootstrap speaks the "
-            "Lambda Runtime API is not in this version"
-        )
-    ]
 
 
 def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader(tmp_path: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from triggerhub.config.discover import RUNTIMES, Found, RuntimeName, entry_of, runtime_of
+from triggerhub.config.discover import BOOTSTRAP, RUNTIMES, Found, RuntimeName, entry_of, runtime_of
+from triggerhub.config.interpreters import PROGRAMS
 from triggerhub.errors import ConfigError
 from triggerhub.runtimes import snapshot
+from triggerhub.settings import Interpreter
 
-PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
-"""The PATH of a handler that sets none."""
+_HANDLER = re.compile(r"[\w.$/-]+")
+"""What a runtime of one's own may be told to run; Lambda's rule is looser only in its other signs."""
 
 
 class CodeError(ConfigError):
@@ -35,6 +38,7 @@ class Code:
     version: str
     code: Path
     source: str
+    interpreter: Interpreter | None = None
     program: str | None = None
     """What a command begins with, where that is to be found on the PATH."""
 
@@ -46,6 +50,8 @@ class Shelf:
     project: Path
     handlers: Path
     versions: Path | None
+    environ: Mapping[str, str]
+    """The hub's own variables: where interpreters are looked for."""
 
     def show(self, path: Path) -> str:
         """Write a path as people know it."""
@@ -54,8 +60,6 @@ class Shelf:
     def find(self, handler: str, runtime: RuntimeName | None) -> tuple[Found, str]:
         """Return the file that ``FILE`` or ``FILE:ATTRIBUTE`` names, and the attribute. Raises CodeError."""
         name, _, attribute = handler.partition(":")
-        if attribute and not attribute.isidentifier():
-            raise CodeError("bad-handler", f'"{attribute}" cannot be the name of a function in {name}')
         path = Path(os.path.normpath(self.handlers / name))
         if not path.is_relative_to(self.handlers) or path == self.handlers:
             raise CodeError("outside", f'"{name}" is not within {self.show(self.handlers)}')
@@ -67,40 +71,49 @@ class Shelf:
             path = entries[0]
         if not path.is_file():
             raise CodeError("no-handler", f"there is no {self.show(path)}")
-        return Found(entry=path, runtime=self._runtime(path, runtime), folder=path.parent != self.handlers), attribute
+        found = Found(entry=path, runtime=self._runtime(path, runtime), folder=path.parent != self.handlers)
+        fits = _HANDLER.fullmatch(attribute) if found.runtime == "provided" else attribute.isidentifier()
+        if attribute and not fits:
+            raise CodeError("bad-handler", f'"{attribute}" cannot be the name of a function in {name}')
+        return found, attribute
 
     def as_told(self, found: Found, runtime: RuntimeName | None) -> Found:
         """Return what was discovered, to be run by *runtime*. Raises CodeError where that cannot be."""
         return Found(entry=found.entry, runtime=self._runtime(found.entry, runtime), folder=found.folder)
 
     def _runtime(self, path: Path, wanted: RuntimeName | None) -> RuntimeName:
-        natural = runtime_of(path)
+        in_folder = path.name == BOOTSTRAP and path.parent != self.handlers
+        natural = "provided" if in_folder and os.access(path, os.X_OK) else runtime_of(path)
         if wanted is None and natural is None:
             hint = "give it a #! line and make it executable"
             raise CodeError(
                 "bad-handler", f"{self.show(path)} is neither .py, .js, .mjs, .cjs nor executable", hint=hint
             )
-        if wanted == "executable" and not os.access(path, os.X_OK):
+        programs = ("executable", "provided")
+        if wanted in programs and not os.access(path, os.X_OK):
             raise CodeError("bad-handler", f"{self.show(path)} is not executable", hint=f"chmod +x {self.show(path)}")
-        if wanted not in (None, "executable") and wanted != natural:
+        if wanted not in (None, *programs) and wanted != natural:
             suffixes = " or ".join(suffix for suffix, runtime in RUNTIMES.items() if runtime == wanted)
             raise CodeError("bad-handler", f"a handler for {wanted} ends in {suffixes}, not {path.name}")
         runtime = wanted or natural
         assert runtime is not None
-        if runtime != "executable" and "." in path.stem:
+        if runtime not in programs and "." in path.stem:
             raise CodeError("bad-handler", f"{path.name} cannot be imported by that name: it has two dots")
         return runtime
 
-    def of_file(self, name: str, found: Found, attribute: str = "") -> Code:
+    def of_file(self, name: str, found: Found, attribute: str = "", interpreter: Interpreter | None = None) -> Code:
         """Keep the version of a handler's file or folder. Raises ConfigError for what cannot be read."""
         entry = found.entry
         files = snapshot.files_of_folder(entry.parent) if found.folder else snapshot.files_of_file(entry)
         if found.runtime == "executable":
             return self._kept(name, found.runtime, "", [_In(entry.name)], files, self.show(entry))
+        if found.runtime == "provided":
+            handler = attribute or BOOTSTRAP
+            return self._kept(name, found.runtime, handler, [_In(entry.name)], files, self.show(entry))
         handler = f"{entry.stem}.{attribute}"
-        return self._kept(name, found.runtime, handler, [], files, self.show(entry))
+        return self._kept(name, found.runtime, handler, [], files, self.show(entry), interpreter)
 
-    def of_command(self, name: str, command: Sequence[str]) -> Code:
+    def of_command(self, name: str, command: Sequence[str], runtime: RuntimeName = "executable") -> Code:
         """Keep the version of the files within the handlers folder that a command names. Raises ConfigError."""
         words: list[str | _In] = []
         files: dict[str, Path] = {}
@@ -119,7 +132,8 @@ class Shelf:
             words.append(_In(str(path.relative_to(self.handlers))))
         first = next((word for word in words if isinstance(word, _In)), None)
         source = self.show(self.handlers / first) if first else " ".join(command)
-        return self._kept(name, "executable", "", words, files, source)
+        handler = BOOTSTRAP if runtime == "provided" else ""
+        return self._kept(name, runtime, handler, words, files, source)
 
     def _files(self, path: Path) -> Mapping[str, Path]:
         if path.parent == self.handlers and path.is_file():
@@ -146,8 +160,9 @@ class Shelf:
         words: Sequence[str],
         files: Mapping[str, Path],
         source: str,
+        interpreter: Interpreter | None = None,
     ) -> Code:
-        salt = [runtime, handler, *words]
+        salt = [runtime, handler, *words, *([interpreter.program, interpreter.name] if interpreter else [])]
         if self.versions is None:
             version, folder = snapshot.version_of(files, salt), Path()
         else:
@@ -161,6 +176,7 @@ class Shelf:
             version=version,
             code=folder,
             source=source,
+            interpreter=interpreter,
             program=None if own else words[0],
         )
 
@@ -186,6 +202,6 @@ def broken(text: str) -> tuple[int, int, str] | None:
 
 def lacking(code: Code, path: str | None) -> str | None:
     """Return the program that a function needs and this host does not have."""
-    if code.runtime == "node":
+    if code.runtime == "node" and code.interpreter is None:
         return None if shutil.which("node") else "node"
     return code.program if code.program and shutil.which(code.program, path=path or PROGRAMS) is None else None

@@ -31,8 +31,9 @@ CODES: dict[str, str] = {
     "no-handler": "There is no file where the function's code should be.",
     "bad-handler": "The file is there, but cannot be what runs the function.",
     "no-program": "The program that runs the function is not installed on this host.",
+    "bad-runtime": "There is no runtime of that name, or the path leads to no interpreter that runs handlers.",
     "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
-    "wrong-python": "The handler asks for another Python than the hub's.",
+    "wrong-python": "The handler asks for another Python than the one that runs it.",
     "outside": "A path leads to a place that it must not lead to.",
     "bad-retry": "The first wait is longer than the longest.",
     "bad-key": (

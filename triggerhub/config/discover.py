@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from triggerhub.config import refused
 from triggerhub.config.problem import Problem
 from triggerhub.config.schema import NAME
 
-RuntimeName = Literal["python", "node", "executable"]
+RuntimeName = Literal["python", "node", "executable", "provided"]
 
 RUNTIMES: dict[str, RuntimeName] = {".py": "python", ".mjs": "node", ".js": "node", ".cjs": "node"}
+BOOTSTRAP = "bootstrap"
+"""The file of a folder that, executable, fetches its events from the Lambda Runtime API."""
 _ENTRIES = ("index.py", "index.mjs", "index.js", "index.cjs", "main.py", "lambda_function.py")
 
 
@@ -76,14 +77,17 @@ def discover(handlers: Path, shown: str) -> Discovery:
 
 
 def runtime_of(file: Path) -> RuntimeName | None:
-    """Return what runs a file, None where nothing does."""
+    """Return what runs a file, None where nothing does: that of a folder's bootstrap only its place tells."""
     if file.suffix in RUNTIMES:
         return RUNTIMES[file.suffix]
     return "executable" if os.access(file, os.X_OK) and _executable(file) else None
 
 
 def entry_of(folder: Path) -> list[Path]:
-    """Return the files of a folder that could be its entry; one is right."""
+    """Return the files of a folder that could be its entry; one is right, and a bootstrap is it in any case."""
+    bootstrap = folder / BOOTSTRAP
+    if bootstrap.is_file() and os.access(bootstrap, os.X_OK):
+        return [bootstrap]
     return [folder / name for name in _ENTRIES if (folder / name).is_file()]
 
 
@@ -121,11 +125,11 @@ def _found(entry: Path, shown: str, result: Discovery) -> Found | None:
 
 
 def _found_in(folder: Path, shown: str, result: Discovery) -> Found | None:
-    bootstrap = folder / "bootstrap"
     entries = entry_of(folder)
-    if not entries and bootstrap.is_file() and os.access(bootstrap, os.X_OK):
-        message = f"{shown}: {refused.BOOTSTRAP.says}"
-        result.undecided[folder.name] = Problem(file=f"{shown}/bootstrap", code=refused.CODE, message=message)
+    if not entries and (folder / BOOTSTRAP).is_file():
+        message = f"{shown}/{BOOTSTRAP} is not executable; {shown} is ignored"
+        hint = f"chmod +x {shown}/{BOOTSTRAP}"
+        result.problems.append(_warning(f"{shown}/{BOOTSTRAP}", "ignored-file", message, hint))
     if len(entries) > 1:
         several = " and ".join(entry.name for entry in entries)
         result.undecided[folder.name] = Problem(
@@ -134,7 +138,13 @@ def _found_in(folder: Path, shown: str, result: Discovery) -> Found | None:
             message=f"{shown} has {several}: which of them is the function {folder.name}?",
             hint=f'say so with handler = "{folder.name}/{entries[0].name}" in [functions.{folder.name}]',
         )
-    return Found(entry=entries[0], runtime=RUNTIMES[entries[0].suffix], folder=True) if len(entries) == 1 else None
+    if len(entries) != 1:
+        return None
+    if entries[0].name == BOOTSTRAP:
+        if problem := _unstartable(entries[0], f"{shown}/{BOOTSTRAP}"):
+            result.problems.append(problem)
+        return Found(entry=entries[0], runtime="provided", folder=True)
+    return Found(entry=entries[0], runtime=RUNTIMES[entries[0].suffix], folder=True)
 
 
 def _head(file: Path) -> bytes:

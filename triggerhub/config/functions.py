@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from triggerhub.config import metadata
-from triggerhub.config.code import PROGRAMS, Code, CodeError, Shelf, broken, lacking
+from triggerhub.config import interpreters, metadata
+from triggerhub.config.code import Code, CodeError, Shelf, broken, lacking
 from triggerhub.config.complain import validate
-from triggerhub.config.discover import Discovery, Found
+from triggerhub.config.discover import Discovery, Found, RuntimeName
+from triggerhub.config.interpreters import PROGRAMS, Missing, Wanted
 from triggerhub.config.problem import Problem, Report
 from triggerhub.config.schema import NAME, Defaults, Inline, given
 from triggerhub.config.schema import Function as FunctionTable
 from triggerhub.config.secrets import Secrets
 from triggerhub.errors import ConfigError
 from triggerhub.policy import selecting, units
-from triggerhub.settings import Function, Idempotency, RetryPolicy, Secret
+from triggerhub.settings import Function, Idempotency, Interpreter, RetryPolicy, Secret
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,24 +90,27 @@ class Functions:
             message = f"functions.{name} has both a handler and a command"
             self._report.error((*base, "command"), "bad-handler", message, "leave one out", at="key")
             return None, inline
+        if (chosen := self._interpreter(name, table)) is None:
+            return None, inline
+        runtime, interpreter = chosen
         key = "command" if table.command is not None else "handler" if table.handler is not None else "runtime"
         try:
             if table.command is not None:
-                if table.runtime not in (None, "executable"):
+                if runtime not in (None, "executable", "provided"):
                     raise CodeError("bad-handler", f"a command is an executable, not {table.runtime}")
-                return self._shelf.of_command(name, table.command), inline
+                return self._shelf.of_command(name, table.command, runtime or "executable"), inline
             attribute = ""
             if table.handler is not None:
-                found, attribute = self._shelf.find(table.handler, table.runtime)
+                found, attribute = self._shelf.find(table.handler, runtime)
             elif found is None:
                 self._without_code(name)
                 return None, inline
             else:
-                found = self._shelf.as_told(found, table.runtime)
+                found = self._shelf.as_told(found, runtime)
             if found.runtime == "python":
-                inline = self._inline(found.entry)
+                inline = self._inline(found.entry, interpreter)
                 self.inline[name] = (self._shelf.show(found.entry), inline)
-            return self._shelf.of_file(name, found, attribute), inline
+            return self._shelf.of_file(name, found, attribute, interpreter), inline
         except ConfigError as error:
             kind = error.code if isinstance(error, CodeError) else "unreadable"
             message = f"functions.{name}: {error.message}"
@@ -117,13 +121,33 @@ class Functions:
                 self.problems.append(Problem(file=file, code=kind, message=message, hint=error.hint))
             return None, inline
 
+    def _interpreter(self, name: str, table: FunctionTable) -> tuple[RuntimeName | None, Interpreter | None] | None:
+        """Return what kind of runtime was asked for, and the interpreter, None being the hub's own.
+
+        None where what was asked for is an error, which is reported. One that is not installed is a
+        warning: the other functions go on, and a call of this one is told so.
+        """
+        if table.runtime is None:
+            return None, None
+        path, wanted = ("functions", name, "runtime"), Wanted(None)
+        try:
+            wanted = interpreters.parse(table.runtime)
+            interpreter = interpreters.find(wanted, self._shelf.environ)
+        except Missing as error:
+            self._report.warn(path, "no-program", f"functions.{name} needs {error.message}", error.hint)
+            interpreter = Interpreter(runtime=error.runtime, program="", name=error.name)
+        except ConfigError as error:
+            self._report.error(path, "bad-runtime", f"functions.{name}.runtime: {error.message}", error.hint)
+            return None
+        return wanted.runtime or (interpreter.runtime if interpreter else None), interpreter
+
     def _without_code(self, name: str) -> None:
         folder = self._shelf.show(self._shelf.handlers)
         hint = f"put {name}.py into {folder}, or write a handler or a command"
         message = f"functions.{name} has no code: nothing in {folder} is called {name}"
         self._report.error(("functions", name), "no-handler", message, hint, at="key")
 
-    def _inline(self, entry: Path) -> Inline:
+    def _inline(self, entry: Path, interpreter: Interpreter | None) -> Inline:
         file = self._shelf.show(entry)
         try:
             text = entry.read_bytes().decode("utf-8-sig")
@@ -141,7 +165,7 @@ class Functions:
                     message=f"{file} is not valid Python: {reason}",
                 )
             )  # fmt: skip
-        inline, problems = metadata.read(text, file, self._secrets)
+        inline, problems = metadata.read(text, file, self._secrets, interpreter)
         self.problems += problems
         return inline
 
@@ -202,7 +226,7 @@ def _made(name: str, code: Code, written: Mapping[str, Any]) -> Function:
 
 
 def _parts(code: Code, written: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for part in ("runtime", "handler", "command", "version", "code", "source"):
+    for part in ("runtime", "handler", "command", "interpreter", "version", "code", "source"):
         yield part, getattr(code, part)
     for key, value in written.items():
         match key:

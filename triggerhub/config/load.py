@@ -122,7 +122,7 @@ class _Loading:
         versions = None
         if self._versions is not None and daemon.writable(hub, self._report):
             versions = hub.data / self._versions
-        shelf = Shelf(project=self._path, handlers=hub.handlers, versions=versions)
+        shelf = Shelf(project=self._path, handlers=hub.handlers, versions=versions, environ=self._environ)
         discovery = discover(hub.handlers, shelf.show(hub.handlers))
         functions = Functions(shelf, self._report, secrets)
         functions.build(self._data, discovery)

@@ -11,14 +11,20 @@ from triggerhub.config.complain import shown, validate
 from triggerhub.config.problem import Problem, Report
 from triggerhub.config.schema import Inline
 from triggerhub.config.secrets import Secrets
+from triggerhub.settings import Interpreter
 
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 """The reference implementation's expression, for this one type of block."""
 _CLAUSE = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?\s*")
 
 
-def read(text: str, file: str, secrets: Secrets) -> tuple[Inline, list[Problem]]:
-    """Return the function's own limits from ``[tool.triggerhub]``, and what is wrong with the block."""
+def read(
+    text: str, file: str, secrets: Secrets, interpreter: Interpreter | None = None
+) -> tuple[Inline, list[Problem]]:
+    """Return the function's own limits from ``[tool.triggerhub]``, and what is wrong with the block.
+
+    *interpreter* is what runs the handler; None is the hub's own Python.
+    """
     blocks = list(_BLOCK.finditer(text))
     if not blocks:
         return Inline(), []
@@ -32,12 +38,15 @@ def read(text: str, file: str, secrets: Secrets) -> tuple[Inline, list[Problem]]
     own = tool.get("triggerhub", {}) if isinstance(tool, dict) else {}
     refused.refuse({"script": parsed}, report, ())
     wanted = parsed.get("requires-python")
-    if wanted is not None and not _satisfied(wanted):
-        version = ".".join(map(str, sys.version_info[:3]))
+    running = interpreter.version if interpreter else tuple(sys.version_info[:3])
+    # One that is not there has no version, and is told of already.
+    if wanted is not None and running and not _satisfied(wanted, running):
+        version = ".".join(map(str, running))
         report.error(
             ("requires-python",),
             "wrong-python",
-            f"requires-python is {shown(wanted)}, but the hub runs handlers with Python {version}",
+            f"requires-python is {shown(wanted)}, but the hub runs this handler with Python {version}",
+            'choose another in the function\'s table, like runtime = "python3.13"',
         )
     if not isinstance(own, dict):
         report.error(("tool", "triggerhub"), "wrong-type", "tool.triggerhub: expected a table")
@@ -51,11 +60,10 @@ def _limits(own: dict[str, Any], report: Report, secrets: Secrets) -> Inline:
     return validate(Inline, own, base, report, secrets) or Inline()
 
 
-def _satisfied(wanted: Any) -> bool:
-    """Whether this interpreter is one of those that ``requires-python`` allows; an unreadable one allows none."""
+def _satisfied(wanted: Any, running: tuple[int, ...]) -> bool:
+    """Whether a version is one of those that ``requires-python`` allows; an unreadable one allows none."""
     if not isinstance(wanted, str):
         return False
-    running = sys.version_info[:3]
     for clause in wanted.split(",") if wanted.strip() else ():
         match = _CLAUSE.fullmatch(clause)
         if match is None:

@@ -66,11 +66,6 @@ DEPENDENCIES = Refused(
     when=lambda value: value != [],
     at="key",
 )
-BOOTSTRAP = Refused(
-    name="folder with bootstrap",
-    says="a folder whose executable bootstrap speaks the Lambda Runtime API is not in this version",
-)
-
 STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 """Refused by the source, whose option it is."""
 
@@ -97,12 +92,6 @@ REFUSED: tuple[Refused, ...] = (
         paths=_everywhere("warm"),
         says="keeping workers ready ahead of the first call is not in this version",
         at="key",
-    ),
-    Refused(
-        name="runtime",
-        paths=_everywhere("runtime"),
-        when=_other_than("python", "node", "executable"),
-        says='runtimes other than the hub\'s own "python" and "node" and "executable" are not in this version',
     ),
     Refused(
         name="sandbox.level",
@@ -152,7 +141,6 @@ REFUSED: tuple[Refused, ...] = (
     ),
     STREAM,
     DEPENDENCIES,
-    BOOTSTRAP,
 )
 
 

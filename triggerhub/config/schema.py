@@ -249,8 +249,9 @@ class Function(Defaults):
     """``FILE`` or ``FILE:ATTRIBUTE`` within the handlers folder."""
     command: Annotated[list[str], Field(min_length=1)] | None = None
     """Program and arguments: the event is JSON on stdin, the answer on stdout."""
-    runtime: Literal["python", "node", "executable"] | None = None
-    """What runs it; the file's suffix says so where it is absent."""
+    runtime: Text | None = None
+    """What runs it, like ``python3.12``, ``nodejs20.x``, ``provided``, ``executable`` or the path of an interpreter;
+    the file's suffix says so where it is absent."""
 
 
 class Batch(Table):

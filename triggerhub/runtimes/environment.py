@@ -19,11 +19,13 @@ from triggerhub.settings import MB, Function, Secret
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def environment(function: Function, *, tmp: Path, stream: str, interpreter: str | None = None) -> dict[str, str]:
+def environment(
+    function: Function, *, tmp: Path, stream: str, interpreter: str | None = None, api: str | None = None
+) -> dict[str, str]:
     """Return the variables of a worker; the function's own win, and here its secrets are revealed.
 
-    *stream* names the worker within its log stream. LANG is C.UTF-8, which every system has, where
-    Lambda says en_US.UTF-8; both are UTF-8.
+    *stream* names the worker within its log stream, *api* is the address of its Runtime API. LANG is
+    C.UTF-8, which every system has, where Lambda says en_US.UTF-8; both are UTF-8.
     """
     version = function.version or "$LATEST"
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or arn.REGION
@@ -47,8 +49,12 @@ def environment(function: Function, *, tmp: Path, stream: str, interpreter: str 
     if function.runtime != "executable":
         variables["_HANDLER"] = function.handler
     if function.runtime == "python":
-        variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}"
+        own = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        name = function.interpreter.name if function.interpreter else own
+        variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{name}"
         variables["LC_CTYPE"] = "C.UTF-8"
+    if api is not None:
+        variables["AWS_LAMBDA_RUNTIME_API"] = api
     return variables | reveal(function.env)
 
 

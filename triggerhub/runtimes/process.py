@@ -19,8 +19,10 @@ import anyio
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.runtime import Output, Worker
+from triggerhub.runtimes import listener
 from triggerhub.runtimes.environment import environment
 from triggerhub.runtimes.program import ProgramWorker
+from triggerhub.runtimes.provided import ProvidedWorker
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function
@@ -61,6 +63,10 @@ class ProcessRuntime:
                 finally:
                     await _surely(program.close)
                 return
+            if function.runtime == "provided":
+                async with self._provided(function, tmp, stream) as provided:
+                    yield provided
+                return
             interpreter, command = self._command(function)
             env = environment(function, tmp=tmp, stream=stream, interpreter=interpreter)
             worker = WarmWorker(function, self._output, command, cwd=function.code, env=env)
@@ -72,24 +78,46 @@ class ProcessRuntime:
         finally:
             await _remove(tmp)
 
+    @asynccontextmanager
+    async def _provided(self, function: Function, tmp: Path, stream: str) -> AsyncGenerator[Worker]:
+        with listener.listen() as listening:
+            host, port = listening.getsockname()
+            env = environment(function, tmp=tmp, stream=stream, api=f"{host}:{port}")
+            _require(function, env["PATH"])
+            worker = ProvidedWorker(function, self._output, function.command, cwd=function.code, env=env)
+            try:
+                await worker.ready(listening, listener.same_user)
+                yield worker
+            finally:
+                await _surely(worker.close)
+
     def _command(self, function: Function) -> tuple[str, list[str]]:
+        chosen = function.interpreter
+        if chosen is not None and not chosen.program:
+            raise _no_entry(f"{chosen.name} is not installed on this host")
         if function.runtime == "python":
+            python = chosen.program if chosen else self._python
             bootstrap = str(_BOOTSTRAP / "worker.py")
             # -B: the code is read-only, and a cache in it would change what the version is.
-            return self._python, [self._python, "-I", "-B", bootstrap, function.handler]
-        if self._node is None:
+            return python, [python, "-I", "-B", bootstrap, function.handler]
+        node = chosen.program if chosen else self._node
+        if node is None:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
         heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
         bootstrap = str(_BOOTSTRAP / "worker.mjs")
-        return self._node, [self._node, f"--max-old-space-size={heap}", bootstrap, function.handler]
+        return node, [node, f"--max-old-space-size={heap}", bootstrap, function.handler]
 
     def _program(self, function: Function, tmp: Path, stream: str) -> ProgramWorker:
         env = environment(function, tmp=tmp, stream=stream)
-        name = function.command[0] if function.command else ""
-        # A path without a slash in front is found from the code's folder, where the program is started.
-        if not shutil.which(function.code / name if "/" in name else name, path=env["PATH"]):
-            raise _no_entry(f"the command {name!r} is no executable file")
+        _require(function, env["PATH"])
         return ProgramWorker(function, self._output, env=env)
+
+
+def _require(function: Function, path: str) -> None:
+    name = function.command[0] if function.command else ""
+    # A path without a slash in front is found from the code's folder, where the program is started.
+    if not shutil.which(function.code / name if "/" in name else name, path=path):
+        raise _no_entry(f"the command {name!r} is no executable file")
 
 
 def _no_entry(message: str) -> StartFailed:

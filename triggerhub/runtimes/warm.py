@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
 
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
-from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, TimedOut, Usage
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes import frames
 from triggerhub.runtimes.child import Child
+from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
 from triggerhub.runtimes.frames import Frame, Kind
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.watch import Watch
@@ -32,8 +32,6 @@ STUBBORN = 5.0
 _SILENT = 1.0
 """Seconds that a worker may live on after it closed its socket."""
 _READ = 256 * 1024
-
-Ending: TypeAlias = Callable[[Usage], Outcome]
 
 
 class WarmWorker:
@@ -217,15 +215,15 @@ class WarmWorker:
     def _late(self) -> None:
         limit = self._function.timeout
         if self._call is None:
-            self._kill(_timed_out(errors.start_timed_out(max(INIT_LIMIT * 1000, limit))))
+            self._kill(timed_out(errors.start_timed_out(max(INIT_LIMIT * 1000, limit))))
         else:
-            self._kill(_timed_out(errors.timed_out(self._request or "", limit)))
+            self._kill(timed_out(errors.timed_out(self._request or "", limit)))
 
     def _over(self) -> None:
-        self._kill(_crashed(errors.out_of_memory(self._request)))
+        self._kill(crashed(errors.out_of_memory(self._request)))
 
     def _break(self, why: str) -> None:
-        self._kill(_crashed(errors.broken(self._request, why)))
+        self._kill(crashed(errors.broken(self._request, why)))
 
     def _hush(self) -> None:
         """The worker no longer speaks: it is dying, or else it shall."""
@@ -244,7 +242,7 @@ class WarmWorker:
     def _give_up(self) -> None:
         # The kernel cannot end a process that waits for a dead disk; its caller need not wait as well.
         if self._call is not None:
-            self._end(self._ending or _crashed(errors.exited(self._request, None)))
+            self._end(self._ending or crashed(errors.exited(self._request, None)))
 
     def _exited(self, status: int) -> None:
         """The process and its group are gone; what they still said is taken first."""
@@ -257,9 +255,9 @@ class WarmWorker:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._socket.close()
-        ending = self._ending or _crashed(errors.exited(self._request, status))
+        ending = self._ending or crashed(errors.exited(self._request, status))
         if not self._ready.done():
-            self._ready.set_exception(_start_failed(ending))
+            self._ready.set_exception(start_failed(ending))
             # Nobody may be waiting for it any more.
             self._ready.exception()
         if self._call is not None:
@@ -288,19 +286,3 @@ def _fault(header: Mapping[str, str]) -> Fault:
     # A lone surrogate is legal in a worker's JSON, and in no store and on no terminal.
     kind, message = (header.get(name, "").encode("utf-8", "replace").decode() for name in ("type", "message"))
     return Fault(type=kind, message=message)
-
-
-def _timed_out(fault: Fault) -> Ending:
-    return lambda usage: TimedOut(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
-
-
-def _crashed(fault: Fault) -> Ending:
-    return lambda usage: Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
-
-
-def _start_failed(ending: Ending) -> StartFailed:
-    outcome = ending(Usage())
-    if isinstance(outcome, TimedOut | Crashed):
-        return StartFailed(outcome.fault.type, outcome.fault.message, outcome.payload)
-    fault = Fault(type="Runtime.Interrupted", message="the hub ended the worker while it started")
-    return StartFailed(fault.type, fault.message, errors.payload(fault.type, fault.message))

@@ -1,0 +1,176 @@
+"""Word the Lambda Runtime API, version 2018-06-01, as official clients expect it.
+
+Pure: what a request asks for, and the heads and bodies of the answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from triggerhub.aws import errors
+from triggerhub.model import Fault, Invocation, Json
+
+VERSION = "/2018-06-01/runtime"
+ERROR_TYPE = "lambda-runtime-function-error-type"
+ERROR_BODY = "lambda-runtime-function-error-body"
+INTEGRATION = "application/vnd.awslambda.http-integration-response"
+"""The content type of a streamed answer that begins with the status and headers of an HTTP response."""
+_PRELUDE_ENDS = b"\0" * 8
+
+
+class Ask(Enum):
+    """What a request of the runtime's is."""
+
+    NEXT = "next"
+    RESPONSE = "response"
+    ERROR = "error"
+    INIT_ERROR = "init error"
+
+
+class Call(NamedTuple):
+    """A request that the API knows; ``id`` is the invocation it is about, if any."""
+
+    ask: Ask
+    id: str = ""
+
+
+class Refusal(NamedTuple):
+    """An answer other than 200 and 202."""
+
+    status: int
+    type: str
+    message: str
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps({"errorType": self.type, "errorMessage": self.message}, separators=(",", ":")).encode()
+
+
+_FIXED = {
+    ("GET", f"{VERSION}/invocation/next"): Call(Ask.NEXT),
+    ("POST", f"{VERSION}/init/error"): Call(Ask.INIT_ERROR),
+}
+_ASKS = {"response": Ask.RESPONSE, "error": Ask.ERROR}
+
+
+def route(method: str, target: str) -> Call | Refusal:
+    """Return what a request line asks for."""
+    path = target.partition("?")[0]
+    if (call := _FIXED.get((method, path))) is not None:
+        return call
+    parts = path.removeprefix(f"{VERSION}/invocation/").split("/")
+    known = path.startswith(f"{VERSION}/invocation/") and len(parts) == 2 and parts[1] in _ASKS
+    if known and method == "POST":
+        return Call(_ASKS[parts[1]], parts[0])
+    if known or any(path == fixed for _, fixed in _FIXED):
+        return Refusal(405, "MethodNotAllowed", f"{method} is not what {path} takes")
+    if "/extension/" in path or path.endswith(("/telemetry", "/logs")):
+        return Refusal(403, "Extension.NotSupported", "extensions are not in this version of triggerhub")
+    return Refusal(404, "NotFound", f"the Runtime API has no {path}; it is version 2018-06-01")
+
+
+def not_allowed(state: str, ask: Ask) -> Refusal:
+    """Refuse what does not fit the state of the runtime."""
+    return Refusal(403, "InvalidStateTransition", f"State transition from {state} by {ask.value} is not allowed")
+
+
+def unknown_id(identifier: str) -> Refusal:
+    """Refuse an answer to an invocation that is not the running one."""
+    return Refusal(400, "InvalidRequestID", f"Invalid request ID: {identifier[:80]}")
+
+
+def too_large() -> Refusal:
+    """Refuse a body over the limit."""
+    return Refusal(
+        413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({errors.MAX_RESPONSE} bytes)."
+    )
+
+
+def next_head(invocation: Invocation) -> list[tuple[str, str]]:
+    """Return the headers that hand out an invocation."""
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
+        ("Lambda-Runtime-Deadline-Ms", str(invocation.deadline)),
+        ("Lambda-Runtime-Invoked-Function-Arn", invocation.arn),
+        # Some clients end without one.
+        ("Lambda-Runtime-Trace-Id", _line(invocation.trace or trace(invocation))),
+    ]
+    if invocation.client_context is not None:
+        headers.append(("Lambda-Runtime-Client-Context", _json_line(invocation.client_context)))
+    return headers
+
+
+def trace(invocation: Invocation) -> str:
+    """Make the value of an X-Amzn-Trace-Id header that nobody sampled, the same for the same invocation."""
+    digest = hashlib.sha256(invocation.request_id.encode()).hexdigest()
+    return f"Root=1-{invocation.deadline // 1000 & 0xFFFFFFFF:08x}-{digest[:24]};Parent={digest[24:40]};Sampled=0"
+
+
+def described(headers: Mapping[str, str], body: bytes) -> tuple[Fault, bytes]:
+    """Return the fault of an error that the runtime posted, and the error object that callers see."""
+    told = headers.get(ERROR_TYPE, "")
+    try:
+        said: Json = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        kind = told or errors.UNKNOWN
+        fault = Fault(type=kind, message=body.decode("utf-8", "replace").strip())
+        return fault, errors.payload(fault.type, fault.message)
+    kind, message = said.get("errorType") or told or errors.UNKNOWN, said.get("errorMessage") or ""
+    return Fault(type=_text(kind), message=_text(message)), body
+
+
+def torn(trailers: Mapping[str, str]) -> tuple[Fault, bytes] | None:
+    """Return the error by which a stream ended, told by its trailers; None where it ended well."""
+    if ERROR_TYPE not in trailers:
+        return None
+    try:
+        body = base64.b64decode(trailers.get(ERROR_BODY, ""), validate=True)
+    except (binascii.Error, ValueError):
+        body = b""
+    return described(trailers, body)
+
+
+def integrated(body: bytes) -> bytes:
+    """Return a streamed HTTP response as the object that a handler which does not stream would have returned.
+
+    What has no prelude is the body as it is.
+    """
+    prelude, ends, rest = body.partition(_PRELUDE_ENDS)
+    try:
+        answer = json.loads(prelude) if ends else None
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        return body
+    try:
+        text, encoded = rest.decode(), False
+    except UnicodeDecodeError:
+        text, encoded = base64.b64encode(rest).decode(), True
+    return json.dumps({"statusCode": 200, **answer, "body": text, "isBase64Encoded": encoded}).encode()
+
+
+def _text(value: Json) -> str:
+    # A lone surrogate is legal in JSON, and in no store and on no terminal.
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _line(text: str) -> str:
+    return "".join(character for character in text if character.isprintable() and character.isascii())
+
+
+def _json_line(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        return json.dumps(json.loads(text))
+    except (ValueError, RecursionError):
+        return _line(text)

@@ -1,0 +1,187 @@
+"""Find what shall run a function on this host, by Lambda's names or by a path.
+
+A name that is found lies: a version manager's shim may start another version, or none. So what is
+found is run once and asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from glob import glob
+from pathlib import Path
+from typing import Literal
+
+from triggerhub.config.discover import RuntimeName
+from triggerhub.errors import ConfigError
+from triggerhub.settings import Interpreter
+
+PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+"""Where programs are looked for in any case."""
+KINDS: tuple[RuntimeName, ...] = ("python", "node", "executable", "provided")
+LEAST = {"python": (3, 8), "node": (18,)}
+"""The oldest versions that run handlers."""
+KNOWN = '"python", "python3.12", "node", "nodejs20.x", "executable", "provided", "provided.al2023", or a path'
+_NAMED = re.compile(r"(python|nodejs|node)(\d+(?:\.\d+)*)?(?:\.x)?")
+_OTHERS = re.compile(r"(java|dotnet|ruby|go|dotnetcore)\d[\d.]*x?")
+_PROBES = {
+    "python": [
+        "-I", "-S", "-c",
+        "import json,sys;print(json.dumps([sys.version_info[:3],sys.executable,[sys.prefix,sys.base_prefix]]))",
+    ],
+    "node": ["-p", "JSON.stringify([process.versions.node.split('.').map(Number), process.execPath, []])"],
+}  # fmt: skip
+_PROBE_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What ``runtime`` asks for."""
+
+    runtime: RuntimeName | None
+    """None where only the program at ``path`` can say."""
+    version: tuple[int, ...] = ()
+    path: str = ""
+
+
+def parse(text: str) -> Wanted:
+    """Read the value of ``runtime``; pure. Raises ConfigError."""
+    if text in KINDS:
+        return Wanted(text)
+    if text in ("provided.al2", "provided.al2023"):
+        return Wanted("provided")
+    if "/" in text or text.startswith("~"):
+        return Wanted(None, path=text)
+    if match := _NAMED.fullmatch(text):
+        version = tuple(int(part) for part in (match[2] or "").split(".") if part)
+        return Wanted("python" if match[1] == "python" else "node", version)
+    if match := _OTHERS.fullmatch(text):
+        raise ConfigError(
+            f"nothing here runs {text}",
+            hint=f"put an executable bootstrap into the function's folder that starts {match[1]}'s own runtime client, "
+            'and write runtime = "provided"',
+        )
+    raise ConfigError(f'there is no runtime "{text}"', hint=f"expected {KNOWN}")
+
+
+def find(wanted: Wanted, environ: Mapping[str, str]) -> Interpreter | None:
+    """Return the interpreter; None is the hub's own, or none at all. Raises Missing, and ConfigError for a bad path."""
+    if wanted.path:
+        return _at(os.path.expanduser(wanted.path))  # noqa: PTH111 - a user that is not there is no error of ours
+    if not wanted.version or wanted.runtime not in LEAST:
+        return None
+    if wanted.version < LEAST[wanted.runtime]:
+        least = ".".join(map(str, LEAST[wanted.runtime]))
+        raise ConfigError(f"handlers need {wanted.runtime} {least} or newer, not {_dotted(wanted.version)}")
+    for program in _candidates(wanted, environ):
+        found = _asked(wanted.runtime, program)
+        if found is not None and found.version[: len(wanted.version)] == wanted.version:
+            return found
+    there = sorted({one.name for one in _all(wanted.runtime, environ)})
+    raise Missing(wanted, there)
+
+
+class Missing(ConfigError):
+    """No interpreter of the kind and version that is wanted is on this host."""
+
+    def __init__(self, wanted: Wanted, there: list[str]) -> None:
+        version = _dotted(wanted.version)
+        if wanted.runtime == "python":
+            name, hint = f"python{version}", f"apt install python{version}, or uv python install {version}"
+        else:
+            name, hint = f"nodejs{version}.x", f"install Node {version}, and let the hub's PATH lead to it"
+        found = f"found: {', '.join(there)}" if there else "none was found"
+        super().__init__(f"{name}, which is not installed here; {found}", hint=hint)
+        self.name = name
+        self.runtime: Literal["python", "node"] = "python" if wanted.runtime == "python" else "node"
+
+
+def _at(path: str) -> Interpreter:
+    if not path.startswith("/"):
+        raise ConfigError(f'"{path}" is not a whole path', hint=f"expected {KNOWN}")
+    if not os.access(path, os.X_OK) or Path(path).is_dir():
+        raise ConfigError(f"{path} is not an executable file")
+    kinds = ("node", "python") if Path(path).name.startswith("node") else ("python", "node")
+    for kind in kinds:
+        if found := _asked(kind, path):
+            if found.version < LEAST[kind]:
+                least = _dotted(LEAST[kind])
+                raise ConfigError(f"{path} is {kind} {_dotted(found.version)}; handlers need {least} or newer")
+            return found
+    raise ConfigError(f"{path} is neither Python nor Node")
+
+
+def _all(kind: str, environ: Mapping[str, str]) -> Iterator[Interpreter]:
+    seen = set()
+    for program in _candidates(Wanted("python" if kind == "python" else "node"), environ):
+        found = _asked(kind, program)
+        if found is not None and found.version >= LEAST[kind] and found.name not in seen:
+            seen.add(found.name)
+            yield found
+
+
+def _candidates(wanted: Wanted, environ: Mapping[str, str]) -> Iterator[str]:
+    """Name the programs that could be it, the likeliest first."""
+    version, home = _dotted(wanted.version), environ.get("HOME") or "/nonexistent"
+    folders = [*(folder for folder in environ.get("PATH", "").split(":") if folder), *PROGRAMS.split(":")]
+    if wanted.runtime == "python":
+        yield sys.executable
+        names = [f"python{version}"] if wanted.version else []
+        patterns = ["python3.*[0-9]", "python3"]
+        managers = [
+            f"{home}/.pyenv/versions/{version}*/bin/python3",
+            f"{home}/.local/share/uv/python/cpython-{version}*/bin/python3",
+            f"/opt/python*{version}*/bin/python3",
+        ]
+    else:
+        names = [f"node{version}", f"node-{version}"] if wanted.version else []
+        patterns = ["node", "nodejs", "node[0-9]*"]
+        managers = [f"{home}/.nvm/versions/node/v{version}*/bin/node", f"/opt/node*{version}*/bin/node"]
+    for name in names:
+        yield from (found for folder in folders if (found := shutil.which(name, path=folder)))
+    for pattern in (*(f"{folder}/{name}" for folder in folders for name in patterns), *managers):
+        yield from (path for path in sorted(glob(pattern), reverse=True) if os.access(path, os.X_OK))  # noqa: PTH207 - a pattern from a PATH
+
+
+def _asked(kind: str, program: str) -> Interpreter | None:
+    """Ask a program what it is; None where it is none of *kind*."""
+    try:
+        stamp = Path(program).stat().st_mtime_ns
+    except OSError:
+        return None
+    return _ask(kind, program, stamp)
+
+
+@lru_cache(maxsize=256)
+def _ask(kind: str, program: str, _stamp: int) -> Interpreter | None:
+    try:
+        ran = subprocess.run(
+            [program, *_PROBES[kind]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={"PATH": PROGRAMS, "LANG": "C.UTF-8"},
+            timeout=_PROBE_TIMEOUT,
+            check=True,
+        )
+        version, executable, folders = json.loads(ran.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    name = f"python{_dotted(version[:2])}" if kind == "python" else f"nodejs{version[0]}.x"
+    return Interpreter(
+        runtime="python" if kind == "python" else "node",
+        program=executable or program,
+        name=name,
+        version=tuple(version),
+        folders=tuple(dict.fromkeys(folders)),
+    )
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,206 @@
+"""Serve HTTP/1.1 to one worker's processes, and to nobody else.
+
+The way of a request is one read and one write. A browser that was led here, and another user of the
+host, are refused: what they took would be an event lost to its handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import cast
+
+import httptools
+
+from triggerhub.aws.errors import MAX_RESPONSE
+from triggerhub.settings import KB
+
+MAX_HEAD = 64 * KB
+"""The most bytes that the headers and trailers of one request may have."""
+_JSON = (("Content-Type", "application/json"),)
+_OF_BROWSERS = ("origin", "sec-fetch-mode", "sec-fetch-site")
+
+
+class Request:
+    """One request, whole."""
+
+    __slots__ = ("body", "headers", "method", "oversize", "target", "trailers")
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = ""
+        self.headers: dict[str, str] = {}
+        """Names in lower case; of equal ones the last."""
+        self.trailers: dict[str, str] = {}
+        """What came after a chunked body."""
+        self.body = bytearray()
+        self.oversize = False
+        """Whether the body was over the limit; what was is dropped."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection: a request is answered before the next one is read."""
+
+    def __init__(
+        self,
+        take: Callable[[Connection, Request], None],
+        lost: Callable[[Connection], None],
+        trusts: Callable[[asyncio.Transport], bool],
+    ) -> None:
+        """*take* is given each request and answers it, then or later; *trusts* says whether a client may ask."""
+        self._take = take
+        self._lost = lost
+        self._trusts = trusts
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._request = Request()
+        self._head = 0
+        self._in_body = False
+        self._waiting = False
+        """Whether a request was taken and is not answered yet."""
+        self._last = False
+        """Whether the client takes no more than the answer to this request."""
+        self._closing = False
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._trusts(self._transport):
+            self._transport.abort()
+            self._closing = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse("an upgrade is not offered")
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(str(cause if isinstance(cause, _Unfit) else error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._lost(self)
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._waiting:
+            raise _Unfit("a request came before the one in front of it was answered")
+        self._request = Request()
+        self._head = 0
+        self._in_body = False
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        self._request.target += url.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        headers = self._request.trailers if self._in_body else self._request.headers
+        headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        self._request.method = self._parser.get_method().decode()
+        if any(name in self._request.headers for name in _OF_BROWSERS):
+            raise _Unfit("the Runtime API is not for browsers")
+        if self._request.headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        request = self._request
+        if len(request.body) + len(body) > MAX_RESPONSE:
+            request.oversize = True
+            request.body.clear()
+        if not request.oversize:
+            request.body += body
+
+    def on_message_complete(self) -> None:
+        self._waiting = True
+        # Known now: it is forgotten by the time that a later answer is written.
+        self._last = not self._parser.should_keep_alive()
+        self._take(self, self._request)
+
+    # answers
+
+    def answer(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = _JSON) -> None:
+        """Answer the request that was taken; nothing happens where its sender is gone."""
+        self._waiting = False
+        if self._closing:
+            return
+        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+        if self._last:
+            head.append("Connection: close")
+        head.append(f"Content-Length: {len(body)}\r\n\r\n")
+        self._transport.write("\r\n".join(head).encode() + body)
+        if self._last:
+            self.close()
+
+    def close(self) -> None:
+        """Close once what was written has gone."""
+        self._closing = True
+        self._transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD:
+            raise _Unfit(f"the headers have more than {MAX_HEAD} bytes")
+
+    def _refuse(self, why: str) -> None:
+        body = f"{why}\n".encode("utf-8", "replace")
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: {len(body)}"
+        )
+        self._transport.write(f"{head}\r\n\r\n".encode() + body)
+        self.close()
+
+
+class _Unfit(Exception):
+    """A request that is not answered by the API."""
+
+
+def listen() -> socket.socket:
+    """Return a socket that listens on a free port of the loopback interface. Raises OSError."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def same_user(transport: asyncio.Transport) -> bool:
+    """Whether a client on the loopback interface is a process of this process's own user."""
+    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    try:
+        table = Path("/proc/net/tcp").read_text()
+    except OSError:
+        return False
+    return owner(table, peer, own) == os.geteuid()
+
+
+def owner(table: str, client: tuple[str, int], server: tuple[str, int]) -> int | None:
+    """Return the user whose socket is *client*'s end of a connection, by the kernel's table of them; pure."""
+    local, remote = _hex(client), _hex(server)
+    for row in table.splitlines()[1:]:
+        fields = row.split(None, 8)
+        if len(fields) > 8 and fields[1] == local and fields[2] == remote:
+            return int(fields[7])
+    return None
+
+
+def _hex(address: tuple[str, int]) -> str:
+    # The kernel prints the four bytes as one number of the machine's own order.
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"

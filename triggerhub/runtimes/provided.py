@@ -1,0 +1,283 @@
+"""Hold a process that fetches its invocations from the Lambda Runtime API, as a ``bootstrap`` does.
+
+The hub is the server: it hands an invocation to whoever asks for the next one, and what the runtime
+posts is the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from triggerhub.aws import errors, runtimeapi
+from triggerhub.aws.runtimeapi import Ask, Call, Refusal
+from triggerhub.crash import crash_point
+from triggerhub.errors import StartFailed
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
+from triggerhub.runtime import Output
+from triggerhub.runtimes.child import Child
+from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
+from triggerhub.runtimes.lines import pipe
+from triggerhub.runtimes.listener import Connection, Request
+from triggerhub.runtimes.warm import INIT_LIMIT, STUBBORN
+from triggerhub.runtimes.watch import Watch
+from triggerhub.settings import Function
+
+_ACCEPTED = b'{"status":"OK"}\n'
+
+
+class ProvidedWorker:
+    """A ``runtime.Worker`` whose process speaks the Runtime API; made by its runtime, then :meth:`ready`."""
+
+    def __init__(
+        self, function: Function, output: Output, command: Sequence[str], *, cwd: Path, env: dict[str, str]
+    ) -> None:
+        """Start the process. Raises OSError when none can be made."""
+        self._loop = asyncio.get_running_loop()
+        self._function = function
+        self._began = time.perf_counter()
+        self._init_ms: float | None = None
+        self._served = False
+        self._alive = True
+        self._state: Literal["Starting", "Ready", "Running"] = "Starting"
+        self._invocation: Invocation | None = None
+        """What runs, or is to be handed out."""
+        self._handed = False
+        """Whether it was handed out: then an answer to it is one."""
+        self._waiting: Connection | None = None
+        """Who asked for the next invocation."""
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._call: asyncio.Future[Outcome] | None = None
+        self._ending: Ending | None = None
+        """How a pending call ends when the process is gone; None leaves it to the exit status."""
+        self._gone = asyncio.Event()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._stubborn: asyncio.TimerHandle | None = None
+        self._watch = Watch(function.memory, late=self._late, over=self._over)
+        with ExitStack() as ours, ExitStack() as lent:
+            self._lines, outputs = pipe(function, output, "stdout")
+            ours.callback(self._lines.close)
+            lent.callback(outputs.close)
+            nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            lent.callback(os.close, nothing)
+            self._child = Child(
+                command, cwd=cwd, env=env, stdin=nothing, stdout=outputs, stderr=outputs, exited=self._exited
+            )
+            ours.pop_all()
+        self._child.thorough = True
+
+    @property
+    def alive(self) -> bool:
+        return self._alive
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child.alive else None
+
+    @property
+    def _request(self) -> str | None:
+        return self._invocation.request_id if self._invocation else None
+
+    async def ready(self, listening: socket.socket, trusts: Callable[[asyncio.Transport], bool]) -> None:
+        """Serve the API on *listening* until the runtime asks for its first invocation. Raises StartFailed."""
+
+        def made() -> Connection:
+            connection = Connection(self._take, self._lost, trusts)
+            self._connections.add(connection)
+            return connection
+
+        self._watch.begin(self._child.pid, max(INIT_LIMIT, self._function.timeout / 1000))
+        self._server = await self._loop.create_server(made, sock=listening)
+        await self._ready
+        self._watch.end()
+        self._init_ms = (time.perf_counter() - self._began) * 1000
+
+    async def close(self) -> None:
+        """Kill the process and all of its session; returns when it is gone."""
+        self._kill(lambda usage: Interrupted(usage=usage))
+        await self._gone.wait()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        if self._call is not None:
+            raise RuntimeError("a worker runs one invocation at a time")
+        if not self._alive:
+            return self._died(invocation)
+        call: asyncio.Future[Outcome] = self._loop.create_future()
+        self._call = call
+        self._invocation = invocation
+        self._lines.begin(invocation.request_id)
+        self._watch.begin(self._child.pid, self._function.timeout / 1000)
+        self._began = time.perf_counter()
+        self._hand_out()
+        crash_point("mid-handler")
+        try:
+            return await call
+        except asyncio.CancelledError:
+            self._call = None
+            self._kill(None)
+            raise
+
+    def _died(self, invocation: Invocation) -> Outcome:
+        if self._served:
+            return Interrupted()
+        # A worker that dies before its first request would be replaced for ever, uncounted.
+        fault = errors.exited(invocation.request_id, self._child.status)
+        return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
+
+    # the API
+
+    def _take(self, connection: Connection, request: Request) -> None:
+        call = runtimeapi.route(request.method, request.target)
+        refusal = call if isinstance(call, Refusal) else self._answer(connection, request, call)
+        if refusal is not None:
+            connection.answer(refusal.status, refusal.body)
+
+    def _answer(self, connection: Connection, request: Request, call: Call) -> Refusal | None:
+        """Do what is asked and answer it, or return why not."""
+        match call.ask:
+            case Ask.NEXT:
+                return self._next(connection)
+            case Ask.INIT_ERROR:
+                if self._state != "Starting" or self._ready.done():
+                    return runtimeapi.not_allowed(self._state, call.ask)
+                fault, payload = runtimeapi.described(request.headers, bytes(request.body))
+                connection.answer(202, _ACCEPTED)
+                self._alive = False
+                self._lines.begin(None)
+                self._ready.set_exception(StartFailed(fault.type, fault.message, payload))
+                return None
+            case _:
+                return self._settle(connection, request, call)
+
+    def _next(self, connection: Connection) -> Refusal | None:
+        if self._state == "Running" and self._handed:
+            return runtimeapi.not_allowed(self._state, Ask.NEXT)
+        if self._waiting is not None:
+            # Who asks again has given the first request up, whatever became of its connection.
+            refusal = runtimeapi.not_allowed(self._state, Ask.NEXT)
+            self._waiting.answer(refusal.status, refusal.body)
+        self._waiting = connection
+        if self._state == "Starting":
+            self._state = "Ready"
+            if not self._ready.done():
+                self._lines.begin(None)
+                self._ready.set_result(None)
+        self._hand_out()
+        return None
+
+    def _hand_out(self) -> None:
+        """Give the invocation to the runtime, once both are there."""
+        if self._invocation is None or self._waiting is None or self._handed:
+            return
+        connection, self._waiting = self._waiting, None
+        self._state, self._handed = "Running", True
+        connection.answer(200, self._invocation.payload, runtimeapi.next_head(self._invocation))
+
+    def _settle(self, connection: Connection, request: Request, call: Call) -> Refusal | None:
+        if self._state != "Running" or not self._handed or self._invocation is None:
+            return runtimeapi.not_allowed(self._state, call.ask)
+        identifier = self._invocation.request_id
+        if call.id != identifier:
+            return runtimeapi.unknown_id(call.id)
+        if request.oversize:
+            fault = errors.too_large()
+            self._end(_raised(fault, errors.payload(fault.type, fault.message)))
+            return runtimeapi.too_large()
+        body = bytes(request.body)
+        broken = runtimeapi.torn(request.trailers)
+        if call.ask is Ask.ERROR:
+            broken = runtimeapi.described(request.headers, body)
+        connection.answer(202, _ACCEPTED)
+        if broken is not None:
+            self._end(_raised(*broken))
+            return None
+        if request.headers.get("content-type", "").partition(";")[0].strip() == runtimeapi.INTEGRATION:
+            body = runtimeapi.integrated(body)
+        self._end(lambda usage: Returned(payload=body or b"null", usage=usage))
+        return None
+
+    def _lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection is self._waiting:
+            self._waiting = None
+
+    # ends
+
+    def _end(self, outcome: Ending) -> None:
+        """Complete the running call."""
+        call, self._call, self._invocation = self._call, None, None
+        if self._state == "Running":
+            self._state = "Ready"
+        self._handed = False
+        # All that the handler wrote is in the pipe by now: it is written before the answer.
+        self._lines.begin(None)
+        memory = self._watch.end()
+        usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
+        self._init_ms = None
+        self._served = True
+        if self._watch.overgrown:
+            self._kill(None)
+        if call is not None and not call.done():
+            call.set_result(outcome(usage))
+
+    def _late(self) -> None:
+        limit = self._function.timeout
+        if self._invocation is None:
+            self._kill(timed_out(errors.start_timed_out(max(INIT_LIMIT * 1000, limit))))
+        else:
+            self._kill(timed_out(errors.timed_out(self._invocation.request_id, limit)))
+
+    def _over(self) -> None:
+        self._kill(crashed(errors.out_of_memory(self._request)))
+
+    def _kill(self, ending: Ending | None) -> None:
+        self._alive = False
+        if self._ending is None:
+            self._ending = ending
+        self._child.kill()
+        if self._child.alive and self._stubborn is None:
+            self._stubborn = self._loop.call_later(STUBBORN, self._give_up)
+
+    def _give_up(self) -> None:
+        # The kernel cannot end a process that waits for a dead disk; its caller need not wait as well.
+        if self._call is not None:
+            self._end(self._ending or crashed(errors.exited(self._request, None)))
+
+    def _exited(self, status: int) -> None:
+        """The process and its group are gone."""
+        # What it posted with its last breath may still be in a socket's buffer, which is read by the loop.
+        self._alive = False
+        self._loop.call_soon(self._buried, status)
+
+    def _buried(self, status: int) -> None:
+        if self._stubborn is not None:
+            self._stubborn.cancel()
+        ending = self._ending
+        if ending is None and self._invocation is not None and not self._handed and self._served:
+            ending = lambda usage: Interrupted(usage=usage)  # noqa: E731 - the handler never began
+        if ending is None:
+            ending = crashed(errors.exited(self._request, status))
+        if not self._ready.done():
+            self._ready.set_exception(start_failed(ending))
+            # Nobody may be waiting for it any more.
+            self._ready.exception()
+        if self._call is not None:
+            self._end(ending)
+        self._watch.close()
+        self._lines.close()
+        self._gone.set()
+
+
+def _raised(fault: Fault, payload: bytes) -> Ending:
+    return lambda usage: Raised(fault=fault, payload=payload, usage=usage)
