@@ -238,4 +238,11 @@ class Bury:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Settle as cancelled: the source keeps the event and gives it again."""
+
+    reason: str
+
+
 Decision: TypeAlias = Complete | Retry | Bury

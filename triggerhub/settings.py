@@ -162,8 +162,12 @@ class Trigger:
     """By function: the trigger's retry over the function's over the defaults, merged."""
     on_failure: tuple[Destination, ...] | None = None
     """Replaces the function's own; None leaves it."""
+    ack: Literal["stored", "handled"] = "stored"
+    """When the source may forget an event: once it is committed, or once its function is done with it."""
     backlog: int = 100_000
     maximum_concurrency: int | None = None
+    written: frozenset[str] = field(default=frozenset(), compare=False)
+    """The common keys that its table has, inline tables' as ``retry.attempts``: for a source's ``check``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

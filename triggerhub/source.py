@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
 from triggerhub import settings
 from triggerhub.errors import TriggerhubError
-from triggerhub.model import Event, Millis, Outcome
+from triggerhub.model import Crashed, Event, Millis, Outcome, Raised, Returned, TimedOut
 from triggerhub.policy import units
 
 
@@ -100,6 +100,28 @@ class Filtered:
 
 
 Answer: TypeAlias = Accepted | Duplicate | Filtered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handled:
+    """What became of events that their source keeps until they are handled; see :meth:`Context.handle`."""
+
+    outcome: Outcome
+    """What the one call came to; Interrupted where none was made."""
+    each: tuple[Outcome | Duplicate | Filtered, ...]
+    """What became of each event, in the order given. Returned: it succeeded. Duplicate: the hub has it already, done,
+    queued or as a dead letter. Filtered: the trigger does not want it. Raised, TimedOut, Crashed: it failed, with the
+    whole call or named by ``batchItemFailures``. Interrupted: it was not run, or cut by the hub; that is no failure."""
+
+    @property
+    def done(self) -> tuple[bool, ...]:
+        """Which events their source may forget: those that succeeded, are the hub's, or are not wanted."""
+        return tuple(isinstance(one, Returned | Duplicate | Filtered) for one in self.each)
+
+    @property
+    def failed(self) -> tuple[bool, ...]:
+        """Which events the function failed; an event that is neither done nor failed is given again uncounted."""
+        return tuple(isinstance(one, Raised | TimedOut | Crashed) for one in self.each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +227,71 @@ class Context(Protocol):
         """
         ...
 
+    async def filtered(self, *events: Event) -> Sequence[Filtered | None]:
+        """Return, by event, why the trigger's filter refuses it; None where it does not. Takes none of them.
+
+        For a source that fills batches: ``emit`` and ``handle`` filter, too.
+        """
+        ...
+
+    async def free(self) -> None:
+        """Wait until the trigger's function could begin another call.
+
+        It is a hint and holds nothing: what is fetched after it may still wait for its turn in ``handle``.
+        """
+        ...
+
+    def finish(self) -> AbstractAsyncContextManager[None]:
+        """Let the source finish what is inside before it is stopped, for as long as ``[hub] drain`` allows.
+
+        For the way from fetching events to acknowledging them. At a stop of the hub or a change of the trigger, the
+        source is cancelled once every such block is left, at the latest two seconds after the drain is over; a block
+        that is entered after the stop waits at its door to be cancelled. Without one open the source is cancelled at
+        once. A second signal cancels inside, too. Blocks may be open side by side, not one inside another.
+        """
+        ...
+
+    async def handle(
+        self,
+        *events: Event,
+        payload: bytes | None = None,
+        checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
+    ) -> Handled:
+        """Call the trigger's one function with *events* as one batch, while the source keeps them.
+
+        For ``ack = "handled"``: nothing is stored before the call. It takes its turn as every call does (concurrency,
+        rate, ``maximum_concurrency``, a paused function, a key of idempotency that is under way), writes its log
+        lines and counts. When it is over, one delivery per event is written in one commit: succeeded, or cancelled
+        and left to the source; the next call with its dedup key goes on with the same delivery. Only then it returns,
+        so that the source may acknowledge what is ``done``. Retrying, backoff and giving up are the source's; for the
+        last there is ``bury``.
+
+        *payload* is what the function receives instead of the events' envelope; with it the call is made also where
+        no event is left to run (a window's end). *checkpoints* is asked after every call, also one that was not made,
+        for what to write in the same commit. The events together must fit into 6 MB (``policy.batching.fit``). The
+        size of a batch is the source's to keep; partial failures and ``input`` are the hub's.
+
+        Stopped within ``finish``: a call that runs may end until the drain is over and is cut then; what was cut or
+        did not begin is Interrupted. Cancelled: the call is cut and nothing is written. Killed: the same, so the
+        source must give again what it did not acknowledge; what was committed by then is a Duplicate and not run.
+        """
+        ...
+
+    async def bury(
+        self,
+        *events: Event,
+        why: str,
+        outcome: Outcome | None = None,
+        checkpoints: Mapping[str, str | None] | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        """Give up events that the source kept: they become dead letters, *checkpoints* in the same commit.
+
+        ``on_failure`` destinations get *body* once, or without it one record per event, with what the last call
+        (*outcome*) answered. The source may forget the events after it.
+        """
+        ...
+
     async def unfinished(self) -> int:
         """Return how many deliveries of this trigger are queued or running."""
         ...
@@ -261,6 +348,9 @@ class Source(Protocol):
     are each right by themselves.
     ``upcoming(options, trigger: settings.Trigger, now: Millis, timezone: tzinfo) -> Millis | None`` is
     when it will next fire by itself, for ``triggers list``.
+    ``acks = ("stored", "handled")``, a plain value, are the ``ack`` that the source serves, its default first; without
+    it there is "stored" alone, and its ``run`` uses ``emit``. With "handled" in ``ctx.trigger.ack`` it uses ``handle``.
+    ``batch_size = 10``, a plain value, is the default of ``batch.size``; without it 1.
     ``serves_routes = True``, a plain value, is of a source that is nothing but its routes: paused, it runs
     all the same and its routes answer 503.
     ``async probe(ctx, options) -> None`` tests the connection for ``check --online``.

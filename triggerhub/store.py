@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from triggerhub.model import Attempt, Decision, Delivery, Event, Millis, State
+from triggerhub.model import Attempt, Bury, Complete, Decision, Delivery, Event, Leave, Millis, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +118,23 @@ class Settlement:
 
     delivery: str
     fence: Fence
-    decision: Decision
+    decision: Decision | Leave
     attempt: Attempt | None = None
     """None where nothing was run (given back, or answered from an idempotency key)."""
+    answer: Answered | None = None
+    then: tuple[Intake, ...] = ()
+    """Events to accept in the same transaction: destinations inside the hub."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What became of one event that its source kept until it was handled."""
+
+    intake: Intake
+    """Owed to one function, without an ordering key: its order is the source's."""
+    decision: Complete | Bury | Leave
+    attempt: Attempt | None = None
+    """None where nothing was run."""
     answer: Answered | None = None
     then: tuple[Intake, ...] = ()
     """Events to accept in the same transaction: destinations inside the hub."""
@@ -207,6 +221,24 @@ class Store(Protocol):
         Complete and Bury finish a delivery and unblock the next of its ordering key; Retry makes it
         queued again (an ordered one still blocks those behind it), uncounted gives the attempt back.
         """
+        ...
+
+    async def record(
+        self,
+        records: Sequence[Record],
+        *,
+        now: Millis,
+        checkpoints: Mapping[tuple[str, str], str | None] | None = None,
+    ) -> list[Appended]:
+        """Write finished deliveries and *checkpoints*, or neither: nothing of it was ever queued or running.
+
+        Created is a new delivery. Repeated is the one that has the event's dedup key: if it is cancelled it gets the
+        attempt and the decision, else it is left alone; one that was pruned is written anew.
+        """
+        ...
+
+    async def known(self, trigger: str, keys: Sequence[str], *, now: Millis) -> dict[str, Delivery]:
+        """Return, by dedup key, the first delivery of the event that has it within its horizon and is still kept."""
         ...
 
     async def reap(self) -> list[str]:

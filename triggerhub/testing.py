@@ -5,7 +5,7 @@ Public: users test their own ``sources/NAME.py`` with it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import structlog
 
 from triggerhub import ids
 from triggerhub.model import Event, Millis, Outcome, Returned
+from triggerhub.policy import filtering, selecting
 from triggerhub.settings import Trigger
-from triggerhub.source import Accepted, Answer, Duplicate, Log, Request, Response, Route
+from triggerhub.source import Accepted, Answer, Duplicate, Filtered, Handled, Log, Request, Response, Route
 
 START: Millis = 1_767_225_600_000
 """2026-01-01T00:00:00Z, where a FakeClock begins."""
@@ -88,6 +90,9 @@ class FakeContext:
         self.routes = FakeRoutes()
         self.events: list[Event] = []
         self.invoked: list[Event] = []
+        self.handled: list[tuple[Event, ...]] = []
+        self.payloads: list[bytes | None] = []
+        self.buried: list[tuple[Event, str, bytes | None]] = []
         self.stored: dict[str, str] = {}
         self.reasons: list[str | None] = []
         self.has_begun = False
@@ -135,6 +140,63 @@ class FakeContext:
     async def invoke(self, event: Event) -> Outcome:
         self.invoked.append(event)
         return self.answer
+
+    async def filtered(self, *events: Event) -> Sequence[Filtered | None]:
+        if self.trigger.filter is None:
+            return [None] * len(events)
+        pattern = filtering.compile(self.trigger.filter)
+        views = [selecting.view(one.data) for one in events]
+        return [None if pattern.matches(one) else Filtered(why=pattern.why(one) or "") for one in views]
+
+    async def free(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def finish(self) -> AsyncGenerator[None]:
+        await anyio.lowlevel.checkpoint()
+        yield
+
+    async def handle(
+        self,
+        *events: Event,
+        payload: bytes | None = None,
+        checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
+    ) -> Handled:
+        await anyio.lowlevel.checkpoint()
+        refused = await self.filtered(*events)
+        handled = self.handle_answer(events, payload)
+        each = (no or one for no, one in zip(refused, handled.each, strict=True))
+        handled = replace(handled, each=tuple(each))
+        self.handled.append(events)
+        self.payloads.append(payload)
+        self._store(checkpoints(handled) if checkpoints else {})
+        self._announce()
+        return handled
+
+    def handle_answer(self, events: Sequence[Event], payload: bytes | None) -> Handled:
+        """Say what ``handle`` returns: ``answer`` for every event. Tests put a function of their own here."""
+        return Handled(outcome=self.answer, each=(self.answer,) * len(events))
+
+    async def bury(
+        self,
+        *events: Event,
+        why: str,
+        outcome: Outcome | None = None,
+        checkpoints: Mapping[str, str | None] | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.buried += [(one, why, body) for one in events]
+        self._store(checkpoints or {})
+        self._announce()
+
+    async def until(self, condition: Callable[[], object], within: float = 10) -> None:
+        """Wait until the condition holds after something was emitted, handled, buried, stored or said."""
+        with anyio.move_on_after(within):
+            while not condition():
+                await self._changed.wait()
+        if not condition():
+            raise TimeoutError(f"not after {within} s: {self.events} {self.handled} {self.stored} {self.reasons}")
 
     async def unfinished(self) -> int:
         return self.waiting

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 from tests.architecture.documents import ROOT, blocks
 from triggerhub import ids
-from triggerhub.model import Bury, Complete, Event, Retry, State
+from triggerhub.model import Bury, Complete, Event, Leave, Retry, State
 from triggerhub.policy.retry import HOPS, LOST
-from triggerhub.store import Claimed, Intake, Lane, Owed, Settlement, Want
+from triggerhub.store import Claimed, Intake, Lane, Owed, Record, Settlement, Want
 from triggerhub.stores.memory import MemoryStore
 
 DOCUMENT = ROOT / "docs" / "state_machine.md"
@@ -64,13 +64,14 @@ async def standing(store: MemoryStore) -> str:
 
 EVENT = ids.event_id(NOW, 0, 1)
 DELIVERY = ids.delivery_id(EVENT, 1)
+INTAKE = Intake(
+    event=Event(data=b"{}", time=NOW, id=EVENT, trigger="t", dedup_key="k"), owed=(Owed(function="f"),), keep=1000
+)
 LANE = Lane(trigger="t", function="f")
 
 
 async def append(store: MemoryStore, _: Claimed | None) -> None:
-    event = Event(data=b"{}", time=NOW, id=EVENT, trigger="t")
-    if await store.get(DELIVERY) is None:
-        await store.append([Intake(event=event, owed=(Owed(function="f"),))], now=NOW)
+    await store.append([INTAKE], now=NOW)
 
 
 async def claim(store: MemoryStore, _: Claimed | None) -> Claimed | None:
@@ -82,6 +83,13 @@ def settle(decision: Complete | Bury | Retry) -> Callable[[MemoryStore, Claimed 
     async def act(store: MemoryStore, claimed: Claimed | None) -> None:
         if claimed is not None:
             await store.settle([Settlement(delivery=DELIVERY, fence=claimed.fence, decision=decision)], now=NOW)
+
+    return act
+
+
+def record(decision: Complete | Bury | Leave) -> Callable[[MemoryStore, Claimed | None], Awaitable[None]]:
+    async def act(store: MemoryStore, _: Claimed | None) -> None:
+        await store.record([Record(intake=INTAKE, decision=decision)], now=NOW)
 
     return act
 
@@ -109,7 +117,7 @@ async def prune(store: MemoryStore, _: Claimed | None) -> None:
 
 ACTS = (
     append, claim, settle(Complete()), settle(Bury("failed")), settle(Retry(NOW)), settle(Retry(NOW, counted=False)),
-    die, cancel, redrive, discard, prune,
+    record(Complete()), record(Bury("spent")), record(Leave("left")), die, cancel, redrive, discard, prune,
 )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ async def supervised(run: Run) -> AsyncGenerator[tuple[Supervised, list[int]]]:
         tasks.start_soon(one.keep, make, Feed())
         with anyio.fail_after(20):
             yield one, runs
-            await one.stop()
+            await one.stop(0)
 
 
 async def until(condition: Callable[[], Any]) -> None:

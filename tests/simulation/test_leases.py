@@ -74,8 +74,8 @@ class Race:
         killed = self.draw.random() < 0.5
         context: Any = SourceContext(
             find_gate=lambda: SimpleNamespace(trigger=SimpleNamespace(name="t")), node=name, store=mortal,
-            clock=self.clock, project=None, timezone=None, log=None, routes=None, inlet=None, depth=None, call=None,
-            report=None, begun=None,
+            clock=self.clock, project=None, timezone=None, log=None, routes=None, inlet=None, depth=None, handling=None, grace=None,
+            call=None, report=None, begun=None,
         )  # type: ignore[arg-type]  # fmt: skip
         async with context.lease("only"):
             self._takes(name)

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.stores.rig import LANE, NOW, Hand, accounts, attempt, intake
-from triggerhub.model import Bury, Complete, Retry, State
-from triggerhub.store import Answered, Lane, Query, Settlement
+from triggerhub.model import Bury, Complete, Leave, Retry, State
+from triggerhub.store import Answered, Lane, Query, Record, Settlement
 from triggerhub.stores.sqlite import SQLiteStore, open_store
 
 SMALL = {"tally", "lease", "opening", "j", "json_each", "v"}
@@ -42,6 +42,9 @@ async def use_every_verb(hand: Hand) -> None:
             await hand.settle(claimed, decision, attempt=attempt(), answer=answer, then=[intake("h", order="o")])
     (_, batch) = await hand.grant(5, size=5, window=100), await hand.grant(5, lane=Lane("t", "g"), size=100, window=100)
     assert batch.claimed == []
+    for decision in (Leave("left"), Complete()):
+        await store.record([Record(intake=intake(key="r", keep=100), decision=decision, attempt=attempt())], now=NOW)
+    await store.known("t", ["k1", "r"], now=NOW)
     await store.reap()
     await store.answer([("f", "k")], now=NOW)
     await store.keep_answer(Answered(function="f", key="k", payload=b"1", until=NOW))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import tzinfo
 from pathlib import Path
@@ -16,7 +16,7 @@ import structlog
 from triggerhub.errors import Conflict, TriggerhubError
 from triggerhub.model import Event, Millis, Outcome
 from triggerhub.settings import Project, Trigger
-from triggerhub.source import Answer, Log, Route, Routes
+from triggerhub.source import Answer, Context, Filtered, Handled, Log, Route, Routes
 
 PATIENCE = 30.0
 
@@ -26,7 +26,8 @@ def probe(module: ModuleType, trigger: Trigger, project: Project) -> str | None:
 
     async def run() -> None:
         with anyio.fail_after(PATIENCE):
-            await module.probe(_Context(trigger, project), trigger.options)
+            context: Context = _Context(trigger, project)
+            await module.probe(context, trigger.options)
 
     try:
         anyio.run(run)
@@ -56,6 +57,36 @@ class _Context:
 
     async def invoke(self, event: Event) -> Outcome:
         raise Conflict("a probe calls no function")
+
+    async def filtered(self, *events: Event) -> Sequence[Filtered | None]:
+        raise Conflict("a probe takes no events")
+
+    async def free(self) -> None:
+        raise Conflict("a probe calls no function")
+
+    async def handle(
+        self,
+        *events: Event,
+        payload: bytes | None = None,
+        checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
+    ) -> Handled:
+        raise Conflict("a probe calls no function")
+
+    async def bury(
+        self,
+        *events: Event,
+        why: str,
+        outcome: Outcome | None = None,
+        checkpoints: Mapping[str, str | None] | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        raise Conflict("a probe takes no events")
+
+    def finish(self) -> AbstractAsyncContextManager[None]:
+        return self._lease()
+
+    async def unfinished(self) -> int:
+        return 0
 
     async def checkpoint(self, key: str) -> str | None:
         return None

@@ -41,6 +41,10 @@ CODES: dict[str, str] = {
     ),
     "bad-filter": "The filter is not an EventBridge pattern at this place.",
     "bad-batch": "The settings of the batch contradict one another, or the source cannot do it.",
+    "bad-ack": (
+        "\"stored\": the source forgets an event once it is committed. \"handled\": once its one function is done "
+        "with it; then the source keeps order and backlog. Not every source has both."
+    ),
     "bad-functions": "A trigger starts one function or a list of different ones.",
     "unknown-function": "There is no function of this name.",
     "unknown-type": "There is no source of this name, neither the hub's own nor in the project's sources folder.",

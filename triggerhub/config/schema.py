@@ -292,8 +292,8 @@ class Trigger(Table):
     """Over the function's own ``retry``, key by key."""
     on_failure: list[To] | None = None
     """Instead of the function's own ``on_failure``."""
-    ack: Literal["stored"] = "stored"
-    """When the source may forget an event: once it is committed."""
+    ack: Literal["stored", "handled"] = "stored"
+    """When the source may forget an event: once it is committed, or once its function is done with it."""
     backlog: Count = 100_000
     """How many queued deliveries it may have before its source has to wait."""
     maximum_concurrency: Count | None = None

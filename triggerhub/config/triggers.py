@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -76,12 +76,15 @@ class Triggers:
             type=table.type,
             functions=functions,
             options=options,
-            batch=Batch(**written.get("batch", {})),
+            batch=Batch(**{"size": getattr(module, "batch_size", 1), **written.get("batch", {})}),
             input=self._input(name, written),
             retry=retry,
             on_failure=None if table.on_failure is None else tuple(table.on_failure),
+            ack=written.get("ack", acks_of(module)[0]),
+            written=frozenset(_keys(written)),
             **{key: written[key] for key in _AS_WRITTEN if key in written},
         )
+        self._acknowledged(trigger, table, module)
         # Also of one with errors, so that the next look at it finds none that this one could have told.
         self._findings(module, options, trigger, sound=bool(functions) and not self._has_errors(before))
         return None if not functions or self._has_errors(before) else trigger
@@ -154,12 +157,31 @@ class Triggers:
 
     def _batch_fits(self, name: str, table: TriggerTable, module: ModuleType | None) -> None:
         path, batch = ("triggers", name, "batch"), table.batch
-        if batch.window and batch.size == 1:
+        size = batch.size if "size" in batch.model_fields_set else getattr(module, "batch_size", 1)
+        if batch.window and size == 1:
             message = f"triggers.{name}.batch: a window needs a size over 1 to fill"
             self._report.error((*path, "window"), "bad-batch", message)
         if batch.partial_failures and module is not None and not hasattr(module, "identifier"):
             message = f'triggers.{name}.batch: records of type "{table.type}" have no identifier to report as failed'
             self._report.error((*path, "partial_failures"), "bad-batch", message, "leave partial_failures out")
+
+    def _acknowledged(self, trigger: Trigger, table: TriggerTable, module: ModuleType) -> None:
+        """Report an ``ack`` that the source has not, and what does not go with "handled"."""
+        path, acks = ("triggers", trigger.name), acks_of(module)
+        if trigger.ack not in acks:
+            message = (
+                f'triggers.{trigger.name}.ack: the source "{trigger.type}" has no "{trigger.ack}"; it has '
+                f"{' and '.join(map(json.dumps, acks))}"
+            )
+            self._report.error((*path, "ack"), "bad-ack", message, "leave ack out")
+        elif trigger.ack == "handled":
+            if len(trigger.functions) > 1:
+                message = f'triggers.{trigger.name}.functions: ack = "handled" waits for one function, not for several'
+                self._report.error((*path, "functions"), "bad-ack", message, 'name one, or use ack = "stored"')
+            for key, why in _UNQUEUED.items():
+                if key in trigger.written:
+                    message = f'triggers.{trigger.name}.{key}: with ack = "handled" {why}'
+                    self._report.error((*path, key), "bad-ack", message, f'leave {key} out, or use ack = "stored"')
 
     def _retry(self, name: str, functions: Iterable[str], written: Mapping[str, Any]) -> dict[str, RetryPolicy]:
         """Merge the trigger's retry over each function's; only where the trigger has one."""
@@ -208,4 +230,19 @@ class Triggers:
         self._report.error((*base, "type"), "bad-source", message)
 
 
+def acks_of(module: ModuleType) -> tuple[str, ...]:
+    """Return the ``ack`` that a source serves, its default first."""
+    acks: tuple[str, ...] = getattr(module, "acks", ("stored",))
+    return acks
+
+
+def _keys(written: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in written.items():
+        yield above + key
+        if isinstance(value, dict) and key in ("batch", "retry"):
+            yield from _keys(value, f"{key}.")
+
+
+_UNQUEUED = {"order": "the source keeps the order", "backlog": "nothing is queued here"}
+"""Keys that have no use without a queue."""
 _AS_WRITTEN = ("enabled", "filter", "key", "keep", "order", "backlog", "maximum_concurrency")

@@ -12,10 +12,12 @@ import anyio
 
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.gate import Gate
+from triggerhub.hub.grace import Grace
+from triggerhub.hub.handling import Handling
 from triggerhub.hub.intake import Depth, Inlet
 from triggerhub.model import Event, Millis, Outcome
 from triggerhub.settings import SECOND, Trigger
-from triggerhub.source import Answer, Log, Routes
+from triggerhub.source import Answer, Filtered, Handled, Log, Routes
 from triggerhub.store import Store
 
 LEASE: Millis = 15 * SECOND
@@ -37,6 +39,8 @@ class SourceContext:
     clock: Clock
     inlet: Inlet
     depth: Depth
+    handling: Handling
+    grace: Grace
     call: Callable[[Trigger, Event], Awaitable[Outcome]]
     report: Callable[[str | None], None]
     begun: Callable[[], None]
@@ -52,6 +56,33 @@ class SourceContext:
 
     async def invoke(self, event: Event) -> Outcome:
         return await self.call(self.trigger, replace(event, trigger=self.trigger.name))
+
+    async def filtered(self, *events: Event) -> Sequence[Filtered | None]:
+        return await self.handling.filtered(self.find_gate(), events)
+
+    async def free(self) -> None:
+        await self.handling.free(self.find_gate())
+
+    def finish(self) -> AbstractAsyncContextManager[None]:
+        return self.grace.finish()
+
+    async def handle(
+        self,
+        *events: Event,
+        payload: bytes | None = None,
+        checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
+    ) -> Handled:
+        return await self.handling.handle(self.find_gate(), events, payload, checkpoints, self.grace)
+
+    async def bury(
+        self,
+        *events: Event,
+        why: str,
+        outcome: Outcome | None = None,
+        checkpoints: Mapping[str, str | None] | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        await self.handling.bury(self.find_gate(), events, why, outcome, checkpoints or {}, body)
 
     async def unfinished(self) -> int:
         return self.depth[self.trigger.name]

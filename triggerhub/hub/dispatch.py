@@ -89,6 +89,10 @@ class Dispatcher:
         """Whether deliveries of this lane are claimed."""
         return lane in self._turns.plans
 
+    def plan(self, lane: Lane) -> LanePlan | None:
+        """Return the policies of a lane; None where it is not served any more."""
+        return self._turns.plans.get(lane)
+
     def wake(self, lane: Lane | None = None) -> None:
         """Look for work soon: in one lane, or in all of them."""
         self._turns.wake(lane)
@@ -111,7 +115,9 @@ class Dispatcher:
         self._woken.set()
         self.throttle.stir()
 
-    def _halting(self) -> bool:
+    @property
+    def halting(self) -> bool:
+        """Whether nothing may begin: the function is paused, or the dispatcher is stopped."""
         return self._paused or self._stopping.is_set()
 
     def interrupt(self, delivery: str) -> None:
@@ -260,7 +266,7 @@ class Dispatcher:
         version, cut = self.function.version, True
         try:
             await self._sift(group)
-            if group.claimed and not await self.throttle.pass_(self._halting):
+            if group.claimed and not await self.throttle.pass_(lambda: self.halting):
                 for claimed in group.claimed:
                     self._let_go(claimed, group)
                 self._return(group.claimed)

@@ -138,6 +138,13 @@ class Pool:
         bench = self._benches.get(name)
         return len(bench.idle) if bench else 0
 
+    def free(self, function: Function) -> bool:
+        """Whether a call would get a worker now, an idle one or a new one, and nobody waits for one."""
+        bench = self._benches.get(function.name)
+        if bench is None:
+            return True
+        return not bench.queued and (bool(bench.idle) or bench.live < bench.function.concurrency)
+
     def lend(self, function: Function) -> Slot | None:
         """Lend an idle worker, if there is one and nobody waits."""
         bench = self._benches.get(function.name)

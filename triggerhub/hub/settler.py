@@ -149,31 +149,8 @@ class Settler:
         return held
 
     async def _account(self, claimed: Claimed, settlement: Settlement) -> None:
-        for intake in settlement.then:
-            await self._accepted(intake)
+        await account(self._services, settlement.then)
         self._tell(claimed.delivery, settlement)
-
-    async def _accepted(self, intake: Intake) -> None:
-        services, trigger = self._services, intake.event.trigger
-        if not await self._new(intake):
-            services.metrics.count("duplicates", trigger)
-            return
-        services.metrics.count("accepted", trigger)
-        services.depth.add(trigger, len(intake.owed))
-        for owed in intake.owed:
-            services.wake(Lane(trigger, owed.function))
-
-    async def _new(self, intake: Intake) -> bool:
-        """Whether the event was taken, and is not the repetition of another with its dedup key."""
-        if intake.event.dedup_key is None:
-            return True
-        try:
-            return await self._services.store.event(intake.event.id) is not None
-        except StoreBroken:
-            raise
-        except Exception as error:  # only a count hangs on it
-            log.error("an event could not be read", event=intake.event.id, exc_info=error)
-            return True
 
     def tell_buried(self, damaged: Delivery) -> None:
         """Count and show a delivery that the store itself buried."""
@@ -219,6 +196,32 @@ class Settler:
                 text=text,
             )
         )
+
+
+async def account(services: Services, intakes: Sequence[Intake]) -> None:
+    """Count, and rouse the dispatchers of, events that a commit took beside what it settled."""
+    for intake in intakes:
+        trigger = intake.event.trigger
+        if not await _new(services.store, intake):
+            services.metrics.count("duplicates", trigger)
+            continue
+        services.metrics.count("accepted", trigger)
+        services.depth.add(trigger, len(intake.owed))
+        for owed in intake.owed:
+            services.wake(Lane(trigger, owed.function))
+
+
+async def _new(store: Store, intake: Intake) -> bool:
+    """Whether the event was taken, and is not the repetition of another with its dedup key."""
+    if intake.event.dedup_key is None:
+        return True
+    try:
+        return await store.event(intake.event.id) is not None
+    except StoreBroken:
+        raise
+    except Exception as error:  # only a count hangs on it
+        log.error("an event could not be read", event=intake.event.id, exc_info=error)
+        return True
 
 
 def _bare(settlement: Settlement, error: Exception) -> Settlement:

@@ -13,6 +13,7 @@ import structlog
 from triggerhub.errors import StoreBroken
 from triggerhub.hub.context import SourceContext
 from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.grace import Grace
 from triggerhub.model import Millis
 from triggerhub.policy.retry import backoff
 from triggerhub.settings import MINUTE, SECOND, RetryPolicy, Trigger
@@ -24,6 +25,8 @@ RESTARTS = RetryPolicy(initial=SECOND, max=MINUTE)
 """How long a failing source rests: 1 s, doubled up to a minute, with jitter, for ever."""
 WELL: Millis = MINUTE
 """A source that ran this long starts counting its failures anew."""
+ACKNOWLEDGE = 2.0
+"""Seconds beyond the drain in which a source may tell the outside what became of calls that were cut."""
 STEADY = 5.0
 """Seconds after which a source that was started again is shown as well."""
 
@@ -40,10 +43,20 @@ class Supervised:
     begun: anyio.Event = field(default_factory=anyio.Event)
     """Set once the source misses nothing any more, or has said what keeps it."""
     ended: anyio.Event = field(default_factory=anyio.Event)
+    grace: Grace = field(init=False)
 
-    async def stop(self) -> None:
-        """Cancel the source and wait for its end."""
-        self.scope.cancel()
+    def __post_init__(self) -> None:
+        self.grace = Grace(self.scope.cancel)
+
+    def end(self, drain: float) -> None:
+        """Cancel the source, which may finish within *drain* seconds what it has fetched."""
+        until = anyio.current_time() + drain
+        self.scope.deadline = until + ACKNOWLEDGE
+        self.grace.end(until)
+
+    async def stop(self, drain: float) -> None:
+        """End the source and wait for its end."""
+        self.end(drain)
         await self.ended.wait()
 
     async def keep(self, make: Callable[[Callable[[str | None], None]], SourceContext], feed: Feed) -> None:

@@ -20,6 +20,7 @@ from triggerhub.model import (
     Fault,
     Interrupted,
     Json,
+    Leave,
     Millis,
     Outcome,
     Raised,
@@ -29,12 +30,13 @@ from triggerhub.model import (
 )
 from triggerhub.policy import batching, retry
 from triggerhub.settings import KB, Destination, Function
-from triggerhub.store import Answered, Claimed, Intake, Settlement
+from triggerhub.store import Answered, Claimed, Intake, Owed, Record, Settlement
 
 log = structlog.get_logger("dispatch")
 
 KEPT = 64 * KB
 """The largest answer that history keeps."""
+LEFT = "left to its source, which gives it again"
 NAMES: dict[type[Outcome], str] = {
     Returned: "returned",
     Raised: "raised",
@@ -79,8 +81,60 @@ class Verdicts:
         decision = _adding(bury, refused)
         return Settlement(delivery=claimed.delivery.id, fence=claimed.fence, decision=decision, then=then)
 
+    def recorded(
+        self,
+        group: Group,
+        outcome: Outcome,
+        version: str,
+        function: Function,
+        keep: Millis,
+        *,
+        started: Millis,
+        now: Millis,
+    ) -> list[tuple[Outcome, Record]]:
+        """Return the own outcome of each event that its source still has, and what to write of it.
+
+        Nothing is retried here: what did not succeed is left to the source. *keep* is the horizon of their keys.
+        """
+        made = []
+        for claimed, own in zip(group.claimed, _each(group.plan, group.claimed, outcome), strict=True):
+            decision: Complete | Leave = Complete() if isinstance(own, Returned) else Leave(LEFT)
+            then, refused = self._then(group.plan, claimed, own, decision, now)
+            record = Record(
+                intake=_kept(claimed, keep),
+                decision=Complete("; ".join(refused)) if refused else decision,
+                attempt=_attempt(own, group.request_id, version, started),
+                answer=_answer(claimed, own, function, now),
+                then=then,
+            )
+            made.append((own, record))
+        return made
+
+    def given_up(
+        self,
+        plan: LanePlan,
+        claimed: Claimed,
+        outcome: Outcome,
+        why: str,
+        keep: Millis,
+        body: bytes | None,
+        *,
+        now: Millis,
+    ) -> Record:
+        """Return what to write of an event that its source gives up; an empty *body* tells no destination."""
+        bury = Bury(why)
+        then, refused = ((), []) if body == b"" else self._then(plan, claimed, outcome, bury, now, body)
+        reason = "; ".join([why, *refused])
+        return Record(intake=_kept(claimed, keep), decision=Bury(reason), then=then)
+
     def _then(
-        self, plan: LanePlan, claimed: Claimed, outcome: Outcome, decision: Decision, now: Millis
+        self,
+        plan: LanePlan,
+        claimed: Claimed,
+        outcome: Outcome,
+        decision: Decision | Leave,
+        now: Millis,
+        body: bytes | None = None,
     ) -> tuple[tuple[Intake, ...], list[str]]:
         destinations: tuple[Destination, ...] = ()
         match decision:
@@ -92,8 +146,14 @@ class Verdicts:
                 return (), []
         if not destinations:
             return (), []
-        body = record(claimed, outcome, decision, now=now)
+        if body is None:
+            body = record(claimed, outcome, decision, now=now)
         return self._outlet.intakes(destinations, claimed, body, now=now)
+
+
+def _kept(claimed: Claimed, keep: Millis) -> Intake:
+    owed = Owed(function=claimed.delivery.function, idempotency_key=claimed.delivery.idempotency_key)
+    return Intake(event=claimed.event, owed=(owed,), keep=keep)
 
 
 def _each(plan: LanePlan, claimed: list[Claimed], outcome: Outcome) -> list[Outcome]:

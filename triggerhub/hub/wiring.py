@@ -20,6 +20,7 @@ from triggerhub.hub.context import SourceContext
 from triggerhub.hub.dispatch import Dispatcher
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
+from triggerhub.hub.handling import Handling
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.lane import LanePlan, envelope_of_records
 from triggerhub.hub.outlet import Performer, built_in
@@ -95,6 +96,7 @@ class Wiring:
         self._served: dict[str, PausableRoutes] = {}
         self._reloading = anyio.Lock()
         self._parts: Parts
+        self._handling: Handling
         self._dispatching: TaskGroup
         self._sourcing: TaskGroup
 
@@ -102,6 +104,7 @@ class Wiring:
     async def dispatching(self, parts: Parts) -> AsyncGenerator[None]:
         """Run a dispatcher per function; leaving drains them within ``[hub] drain``."""
         self._parts = parts
+        self._handling = Handling(parts.services, self.dispatchers, parts.caller, parts.pool)
         async with anyio.create_task_group() as self._dispatching:
             self._configure(self.project)
             try:
@@ -114,7 +117,8 @@ class Wiring:
     async def sourcing(self) -> AsyncGenerator[None]:
         """Run a source per trigger, entered when they have begun.
 
-        Leaving stops every source at once, and the dispatchers from claiming: the time to drain begins.
+        Leaving stops every source and the dispatchers from claiming: the time to drain begins. A source that has
+        something to finish has that time, too.
         """
         async with anyio.create_task_group() as self._sourcing:
             self.taking = True
@@ -125,7 +129,8 @@ class Wiring:
                 yield
             finally:
                 self.taking = self.ready = False
-                self._sourcing.cancel_scope.cancel()
+                for supervised in self.supervised.values():
+                    supervised.end(self._drain)
                 for dispatcher in self.dispatchers.values():
                     dispatcher.stop()
 
@@ -161,8 +166,10 @@ class Wiring:
         project = replace(project, hub=replace(project.hub, **fixed))
         project = await self._tried(project, failed)
         change = plan(_fed(self.project, self.modules), _fed(project, modules))
-        for name in change.stop if self.taking else ():
-            await self._stop(name)
+        if self.taking:
+            async with anyio.create_task_group() as stopping:
+                for name in change.stop:
+                    stopping.start_soon(self._stop, name)
         if not self.taking:
             return [STOPPING]
         self.modules |= modules
@@ -220,8 +227,13 @@ class Wiring:
             if name in project.functions:
                 self._parts.pool.serve(function)
 
+    @property
+    def _drain(self) -> float:
+        """The time to drain, in seconds."""
+        return self.project.hub.drain / 1000
+
     async def _run(self, dispatcher: Dispatcher) -> None:
-        await dispatcher.run(lambda: self.project.hub.drain / 1000)
+        await dispatcher.run(lambda: self._drain)
         if dispatcher in self._leaving:
             self._leaving.remove(dispatcher)
 
@@ -283,6 +295,8 @@ class Wiring:
                 clock=services.clock,
                 inlet=self._parts.inlet,
                 depth=services.depth,
+                handling=self._handling,
+                grace=supervised.grace,
                 call=self._parts.call_now,
                 report=report,
                 begun=supervised.begun.set,
@@ -298,7 +312,7 @@ class Wiring:
 
     async def _stop(self, name: str) -> None:
         if supervised := self.supervised.pop(name, None):
-            await supervised.stop()
+            await supervised.stop(self._drain)
 
     def function(self, name: str) -> Function:
         """Return the function of this name. NotFound."""

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from triggerhub import ids
 from triggerhub.errors import Conflict
-from triggerhub.model import Attempt, Bury, Complete, Delivery, Event, Millis, Retry, State
+from triggerhub.model import Attempt, Bury, Complete, Delivery, Event, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.store import (
     Answered,
@@ -24,6 +24,7 @@ from triggerhub.store import (
     Lane,
     Lease,
     Query,
+    Record,
     Repeated,
     Settlement,
     Stats,
@@ -177,6 +178,8 @@ class MemoryStore:
                 self._finish(row, State.SUCCEEDED, now, reason)
             case Bury(reason):
                 self._finish(row, State.DEAD, now, reason)
+            case Leave(reason):
+                self._finish(row, State.CANCELLED, now, reason)
             case Retry(at, counted):
                 delivery.attempts -= 0 if counted else 1
                 delivery.due = at
@@ -186,6 +189,52 @@ class MemoryStore:
         for intake in settlement.then:
             self._append(intake, now)
         return True
+
+    async def record(
+        self,
+        records: Sequence[Record],
+        *,
+        now: Millis,
+        checkpoints: Mapping[tuple[str, str], str | None] | None = None,
+    ) -> list[Appended]:
+        self._check(intake for one in records for intake in (one.intake, *one.then))
+        answers = [self._record(one, now) for one in records]
+        for key, value in (checkpoints or {}).items():
+            self._set_checkpoint(key, value)
+        return answers
+
+    def _record(self, one: Record, now: Millis) -> Appended:
+        answer = self._append(one.intake, now)
+        if isinstance(answer, Repeated) and answer.deliveries and answer.deliveries[0] not in self.rows:
+            del self._keys[one.intake.event.trigger, one.intake.event.dedup_key or ""]
+            answer = self._append(one.intake, now)
+        row = self.rows[answer.deliveries[0]] if answer.deliveries else None
+        if row is None or (isinstance(answer, Repeated) and row.delivery.state is not State.CANCELLED):
+            return answer
+        self._move(row, State.RUNNING)
+        row.owner = self.owner
+        row.delivery.attempts += one.attempt is not None
+        row.delivery.claims += 1
+        self._settle(
+            Settlement(
+                delivery=row.delivery.id,
+                fence=Fence(self.owner, row.delivery.claims),
+                decision=one.decision,
+                attempt=one.attempt,
+                answer=one.answer,
+                then=one.then,
+            ),
+            now,
+        )
+        return answer
+
+    async def known(self, trigger: str, keys: Sequence[str], *, now: Millis) -> dict[str, Delivery]:
+        found = {key: one for key in keys if (one := self._keys.get((trigger, key))) and one.until > now}
+        return {
+            key: replace(self.rows[one.deliveries[0]].delivery)
+            for key, one in found.items()
+            if one.deliveries and one.deliveries[0] in self.rows
+        }
 
     async def reap(self) -> list[str]:
         given_back = []

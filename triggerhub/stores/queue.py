@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from triggerhub.crash import crash_point
-from triggerhub.model import Bury, Complete, Delivery, Millis, Retry, State
+from triggerhub.model import Bury, Complete, Delivery, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.store import Claimed, Fence, Grant, Settlement, Want
 from triggerhub.stores import line, many, rows
 from triggerhub.stores.intake import accept, put_answers
-from triggerhub.stores.rows import DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
+from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
 from triggerhub.stores.transaction import Transaction
 
 _CLAIMABLE = "function = ? AND trigger = ? AND state = 0 AND blocked = 0"
@@ -133,6 +133,8 @@ def _outcome(t: Transaction, one: Settlement, row: Sequence[Any], now: Millis) -
                 error_type = error_message = None
         case Bury(reason):
             state = DEAD
+        case Leave(reason):
+            state = CANCELLED
         case Retry(at, counted):
             state, reason, finished, due = QUEUED, None, None, at
             attempts -= 0 if counted else 1

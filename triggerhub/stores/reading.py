@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from bisect import insort
 from collections import defaultdict
@@ -24,6 +25,11 @@ NEWEST_OF = f"SELECT {rows.DELIVERY} FROM delivery d WHERE function = ? AND trig
 NEWEST_ID = (
     "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT 1"
 )
+KNOWN = (
+    "SELECT k.key, k.event FROM json_each(?) j CROSS JOIN key k ON k.trigger = ? AND k.key = j.value "
+    "WHERE k.expires > ?"
+)
+NAMED = f"SELECT {rows.DELIVERY} FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
 _LAST = "g"
 """Greater than every id, which are hexadecimal."""
 _LENGTH = len(ids.first_at(0))
@@ -99,6 +105,14 @@ def answers(db: sqlite3.Connection, keys: Sequence[tuple[str, str]], now: Millis
     ask = "SELECT payload FROM answer WHERE function = ? AND key = ? AND expires > ?"
     found = [db.execute(ask, (*key, now)).fetchone() for key in keys]
     return [row[0] if row else None for row in found]
+
+
+def known(db: sqlite3.Connection, trigger: str, keys: Sequence[str], now: Millis) -> dict[str, Delivery]:
+    """Return the first delivery of each event that has one of these dedup keys."""
+    found = db.execute(KNOWN, (json.dumps(list(keys)), trigger, now)).fetchall()
+    by_id = {ids.delivery_id(event, 1): key for key, event in found}
+    named = db.execute(NAMED, (json.dumps(list(by_id)),)).fetchall()
+    return {by_id[row[0]]: rows.delivery(row) for row in named}
 
 
 def checkpoints(db: sqlite3.Connection, scope: str, prefix: str) -> dict[str, str]:

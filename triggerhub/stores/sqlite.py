@@ -22,11 +22,12 @@ from triggerhub.store import (
     Intake,
     Lease,
     Query,
+    Record,
     Settlement,
     Stats,
     Want,
 )
-from triggerhub.stores import backup, coordination, folder, housekeeping, intake, queue, reading
+from triggerhub.stores import backup, coordination, folder, handled, housekeeping, intake, queue, reading
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
 from triggerhub.stores.fault import locked_from_outside, translate
@@ -138,6 +139,20 @@ class SQLiteStore:
 
     async def settle(self, settlements: Sequence[Settlement], *, now: Millis) -> list[bool]:
         return await self.writer.do(lambda t: queue.settle(t, settlements, now))
+
+    async def record(
+        self,
+        records: Sequence[Record],
+        *,
+        now: Millis,
+        checkpoints: Mapping[tuple[str, str], str | None] | None = None,
+    ) -> list[Appended]:
+        return await self.writer.do(
+            lambda t: handled.record(t, records, self.owner, now, checkpoints or {}), intake=bool(records)
+        )
+
+    async def known(self, trigger: str, keys: Sequence[str], *, now: Millis) -> dict[str, Delivery]:
+        return await self._read(self._quick, reading.known, trigger, keys, now)
 
     async def reap(self) -> list[str]:
         return await self.writer.do(lambda t: queue.reap(t, self.owner))

@@ -1,0 +1,374 @@
+"""Call a function for a source that keeps its events until they are handled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import anyio
+import structlog
+
+from triggerhub import ids
+from triggerhub.aws import arn
+from triggerhub.crash import crash_point
+from triggerhub.errors import StoreFull
+from triggerhub.hub.call import Caller
+from triggerhub.hub.dispatch import Dispatcher
+from triggerhub.hub.feed import Happening
+from triggerhub.hub.gate import Gate
+from triggerhub.hub.grace import Grace
+from triggerhub.hub.group import Group
+from triggerhub.hub.idempotent import holder
+from triggerhub.hub.pool import Pool
+from triggerhub.hub.settler import Services, account
+from triggerhub.model import (
+    Bury,
+    Complete,
+    Delivery,
+    Event,
+    Interrupted,
+    Invocation,
+    Leave,
+    Millis,
+    Outcome,
+    Returned,
+    State,
+)
+from triggerhub.policy.quiet import Quiet
+from triggerhub.settings import Trigger
+from triggerhub.source import Duplicate, Filtered, Handled
+from triggerhub.store import Claimed, Created, Fence, Lane, Record
+
+log = structlog.get_logger("dispatch")
+
+LOOK = 0.02
+"""Seconds between looks for a free place."""
+Answer: TypeAlias = Outcome | Duplicate | Filtered
+Remember: TypeAlias = Callable[[Handled], Mapping[str, str | None]]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One event that a call may carry."""
+
+    claimed: Claimed
+    answer: Answer | None = None
+
+
+class Handling:
+    """The calls of all triggers whose sources acknowledge after handling."""
+
+    def __init__(
+        self,
+        services: Services,
+        dispatchers: Mapping[str, Dispatcher],
+        caller: Caller,
+        pool: Pool,
+    ) -> None:
+        self._services = services
+        self._dispatchers = dispatchers
+        self._caller = caller
+        self._pool = pool
+        self._under_way: Counter[str] = Counter()
+        """Calls by trigger."""
+        self._busy: set[tuple[str, str]] = set()
+        """Dedup keys under way, by trigger."""
+        self._full = Quiet(every=60_000)
+
+    async def filtered(self, gate: Gate, events: Sequence[Event]) -> list[Filtered | None]:
+        """Serve ``source.Context.filtered``."""
+        answers = [await gate.admitted(one) for one in events]
+        refused = [one if isinstance(one, Filtered) else None for one in answers]
+        for one in filter(None, refused):
+            self._tell_filtered(gate.trigger, one)
+        return refused
+
+    async def free(self, gate: Gate) -> None:
+        """Serve ``source.Context.free``."""
+        while not self._has_room(gate.trigger):
+            await anyio.sleep(LOOK)
+
+    def _has_room(self, trigger: Trigger) -> bool:
+        dispatcher = self._dispatchers.get(trigger.functions[0])
+        if dispatcher is None or dispatcher.halting or self._has_most(trigger):
+            return False
+        return self._pool.free(dispatcher.function)
+
+    def _has_most(self, trigger: Trigger) -> bool:
+        return trigger.maximum_concurrency is not None and self._under_way[trigger.name] >= trigger.maximum_concurrency
+
+    async def handle(
+        self, gate: Gate, events: Sequence[Event], payload: bytes | None, remember: Remember | None, grace: Grace
+    ) -> Handled:
+        """Serve ``source.Context.handle``."""
+        trigger = gate.trigger
+        dispatcher = self._dispatchers.get(trigger.functions[0])
+        plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
+        if dispatcher is None or plan is None:
+            return Handled(outcome=Interrupted(), each=(Interrupted(),) * len(events))
+        answers = [await self._admitted(gate, one) for one in events]
+        pending = [one for one in answers if isinstance(one, _Pending)]
+        with self._keys(trigger, pending):
+            await self._look_up(trigger, pending)
+            group = Group(plan, [one.claimed for one in pending if one.answer is None])
+            held = [holder(one) for one in group.claimed]
+            try:
+                outcome, records = await self._serve(dispatcher, trigger, group, pending, payload, grace)
+                each = (_known(one) if isinstance(one, _Pending) else one for one in answers)
+                handled = Handled(outcome=outcome, each=tuple(each))
+                await self._write(trigger, records, remember(handled) if remember else {})
+            finally:
+                for name in held:
+                    dispatcher.idempotent.done(name)
+        return handled
+
+    async def bury(
+        self,
+        gate: Gate,
+        events: Sequence[Event],
+        why: str,
+        outcome: Outcome | None,
+        checkpoints: Mapping[str, str | None],
+        body: bytes | None,
+    ) -> None:
+        """Serve ``source.Context.bury``."""
+        trigger = gate.trigger
+        dispatcher = self._dispatchers.get(trigger.functions[0])
+        plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
+        answers = [await self._admitted(gate, one) for one in events]
+        pending = [one for one in answers if isinstance(one, _Pending)]
+        await self._look_up(trigger, pending)
+        records = []
+        for one in pending:
+            if plan is None or one.answer is not None:
+                continue
+            one.claimed.delivery.attempts -= 1  # nothing is run here
+            given_up = self._services.verdicts.given_up(
+                plan, one.claimed, outcome or Interrupted(), why, trigger.keep, body, now=self._services.clock.now()
+            )
+            records.append((outcome or Interrupted(), given_up))
+            # One body tells of them all.
+            body = b"" if body is not None else None
+        await self._write(trigger, records, checkpoints)
+
+    # before the call
+
+    async def _admitted(self, gate: Gate, event: Event) -> _Pending | Filtered:
+        admitted = await gate.admitted(event.stamped(self._services.mint(), gate.trigger.name))
+        if isinstance(admitted, Filtered):
+            self._tell_filtered(gate.trigger, admitted)
+            return admitted
+        event, owed, now = replace(admitted.event, ordering_key=None), admitted.owed[0], self._services.clock.now()
+        delivery = Delivery(
+            id=ids.delivery_id(event.id, 1),
+            event_id=event.id,
+            trigger=event.trigger,
+            function=owed.function,
+            state=State.RUNNING,
+            attempts=1,
+            created=now,
+            due=now,
+            dedup_key=event.dedup_key,
+            idempotency_key=owed.idempotency_key,
+        )
+        return _Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)))
+
+    @contextmanager
+    def _keys(self, trigger: Trigger, pending: Sequence[_Pending]) -> Generator[None]:
+        """Hold the dedup keys; an event whose key another call has is not run beside it."""
+        mine: set[tuple[str, str]] = set()
+        for one in pending:
+            if (name := one.claimed.event.dedup_key) is None:
+                continue
+            key = (trigger.name, name)
+            if key in self._busy:
+                one.answer = Interrupted()
+            else:
+                self._busy.add(key)
+                mine.add(key)
+        try:
+            yield
+        finally:
+            self._busy -= mine
+
+    async def _look_up(self, trigger: Trigger, pending: Sequence[_Pending]) -> None:
+        """Find what the hub has already, and what was left before: that goes on as the same delivery."""
+        keys = [key for one in pending if one.answer is None and (key := one.claimed.event.dedup_key)]
+        if not keys:
+            return
+        known = await self._services.store.known(trigger.name, keys, now=self._services.clock.now())
+        for one in pending:
+            before = known.get(one.claimed.event.dedup_key or "")
+            if before is None or one.answer is not None:
+                continue
+            if before.state is State.CANCELLED:
+                one.claimed.delivery.id, one.claimed.delivery.attempts = before.id, before.attempts + 1
+                continue
+            one.answer = Duplicate(event=before.event_id, deliveries=(before.id,))
+            self._services.metrics.count("duplicates", trigger.name)
+            self._tell(trigger, "duplicate", before.id)
+
+    # the call
+
+    async def _serve(
+        self,
+        dispatcher: Dispatcher,
+        trigger: Trigger,
+        group: Group,
+        pending: Sequence[_Pending],
+        payload: bytes | None,
+        grace: Grace,
+    ) -> tuple[Outcome, list[tuple[Outcome, Record]]]:
+        """Call the function for what is left; give every pending event its answer, and return what to write."""
+        now = self._services.clock.now
+        whole = group.claimed
+        answered, _, group.claimed = await dispatcher.idempotent.sift(whole, now=now())
+        repeated = Group(group.plan, answered)
+        records = self._judge(dispatcher, trigger, repeated, Returned(payload=b"null"), "", 0, pending)
+        known = Complete("idempotent")
+        records = [(own, replace(one, decision=known, attempt=None, answer=None, then=())) for own, one in records]
+        outcome: Outcome = Interrupted()
+        if group.claimed or payload is not None:
+            with grace.call():
+                outcome, version, started = await self._call(dispatcher, trigger, group, payload, grace)
+        if not isinstance(outcome, Interrupted):
+            crash_point("handled")
+            records += self._judge(dispatcher, trigger, group, outcome, version, started, pending)
+        return outcome, records
+
+    async def _call(
+        self, dispatcher: Dispatcher, trigger: Trigger, group: Group, payload: bytes | None, grace: Grace
+    ) -> tuple[Outcome, str, Millis]:
+        """Return the outcome, the version and when it began; Interrupted where it is not to begin."""
+        while self._has_most(trigger) and not grace.ending:
+            await anyio.sleep(LOOK)
+        self._under_way[trigger.name] += 1
+        try:
+            giving_up = dispatcher.halting or not await dispatcher.throttle.pass_(lambda: dispatcher.halting)
+            if giving_up or grace.ending:
+                return Interrupted(), "", 0
+            first = group.claimed[0].delivery if group.claimed else None
+            alone = first is not None and len(group.claimed) == 1
+            group.request_id = first.id if alone and first else self._services.mint()
+            for claimed in group.claimed:
+                self._tell(trigger, "started", claimed.delivery.id)
+            started = self._services.clock.now()
+            outcome, version = await self._caller.call(dispatcher.function, _invocation(group, payload, trigger))
+            return outcome, version, started
+        finally:
+            self._under_way[trigger.name] -= 1
+
+    def _judge(
+        self,
+        dispatcher: Dispatcher,
+        trigger: Trigger,
+        group: Group,
+        outcome: Outcome,
+        version: str,
+        started: Millis,
+        pending: Sequence[_Pending],
+    ) -> list[tuple[Outcome, Record]]:
+        now = self._services.clock.now()
+        records = self._services.verdicts.recorded(
+            group, outcome, version, dispatcher.function, trigger.keep, started=started, now=now
+        )
+        own = {claimed.delivery.id: one for claimed, (one, _) in zip(group.claimed, records, strict=True)}
+        for one in pending:
+            if one.claimed.delivery.id in own and one.answer is None:
+                one.answer = own[one.claimed.delivery.id]
+        return records
+
+    # after it
+
+    async def _write(
+        self, trigger: Trigger, records: Sequence[tuple[Outcome, Record]], checkpoints: Mapping[str, str | None]
+    ) -> None:
+        """Commit; waits for room where the disk has none."""
+        if not records and not checkpoints:
+            return
+        services = self._services
+        scoped = {(trigger.name, key): value for key, value in checkpoints.items()}
+        written = [record for _, record in records]
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    answers = await services.store.record(written, now=services.clock.now(), checkpoints=scoped)
+                    for one in written:
+                        await account(services, one.then)
+                break
+            except StoreFull:
+                if self._full.due(services.clock.now()):
+                    log.error("the disk is full: what was handled waits for room", trigger=trigger.name)
+                await anyio.sleep(1)
+        crash_point("recorded")
+        for (own, record), answer in zip(records, answers, strict=True):
+            if isinstance(answer, Created):
+                services.metrics.count("accepted", trigger.name)
+            self._tell_end(trigger, answer.deliveries[0], own, record)
+
+    def _tell_end(self, trigger: Trigger, delivery: str, own: Outcome, record: Record) -> None:
+        services, function = self._services, trigger.functions[0]
+        kind, text = "succeeded", record.decision.reason or ""
+        if isinstance(record.decision, Bury):
+            kind = "dead"
+            services.metrics.count("dead", function)
+            log.warning(
+                "a delivery is a dead letter",
+                delivery=delivery,
+                trigger=trigger.name,
+                function=function,
+                why=text,
+                on_screen=True,
+            )
+        elif isinstance(record.decision, Leave):
+            kind = "retried"
+        fault = getattr(own, "fault", None)
+        if fault is not None:
+            text = f"{fault.type}: {fault.message} ({text})"
+        self._tell(trigger, kind, delivery, text, own.usage.duration_ms)
+
+    def _tell_filtered(self, trigger: Trigger, why: Filtered) -> None:
+        self._services.metrics.count("filtered", trigger.name)
+        self._tell(trigger, "filtered", None, why.why)
+
+    def _tell(
+        self, trigger: Trigger, kind: str, delivery: str | None, text: str = "", duration_ms: float | None = None
+    ) -> None:
+        services = self._services
+        if services.feed.watched:
+            services.feed.publish(
+                Happening(
+                    time=services.clock.now(),
+                    kind=kind,
+                    trigger=trigger.name,
+                    function=None if kind == "filtered" else trigger.functions[0],
+                    delivery=delivery,
+                    duration_ms=duration_ms,
+                    text=text,
+                )
+            )
+
+
+def _known(one: _Pending) -> Answer:
+    return Interrupted() if one.answer is None else one.answer
+
+
+def _invocation(group: Group, payload: bytes | None, trigger: Trigger) -> Invocation:
+    plan, claimed = group.plan, group.claimed
+    if plan.input is not None:
+        payload = plan.input
+    elif payload is None:
+        payload = plan.envelope([one.event.data for one in claimed])
+    return Invocation(
+        request_id=group.request_id,
+        function=trigger.functions[0],
+        payload=payload,
+        deadline=0,
+        arn=arn.function(trigger.functions[0]),
+        attempt=claimed[0].delivery.attempts if claimed else 1,
+        deliveries=tuple(one.delivery.id for one in claimed),
+        trace=claimed[0].event.trace if claimed else None,
+    )
