@@ -124,6 +124,11 @@ class Handled:
         return tuple(isinstance(one, Raised | TimedOut | Crashed) for one in self.each)
 
 
+Judge: TypeAlias = Callable[[Outcome, str, Sequence[int]], Sequence[Outcome]]
+"""Reads what became of each event out of what a call came to: given are the outcome of the whole, its request id and
+the places of the events that it carried, among those given to ``handle``; returned is an outcome for each of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One HTTP request, whole. Header names are lower case; a repeated header is repeated here."""
@@ -207,6 +212,14 @@ class Context(Protocol):
     def log(self) -> Log: ...
 
     @property
+    def retry(self) -> settings.RetryPolicy:
+        """The policy that the trigger's first function is tried again under, for sources that retry by themselves.
+
+        It may be another one after a reload that left the trigger as it was.
+        """
+        ...
+
+    @property
     def routes(self) -> Routes: ...
 
     async def emit(
@@ -255,6 +268,7 @@ class Context(Protocol):
         self,
         *events: Event,
         payload: bytes | None = None,
+        judge: Judge | None = None,
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
         """Call the trigger's one function with *events* as one batch, while the source keeps them.
@@ -267,9 +281,10 @@ class Context(Protocol):
         last there is ``bury``.
 
         *payload* is what the function receives instead of the events' envelope; with it the call is made also where
-        no event is left to run (a window's end). *checkpoints* is asked after every call, also one that was not made,
-        for what to write in the same commit. The events together must fit into 6 MB (``policy.batching.fit``). The
-        size of a batch is the source's to keep; partial failures and ``input`` are the hub's.
+        no event is left to run (a window's end). *judge* reads the outcome of a call where the source has rules of its
+        own for that; without it partial failures are read as ``batch.partial_failures`` says. *checkpoints* is asked
+        after every call, also one that was not made, for what to write in the same commit. The events together must
+        fit into 6 MB (``policy.batching.fit``). The size of a batch is the source's to keep, ``input`` the hub's.
 
         Stopped within ``finish``: a call that runs may end until the drain is over and is cut then; what was cut or
         did not begin is Interrupted. Cancelled: the call is cut and nothing is written. Killed: the same, so the

@@ -17,10 +17,10 @@ import anyio.lowlevel
 import structlog
 
 from triggerhub import ids
-from triggerhub.model import Event, Millis, Outcome, Returned
+from triggerhub.model import Event, Interrupted, Millis, Outcome, Returned
 from triggerhub.policy import filtering, selecting
-from triggerhub.settings import Trigger
-from triggerhub.source import Accepted, Answer, Duplicate, Filtered, Handled, Log, Request, Response, Route
+from triggerhub.settings import RetryPolicy, Trigger
+from triggerhub.source import Accepted, Answer, Duplicate, Filtered, Handled, Judge, Log, Request, Response, Route
 
 START: Millis = 1_767_225_600_000
 """2026-01-01T00:00:00Z, where a FakeClock begins."""
@@ -106,6 +106,10 @@ class FakeContext:
         logger: Log = structlog.get_logger(trigger=self.trigger.name)
         return logger
 
+    @property
+    def retry(self) -> RetryPolicy:
+        return self.trigger.retry.get(self.trigger.functions[0], RetryPolicy())
+
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
     ) -> Sequence[Answer]:
@@ -160,11 +164,15 @@ class FakeContext:
         self,
         *events: Event,
         payload: bytes | None = None,
+        judge: Judge | None = None,
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
         await anyio.lowlevel.checkpoint()
         refused = await self.filtered(*events)
         handled = self.handle_answer(events, payload)
+        if judge is not None and not isinstance(handled.outcome, Interrupted):
+            own = judge(handled.outcome, ids.event_id(self.now(), 0, 0), range(len(events)))
+            handled = replace(handled, each=tuple(own))
         each = (no or one for no, one in zip(refused, handled.each, strict=True))
         handled = replace(handled, each=tuple(each))
         self.handled.append(events)

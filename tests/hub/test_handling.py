@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from tests.hub.rig import Failure, HeldStore, Rig, function, hand_source, rig, trigger
-from triggerhub.model import Event, Interrupted, Invocation, Raised, Returned, State
-from triggerhub.settings import Batch, Destination, Idempotency, Rate
+from triggerhub.model import Event, Fault, Interrupted, Invocation, Outcome, Raised, Returned, State
+from triggerhub.settings import Batch, Destination, Idempotency, Rate, RetryPolicy
 from triggerhub.source import Context, Duplicate, Filtered, Handled
 from triggerhub.store import Lane, Query
 from triggerhub.stores.memory import MemoryStore
@@ -138,6 +138,36 @@ async def test_a_batch_is_one_call_and_names_its_failures(tmp_path: Path) -> Non
         assert await rows(made) == [("succeeded", 1, "a"), ("cancelled", 1, "b"), ("succeeded", 1, "c")]
         refused = await ctx.filtered(event("a"), event("x", no=1))
         assert [type(one) for one in refused] == [type(None), Filtered]
+
+
+async def test_a_source_may_read_the_outcome_by_rules_of_its_own(tmp_path: Path) -> None:
+    seen: list[tuple[Outcome, str, list[int]]] = []
+
+    def judge(outcome: Outcome, request_id: str, carried: Sequence[int]) -> list[Outcome]:
+        seen.append((outcome, request_id, list(carried)))
+        failed = Raised(fault=Fault(type="Told", message="not this one"), payload=b"null")
+        return [failed if place >= 2 else outcome for place in carried]
+
+    async with handling(tmp_path, batch=Batch(size=10)) as (made, ctx):
+        await ctx.handle(event("b"))
+        handled = await ctx.handle(event("a"), event("b"), event("c"), event("d"), judge=judge)
+        ((outcome, request_id, carried),) = seen
+        assert (request_id, carried) == (made.runtime.calls[-1].request_id, [0, 2, 3])
+        assert handled.outcome == outcome
+        assert handled.done == (True, True, False, False)
+        assert handled.failed == (False, False, True, True)
+        assert sorted(await rows(made)) == [
+            ("cancelled", 1, "c"), ("cancelled", 1, "d"), ("succeeded", 1, "a"), ("succeeded", 1, "b"),
+        ]  # fmt: skip
+
+
+async def test_a_source_that_retries_by_itself_is_told_the_policy_in_force(tmp_path: Path) -> None:
+    policy = RetryPolicy(attempts=7)
+    async with handling(tmp_path, more={"retry": policy}) as (_, ctx):
+        assert ctx.retry == policy
+    own = RetryPolicy(attempts=2)
+    async with handling(tmp_path / "own", more={"retry": policy}, retry={"work": own}) as (_, ctx):
+        assert ctx.retry == own
 
 
 async def test_an_event_that_another_call_has_is_not_run_beside_it(tmp_path: Path) -> None:

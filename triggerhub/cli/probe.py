@@ -15,8 +15,8 @@ import structlog
 
 from triggerhub.errors import Conflict, TriggerhubError
 from triggerhub.model import Event, Millis, Outcome
-from triggerhub.settings import Project, Trigger
-from triggerhub.source import Answer, Context, Filtered, Handled, Log, Route, Routes
+from triggerhub.settings import Project, RetryPolicy, Trigger
+from triggerhub.source import Answer, Context, Filtered, Handled, Judge, Log, Route, Routes
 
 PATIENCE = 30.0
 
@@ -49,6 +49,7 @@ class _Context:
         self.timezone: tzinfo = ZoneInfo(project.hub.timezone)
         self.log: Log = structlog.get_logger("probe")
         self.routes: Routes = self
+        self.retry = RetryPolicy()
 
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
@@ -68,6 +69,7 @@ class _Context:
         self,
         *events: Event,
         payload: bytes | None = None,
+        judge: Judge | None = None,
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
         raise Conflict("a probe calls no function")

@@ -13,11 +13,11 @@ import anyio
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.grace import Grace
-from triggerhub.hub.handling import Handling
+from triggerhub.hub.handling import Asked, Handling
 from triggerhub.hub.intake import Depth, Inlet
 from triggerhub.model import Event, Millis, Outcome
-from triggerhub.settings import SECOND, Trigger
-from triggerhub.source import Answer, Filtered, Handled, Log, Routes
+from triggerhub.settings import SECOND, RetryPolicy, Trigger
+from triggerhub.source import Answer, Filtered, Handled, Judge, Log, Routes
 from triggerhub.store import Store
 
 LEASE: Millis = 15 * SECOND
@@ -49,6 +49,10 @@ class SourceContext:
     def trigger(self) -> Trigger:
         return self.find_gate().trigger
 
+    @property
+    def retry(self) -> RetryPolicy:
+        return self.handling.retry(self.trigger)
+
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
     ) -> Sequence[Answer]:
@@ -70,9 +74,11 @@ class SourceContext:
         self,
         *events: Event,
         payload: bytes | None = None,
+        judge: Judge | None = None,
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
-        return await self.handling.handle(self.find_gate(), events, payload, checkpoints, self.grace)
+        call = Asked(payload=payload, judge=judge, remember=checkpoints, grace=self.grace)
+        return await self.handling.handle(self.find_gate(), events, call)
 
     async def bury(
         self,

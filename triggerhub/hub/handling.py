@@ -38,8 +38,8 @@ from triggerhub.model import (
     State,
 )
 from triggerhub.policy.quiet import Quiet
-from triggerhub.settings import Trigger
-from triggerhub.source import Duplicate, Filtered, Handled
+from triggerhub.settings import RetryPolicy, Trigger
+from triggerhub.source import Duplicate, Filtered, Handled, Judge
 from triggerhub.store import Claimed, Created, Fence, Lane, Record
 
 log = structlog.get_logger("dispatch")
@@ -50,11 +50,23 @@ Answer: TypeAlias = Outcome | Duplicate | Filtered
 Remember: TypeAlias = Callable[[Handled], Mapping[str, str | None]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a source asks of a call besides its events; see ``source.Context.handle``."""
+
+    payload: bytes | None
+    judge: Judge | None
+    remember: Remember | None
+    grace: Grace
+
+
 @dataclass(slots=True)
 class _Pending:
     """One event that a call may carry."""
 
     claimed: Claimed
+    at: int
+    """Its place among those given."""
     answer: Answer | None = None
 
 
@@ -100,26 +112,30 @@ class Handling:
     def _has_most(self, trigger: Trigger) -> bool:
         return trigger.maximum_concurrency is not None and self._under_way[trigger.name] >= trigger.maximum_concurrency
 
-    async def handle(
-        self, gate: Gate, events: Sequence[Event], payload: bytes | None, remember: Remember | None, grace: Grace
-    ) -> Handled:
+    def retry(self, trigger: Trigger) -> RetryPolicy:
+        """Serve ``source.Context.retry``."""
+        dispatcher = self._dispatchers.get(trigger.functions[0])
+        plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
+        return plan.retry if plan else RetryPolicy()
+
+    async def handle(self, gate: Gate, events: Sequence[Event], asked: Asked) -> Handled:
         """Serve ``source.Context.handle``."""
         trigger = gate.trigger
         dispatcher = self._dispatchers.get(trigger.functions[0])
         plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
         if dispatcher is None or plan is None:
             return Handled(outcome=Interrupted(), each=(Interrupted(),) * len(events))
-        answers = [await self._admitted(gate, one) for one in events]
+        answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
         pending = [one for one in answers if isinstance(one, _Pending)]
         with self._keys(trigger, pending):
             await self._look_up(trigger, pending)
             group = Group(plan, [one.claimed for one in pending if one.answer is None])
             held = [holder(one) for one in group.claimed]
             try:
-                outcome, records = await self._serve(dispatcher, trigger, group, pending, payload, grace)
+                outcome, records = await self._serve(dispatcher, trigger, group, pending, asked)
                 each = (_known(one) if isinstance(one, _Pending) else one for one in answers)
                 handled = Handled(outcome=outcome, each=tuple(each))
-                await self._write(trigger, records, remember(handled) if remember else {})
+                await self._write(trigger, records, asked.remember(handled) if asked.remember else {})
             finally:
                 for name in held:
                     dispatcher.idempotent.done(name)
@@ -138,7 +154,7 @@ class Handling:
         trigger = gate.trigger
         dispatcher = self._dispatchers.get(trigger.functions[0])
         plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
-        answers = [await self._admitted(gate, one) for one in events]
+        answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
         pending = [one for one in answers if isinstance(one, _Pending)]
         await self._look_up(trigger, pending)
         records = []
@@ -156,7 +172,7 @@ class Handling:
 
     # before the call
 
-    async def _admitted(self, gate: Gate, event: Event) -> _Pending | Filtered:
+    async def _admitted(self, gate: Gate, event: Event, at: int) -> _Pending | Filtered:
         admitted = await gate.admitted(event.stamped(self._services.mint(), gate.trigger.name))
         if isinstance(admitted, Filtered):
             self._tell_filtered(gate.trigger, admitted)
@@ -174,7 +190,7 @@ class Handling:
             dedup_key=event.dedup_key,
             idempotency_key=owed.idempotency_key,
         )
-        return _Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)))
+        return _Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)), at)
 
     @contextmanager
     def _keys(self, trigger: Trigger, pending: Sequence[_Pending]) -> Generator[None]:
@@ -219,8 +235,7 @@ class Handling:
         trigger: Trigger,
         group: Group,
         pending: Sequence[_Pending],
-        payload: bytes | None,
-        grace: Grace,
+        asked: Asked,
     ) -> tuple[Outcome, list[tuple[Outcome, Record]]]:
         """Call the function for what is left; give every pending event its answer, and return what to write."""
         now = self._services.clock.now
@@ -231,24 +246,24 @@ class Handling:
         known = Complete("idempotent")
         records = [(own, replace(one, decision=known, attempt=None, answer=None, then=())) for own, one in records]
         outcome: Outcome = Interrupted()
-        if group.claimed or payload is not None:
-            with grace.call():
-                outcome, version, started = await self._call(dispatcher, trigger, group, payload, grace)
+        if group.claimed or asked.payload is not None:
+            with asked.grace.call():
+                outcome, version, started = await self._call(dispatcher, trigger, group, asked)
         if not isinstance(outcome, Interrupted):
             crash_point("handled")
-            records += self._judge(dispatcher, trigger, group, outcome, version, started, pending)
+            records += self._judge(dispatcher, trigger, group, outcome, version, started, pending, asked.judge)
         return outcome, records
 
     async def _call(
-        self, dispatcher: Dispatcher, trigger: Trigger, group: Group, payload: bytes | None, grace: Grace
+        self, dispatcher: Dispatcher, trigger: Trigger, group: Group, asked: Asked
     ) -> tuple[Outcome, str, Millis]:
         """Return the outcome, the version and when it began; Interrupted where it is not to begin."""
-        while self._has_most(trigger) and not grace.ending:
+        while self._has_most(trigger) and not asked.grace.ending:
             await anyio.sleep(LOOK)
         self._under_way[trigger.name] += 1
         try:
             giving_up = dispatcher.halting or not await dispatcher.throttle.pass_(lambda: dispatcher.halting)
-            if giving_up or grace.ending:
+            if giving_up or asked.grace.ending:
                 return Interrupted(), "", 0
             first = group.claimed[0].delivery if group.claimed else None
             alone = first is not None and len(group.claimed) == 1
@@ -256,7 +271,7 @@ class Handling:
             for claimed in group.claimed:
                 self._tell(trigger, "started", claimed.delivery.id)
             started = self._services.clock.now()
-            outcome, version = await self._caller.call(dispatcher.function, _invocation(group, payload, trigger))
+            outcome, version = await self._caller.call(dispatcher.function, _invocation(group, asked.payload, trigger))
             return outcome, version, started
         finally:
             self._under_way[trigger.name] -= 1
@@ -270,10 +285,15 @@ class Handling:
         version: str,
         started: Millis,
         pending: Sequence[_Pending],
+        judge: Judge | None = None,
     ) -> list[tuple[Outcome, Record]]:
         now = self._services.clock.now()
+        own_outcomes = None
+        if judge is not None:
+            places = {one.claimed.delivery.id: one.at for one in pending}
+            own_outcomes = judge(outcome, group.request_id, [places[one.delivery.id] for one in group.claimed])
         records = self._services.verdicts.recorded(
-            group, outcome, version, dispatcher.function, trigger.keep, started=started, now=now
+            group, outcome, version, dispatcher.function, trigger.keep, own_outcomes, started=started, now=now
         )
         own = {claimed.delivery.id: one for claimed, (one, _) in zip(group.claimed, records, strict=True)}
         for one in pending:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -88,16 +88,19 @@ class Verdicts:
         version: str,
         function: Function,
         keep: Millis,
+        each: Sequence[Outcome] | None = None,
         *,
         started: Millis,
         now: Millis,
     ) -> list[tuple[Outcome, Record]]:
         """Return the own outcome of each event that its source still has, and what to write of it.
 
-        Nothing is retried here: what did not succeed is left to the source. *keep* is the horizon of their keys.
+        Nothing is retried here: what did not succeed is left to the source. *keep* is the horizon of their keys,
+        *each* their own outcomes where the source has read them itself.
         """
         made = []
-        for claimed, own in zip(group.claimed, _each(group.plan, group.claimed, outcome), strict=True):
+        outcomes = _each(group.plan, group.claimed, outcome) if each is None else each
+        for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision: Complete | Leave = Complete() if isinstance(own, Returned) else Leave(LEFT)
             then, refused = self._then(group.plan, claimed, own, decision, now)
             record = Record(
