@@ -73,7 +73,7 @@ class Lane:
         """Nothing is to be done before."""
         self.done = done
         """The greatest sequence number that is done; everything of the lane before it is, too."""
-        self._plan = plan
+        self.plan = plan
         self._unheard = 0
 
     @property
@@ -90,15 +90,15 @@ class Lane:
 
     def set_back(self, now: Millis) -> None:
         """Shorten waits that no policy would have made: the clock was set back."""
-        self.due = min(self.due, now + max(self._plan.retry.max, PATIENCE.max))
+        self.due = min(self.due, now + max(self.plan.retry.max, PATIENCE.max))
         if self.waiting and self.waiting[0].read > now:
             self.waiting[0].read = now
 
     def form(self, until: Millis | None) -> Piece:
         """Take a batch off the front of what waits; with *until*, only records that arrived before."""
         items: list[Item] = []
-        room = self._plan.bytes - ENVELOPE
-        while self.waiting and len(items) < self._plan.size:
+        room = self.plan.bytes - ENVELOPE
+        while self.waiting and len(items) < self.plan.size:
             record = self.waiting[0].pending
             size = len(record.data) + 1
             if items and (size > room or (until is not None and record.arrived >= until)):
@@ -149,7 +149,7 @@ class Lane:
                 self._finish(self.pieces.popleft().items)
             case Failed():
                 piece.last = verdict
-                if self._plan.bisect and len(piece.items) > 1:
+                if self.plan.bisect and len(piece.items) > 1:
                     self._halve(piece)
                 else:
                     self._retry(piece, now, draw)
@@ -167,7 +167,7 @@ class Lane:
             self._replace(Piece(rest.items[:1], rest.failed, rest.calls, verdict, rest.doomed), Piece(rest.items[1:]))
 
     def _retry(self, piece: Piece, now: Millis, draw: float) -> None:
-        policy = self._plan.retry
+        policy = self.plan.retry
         piece.failed += 1
         due = now + backoff(piece.failed, policy, draw=draw)
         if piece.failed >= policy.attempts:
@@ -195,4 +195,4 @@ class Lane:
         self.undone -= len(items)
 
     def _aged(self, item: Item, now: Millis) -> bool:
-        return self._plan.max_age is not None and now - item.pending.arrived > self._plan.max_age
+        return self.plan.max_age is not None and now - item.pending.arrived > self.plan.max_age

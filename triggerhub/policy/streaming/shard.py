@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from dataclasses import replace
 
 from triggerhub.model import Millis
 from triggerhub.policy.retry import backoff
+from triggerhub.policy.streaming.beginning import Beginning
 from triggerhub.policy.streaming.lane import Item, Lane
 from triggerhub.policy.streaming.plan import STATE_LIMIT, Plan
 from triggerhub.policy.streaming.position import Position, Window
@@ -27,7 +29,7 @@ from triggerhub.policy.streaming.step import (
     Verdict,
     Windowed,
 )
-from triggerhub.settings import MB, SECOND
+from triggerhub.settings import MB, SECOND, RetryPolicy
 
 AHEAD = 1000
 """At least so many records are read ahead, whatever the size of a batch …"""
@@ -46,8 +48,7 @@ class Shard:
         """*latest* says that reading begins where the shard ends now, so that ``since`` need not be looked at."""
         self._plan = plan
         self._after = position.after
-        self._since = position.since
-        self._all = latest
+        self._beginning = Beginning(position.since, latest=latest)
         self._ended_at = position.ended
         behind = int(position.after) if position.after else -1
         kept = position.lanes if len(position.lanes) == plan.parallel else (None,) * plan.parallel
@@ -73,7 +74,7 @@ class Shard:
     @property
     def since(self) -> Millis | None:
         """The moment from which records are wanted, while none of them was read."""
-        return self._since
+        return self._beginning.since
 
     @property
     def finished(self) -> bool:
@@ -81,9 +82,9 @@ class Shard:
         return self._ended and not self._open and self._window is None
 
     @property
-    def idle(self) -> bool:
-        """Whether no step is under way."""
-        return not any(lane.busy for lane in self._lanes)
+    def drained(self) -> bool:
+        """Whether nothing of what was read is left to do."""
+        return all(lane.empty and not lane.busy for lane in self._lanes)
 
     @property
     def bytes(self) -> int:
@@ -107,7 +108,7 @@ class Shard:
             lane = self._lanes[zlib.crc32(record.key.encode("utf-8", "surrogatepass")) % len(self._lanes)]
             item = Item(record.sequence, number, now, None)
             self._open.append(item)
-            if not self._early(record) and record.wanted and number > lane.done:
+            if self._beginning.wants(record) and record.wanted and number > lane.done:
                 item.record = record
                 lane.add(item)
         self._advance()
@@ -116,16 +117,23 @@ class Shard:
         """Say that a read that began at this moment found nothing more."""
         self._quiet = max(self._quiet, since)
 
+    def obey(self, retry: RetryPolicy) -> None:
+        """Try again under another policy from now on."""
+        if retry != self._plan.retry:
+            self._plan = replace(self._plan, retry=retry)
+            for lane in self._lanes:
+                lane.plan = self._plan
+
     def end(self) -> None:
         """Say that the shard is closed and was read to its end."""
         self._ended = True
 
-    def take(self, now: Millis) -> list[Step]:
-        """Return what is to be done now; each step's lane does nothing else before its :meth:`settle`."""
+    def take(self, now: Millis, held: Container[int] = ()) -> list[Step]:
+        """Return what is to be done now, but in the lanes *held*; a lane has no other step before its end is told."""
         steps: list[Step] = []
         for lane in self._lanes:
             lane.set_back(now)
-            if lane.busy or lane.due > now or (lane.empty and self._window is None):
+            if lane.busy or lane.index in held or lane.due > now or (lane.empty and self._window is None):
                 continue
             step = self._step(lane, now)
             if step is not None:
@@ -162,16 +170,16 @@ class Shard:
         lanes = tuple(str(lane.done) if lane.done > behind else None for lane in self._lanes)
         return Position(
             after=self._after,
-            since=self._since,
+            since=self._beginning.since,
             lanes=lanes if len(lanes) > 1 and any(lanes) else (),
             window=self._window,
         )
 
-    def next(self) -> Millis | None:
+    def next(self, held: Container[int] = ()) -> Millis | None:
         """Return when :meth:`take` may find something without being fed; None is never."""
         moments = []
         for lane in self._lanes:
-            if lane.busy:
+            if lane.busy or lane.index in held:
                 continue
             if lane.pieces or self._closing:
                 moments.append(lane.due)
@@ -253,18 +261,9 @@ class Shard:
 
     # what is done
 
-    def _early(self, record: Record) -> bool:
-        """Whether a record arrived before those that are wanted; once one of these was read, none does."""
-        if self._all or self._since is None:
-            return False
-        if record.arrived < self._since:
-            return True
-        self._all = True
-        return False
-
     def _advance(self) -> None:
         """Move the position past what is done."""
         while self._open and self._open[0].record is None:
             self._after = self._open.popleft().sequence
-            if self._all:
-                self._since = None
+            if self._beginning.over:
+                self._beginning.since = None
