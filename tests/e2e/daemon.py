@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,11 +69,11 @@ class Daemon:
             if body.startswith("#!"):
                 path.chmod(0o755)
 
-    def start(self, *, ready: bool = True, environ: Mapping[str, str] | None = None) -> None:
-        """Start the hub; with *ready*, return once it takes events."""
+    def start(self, *, ready: bool = True, environ: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> None:
+        """Start the hub, by the command *under* if there is one; with *ready*, return once it takes events."""
         log = (self.project / "daemon.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "triggerhub", "-C", str(self.project), "run"],
+            [*under, sys.executable, "-m", "triggerhub", "-C", str(self.project), "run"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

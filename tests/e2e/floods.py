@@ -1,0 +1,380 @@
+"""Flood a hub, let functions hang and die, take its descriptors: what is accepted is done, and nobody else suffers.
+
+``make floods MINUTES=10``. Exits with 1 when a bound is broken; the ratio of times is only judged here, never
+by the suite: it needs a machine that has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import resource
+import socket
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tests.e2e.chaos import held
+from tests.e2e.daemon import GUARD, Daemon, daemon, until
+from tests.e2e.sheet import Sheet
+from tests.e2e.soak import percentile
+
+MB = 1024 * 1024
+HOOK = '\n[triggers.{name}]\ntype = "webhook"\npath = "/{name}"\nauth = "none"\nfunction = "{name}"\n'
+ASK = HOOK + 'respond = "result"\n'
+RUNS = """
+import os
+
+RUNS = os.open({runs!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def ran(context):
+    os.write(RUNS, (context.aws_request_id + "\\n").encode())
+"""
+
+
+@dataclass
+class Client:
+    """One connection that is kept; it is made anew when it was cut."""
+
+    port: int
+    connection: http.client.HTTPConnection | None = None
+
+    def post(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes, str | None]:
+        """Return the status, the body and Retry-After. OSError where there was no answer."""
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=GUARD)
+        try:
+            self.connection.request("POST", path, b"{}", {"Content-Type": "application/json", **(headers or {})})
+            answer = self.connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise ConnectionError(str(error)) from error
+        if answer.will_close:
+            self.close()
+        return answer.status, body, answer.getheader("retry-after")
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def threads(count: int, target: Callable[[], None]) -> Iterator[None]:
+    """Run *target* so many times at once; leaving waits for all."""
+    made = [threading.Thread(target=target, daemon=True) for _ in range(count)]
+    for one in made:
+        one.start()
+    yield
+    for one in made:
+        one.join(300)
+        assert not one.is_alive()
+
+
+def resident(hub: Daemon) -> int:
+    assert hub.process is not None
+    rollup = Path(f"/proc/{hub.process.pid}/smaps_rollup").read_text()
+    return int(rollup.split("Rss:")[1].split()[0]) * 1024
+
+
+def busy(hub: Daemon, seconds: float) -> float:
+    """Return the part of a core that the hub takes."""
+    assert hub.process is not None
+    stat = Path(f"/proc/{hub.process.pid}/stat")
+
+    def taken() -> float:
+        fields = stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before, began = taken(), time.monotonic()
+    time.sleep(seconds)
+    return (taken() - before) / (time.monotonic() - began)
+
+
+# neighbours
+
+
+def hung_neighbour(folder: Path, sheet: Sheet, rounds: int = 4, calls: int = 1500) -> None:
+    """Time the calls of one function while another hangs on all of its workers, and while it does not, in turn."""
+    gate = folder / "gate"
+    gate.touch()
+    hang = f"""
+        import pathlib, time
+        def handler(event, context):
+            while not pathlib.Path({str(gate)!r}).exists():
+                time.sleep(0.2)
+    """
+    toml = '[functions.hang]\ntimeout = "15m"\n' + HOOK.format(name="hang") + ASK.format(name="quick")
+    handlers = {"hang.py": textwrap.dedent(hang), "quick.py": "def handler(event, context):\n    return 1\n"}
+    times: dict[bool, list[float]] = {True: [], False: []}
+    with daemon(folder / "project", toml, handlers) as hub, Client(hub.listen) as client:
+        for hangs in [False, True] * rounds:
+            if hangs:
+                gate.unlink()
+                for _ in range(200):
+                    assert client.post("/hang")[0] == 202
+                until(lambda: hub.counts()["running"] >= 4, "it hangs on all of its workers", 10)
+            for _ in range(calls):
+                began = time.perf_counter()
+                assert client.post("/quick")[0] == 200
+                times[hangs].append(time.perf_counter() - began)
+            gate.touch()
+            hub.settled()
+    alone, beside = (percentile(times[hangs], 0.99) * 1000 for hangs in (False, True))
+    sheet.row("p99 of calls, no other function", f"{alone:.2f} ms")
+    sheet.row("p99 of calls, another hung on all its workers", f"{beside:.2f} ms")
+    sheet.row("  ratio", f"{beside / alone:.2f}", "<= 1.2", held=beside <= 1.2 * alone)
+
+
+POISONS = {
+    "segfault": ("import ctypes\n    ctypes.string_at(0)", "Runtime.ExitError", "signal: segmentation fault"),
+    "memory": ("kept = [bytearray(b'x' * (16 << 20)) for _ in range(64)]", "Runtime.OutOfMemory", "signal: killed"),
+    "late": ("import time\n    time.sleep(60)", "Sandbox.Timedout", "timed out after 1.00 seconds"),
+    "silent": ("os._exit(0)", "Runtime.ExitError", "without providing a reason"),
+}
+ATTEMPTS = 2
+
+
+def poisonous(folder: Path, sheet: Sheet, events: int = 5) -> None:
+    """Send events to functions that kill their worker, while a neighbour is called evenly."""
+    project, runs = folder / "project", folder / "runs"
+    runs.mkdir()
+    toml = f'[defaults]\ntimeout = "1s"\nmemory = "128MB"\nretry = {{ attempts = {ATTEMPTS}, initial = "100ms" }}\n'
+    handlers = {"well.py": "def handler(event, context):\n    return 1\n"}
+    for name, (deed, _, _) in POISONS.items():
+        toml += HOOK.format(name=name)
+        note = RUNS.replace("{runs!r}", repr(str(runs / name)))
+        handlers[f"{name}.py"] = f"{note}\n\ndef handler(event, context):\n    ran(context)\n    {deed}\n"
+    toml += HOOK.format(name="well")
+    with daemon(project, toml, handlers) as hub, Client(hub.listen) as client:
+        sent = 0
+        for _ in range(events):
+            for name in POISONS:
+                assert client.post(f"/{name}")[0] == 202
+        while (counts := hub.counts())["queued"] + counts["running"] > 0:
+            assert client.post("/well")[0] == 202
+            sent += 1
+            time.sleep(0.02)
+            assert sent < 50 * GUARD, counts
+        hub.settled()
+        for name, (_, kind, word) in POISONS.items():
+            rows = hub.deliveries(function=name)
+            ran = len((runs / name).read_text().splitlines())
+            told = {(row["state"], row["attempts"], (row["error"] or {}).get("type")) for row in rows}
+            right = told == {("dead", ATTEMPTS, kind)} and all(word in row["error"]["message"] for row in rows)
+            sheet.row(f"{name}: {len(rows)} events, runs", ran, str(events * ATTEMPTS), held=ran == events * ATTEMPTS)
+            sheet.row("  all dead of", kind if right else str(told), kind, held=right)
+        rows = hub.deliveries(function="well")
+        well = sum((row["state"], row["attempts"]) == ("succeeded", 1) for row in rows)
+        sheet.row("  a neighbour's events, at the first attempt", well, str(sent), held=well == sent)
+        sheet.same("  drift", hub.counts()["drift"], 0)
+        assert hub.stop() == 0, hub.log()
+
+
+# floods
+
+
+@dataclass
+class Tally:
+    """What clients were answered."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    hastes: int = 0
+    """Refusals without a Retry-After of at least a second."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, status: int, retry: str | None = "1") -> None:
+        with self.lock:
+            self.statuses[status] += 1
+            self.hastes += status == 429 and (retry is None or int(retry) < 1)
+
+
+def overloaded(folder: Path, sheet: Sheet, seconds: float, backlog: int = 500, senders: int = 8) -> None:
+    """Send ten times what the workers can do; what is not refused is done, and the hub does not grow."""
+    pause, concurrency = 0.05, 2
+    capacity = concurrency / pause
+    toml = f"[functions.work]\nconcurrency = {concurrency}\n" + HOOK.format(name="work") + f"backlog = {backlog}\n"
+    work = f"import time\n\ndef handler(event, context):\n    time.sleep({pause})\n"
+    with daemon(folder / "project", toml, {"work.py": work}) as hub:
+        tally, stop = Tally(), threading.Event()
+
+        def send() -> None:
+            due = time.monotonic()
+            with Client(hub.listen) as client:
+                while not stop.is_set():
+                    due += senders / (10 * capacity)
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    try:
+                        status, _, retry = client.post("/work")
+                    except OSError:
+                        status, retry = 0, "1"
+                    tally.add(status, retry)
+
+        looks: list[int] = []
+        began = time.monotonic()
+        with threads(senders, send):
+            until(lambda: tally.statuses[429], "the backlog is full", 120)
+            while time.monotonic() - began < seconds:
+                time.sleep(min(1.0, seconds))
+                looks.append(resident(hub))
+            took = time.monotonic() - began
+            stop.set()
+        counts = hub.settled(120)
+        sent = sum(tally.statuses.values())
+        grown = (max(looks[-3:]) - looks[0]) / MB
+        sheet.row("overload: seconds, events", f"{took:.0f}, {sent:,}")
+        sheet.row("  times what the workers can do", f"{sent / took / capacity:.1f}", "about 10")
+        sheet.row("  answered 202, 429", f"{tally.statuses[202]:,}, {tally.statuses[429]:,}", "nothing else",
+                  held=set(tally.statuses) == {202, 429})  # fmt: skip
+        sheet.same("  429 without Retry-After", tally.hastes, 0)
+        settled = counts["succeeded"]
+        sheet.row("  accepted, done", f"{counts['accepted']:,}, {settled:,}", "as answered",
+                  held=counts["accepted"] == settled == tally.statuses[202])  # fmt: skip
+        sheet.same("  drift", counts["drift"], 0)
+        sheet.row("  memory grown once the backlog was full", f"{grown:+.1f} MB", "<= 16 MB", held=grown <= 16)
+        assert hub.stop() == 0, hub.log()
+
+
+def few_descriptors(folder: Path, sheet: Sheet, clients: int = 500, seconds: float = 3.0) -> None:
+    """Have more clients than the hub has descriptors, by its own bound and where even that is too many."""
+    toml = ASK.format(name="ask") + HOOK.format(name="hook")
+    plain = "def handler(event, context):\n    return 1\n"
+    with daemon(folder / "project", toml, {"ask.py": plain, "hook.py": plain}, start=False) as hub:
+        hub.start(under=("prlimit", "--nofile=256:256"))
+        assert hub.process is not None
+        with Client(hub.listen) as client:
+            assert client.post("/ask")[0] == 200
+        for limit in (256, len(os.listdir(f"/proc/{hub.process.pid}/fd")) + 20):
+            resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE, (limit, 256))
+            silent = [connected(hub.listen) for _ in range(clients)]
+            share = busy(hub, seconds)
+            for one in silent:
+                one.close()
+            began = time.monotonic()
+            with Client(hub.listen) as client:
+                until(lambda client=client: answered(client, "/ask") == 200, "it answers again")
+            took = time.monotonic() - began
+            sheet.row(f"{clients} silent clients at {limit} descriptors: share of a core", f"{share:.1%}", "< 20 %",
+                      held=share < 0.2)  # fmt: skip
+            sheet.row("  answers again after", f"{took:.2f} s", "<= 2 s", held=took <= 2)
+        # All at once, each for itself, at the lower bound still: what is accepted is done.
+        tally = Tally()
+
+        def send() -> None:
+            with Client(hub.listen) as client:
+                for _ in range(20):
+                    tally.add(answered(client, "/hook"))
+
+        with threads(64, send):
+            pass
+        counts = hub.settled()
+        sheet.row("  events accepted, done", f"{tally.statuses[202]}, {counts['succeeded']}", "the same",
+                  held=tally.statuses[202] <= counts["succeeded"] == counts["accepted"])  # fmt: skip
+        dead = counts["dead"]
+        sheet.same("  dead for want of descriptors", dead, 0)
+        resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        assert hub.stop() == 0, hub.log()
+
+
+def connected(port: int) -> socket.socket:
+    made = socket.socket()
+    made.setblocking(False)
+    with suppress(BlockingIOError):
+        made.connect(("127.0.0.1", port))
+    return made
+
+
+def answered(client: Client, path: str) -> int:
+    """Return the status; 0 where there was no answer."""
+    try:
+        return client.post(path)[0]
+    except OSError:
+        return 0
+
+
+def again_and_again(folder: Path, sheet: Sheet, times: int = 1000, connections: int = 20) -> None:
+    """Send the same delivery from many connections at once, and kill the hub meanwhile."""
+    runs = folder / "runs"
+    note = RUNS.replace("{runs!r}", repr(str(runs)))
+    work = f"{note}\n\ndef handler(event, context):\n    ran(context)\n"
+    with daemon(folder / "project", HOOK.format(name="work"), {"work.py": work}) as hub:
+        tally, told = Tally(), set[str]()
+        killed = threading.Event()
+
+        def told_one(client: Client) -> None:
+            while True:
+                try:
+                    status, body, _ = client.post("/work", {"Idempotency-Key": "the-same"})
+                except OSError:
+                    time.sleep(0.02)
+                    continue
+                tally.add(status)
+                if status < 300:
+                    told.update(json.loads(body)["deliveries"])
+                    return
+
+        def send() -> None:
+            with Client(hub.listen) as client:
+                for _ in range(times // connections):
+                    told_one(client)
+                    if sum(tally.statuses.values()) > times // 3:
+                        killed.wait(GUARD)
+
+        with threads(connections, send):
+            until(lambda: sum(tally.statuses.values()) > times // 3, "a third was answered")
+            hub.settled()
+            hub.kill()
+            cut = held(hub.project)
+            killed.set()
+            hub.start()
+        hub.settled()
+        rows = hub.deliveries()
+        sheet.row(f"the same delivery from {connections} connections over a kill", f"{sum(tally.statuses.values()):,}")
+        sheet.row("  answered 202, 200", f"{tally.statuses[202]}, {tally.statuses[200]}", "one, all others",
+                  held=tally.statuses[202] == 1 and set(tally.statuses) <= {200, 202, 503})  # fmt: skip
+        sheet.same("  ids that were told", len(told), 1)
+        sheet.same("  deliveries", len(rows), 1)
+        sheet.same("  cut by the kill", len(cut), 0)
+        sheet.same("  runs", len(runs.read_text().splitlines()), 1)
+        assert hub.stop() == 0, hub.log()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10, help="of overload")
+    options = parser.parse_args()
+    sheet = Sheet()
+    parts: list[Callable[[Path], Any]] = [
+        lambda folder: hung_neighbour(folder, sheet),
+        lambda folder: poisonous(folder, sheet),
+        lambda folder: few_descriptors(folder, sheet),
+        lambda folder: again_and_again(folder, sheet),
+        lambda folder: overloaded(folder, sheet, options.minutes * 60),
+    ]
+    for part in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "project").mkdir()
+            part(Path(folder))
+    return sheet.code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
