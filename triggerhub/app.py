@@ -19,7 +19,7 @@ from anyio import from_thread
 
 from triggerhub import ids
 from triggerhub.aws import arn
-from triggerhub.config.load import Loaded, load
+from triggerhub.config.load import LAYERS, Loaded, load
 from triggerhub.config.problem import render
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
 from triggerhub.hub.call import Caller, Tap
@@ -31,7 +31,7 @@ from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
-from triggerhub.runtimes import snapshot
+from triggerhub.runtimes import layers, snapshot
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.runtimes.snapshot import remove_tree
@@ -146,6 +146,8 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             # Copies of code that nothing runs any more; under the lock nobody else's are there.
             kept = {function.code for function in project.functions.values()}
             await anyio.to_thread.run_sync(snapshot.collect, settings.data / VERSIONS, kept)
+            layered = {function.opt for function in project.functions.values() if function.opt}
+            await anyio.to_thread.run_sync(layers.collect, settings.data / LAYERS, layered)
             async with (
                 admin.serve(
                     hub,

@@ -122,6 +122,8 @@ class Function:
     """The first 12 characters of the content hash of code and handler."""
     code: Path = Path()
     """The read-only snapshot of this version."""
+    opt: Path | None = None
+    """The read-only folder that its layers come to, which it sees at ``/opt``; None where it has none."""
     source: str = ""
     """Where the code came from, relative to the project, for people."""
     timeout: Millis = 30 * SECOND

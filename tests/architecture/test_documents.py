@@ -41,6 +41,8 @@ def test_a_configuration_passes_check(block: Block, tmp_path: Path, pem: str) ->
         text = f"[triggers.x]\n{around}{text}"
     for name in re.findall(r'file = "([^"]+)"|(?:cert|key) = "([^"]+\.pem)"', text):
         (tmp_path / "".join(name)).write_text(pem)
+    for layer in re.findall(r'"(layers/[\w.]+)"', text):
+        (tmp_path / layer).mkdir(parents=True)
     (tmp_path / "handlers").mkdir()
     (tmp_path / "triggerhub.toml").write_text(text)
     if 'type     = "tail"' in text:

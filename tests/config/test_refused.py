@@ -19,7 +19,6 @@ SETTINGS = {
     "type dynamodb": TRIGGER + 'type = "dynamodb"\ntable = "t"\nparallel = 4\n',
     "type kinesis": TRIGGER + 'type = "kinesis"\nstream = "s"\n',
     "type s3": TRIGGER + 'type = "s3"\nbucket = "b"\n',
-    "layers": '[functions.echo]\nlayers = ["x"]\n',
     "tmp": '[defaults]\ntmp = "1GB"\n',
     "warm": "[functions.echo]\nwarm = 0\n",
     "sandbox.level": '[defaults]\nsandbox = { level = "isolated" }\n',

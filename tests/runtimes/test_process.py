@@ -216,6 +216,7 @@ async def test_the_environment_is_clean(bench: Bench, monkeypatch: pytest.Monkey
         "LAMBDA_TASK_ROOT": str(bench.code),
         "LAMBDA_RUNTIME_DIR": str(ROOT / "triggerhub/runtimes/bootstrap"),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "LD_LIBRARY_PATH": f"{bench.code}:{bench.code}/lib",
         "LANG": "de_DE.UTF-8",
         "LC_CTYPE": "C.UTF-8",
         "TZ": ":UTC",

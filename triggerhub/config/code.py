@@ -13,6 +13,7 @@ from pathlib import Path
 from triggerhub.config.discover import BOOTSTRAP, RUNTIMES, Found, RuntimeName, entry_of, runtime_of
 from triggerhub.config.interpreters import PROGRAMS
 from triggerhub.errors import ConfigError
+from triggerhub.runtimes import layers as assembly
 from triggerhub.runtimes import snapshot
 from triggerhub.settings import Interpreter
 
@@ -52,6 +53,8 @@ class Shelf:
     versions: Path | None
     environ: Mapping[str, str]
     """The hub's own variables: where interpreters are looked for."""
+    layers: Path | None = None
+    """Where layers are put together; None looks at them only."""
 
     def show(self, path: Path) -> str:
         """Write a path as people know it."""
@@ -134,6 +137,16 @@ class Shelf:
         source = self.show(self.handlers / first) if first else " ".join(command)
         handler = BOOTSTRAP if runtime == "provided" else ""
         return self._kept(name, runtime, handler, words, files, source)
+
+    def opt(self, layers: Sequence[str]) -> tuple[str, Path | None]:
+        """Return the name of what layers come to, and their folder where it is kept. Raises ConfigError."""
+        paths = [self.project / layer for layer in layers]
+        if self.layers is None:
+            name = assembly.identify(paths)
+            assembly.check(paths)
+            return name, None
+        folder = assembly.assemble(self.layers, paths)
+        return folder.name, folder
 
     def _files(self, path: Path) -> Mapping[str, Path]:
         if path.parent == self.handlers and path.is_file():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from triggerhub.config.code import Code, CodeError, Shelf, broken, lacking
 from triggerhub.config.complain import validate
 from triggerhub.config.discover import Discovery, Found, RuntimeName
 from triggerhub.config.interpreters import PROGRAMS, Missing, Wanted
-from triggerhub.config.problem import Problem, Report
+from triggerhub.config.problem import Problem, Report, dotted
 from triggerhub.config.schema import NAME, Defaults, Inline, given
 from triggerhub.config.schema import Function as FunctionTable
 from triggerhub.config.secrets import Secrets
@@ -78,10 +79,34 @@ class Functions:
         if "retry" in given(inline) | given(table):
             self._retry_fits(f"functions.{name}", written)
         self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
-        if code is None or any(problem.severity == "error" for problem in self._report.problems[before:]):
+        added = self._layers(name, table, inline, written.pop("layers", []))
+        if (
+            code is None
+            or added is None
+            or any(problem.severity == "error" for problem in self._report.problems[before:])
+        ):
             return None
         self._look_for_program(name, code, written.get("env", {}), table)
-        return _made(name, code, written)
+        layers, opt = added
+        return _made(name, code, written | {"opt": opt}, [layers] if layers else [])
+
+    def _layers(
+        self, name: str, table: FunctionTable, inline: Inline, layers: list[str]
+    ) -> tuple[str, Path | None] | None:
+        """Return the name and the folder of what the layers come to; None where that is an error, which is reported."""
+        if not layers:
+            return "", None
+        try:
+            return self._shelf.opt(layers)
+        except ConfigError as error:
+            if "layers" in given(inline) and "layers" not in given(table):
+                file = self.inline[name][0]
+                message = f"tool.triggerhub.layers: {error.message}"
+                self.problems.append(Problem(file=file, code="bad-layer", message=message, hint=error.hint))
+                return None
+            path = ("functions", name, "layers") if "layers" in given(table) else ("defaults", "layers")
+            self._report.error(path, "bad-layer", f"{dotted(path)}: {error.message}", error.hint)
+            return None
 
     def _code(self, name: str, table: FunctionTable, found: Found | None) -> tuple[Code | None, Inline]:
         base = ("functions", name)
@@ -221,8 +246,13 @@ def too_long(owner: str, policy: RetryPolicy) -> str:
     return f"{owner}.retry: initial is {initial}, over max, which is {most}"
 
 
-def _made(name: str, code: Code, written: Mapping[str, Any]) -> Function:
-    return Function(name=name, **dict(_parts(code, written)))
+def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str]) -> Function:
+    """*beside* names what else than its code makes a version of it."""
+    parts = dict(_parts(code, written))
+    if beside:
+        words = "\0".join([code.version, *beside])
+        parts["version"] = hashlib.sha256(words.encode()).hexdigest()[: len(code.version)]
+    return Function(name=name, **parts)
 
 
 def _parts(code: Code, written: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

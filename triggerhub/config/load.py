@@ -25,6 +25,8 @@ from triggerhub.config.triggers import Triggers
 from triggerhub.settings import HubSettings, Project
 
 FILE = "triggerhub.toml"
+LAYERS = "layers"
+"""Where layers are put together, within the data folder."""
 _PUBLIC = (("auth", "key"), ("auth", "jwks"))
 """What verifies a token by a public key may be read by everybody."""
 
@@ -122,7 +124,13 @@ class _Loading:
         versions = None
         if self._versions is not None and daemon.writable(hub, self._report):
             versions = hub.data / self._versions
-        shelf = Shelf(project=self._path, handlers=hub.handlers, versions=versions, environ=self._environ)
+        shelf = Shelf(
+            project=self._path,
+            handlers=hub.handlers,
+            versions=versions,
+            environ=self._environ,
+            layers=hub.data / LAYERS if versions else None,
+        )
         discovery = discover(hub.handlers, shelf.show(hub.handlers))
         functions = Functions(shelf, self._report, secrets)
         functions.build(self._data, discovery)

@@ -74,7 +74,6 @@ REFUSED: tuple[Refused, ...] = (
     Refused(name="type dynamodb", paths=_TYPE, when=_is("dynamodb"), says="the source dynamodb is not in this version"),
     Refused(name="type kinesis", paths=_TYPE, when=_is("kinesis"), says="the source kinesis is not in this version"),
     Refused(name="type s3", paths=_TYPE, when=_is("s3"), says="the source s3 is not in this version"),
-    Refused(name="layers", paths=_everywhere("layers"), says="layers are not in this version", at="key"),
     Refused(
         name="tmp",
         paths=_everywhere("tmp"),

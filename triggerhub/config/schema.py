@@ -224,6 +224,8 @@ class Defaults(Table):
     """A warm worker without work ends after this."""
     env: dict[Variable, Content] = {}
     """Environment variables: texts or references to secrets."""
+    layers: list[Place] = []
+    """Zip archives or folders that it sees as one at ``/opt``, the later over the earlier."""
     retry: Retry = Retry()
     """When and how often a failed delivery is tried again."""
     dead_letters: DeadLetters = DeadLetters()

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from triggerhub.aws import arn
 from triggerhub.model import Invocation
-from triggerhub.settings import MB, Function, Secret
+from triggerhub.settings import MB, Function, Interpreter, Secret
 
+OPT = "_TRIGGERHUB_OPT"
+"""Tells the Python worker, and nobody after it, where the layers are."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -41,7 +43,6 @@ def environment(
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "LAMBDA_TASK_ROOT": str(function.code),
         "LAMBDA_RUNTIME_DIR": str(Path(__file__).parent / "bootstrap"),
-        "PATH": _PATH if interpreter is None else f"{Path(interpreter).parent}:{_PATH}",
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
         "TMPDIR": str(tmp),
@@ -55,7 +56,31 @@ def environment(
         variables["LC_CTYPE"] = "C.UTF-8"
     if api is not None:
         variables["AWS_LAMBDA_RUNTIME_API"] = api
-    return variables | reveal(function.env)
+    return variables | _paths(function, str(function.code), interpreter, function.opt) | reveal(function.env)
+
+
+def _paths(function: Function, task: str, interpreter: str | None, opt: Path | None) -> dict[str, str]:
+    """Return where programs, libraries and modules are looked for; *opt* is where the worker finds its layers."""
+    programs, libraries, modules = _PATH.split(":"), [task, f"{task}/lib"], [task]
+    if interpreter is not None:
+        programs.insert(0, str(Path(interpreter).parent))
+    if opt is not None and function.opt is not None:
+        programs.append(f"{opt}/bin")
+        libraries.append(f"{opt}/lib")
+        modules[:0] = [f"{opt}/{name}" for name in _node_modules(function.opt, function.interpreter)]
+    paths = {"PATH": ":".join(programs), "LD_LIBRARY_PATH": ":".join(libraries)}
+    if function.runtime == "node":
+        paths["NODE_PATH"] = ":".join(modules)
+    if function.runtime == "python" and opt is not None:
+        paths[OPT] = str(opt)
+    return paths
+
+
+def _node_modules(opt: Path, chosen: Interpreter | None) -> list[str]:
+    """Return where layers keep packages for Node, those for its own version first."""
+    pattern = f"node{chosen.version[0]}" if chosen and chosen.version else "node[0-9]*"
+    own = [folder.relative_to(opt) for folder in sorted((opt / "nodejs").glob(f"{pattern}/node_modules"))]
+    return [*map(str, own), "nodejs/node_modules"]
 
 
 def of_invocation(invocation: Invocation) -> dict[str, str]:

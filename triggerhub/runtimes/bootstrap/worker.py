@@ -1,7 +1,8 @@
 """Run a Python handler inside a worker process, one request after the other.
 
 Started as ``python -I -B worker.py HANDLER`` in the code's folder, with the hub's socket as fd 3.
-The standard library only, and little of it: all that is imported here delays every cold start.
+The standard library only, and little of it: all that is imported here delays every cold start. Python 3.8
+is the oldest that it runs in.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def set_up(logging: Any) -> None:
     )
     logging.getLogger().addHandler(handler)
     level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "")
-    if level in logging.getLevelNamesMapping():
+    if isinstance(logging.getLevelName(level), int):
         logging.getLogger().setLevel(level)
 
 
@@ -194,7 +195,7 @@ def import_module(root: str, name: str) -> ModuleType:
         sys.path.insert(0, root)
         return importlib.import_module(name.replace("/", "."))
     private = name
-    if name in sys.stdlib_module_names or name in sys.modules:
+    if name in getattr(sys, "stdlib_module_names", sys.builtin_module_names) or name in sys.modules:
         # A handler may be called queue.py: whoever imports queue shall still get Python's.
         private = f"handler_{name}"
         try:  # noqa: SIM105 - contextlib is not imported here
@@ -291,21 +292,22 @@ def limit(payload: bytes) -> bytes:
     return payload
 
 
-runner: Any = None
+loop: Any = None
 
 
 def finish(awaitable: Any) -> Any:
     """Wait for what an async handler returned, on the one loop of this worker."""
-    global runner
+    global loop
     import asyncio
 
-    if runner is None:
-        runner = asyncio.Runner()
+    if loop is None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
 
     async def wait() -> Any:
         return await awaitable
 
-    return runner.get_loop().run_until_complete(wait())
+    return loop.run_until_complete(wait())
 
 
 def answer(handler: Any, header: Mapping[str, str], payload: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -382,6 +384,14 @@ def serve(handler: Any) -> None:
         request_id = None
 
 
+def layered() -> None:
+    """Let what the layers bring be imported, before the interpreter's own as Lambda does."""
+    opt = os.environ.pop("_TRIGGERHUB_OPT", None)
+    if opt:
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        sys.path[:0] = [f"{opt}/python/lib/{version}/site-packages", f"{opt}/python"]
+
+
 def main() -> None:
     streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
     for stream in streams:
@@ -392,6 +402,7 @@ def main() -> None:
         set_up(sys.modules["logging"])
     else:
         sys.meta_path.insert(0, LoggingHook())
+    layered()
     try:
         handler = load(os.getcwd(), sys.argv[1])
     except (SystemExit, KeyboardInterrupt):

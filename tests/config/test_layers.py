@@ -1,0 +1,66 @@
+"""A function's layers are named in its table, in the defaults, or in its own metadata."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from triggerhub.config.load import load
+from triggerhub.settings import Function
+
+Check = Callable[..., list[str]]
+Make = Callable[..., Path]
+
+
+def layer(project: Path, text: str = "x") -> None:
+    with zipfile.ZipFile(project / "lib.zip", "w") as archive:
+        archive.writestr("python/lib.py", text)
+
+
+def function(project: Path) -> Function:
+    loaded = load(project, environ={}, versions=Path("versions"))
+    assert loaded.project is not None, loaded.problems
+    return loaded.project.functions["echo"]
+
+
+@pytest.mark.parametrize("toml", ['[functions.echo]\nlayers = ["lib.zip"]\n', '[defaults]\nlayers = ["lib.zip"]\n'])
+def test_layers_are_put_together_when_the_project_is_read(make: Make, toml: str) -> None:
+    project = make(toml)
+    layer(project)
+    made = function(project)
+    assert made.opt is not None
+    assert made.opt.parent == project / "var" / "layers"
+    assert (made.opt / "python/lib.py").read_text() == "x"
+
+
+def test_a_changed_layer_is_a_changed_function(make: Make) -> None:
+    plain = function(make(""))
+    assert plain.opt is None
+    project = make('[functions.echo]\nlayers = ["lib.zip"]\n')
+    layer(project)
+    one = function(project)
+    layer(project, "another")
+    two = function(project)
+    assert len({plain.version, one.version, two.version}) == 3
+    assert plain.code == one.code == two.code
+
+
+def test_check_looks_and_writes_nothing(make: Make) -> None:
+    project = make('[functions.echo]\nlayers = ["lib.zip"]\n')
+    layer(project)
+    assert not load(project, environ={}).problems
+    assert not (project / "var").exists()
+
+
+def test_a_layer_that_cannot_be_used_is_told_where_it_was_written(make: Make, check: Check) -> None:
+    (line,) = check('[functions.echo]\nlayers = ["no.zip"]\n')
+    assert line.startswith("triggerhub.toml:2:10: error[bad-layer]: functions.echo.layers: there is no ")
+    assert "a layer is a zip archive or a folder" in line
+    (line,) = check('[defaults]\nlayers = ["no.zip"]\n')
+    assert line.startswith("triggerhub.toml:2:10: error[bad-layer]: defaults.layers: ")
+    script = '# /// script\n# [tool.triggerhub]\n# layers = ["no.zip"]\n# ///\ndef handler(event, context): ...\n'
+    (line,) = check("", {"echo.py": script})
+    assert line.startswith("handlers/echo.py: error[bad-layer]: tool.triggerhub.layers: there is no ")

@@ -1,0 +1,159 @@
+"""Put a function's layers together as the one read-only folder that it sees at ``/opt``.
+
+The folder is named by its content, so that equal layers are there once, and a layer that changes on
+the disk is another folder and another version of the function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import IO
+
+from triggerhub import archive
+from triggerhub.errors import BadInput, ConfigError
+from triggerhub.runtimes import snapshot
+from triggerhub.runtimes.snapshot import remove_tree
+
+_BLOCK = 1024 * 1024
+_LENGTH = 24
+
+
+def identify(layers: Sequence[Path]) -> str:
+    """Return the name of what *layers* (zip archives or folders) come to in this order. Raises ConfigError."""
+    total = hashlib.sha256()
+    for layer in layers:
+        total.update(_of(layer).encode())
+    return total.hexdigest()[:_LENGTH]
+
+
+def check(layers: Sequence[Path]) -> None:
+    """Look at what the archives claim, and write nothing. Raises ConfigError."""
+    for layer in layers:
+        if not layer.is_dir():
+            with _archive(layer) as file:
+                _refused(layer, partial(archive.check, file))
+
+
+def assemble(home: Path, layers: Sequence[Path]) -> Path:
+    """Return the folder below *home* that has all of *layers*, the later over the earlier.
+
+    Made where it is not there yet; appears whole or not at all, also when several do it at once. Raises
+    ConfigError for a layer that cannot be read or must not be unpacked.
+    """
+    target = home / identify(layers)
+    if target.is_dir():
+        return target
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
+    try:
+        draft.mkdir(mode=0o700)
+        room = archive.UNZIPPED
+        for layer in layers:
+            room -= _add(layer, draft, room)
+        _settle(draft)
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    except OSError as error:
+        raise ConfigError(f"the layers cannot be put into {home}: {error.strerror or error}") from error
+    finally:
+        remove_tree(draft)
+    return target
+
+
+def _of(layer: Path) -> str:
+    try:
+        if layer.is_dir():
+            return snapshot.version_of(snapshot.files_of_folder(layer), ["layer"])
+        state = layer.stat()
+        return _hashed(layer, state.st_mtime_ns, state.st_size, state.st_ino)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {layer}", hint="a layer is a zip archive or a folder") from None
+    except OSError as error:
+        raise ConfigError(f"{layer} cannot be read: {error.strerror}", hint="let the hub's user read it") from error
+
+
+@lru_cache(maxsize=64)
+def _hashed(layer: Path, *_state: int) -> str:
+    total = hashlib.sha256()
+    with layer.open("rb") as file:
+        while block := file.read(_BLOCK):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _add(layer: Path, draft: Path, room: int) -> int:
+    """Put one layer over what is there; return its bytes."""
+    if not layer.is_dir():
+        part = draft.with_name(f"{draft.name}.part")
+        try:
+            with _archive(layer) as file:
+                size = _refused(layer, partial(archive.unpack, file, part, most=room))
+            for path in sorted(part.rglob("*")):
+                if path.is_file():
+                    _put(path, draft, path.relative_to(part))
+            return size
+        finally:
+            archive.remove(part)
+    size = 0
+    for name, path in snapshot.files_of_folder(layer).items():
+        size += path.stat().st_size
+        if size > room:
+            raise ConfigError(f"{layer} has too much in it: all layers together may have {archive.UNZIPPED:,} bytes")
+        _put(path, draft, Path(name))
+    return size
+
+
+def _put(source: Path, draft: Path, name: Path) -> None:
+    target = draft / name
+    for above in reversed(name.parents[:-1]):
+        folder = draft / above
+        if folder.exists() and not folder.is_dir():
+            folder.unlink()
+        folder.mkdir(exist_ok=True, mode=0o700)
+    if target.is_dir():
+        remove_tree(target)
+    target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o555 if source.stat().st_mode & 0o111 else 0o444)
+
+
+def _settle(draft: Path) -> None:
+    """Make the tree read-only and durable: it is believed for ever by its name."""
+    for parent, _, names in os.walk(draft):
+        for path in (*(Path(parent, name) for name in names), Path(parent)):
+            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+        Path(parent).chmod(0o555)
+
+
+def _archive(layer: Path) -> IO[bytes]:
+    try:
+        return layer.open("rb")
+    except OSError as error:
+        raise ConfigError(f"{layer} cannot be read: {error.strerror}", hint="let the hub's user read it") from error
+
+
+def _refused(layer: Path, do: Callable[[], int]) -> int:
+    try:
+        return do()
+    except BadInput as error:
+        raise ConfigError(f"{layer} cannot be a layer: {error.message}", hint=error.hint) from error
+
+
+def collect(home: Path, keep: Collection[Path]) -> None:
+    """Remove every folder below *home* that is not in *keep*, and drafts that another process left."""
+    for folder in home.iterdir() if home.is_dir() else ():
+        if folder not in keep and not folder.name.startswith(f".{os.getpid()}."):
+            remove_tree(folder)
