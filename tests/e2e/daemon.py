@@ -47,7 +47,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-@dataclass
+@dataclass(eq=False)
 class Daemon:
     """A project folder and the hub that runs on it, or does not."""
 

@@ -233,7 +233,7 @@ async def test_the_root_says_what_there_is(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         answer = await client.get("/")
         assert answer.status == 404
-        assert set(answer.json["there_is"]) == {"/api/v1/", "/healthz", "/metrics", "/readyz"}
+        assert set(answer.json["there_is"]) == {"/2015-03-31/", "/api/v1/", "/healthz", "/metrics", "/readyz"}
 
 
 async def test_readiness_says_why_not(tmp_path: Path) -> None:

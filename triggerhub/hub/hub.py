@@ -13,7 +13,7 @@ from typing import Literal
 import anyio
 import structlog
 
-from triggerhub.aws import arn
+from triggerhub.aws.arn import function as function_arn
 from triggerhub.errors import Conflict, NotFound
 from triggerhub.hub import handmade
 from triggerhub.hub.call import Caller, Tap
@@ -181,13 +181,17 @@ class Hub:
         (answer,) = await self._inlet.accept(self._wiring.gates[trigger], [event], wait=False)
         return answer
 
-    async def invoke(self, function: str, payload: bytes, *, client_context: str | None = None) -> Answered:
-        """Call once, no queue and no retry. NotFound, BadInput."""
+    async def invoke(
+        self, function: str, payload: bytes, *, arn: str | None = None, client_context: str | None = None
+    ) -> Answered:
+        """Call once, no queue and no retry. *arn* names it as the caller did. NotFound, BadInput."""
         found = self._wiring.function(function)
         handmade.require_json(payload)
         request_id = self._mint()
         with self._tap.lines(request_id) as lines:
-            outcome, version = await self._direct(found, payload, payload, request_id, client_context=client_context)
+            outcome, version = await self._direct(
+                found, payload, payload, request_id, arn=arn, client_context=client_context
+            )
         self._feed.tell_call(API_TRIGGER, function, outcome, self._clock.now())
         return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(lines))
 
@@ -226,6 +230,7 @@ class Hub:
         record: bytes,
         request_id: str,
         *,
+        arn: str | None = None,
         client_context: str | None = None,
         trace: str | None = None,
     ) -> tuple[Outcome, str]:
@@ -234,7 +239,7 @@ class Hub:
             function=function.name,
             payload=payload,
             deadline=0,
-            arn=arn.function(function.name),
+            arn=arn or function_arn(function.name),
             client_context=client_context,
             trace=trace,
         )

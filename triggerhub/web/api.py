@@ -17,10 +17,12 @@ from triggerhub.model import Json, Millis
 from triggerhub.web import asked, refusal, shape
 from triggerhub.web.backup import Backup
 from triggerhub.web.deliveries import Deliveries, json
+from triggerhub.web.lambda_api.api import LambdaApi
 from triggerhub.web.named import Named
 from triggerhub.web.stream import Lines, Tell
 
 PLACES = {
+    "/2015-03-31/": "the API of AWS Lambda, and its other dates beside it",
     "/api/v1/": "what the command line asks; private, it may change between versions",
     "/healthz": "200 while the process is alive",
     "/metrics": "metrics for Prometheus",
@@ -51,7 +53,7 @@ def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
     ]
-    return refusal.Refusals(_Phased(hub, _router(routes)))
+    return refusal.Refusals(LambdaApi(hub, _Phased(hub, _router(routes))))
 
 
 def _router(routes: list[BaseRoute]) -> Router:

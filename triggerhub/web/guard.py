@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from triggerhub.policy import sigv4
 from triggerhub.web import refusal
 
 EVERYWHERE = ("0.0.0.0", "::")
@@ -35,7 +36,7 @@ class Guard:
         elif scope["method"] != "GET" and any(not _same(origin, hosts) for origin in origins):
             why = f"a page of {', '.join(origins)} may not change anything here"
             response = refusal.response(403, "bad-origin", why)
-        elif any(name == b"authorization" for name, _ in headers):
+        elif any(name == b"authorization" and not value.startswith(sigv4.ALGORITHM) for name, value in headers):
             why = "tokens are not available in this version"
             hint = "Leave --token out; the admin address is for this machine alone."
             response = refusal.response(400, "not-available", why, hint)

@@ -1,0 +1,63 @@
+"""A hub as a process, and the clients that people have: boto3 and the aws command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.e2e.daemon import Daemon, daemon
+
+HANDLERS = {
+    "hello.py": "def handler(event, context):\n    print('hello there')\n    return {'event': event, 'arn': context.invoked_function_arn, 'id': context.aws_request_id}\n",
+    "context.py": "def handler(event, context):\n    return context.client_context.custom\n",
+    "broken.py": "def handler(event, context):\n    raise ValueError('no')\n",
+    "nothing.py": "def handler(event, context):\n    pass\n",
+    "big.py": "def handler(event, context):\n    return 'x' * event\n",
+}
+TOML = """
+[defaults]
+retry = { attempts = 1 }
+
+[triggers.tick]
+type = "cron"
+schedule = "0 0 1 1 *"
+function = "hello"
+"""
+
+
+def client(hub: Daemon, service: str = "lambda", **options: Any) -> Any:
+    """A client of boto3's that is pointed at a hub, and does not try again."""
+    session = boto3.Session(
+        aws_access_key_id="AKIDAKIDAKIDAKIDAKID", aws_secret_access_key="secret", region_name="us-east-1"
+    )
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=30, **options)
+    return session.client(service, endpoint_url=f"http://127.0.0.1:{hub.admin}", config=config)
+
+
+def environ(hub: Daemon) -> dict[str, str]:
+    """What the aws command line is told by its environment."""
+    return {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "AKIDAKIDAKIDAKIDAKID",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{hub.admin}",
+        "AWS_PAGER": "",
+        "AWS_CONFIG_FILE": "/nowhere",
+    }
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with daemon(tmp_path_factory.mktemp("lambda"), TOML, HANDLERS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lambdas(hub: Daemon) -> Any:
+    return client(hub)

@@ -1,0 +1,140 @@
+"""Signatures are those of AWS's test suite, and of botocore; anything else is refused."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggerhub.policy import sigv4
+from triggerhub.policy.sigv4 import Refused, Signed, parse, verify
+
+KEY, SECRET = "AKIDEXAMPLE-and-more", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+NOW = datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp()
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "signature"),
+    [
+        ("GET", "/", [], "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+        ("POST", "/", [], "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+        ("GET", "/", [("Param2", "value2"), ("Param1", "value1")],
+         "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"),
+    ],
+    ids=["get-vanilla", "post-vanilla", "get-vanilla-query-order-key-case"],
+)  # fmt: skip
+def test_the_published_vectors(method: str, path: str, query: list[tuple[str, str]], signature: str) -> None:
+    told = sigv4.Signature("AKIDEXAMPLE", "20150830", "us-east-1", "service", ("host", "x-amz-date"), signature)
+    headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z"}
+    request = Signed(method=method, raw_path=path, query=query, headers=headers, body=b"")
+    verify(told, SECRET, request, service="service", now=NOW)
+
+
+def signed(method: str, url: str, body: bytes, headers: dict[str, str]) -> tuple[str, Signed]:
+    """Sign as botocore does; return the Authorization header and the request as a server has it."""
+    request = AWSRequest(method=method, url=url, data=body, headers=headers)
+    SigV4Auth(Credentials(KEY, SECRET), "lambda", "us-east-1").add_auth(request)
+    parts = urlsplit(url)
+    kept = {name.lower(): value for name, value in request.headers.items()} | {"host": parts.netloc}
+    return kept.pop("authorization"), Signed(
+        method=method,
+        raw_path=parts.path,
+        query=parse_qsl(parts.query, keep_blank_values=True),
+        headers=kept,
+        body=body,
+    )
+
+
+def now_of(request: Signed) -> float:
+    return datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+@given(
+    name=st.text(st.sampled_from("ab%3A:/$-._~"), min_size=1, max_size=12),
+    query=st.text(st.sampled_from("ab=&%20-~"), max_size=12),
+    body=st.binary(max_size=50),
+    value=st.text(st.sampled_from("ab  ,"), min_size=1, max_size=9),
+)
+def test_what_botocore_signs_is_found_right_and_nothing_else_is(name: str, query: str, body: bytes, value: str) -> None:
+    asked = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in parse_qsl(query, keep_blank_values=True))
+    url = f"http://127.0.0.1:8701/2015-03-31/functions/{quote(name, safe='')}?{asked}"
+    authorization, request = signed("POST", url, body, {"X-Amz-Log-Type": value})
+    told = parse(authorization)
+    verify(told, SECRET, request, service="lambda", now=now_of(request))
+    others: list[dict[str, Any]] = [
+        {"method": "PUT"},
+        {"raw_path": request.raw_path + "x"},
+        {"query": [*request.query, ("z", "")]},
+        {"body": request.body + b"x"},
+        {"headers": {**request.headers, "x-amz-log-type": f"{value}x"}},
+        {"headers": {**request.headers, "x-amz-invocation-type": "Event"}},
+    ]
+    for other in others:
+        changed = Signed(**{**{key: getattr(request, key) for key in Signed.__slots__}, **other})
+        with pytest.raises(Refused) as caught:
+            verify(told, SECRET, changed, service="lambda", now=now_of(request))
+        assert caught.value.kind == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize(
+    ("late", "service", "secret", "says"),
+    [
+        (301, "lambda", SECRET, "Signature expired"),
+        (-301, "lambda", SECRET, "Signature not yet current"),
+        (0, "sqs", SECRET, "correct service: 'sqs'"),
+        (0, "lambda", "another", "does not match the signature you provided"),
+    ],
+)
+def test_a_signature_of_another_time_service_or_key_is_refused(late: int, service: str, secret: str, says: str) -> None:
+    authorization, request = signed("GET", "http://hub/2015-03-31/functions", b"", {})
+    with pytest.raises(Refused, match=says) as caught:
+        verify(parse(authorization), secret, request, service=service, now=now_of(request) + late)
+    assert caught.value.kind == "InvalidSignatureException"
+
+
+HEX = "0" * 64
+CREDENTIAL = f"Credential={KEY}/20150830/us-east-1/lambda/aws4_request"
+
+
+@pytest.mark.parametrize(
+    ("header", "kind", "says"),
+    [
+        (None, "MissingAuthenticationTokenException", "Missing Authentication Token"),
+        ("", "MissingAuthenticationTokenException", "Missing Authentication Token"),
+        ("Bearer x", "IncompleteSignatureException", "AWS4-HMAC-SHA256"),
+        (f"AWS4-HMAC-SHA256 {CREDENTIAL}, SignedHeaders=host", "IncompleteSignatureException", "'Signature'"),
+        ("AWS4-HMAC-SHA256 Signature=a, SignedHeaders=host", "IncompleteSignatureException", "'Credential'"),
+        (f"AWS4-HMAC-SHA256 {CREDENTIAL}, Signature=a", "IncompleteSignatureException", "'SignedHeaders'"),
+        (
+            f"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature={HEX}",
+            "IncompleteSignatureException",
+            "5 slash",
+        ),
+        (f"AWS4-HMAC-SHA256 {CREDENTIAL}, SignedHeaders=host, Signature=ä", "IncompleteSignatureException", "64 hex"),
+        (
+            f"AWS4-HMAC-SHA256 {CREDENTIAL}, SignedHeaders=date, Signature={HEX}",
+            "IncompleteSignatureException",
+            "'Host'",
+        ),
+    ],
+)
+def test_a_header_that_is_no_signature_is_told_what_it_lacks(header: str | None, kind: str, says: str) -> None:
+    with pytest.raises(Refused, match=says) as caught:
+        parse(header)
+    assert caught.value.kind == kind
+
+
+@given(st.text(max_size=60))
+def test_no_header_makes_it_fail_otherwise(text: str) -> None:
+    for header in (text, f"AWS4-HMAC-SHA256 {text}", f"AWS4-HMAC-SHA256 {CREDENTIAL},{text},SignedHeaders=host"):
+        with contextlib.suppress(Refused):
+            parse(header)

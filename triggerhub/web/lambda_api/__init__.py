@@ -1,0 +1,1 @@
+"""Answer the AWS Lambda API, so that boto3, the aws command line and every SDK can use this hub."""

@@ -1,0 +1,233 @@
+"""Route the Lambda API: find the operation, read and check its input, carry it out, write its answer.
+
+A call of a function, which is nearly all that comes, goes by a short way of its own that needs no
+description and no framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from urllib.parse import parse_qs, unquote
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from triggerhub.aws import constraints, restjson
+from triggerhub.aws.restjson import ApiError
+from triggerhub.aws.service import Operation, Service
+from triggerhub.errors import BacklogFull, BadInput, Conflict, NotFound, StoreBroken, StoreFull, TriggerhubError
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
+from triggerhub.policy import sigv4
+from triggerhub.settings import MB
+from triggerhub.web.lambda_api import support
+from triggerhub.web.lambda_api.account import Account
+from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
+from triggerhub.web.lambda_api.description import service
+from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
+from triggerhub.web.lambda_api.target import Targets
+
+log = structlog.get_logger("lambda")
+
+INVOKE = "/2015-03-31/functions/", "/invocations"
+CODE = 70_167_211
+"""The most bytes of a request that may carry a zip archive in base64."""
+CARRIES_CODE = frozenset(("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion"))
+LARGE = 1 * MB
+"""A body above this is parsed in a thread."""
+_KINDS = frozenset(("RequestResponse", "Event", "DryRun"))
+_TAILS = frozenset(("None", "Tail"))
+_UNUSUAL = frozenset(("x-amz-tenant-id", "x-amz-durable-execution-name"))
+_Headers = list[tuple[bytes, bytes]]
+
+
+class LambdaApi:
+    """ASGI middleware: what is asked in AWS's way is answered here, all else goes on to *app*."""
+
+    def __init__(self, hub: Hub, app: ASGIApp) -> None:
+        self._hub = hub
+        self._app = app
+        self._invoking = Invoking(hub, Targets(hub))
+        self.operations: dict[str, Perform] = {
+            **self._invoking.operations(),
+            **Account(hub).operations(),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].decode("latin-1")
+        if path[1:3] != "20" or not (path.startswith(INVOKE[0]) or service().serves(path)):
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid.uuid4())
+        try:
+            answer = await self._answered(scope, path, receive, request_id)
+        except ApiError as error:
+            answer = _refusal(error)
+        except TriggerhubError as error:
+            answer = _refusal(_translated(error))
+        except Exception:
+            log.exception("a request of the Lambda API failed", method=scope["method"], path=path)
+            answer = _refusal(ApiError("ServiceException", "The hub failed at this request; its log says why."))
+        headers: _Headers = [
+            (b"x-amzn-requestid", (answer.request_id or request_id).encode()),
+            *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
+        ]
+        if answer.status != 204:
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answered(self, scope: Scope, path: str, receive: Receive, request_id: str) -> Answer:
+        headers = _joined(scope["headers"])
+        if self._hub.phase != "running":
+            raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
+        signature = _signature(headers.get("authorization"))
+        if (
+            scope["method"] == "POST"
+            and path.startswith(INVOKE[0])
+            and path.endswith(INVOKE[1])
+            and not _UNUSUAL & headers.keys()
+        ):
+            kind = headers.get("x-amz-invocation-type", "RequestResponse")
+            tail = headers.get("x-amz-log-type", "None")
+            name = path[len(INVOKE[0]) : -len(INVOKE[1])]
+            query = scope["query_string"]
+            qualifier = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else None
+            if kind in _KINDS and tail in _TAILS and "/" not in name and (qualifier is None or len(qualifier) == 1):
+                payload = await _body(receive, SYNCHRONOUS, "InvokeFunction")
+                self._authenticate(signature, scope, path, headers, payload)
+                return await self._invoking.invoke(
+                    unquote(name),
+                    payload,
+                    qualifier=qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None,
+                    kind=kind,
+                    log=tail,
+                    context=headers.get("x-amz-client-context"),
+                )
+        return await self._described(scope, path, receive, request_id, headers, signature)
+
+    async def _described(
+        self,
+        scope: Scope,
+        path: str,
+        receive: Receive,
+        request_id: str,
+        headers: Mapping[str, str],
+        signature: sigv4.Signature,
+    ) -> Answer:
+        """Answer by the description of the service."""
+        lambdas = service()
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        found = lambdas.find(scope["method"], path, query)
+        if found is None:
+            message = f"AWS Lambda has no operation {scope['method']} {path[:200]}"
+            raise ApiError("UnknownOperationException", message)
+        operation, parts = found
+        body = await _body(receive, CODE if operation.name in CARRIES_CODE else SYNCHRONOUS, operation.name)
+        self._authenticate(signature, scope, path, headers, body)
+        given = await _given(lambdas, operation, parts, query, headers, body)
+        perform = self.operations.get(operation.name)
+        if perform is None:
+            raise refused(lambdas, operation)
+        result = await perform(Asked(operation=operation.name, given=given, request_id=request_id))
+        if isinstance(result, Answer):
+            return result
+        status, fields, text = restjson.write(lambdas, operation, result)
+        return Answer(status=status, body=text, headers=tuple(fields))
+
+    def _authenticate(
+        self, signature: sigv4.Signature, scope: Scope, path: str, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Nobody has a key: whoever reaches this listener may, once his request has a signature's form."""
+
+
+def refused(lambdas: Service, operation: Operation) -> ApiError:
+    """Return the answer to an operation that is not built, of a class that the operation knows."""
+    why = support.REFUSED.get(operation.name, support.NOT_YET)
+    kind = next(one for one in ("InvalidParameterValueException", "ServiceException") if one in operation.errors)
+    return ApiError(kind, f"triggerhub does not do {operation.name}: {why}.")
+
+
+async def _given(
+    lambdas: Service,
+    operation: Operation,
+    parts: Mapping[str, str],
+    query: Mapping[str, list[str]],
+    headers: Mapping[str, str],
+    body: bytes,
+) -> dict[str, Json]:
+    def read() -> dict[str, Json]:
+        return restjson.read(lambdas, operation, path=parts, query=query, headers=headers, body=body)
+
+    given = read() if len(body) <= LARGE else await asyncio.to_thread(read)
+    if operation.input is not None and (broken := constraints.violations(lambdas, operation.input, given)):
+        raise ApiError("ValidationException", constraints.message(broken))
+    return given
+
+
+def _joined(headers: _Headers) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for key, value in headers:
+        name, text = key.decode("latin-1"), value.decode("latin-1")
+        joined[name] = f"{joined[name]},{text}" if name in joined else text
+    return joined
+
+
+def _signature(authorization: str | None) -> sigv4.Signature:
+    try:
+        return sigv4.parse(authorization)
+    except sigv4.Refused as error:
+        raise ApiError(error.kind, error.message) from error
+
+
+async def _body(receive: Receive, most: int, operation: str) -> bytes:
+    message = await receive()
+    if not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > most:
+            raise too_large(most, operation)
+        return body
+    parts, size = [message["body"]], len(message["body"])
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError("InvalidRequestContentException", "The client left before the request was there.")
+        size += len(message.get("body", b""))
+        if size > most:
+            raise too_large(most, operation)
+        parts.append(message.get("body", b""))
+    return b"".join(parts)
+
+
+def _translated(error: TriggerhubError) -> ApiError:
+    text = error.message if error.hint is None else f"{error.message} {error.hint}"
+    match error:
+        case NotFound():
+            return ApiError("ResourceNotFoundException", text)
+        case Conflict():
+            return ApiError("ResourceConflictException", text)
+        case BacklogFull():
+            return ApiError("TooManyRequestsException", text, Reason="CallerRateLimitExceeded")
+        case BadInput():
+            return ApiError("InvalidParameterValueException", text)
+        case StoreFull() | StoreBroken() | _:
+            return ApiError("ServiceException", text)
+
+
+_ELSE = {
+    "MissingAuthenticationTokenException": 403,
+    "InvalidSignatureException": 403,
+    "UnrecognizedClientException": 403,
+    "AccessDeniedException": 403,
+    "UnknownOperationException": 404,
+}
+"""Statuses of the errors that all services of AWS know, and no description has."""
+
+
+def _refusal(error: ApiError) -> Answer:
+    status, headers, body = restjson.write_error(service(), error)
+    if error.kind == "TooManyRequestsException":
+        headers.append(("retry-after", "1"))
+    return Answer(status=_ELSE.get(error.kind, status), body=body, headers=tuple(headers))

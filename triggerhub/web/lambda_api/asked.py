@@ -1,0 +1,33 @@
+"""Hold one request of the Lambda API as the operations see it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from triggerhub.model import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a client asked for; *given* has the members of the operation's input, by name."""
+
+    operation: str
+    given: Mapping[str, Json]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer that is not of the model's form: that of a call."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    request_id: str | None = None
+    """Where the call has an id of its own."""
+
+
+Perform: TypeAlias = Callable[[Asked], Awaitable[Mapping[str, Json] | Answer]]
+"""Carries an operation out; returns the members of its output. Raises ApiError, TriggerhubError."""

@@ -1,0 +1,191 @@
+"""Call functions: with an answer, as an event, or to see whether one could."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from triggerhub.aws import eventstream, restjson
+from triggerhub.aws.restjson import ApiError
+from triggerhub.errors import BadInput
+from triggerhub.hub.call import THROTTLED
+from triggerhub.hub.hub import Answered, Hub
+from triggerhub.model import Interrupted, Returned
+from triggerhub.settings import KB, MB
+from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
+from triggerhub.web.lambda_api.target import Target, Targets
+
+SYNCHRONOUS, EVENT = 6 * MB, 1 * MB
+"""The largest payload that is taken, by the type of the invocation."""
+TAIL = 4 * KB
+"""How much of the log's end an answer has."""
+CONTEXT = 3583
+"""The most that a client may say of itself, as it came: in base64."""
+CHUNK = 256 * KB
+_JSON = ("content-type", "application/json")
+_UNHANDLED = ("x-amz-function-error", "Unhandled")
+_STREAM = ("content-type", eventstream.CONTENT_TYPE)
+_BYTES: Final = "application/octet-stream"
+
+
+class Invoking:
+    """The operations that call a function."""
+
+    def __init__(self, hub: Hub, targets: Targets) -> None:
+        self._hub = hub
+        self._targets = targets
+
+    def operations(self) -> Mapping[str, Perform]:
+        return {
+            "Invoke": self._invoke,
+            "InvokeAsync": self._invoke_async,
+            "InvokeWithResponseStream": self._invoke_with_response_stream,
+        }
+
+    async def invoke(
+        self,
+        name: str,
+        payload: bytes,
+        *,
+        qualifier: str | None = None,
+        kind: str = "RequestResponse",
+        log: str = "None",
+        context: str | None = None,
+    ) -> Answer:
+        """Do what Invoke does; the arguments are those of its headers. Raises ApiError."""
+        target = self._targets.find(name, qualifier)
+        match kind:
+            case "RequestResponse":
+                call = await self._called(target, payload, context)
+                return _answer(call, tail=log == "Tail")
+            case "Event":
+                return await self._queued(target, payload)
+            case _:
+                return Answer(status=204)
+
+    async def _invoke(self, asked: Asked) -> Answer:
+        given = asked.given
+        for member in ("TenantId", "DurableExecutionName"):
+            if member in given:
+                raise ApiError("InvalidParameterValueException", f"{member} is not in this version.")
+        return await self.invoke(
+            given["FunctionName"],
+            given.get("Payload", b""),
+            qualifier=given.get("Qualifier"),
+            kind=given.get("InvocationType", "RequestResponse"),
+            log=given.get("LogType", "None"),
+            context=given.get("ClientContext"),
+        )
+
+    async def _invoke_async(self, asked: Asked) -> Answer:
+        target = self._targets.find(asked.given["FunctionName"], None)
+        return await self._queued(target, asked.given["InvokeArgs"])
+
+    async def _invoke_with_response_stream(self, asked: Asked) -> Answer:
+        """Answer in the stream's form what the function returned as a whole."""
+        given = asked.given
+        if "TenantId" in given:
+            raise ApiError("InvalidParameterValueException", "TenantId is not in this version.")
+        target = self._targets.find(given["FunctionName"], given.get("Qualifier"))
+        if given.get("InvocationType") == "DryRun":
+            return Answer(status=204)
+        call = await self._called(target, given.get("Payload", b""), given.get("ClientContext"))
+        _refuse_unserved(call)
+        complete = {"LogResult": _tail(call)} if given.get("LogType") == "Tail" else {}
+        chunks = []
+        match call.outcome:
+            case Returned(payload=payload):
+                pieces = [payload[start : start + CHUNK] for start in range(0, len(payload), CHUNK)]
+                chunks = [eventstream.event("PayloadChunk", piece, _BYTES) for piece in pieces]
+            case Interrupted():
+                raise _stopping()
+            case failed:
+                details = failed.payload.decode(errors="replace")
+                complete = {"ErrorCode": "Unhandled", "ErrorDetails": details, **complete}
+        chunks.append(eventstream.event("InvokeComplete", restjson.dump(complete), "application/json"))
+        return Answer(
+            status=200,
+            body=b"".join(chunks),
+            headers=(_STREAM, ("x-amz-executed-version", call.version)),
+            request_id=call.request_id,
+        )
+
+    async def _called(self, target: Target, payload: bytes, context: str | None) -> Answered:
+        _fits(payload, SYNCHRONOUS)
+        try:
+            return await self._hub.invoke(
+                target.function,
+                payload or b"{}",
+                arn=target.arn,
+                client_context=None if context is None else _client_context(context),
+            )
+        except BadInput as error:
+            raise ApiError("InvalidRequestContentException", error.message) from error
+
+    async def _queued(self, target: Target, payload: bytes) -> Answer:
+        _fits(payload, EVENT)
+        try:
+            accepted = await self._hub.invoke_async(target.function, payload or b"{}")
+        except BadInput as error:
+            raise ApiError("InvalidRequestContentException", error.message) from error
+        return Answer(status=202, request_id=accepted.deliveries[0])
+
+
+def _answer(call: Answered, *, tail: bool) -> Answer:
+    _refuse_unserved(call)
+    headers: tuple[tuple[str, str], ...] = (_JSON, ("x-amz-executed-version", call.version))
+    match call.outcome:
+        case Returned(payload=payload):
+            pass
+        case Interrupted():
+            raise _stopping()
+        case failed:
+            payload = failed.payload
+            headers = (*headers, _UNHANDLED)
+    if tail:
+        headers = (*headers, ("x-amz-log-result", _tail(call)))
+    return Answer(status=200, body=payload, headers=headers, request_id=call.request_id)
+
+
+def _refuse_unserved(call: Answered) -> None:
+    """Raise the error of a call that did not begin, for want of a worker or of time."""
+    if not isinstance(call.outcome, Returned | Interrupted) and call.outcome.fault.type == THROTTLED:
+        raise ApiError("TooManyRequestsException", "Rate Exceeded.", Reason="ConcurrentInvocationLimitExceeded")
+
+
+def _stopping() -> ApiError:
+    return ApiError("ServiceException", "The hub is stopping; it ended the call before its answer was there.")
+
+
+def _tail(call: Answered) -> str:
+    text = "".join(f"{line}\n" for line in call.log).encode(errors="backslashreplace")
+    return base64.b64encode(text[-TAIL:]).decode()
+
+
+def _fits(payload: bytes, most: int) -> None:
+    if len(payload) > most:
+        raise too_large(most)
+
+
+def too_large(most: int, operation: str = "InvokeFunction") -> ApiError:
+    """Return the error for a body over *most* bytes."""
+    return ApiError(
+        "RequestTooLargeException", f"Request must be smaller than {most} bytes for the {operation} operation"
+    )
+
+
+def _client_context(header: str) -> str:
+    """Return the JSON text in an X-Amz-Client-Context. Raises ApiError."""
+    try:
+        if len(header) > CONTEXT:
+            raise ValueError
+        text = base64.b64decode(header, validate=True).decode()
+        if not isinstance(json.loads(text), dict):
+            raise ValueError
+    except (binascii.Error, ValueError, RecursionError):
+        message = f"Client context must be a valid Base64-encoded JSON object of at most {CONTEXT} bytes."
+        raise ApiError("InvalidRequestContentException", message) from None
+    return text
