@@ -254,6 +254,11 @@ class Context(Protocol):
         """
         ...
 
+    @property
+    def places(self) -> int:
+        """How many calls of the trigger's function may be this trigger's at once; a reload may change it."""
+        ...
+
     def finish(self) -> AbstractAsyncContextManager[None]:
         """Let the source finish what is inside before it is stopped, for as long as ``[hub] drain`` allows.
 

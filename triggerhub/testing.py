@@ -155,6 +155,10 @@ class FakeContext:
     async def free(self) -> None:
         await anyio.lowlevel.checkpoint()
 
+    @property
+    def places(self) -> int:
+        return self.trigger.maximum_concurrency or 4
+
     @asynccontextmanager
     async def finish(self) -> AsyncGenerator[None]:
         await anyio.lowlevel.checkpoint()

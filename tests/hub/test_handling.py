@@ -256,6 +256,13 @@ async def test_it_shares_the_functions_places_and_keeps_to_its_own(tmp_path: Pat
     assert (made.runtime.most, len(made.runtime.calls)) == (2, 4)
 
 
+async def test_a_source_knows_how_many_calls_may_be_its_own(tmp_path: Path) -> None:
+    async with handling(tmp_path, more={"concurrency": 3}) as (made, ctx):
+        assert ctx.places == 3
+        await made.reload([function("work")], [trigger(ack="handled", maximum_concurrency=2)])
+        assert (await context(made)).places == 2
+
+
 async def test_a_paused_function_begins_nothing(tmp_path: Path) -> None:
     async with handling(tmp_path) as (made, ctx):
         await made.hub.pause("function", "work")

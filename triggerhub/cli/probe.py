@@ -50,6 +50,7 @@ class _Context:
         self.log: Log = structlog.get_logger("probe")
         self.routes: Routes = self
         self.retry = RetryPolicy()
+        self.places = 1
 
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True

@@ -67,6 +67,10 @@ class SourceContext:
     async def free(self) -> None:
         await self.handling.free(self.find_gate())
 
+    @property
+    def places(self) -> int:
+        return self.handling.places(self.trigger)
+
     def finish(self) -> AbstractAsyncContextManager[None]:
         return self.grace.finish()
 

@@ -112,6 +112,12 @@ class Handling:
     def _has_most(self, trigger: Trigger) -> bool:
         return trigger.maximum_concurrency is not None and self._under_way[trigger.name] >= trigger.maximum_concurrency
 
+    def places(self, trigger: Trigger) -> int:
+        """Serve ``source.Context.places``."""
+        dispatcher = self._dispatchers.get(trigger.functions[0])
+        most = dispatcher.function.concurrency if dispatcher else 1
+        return min(most, trigger.maximum_concurrency or most)
+
     def retry(self, trigger: Trigger) -> RetryPolicy:
         """Serve ``source.Context.retry``."""
         dispatcher = self._dispatchers.get(trigger.functions[0])
