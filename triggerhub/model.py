@@ -39,7 +39,7 @@ class State(StrEnum):
         return self not in (State.QUEUED, State.RUNNING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """What happened. A source makes it without ``id`` and ``trigger``; intake stamps both on acceptance."""
 
@@ -109,7 +109,7 @@ class Delivery:
     """How often the hub died while it ran."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt:
     """The record of one finished attempt."""
 
@@ -127,7 +127,7 @@ class Attempt:
     """The most memory seen in use, in bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Invocation:
     """One call of a worker."""
 
@@ -158,7 +158,7 @@ class Invocation:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Usage:
     """What an invocation used."""
 
@@ -169,7 +169,7 @@ class Usage:
     """The most resident memory seen, in bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Returned:
     """The function answered."""
 

@@ -76,7 +76,7 @@ class Finding:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Accepted:
     """The event is committed; ``deliveries`` holds one id per function."""
 
@@ -129,7 +129,7 @@ Judge: TypeAlias = Callable[[Outcome, str, Sequence[int]], Sequence[Outcome]]
 the places of the events that it carried, among those given to ``handle``; returned is an outcome for each of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """One HTTP request, whole. Header names are lower case; a repeated header is repeated here."""
 
@@ -154,7 +154,7 @@ class Request:
         return next((value for key, value in self.headers if key == name), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Response:
     """What to answer. Content-Length, Date and Connection are the ingress's own business."""
 

@@ -23,7 +23,7 @@ class Owed:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Intake:
     """An event to accept; its n-th function gets ``ids.delivery_id(event.id, n)``, counted from 1."""
 
@@ -33,7 +33,7 @@ class Intake:
     """The horizon of ``event.dedup_key``, counted from acceptance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Created:
     event: str
     deliveries: tuple[str, ...]
@@ -112,7 +112,7 @@ class Answered:
     until: Millis
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settlement:
     """What became of one claimed delivery."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class SourceContext:
         return await self.inlet.accept(self.find_gate(), events, checkpoints=checkpoints, wait=wait)
 
     async def invoke(self, event: Event) -> Outcome:
-        return await self.call(self.trigger, replace(event, trigger=self.trigger.name))
+        return await self.call(self.trigger, event)
 
     async def filtered(self, *events: Event) -> Sequence[Filtered | None]:
         return await self.handling.filtered(self.find_gate(), events)

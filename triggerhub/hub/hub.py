@@ -142,7 +142,7 @@ class Hub:
                 yield
             finally:
                 self.phase = "stopping"
-                self._calls.end_by(anyio.current_time() + self.project.hub.drain / 1000)
+                self._calls.end_in(self.project.hub.drain / 1000)
 
     async def reload(self) -> list[str]:
         """Read the project again; returns the problems, empty when all of the new configuration is in force."""

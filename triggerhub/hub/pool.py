@@ -57,7 +57,7 @@ class _Bench:
         """Idle, lent and starting ones of the current version; retired ones do not count."""
         self.called = 0
         """Waiters that were called and have not taken their turn yet: what is free is theirs."""
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
 
     @property
     def queued(self) -> bool:
@@ -70,26 +70,33 @@ class _Bench:
         while self._waiting and free > 0:
             future = self._waiting.popleft()
             if not future.done():
-                future.set_result(None)
+                future.set_result(True)
                 self.called += 1
                 free -= 1
 
     async def turn(self, until: float) -> bool:
         """Wait to be called, who comes first goes first; False at *until* on the loop's clock."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         self._waiting.append(future)
         # There may be more free than those called before have not taken yet.
         self.call()
+        timer = loop.call_at(until, _expire, future) if until < math.inf else None
         try:
-            with anyio.CancelScope(deadline=until):
-                await future
+            called = await future
         finally:
-            if future.done() and not future.cancelled():
+            if timer is not None:
+                timer.cancel()
+            if future.done() and not future.cancelled() and future.result():
                 self.called -= 1
-        if future.cancelled():
+        if not called:
             self._waiting = deque(one for one in self._waiting if not one.done())
-            return False
-        return True
+        return called
+
+
+def _expire(future: asyncio.Future[bool]) -> None:
+    if not future.done():
+        future.set_result(False)
 
 
 class Pool:
@@ -167,7 +174,7 @@ class Pool:
         not cut short by it. Raises StartFailed. Cancelled: nothing stays lent.
         """
         bench = self._benches.setdefault(function.name, _Bench(function))
-        until = math.inf if patience is None else anyio.current_time() + patience
+        until = math.inf if patience is None else asyncio.get_running_loop().time() + patience
         waits = bench.queued
         while True:
             if waits or assign(idle=len(bench.idle), live=bench.live, limit=bench.function.concurrency) is WAIT:

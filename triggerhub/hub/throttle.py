@@ -21,6 +21,11 @@ class Throttle:
         self._bucket: rate.Bucket | None = None
         self._stirred = asyncio.Event()
 
+    @property
+    def limits(self) -> bool:
+        """Whether there is a rate at all."""
+        return self._limit is not None
+
     def set(self, limit: Rate | None) -> None:
         """Hold calls to another rate; those that wait by the old one wait by this one."""
         if limit != self._limit:

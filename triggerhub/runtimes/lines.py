@@ -40,9 +40,19 @@ class LinePipe:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._readable)
 
-    def begin(self, request_id: str | None) -> None:
-        """Give what comes from now on to this request; what came before is taken in first."""
+    def begin(self, request_id: str) -> None:
+        """Give what comes from now on to this request, until ``end``.
+
+        Nothing is read for it: what was written between two requests the loop has taken in by now.
+        """
+        self._turn(request_id)
+
+    def end(self) -> None:
+        """Take in what the request has written; what comes from now on belongs to none."""
         self.drain()
+        self._turn(None)
+
+    def _turn(self, request_id: str | None) -> None:
         self._flush()
         self._request = request_id
         self._room = KEPT

@@ -189,7 +189,7 @@ class WarmWorker:
             self._break(f"expected an answer, got a {kind.name} frame")
 
     def _start(self, frame: Frame) -> None:
-        self._lines.begin(None)
+        self._lines.end()
         if frame.kind is Kind.READY:
             self._ready.set_result(None)
         elif frame.kind is Kind.UNLOADABLE:
@@ -202,7 +202,7 @@ class WarmWorker:
         """Complete the running call."""
         call, self._call, self._request = self._call, None, None
         # All that the handler wrote is in the pipe by now: it is written before the answer.
-        self._lines.begin(None)
+        self._lines.end()
         memory = self._watch.end()
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
         self._init_ms = None
