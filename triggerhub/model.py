@@ -1,7 +1,8 @@
 """Hold the values that the whole hub speaks of.
 
 Times are integers: milliseconds since the epoch, UTC. Payloads are the bytes that arrived; nothing
-here parses them.
+here parses them. Nobody changes a value; those that are made for every event are not frozen all the
+same, for a frozen one takes three times as long to make.
 """
 
 from __future__ import annotations

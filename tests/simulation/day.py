@@ -560,7 +560,7 @@ def _steered(draw: random.Random, look: float) -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         with (
-            mock.patch.object(intake, "secrets", SimpleNamespace(randbits=draw.getrandbits)),
+            mock.patch.object(intake, "os", SimpleNamespace(urandom=draw.randbytes)),
             mock.patch.object(dispatch, "LOOK", look),
             mock.patch.object(dispatch, "POLL", 10 * 3600.0),
             mock.patch.object(cron, "LOOK", look),

@@ -87,7 +87,7 @@ class Crowded(MemoryStore):
 @pytest.mark.parametrize(
     ("weaker", "finding", "first"),
     [
-        pytest.param({"store": Unfenced}, "was settled for", 180, id="leases unfenced"),
+        pytest.param({"store": Unfenced}, "was settled for", 85, id="leases unfenced"),
         pytest.param({"worker": Hasty}, "and did not run", 1, id="settled before the handler ran"),
         pytest.param({"store": Forgetful}, "nobody runs it", 1, id="nothing given back"),
         pytest.param({"store": Crowded}, "two run in the line", 1, id="no order"),
@@ -95,7 +95,7 @@ class Crowded(MemoryStore):
 )
 def test_a_weaker_hub_is_found_out(weaker: dict[str, type], finding: str, first: int) -> None:
     problems: list[str] = []
-    for seed in range(first, first + 80):
+    for seed in range(first, first + 400):
         problems += simulate(seed, busy=False, **weaker).problems
         if any(finding in one for one in problems):
             return

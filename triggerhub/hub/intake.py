@@ -140,20 +140,25 @@ class Inlet:
     ) -> list[Appended]:
         if not intakes and not checkpoints:
             return []
-        # Counted before the commit: what is on its way in takes up room, too.
+        # Counted before the commit: what is on its way in takes up room, too. And roused before it: a claim that
+        # follows at once shares the commit, so that a lone event waits for one sync and not for two.
         for intake in intakes:
             self._depth.add(intake.event.trigger, len(intake.owed))
+            self._rouse(intake)
         appended: list[Appended] = []
         try:
             appended = await self._stored(intakes, checkpoints, wait=wait)
         finally:
             for one, intake in zip_longest(appended, intakes):
                 if isinstance(one, Created):
-                    for owed in intake.owed:
-                        self._wake(Lane(intake.event.trigger, owed.function))
+                    self._rouse(intake)
                 else:
                     self._depth.add(intake.event.trigger, -len(intake.owed))
         return appended
+
+    def _rouse(self, intake: Intake) -> None:
+        for owed in intake.owed:
+            self._wake(Lane(intake.event.trigger, owed.function))
 
     async def _stored(
         self, intakes: Sequence[Intake], checkpoints: Mapping[tuple[str, str], str | None], *, wait: bool
