@@ -154,7 +154,7 @@ class ProvidedWorker:
                 fault, payload = runtimeapi.described(request.headers, bytes(request.body))
                 connection.answer(202, _ACCEPTED)
                 self._alive = False
-                self._lines.begin(None)
+                self._lines.end()
                 self._ready.set_exception(StartFailed(fault.type, fault.message, payload))
                 return None
             case _:
@@ -171,7 +171,7 @@ class ProvidedWorker:
         if self._state == "Starting":
             self._state = "Ready"
             if not self._ready.done():
-                self._lines.begin(None)
+                self._lines.end()
                 self._ready.set_result(None)
         self._hand_out()
         return None
@@ -221,7 +221,7 @@ class ProvidedWorker:
             self._state = "Ready"
         self._handed = False
         # All that the handler wrote is in the pipe by now: it is written before the answer.
-        self._lines.begin(None)
+        self._lines.end()
         memory = self._watch.end()
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
         self._init_ms = None
