@@ -19,6 +19,11 @@ from .conftest import Bench, invocation
             "f = os.memfd_create('x')\n    os.write(f, bytes(1 << 20)); m = mmap.mmap(-1, 200 << 20); m.write(b'x' * (200 << 20))",
             id="shared",
         ),
+        pytest.param(
+            "m = mmap.mmap(-1, 1 << 38, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, mmap.PROT_READ)\n"
+            "    sum(memoryview(m)[n] for n in range(0, 1 << 38, 1 << 21))",
+            id="tables of pages",
+        ),
     ],
 )
 async def test_a_worker_over_its_memory_is_killed(bench: Bench, code: str) -> None:

@@ -103,9 +103,9 @@ class Watch:
         """Whether the processes hold more than they may."""
         self._measured = self._loop.time()
         pids = memory.family(pid)
-        self._seen = memory.resident(pids)
-        if self._seen > self._limit:
-            self._seen = min(self._seen, memory.held(pids))
+        self._seen, tables = memory.resident(pids)
+        if self._seen > self._limit or tables > self._limit:
+            self._seen = min(self._seen + tables, memory.held(pids))
         self._peak = max(self._peak, self._seen)
         return self._seen > self._limit
 
