@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from triggerhub.model import Attempt, Bury, Complete, Decision, Delivery, Event, Leave, Millis, State
+from triggerhub.policy.grouping import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,10 @@ class Settlement:
     """Events to accept in the same transaction: destinations inside the hub."""
 
 
+LOOKED_AT = 100_000
+"""How many rows a search reads where no index leads to what it looks for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What became of one event that its source kept until it was handled."""
@@ -151,6 +156,12 @@ class Query:
     """Created at or after."""
     before: str | None = None
     """Only ids smaller than this one: the cursor of the next page."""
+    error: str | None = None
+    """A part of ``TYPE: MESSAGE``, whatever the case of ASCII letters. Of more than :data:`LOOKED_AT` dead letters,
+    and of what is unfinished or cancelled, about the newest so many are looked at."""
+    key: str | None = None
+    """The whole dedup or ordering key; beyond the keys that are still remembered, the newest :data:`LOOKED_AT`
+    deliveries are looked at."""
     limit: int = 100
 
 
@@ -283,6 +294,10 @@ class Store(Protocol):
 
     async def discard(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         """Remove dead deliveries and count them as discarded."""
+        ...
+
+    async def graves(self, limit: int = 10_000) -> list[Group]:
+        """Return the dead letters by function and fingerprint of error; of at most *limit* different texts."""
         ...
 
     async def stats(self) -> Stats: ...

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.stores.rig import LANE, NOW, Hand, accounts, attempt, intake
-from triggerhub.model import Bury, Complete, Leave, Retry, State
+from triggerhub.model import Bury, Complete, Fault, Leave, Retry, State
 from triggerhub.store import Answered, Lane, Query, Record, Settlement
 from triggerhub.stores.sqlite import SQLiteStore, open_store
 
@@ -115,6 +115,29 @@ async def test_the_statements_of_the_hot_path_use_the_index_made_for_them(tmp_pa
     assert len(some) == 2
     assert all(re.search("USING (COVERING )?INDEX delivery_list", lines[0]) for lines in some.values())
     assert [lines[0].partition(" USING ")[2] for lines in whole.values()] == ["PRIMARY KEY (id>? AND id<?)"]
+
+
+async def test_a_search_reads_the_dead_by_their_own_index_and_a_bounded_number_of_others(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "var") as store:
+        hand = Hand(store)
+        await hand.put(key="k", keep=100)
+        await hand.put()
+        (one, _) = await hand.take()
+        await hand.settle(one, Bury("no"), attempt=attempt(error=Fault(type="E", message="m")))
+        async with traced(store) as seen:
+            await store.page(Query(error="m"))
+            await store.page(Query(key="k"))
+            await store.graves()
+        plans = await store._slow.run(_plans, {one for one in seen if "FROM delivery" in one})
+        dead = [lines[0] for one, lines in plans.items() if "INDEXED BY" in one]
+        others = {one: lines for one, lines in plans.items() if "INDEXED BY" not in one}
+    assert len(dead) == 2
+    assert all("USING COVERING INDEX delivery_dead" in line for line in dead)
+    assert len(others) == 2
+    assert all("LIMIT 100000" in one for one in others)
+    assert all(
+        re.search("SEARCH delivery USING (INDEX delivery_list|PRIMARY KEY)", str(lines)) for lines in others.values()
+    )
 
 
 async def test_what_a_claim_reads_does_not_grow_with_history(tmp_path: Path) -> None:

@@ -27,16 +27,18 @@ from triggerhub.hub.maintain import maintain, prune
 from triggerhub.hub.outlet import Outlet, Performer
 from triggerhub.hub.pause import Kind, Paused
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.pulse import Pulse
 from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
 from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
 from triggerhub.policy import selecting
+from triggerhub.policy.grouping import Group
 from triggerhub.runtime import Runtime
 from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Accepted, Answer, Filtered, Routes
-from triggerhub.store import Detail, Intake, Lane, Owed, Query, Store
+from triggerhub.store import Detail, Intake, Lane, Owed, Query, Stats, Store
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
 
@@ -79,6 +81,7 @@ class Hub:
         self._clock = clock or SystemClock()
         self._feed = Feed()
         self._metrics = Metrics()
+        self.pulse = Pulse(self._metrics, self._clock)
         self._tap = Tap(output, self._feed, self._clock)
         self._pool = Pool(runtime(self._tap), self._clock)
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
@@ -127,6 +130,7 @@ class Hub:
         )
         async with performer.open(), self._pool.open(), anyio.create_task_group() as background:
             background.start_soon(self._inlet.until_broken)
+            background.start_soon(self.pulse.beat)
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
             async with self._wiring.dispatching(parts):
                 yield self
@@ -210,6 +214,28 @@ class Hub:
             raise Conflict(answer.why)
         return Accepted(event=answer.event, deliveries=answer.deliveries)
 
+    async def resend(self, delivery: str, body: bytes) -> Accepted:
+        """Queue a new event for the delivery's function, with *body* as its record and without a dedup key.
+
+        NotFound, BadInput; Conflict where the configuration no longer joins the trigger and the function.
+        """
+        found = await self.get(delivery)
+        row = found.delivery
+        handmade.require_json(body)
+        function = self._wiring.project.functions.get(row.function)
+        dispatcher = self._wiring.dispatchers.get(row.function)
+        if function is None or dispatcher is None or not dispatcher.serves(Lane(row.trigger, row.function)):
+            raise Conflict(f"the configuration no longer joins trigger {row.trigger!r} and function {row.function!r}")
+        event = replace(found.event, data=body, dedup_key=None, due=None)
+        key = None
+        if function.idempotency:
+            key = selecting.compile(function.idempotency.key).select(selecting.view(body))
+        intake = Intake(event=self._stamp(event, row.trigger), owed=(Owed(function=row.function, idempotency_key=key),))
+        (answer,) = await self._inlet.put([intake])
+        if isinstance(answer, Filtered):  # no gate stands before it
+            raise Conflict(answer.why)
+        return Accepted(event=answer.event, deliveries=answer.deliveries)
+
     async def _call_now(self, trigger: Trigger, event: Event) -> Outcome:
         """Serve ``source.Context.invoke``: the trigger's one function, while the caller waits."""
         stamped = self._stamp(event, trigger.name)
@@ -256,6 +282,10 @@ class Hub:
         if detail is None:
             raise NotFound(f"no delivery {delivery!r}", hint="Its history may be pruned; see [hub] keep.")
         return detail
+
+    async def graves(self) -> list[Group]:
+        """Return the dead letters by function and fingerprint of error, that with the newest death first."""
+        return await self._store.graves()
 
     async def event(self, event: str) -> tuple[Event, list[Delivery]]:
         """NotFound."""
@@ -379,6 +409,10 @@ class Hub:
     async def status(self) -> dict[str, Json]:
         """What the whole hub is and how it does."""
         return await self._status.whole(ready=self.ready, addresses=self.addresses)
+
+    async def stats(self) -> Stats:
+        """The ledgers."""
+        return await self._store.stats()
 
     async def metrics(self) -> bytes:
         """The page at /metrics."""

@@ -12,6 +12,7 @@ from triggerhub import ids
 from triggerhub.errors import Conflict
 from triggerhub.model import Attempt, Bury, Complete, Delivery, Event, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
+from triggerhub.policy.grouping import Grave, Group, group
 from triggerhub.store import (
     Answered,
     Appended,
@@ -30,6 +31,7 @@ from triggerhub.store import (
     Stats,
     Want,
 )
+from triggerhub.stores.searching import fits
 
 
 @dataclass(slots=True)
@@ -277,7 +279,7 @@ class MemoryStore:
 
     async def page(self, query: Query) -> list[Delivery]:
         found = (row.delivery for row in sorted(self.rows.values(), key=lambda row: row.delivery.id, reverse=True))
-        return [replace(one) for one in found if _matches(one, query)][: query.limit]
+        return [replace(one) for one in found if fits(one, query)][: query.limit]
 
     async def get(self, delivery: str) -> Detail | None:
         row = self.rows.get(delivery)
@@ -315,6 +317,27 @@ class MemoryStore:
         gone = [row for row in self._known(deliveries) if row.delivery.state is State.DEAD]
         self._remove(gone, "discarded")
         return [row.delivery.id for row in gone]
+
+    async def graves(self, limit: int = 10_000) -> list[Group]:
+        found: dict[tuple[str, str | None, str | None], list[Delivery]] = defaultdict(list)
+        for row in self.rows.values():
+            one = row.delivery
+            if one.state is State.DEAD:
+                error = one.error
+                text = (error.type, error.message) if error else (None, None)
+                found[one.function, *text].append(one)
+        return group(
+            Grave(
+                function=function,
+                type=kind,
+                message=message,
+                count=len(dead),
+                first=min(one.finished or 0 for one in dead),
+                last=max(one.finished or 0 for one in dead),
+                newest=max(one.id for one in dead),
+            )
+            for (function, kind, message), dead in list(found.items())[:limit]
+        )
 
     async def stats(self) -> Stats:
         return Stats(
@@ -414,13 +437,3 @@ class MemoryStore:
             self._checkpoints.pop(key, None)
         else:
             self._checkpoints[key] = value
-
-
-def _matches(one: Delivery, query: Query) -> bool:
-    return (
-        (query.state is None or one.state is query.state)
-        and (query.function is None or one.function == query.function)
-        and (query.trigger is None or one.trigger == query.trigger)
-        and (query.since is None or one.created >= query.since)
-        and (query.before is None or one.id < query.before)
-    )

@@ -14,6 +14,7 @@ import anyio
 
 from triggerhub.errors import Conflict, StoreBroken, StoreFull
 from triggerhub.model import Delivery, Event, Millis
+from triggerhub.policy.grouping import Group
 from triggerhub.store import (
     Answered,
     Appended,
@@ -27,7 +28,7 @@ from triggerhub.store import (
     Stats,
     Want,
 )
-from triggerhub.stores import backup, coordination, folder, handled, housekeeping, intake, queue, reading
+from triggerhub.stores import backup, coordination, folder, handled, housekeeping, intake, queue, reading, searching
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
 from triggerhub.stores.fault import locked_from_outside, translate
@@ -181,6 +182,8 @@ class SQLiteStore:
     # people
 
     async def page(self, query: Query) -> list[Delivery]:
+        if query.error is not None or query.key is not None:
+            return await self._read(self._slow, searching.page, query)
         return await self._read(self._slow, reading.page, query)
 
     async def get(self, delivery: str) -> Detail | None:
@@ -197,6 +200,9 @@ class SQLiteStore:
 
     async def discard(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         return await self.writer.do(lambda t: housekeeping.discard(t, deliveries))
+
+    async def graves(self, limit: int = 10_000) -> list[Group]:
+        return await self._read(self._slow, searching.graves, limit)
 
     async def stats(self) -> Stats:
         return await self._read(self._quick, reading.stats)

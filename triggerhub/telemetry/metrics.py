@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -53,6 +54,20 @@ class _Histogram:
         return rows
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What was counted up to a moment, for those who look at differences."""
+
+    accepted: int = 0
+    invocations: int = 0
+    errors: int = 0
+    retries: int = 0
+    dead: int = 0
+    cold_starts: int = 0
+    durations: tuple[int, ...] = (0,) * (len(BUCKETS_MS) + 1)
+    """Calls by the buckets of :data:`BUCKETS_MS` and one above them."""
+
+
 class Metrics:
     """What the hub counts since it started; the ledgers of the store are added when read."""
 
@@ -72,6 +87,23 @@ class Metrics:
         if histogram is None:
             histogram = self._durations[function] = _Histogram()
         histogram.observe(milliseconds)
+
+    def totals(self, function: str | None = None) -> Totals:
+        """Return what was counted so far: of all, or of one function, for which no events are counted."""
+        names = self._durations if function is None else [function] if function in self._durations else []
+        columns = zip(*(self._durations[name].counts for name in names), strict=True)
+        calls = {
+            what: sum(counter.values()) if function is None else counter[function]
+            for what, counter in self._calls.items()
+            if what in ("invocations", "errors", "retries", "dead", "cold_starts")
+        }
+        accepted = sum(self._events["accepted"].values()) if function is None else 0
+        return Totals(accepted=accepted, durations=tuple(map(sum, columns)) or Totals().durations, **calls)
+
+    @property
+    def called(self) -> list[str]:
+        """The functions that were called."""
+        return list(self._durations)
 
     def render(self, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> bytes:
         """Write all as Prometheus text; *gauges* maps a name to its help and value."""

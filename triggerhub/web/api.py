@@ -16,12 +16,14 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
 from triggerhub.web import asked, refusal, shape
 from triggerhub.web.backup import Backup
+from triggerhub.web.console.site import Console
 from triggerhub.web.deliveries import Deliveries, json
 from triggerhub.web.lambda_api.api import LambdaApi
 from triggerhub.web.named import Named
 from triggerhub.web.stream import Lines, Tell
 
 PLACES = {
+    "/": "the console, for a browser",
     "/2015-03-31/": "the API of AWS Lambda, and its other dates beside it",
     "/api/v1/": "what the command line asks; private, it may change between versions",
     "/healthz": "200 while the process is alive",
@@ -52,6 +54,7 @@ def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
         Route("/readyz", admin.ready),
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
+        *Console(hub, closing).routes(),
     ]
     return refusal.Refusals(LambdaApi(hub, _Phased(hub, _router(routes))))
 

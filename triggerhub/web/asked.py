@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -52,6 +53,15 @@ async def fields(request: Request, known: Mapping[str, type]) -> dict[str, Json]
         if isinstance(value, str) and not _writable(value):
             raise BadInput(f"{name}: expected a text that is valid Unicode, got {json.dumps(value)[:60]}")
     return {name: value for name, value in found.items() if value is not None}
+
+
+async def form(request: Request) -> dict[str, str]:
+    """Return the fields of a form in the body, the last of each name. BadInput."""
+    text = (await body(request)).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1000))
+    except ValueError as error:
+        raise BadInput(f"the form cannot be read: {error}") from error
 
 
 def _writable(text: str) -> bool:

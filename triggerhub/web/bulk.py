@@ -16,8 +16,9 @@ import anyio
 
 from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Json, Millis, State
+from triggerhub.model import Delivery, Json, Millis, State
 from triggerhub.policy import units
+from triggerhub.policy.grouping import fingerprint
 from triggerhub.settings import Rate
 from triggerhub.store import Query
 from triggerhub.web import asked
@@ -33,11 +34,15 @@ MEMBERS: dict[str, type] = {
     "function": str,
     "trigger": str,
     "since": str,
+    "error": str,
+    "fingerprint": str,
     "all": bool,
     "rate": str,
     "reason": str,
     "dry_run": bool,
 }
+FILTERS = ("ids", "function", "trigger", "since", "error", "fingerprint", "all")
+"""The members that say which ones."""
 CHUNK = 100
 PAGE = 1000
 NAMED = 10_000
@@ -53,6 +58,8 @@ class Order:
     states: tuple[State, ...]
     ids: tuple[str, ...] = ()
     query: Query = field(default_factory=Query)
+    fingerprint: str | None = None
+    """Only those whose error has it; see :mod:`triggerhub.policy.grouping`."""
     rate: Rate | None = None
     reason: str = "by hand"
     dry_run: bool = False
@@ -60,9 +67,10 @@ class Order:
 
 def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
     """Read an order from the members of a request. BadInput, also where nothing says which ones."""
-    chosen = [name for name in ("ids", "function", "trigger", "since", "all") if fields.get(name)]
+    chosen = [name for name in FILTERS if fields.get(name)]
     if not chosen:
-        raise BadInput("which ones?", hint='Give "ids", a filter ("function", "trigger", "since"), or "all": true.')
+        hint = 'Give "ids", a filter ("function", "trigger", "since", "error"), or "all": true.'
+        raise BadInput("which ones?", hint=hint)
     if "ids" in chosen and len(chosen) > 1:
         raise BadInput('"ids" does not go with a filter')
     ids = fields.get("ids") or []
@@ -79,8 +87,10 @@ def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
             function=fields.get("function"),
             trigger=fields.get("trigger"),
             since=asked.since(fields.get("since")),
+            error=fields.get("error"),
             limit=PAGE,
         ),
+        fingerprint=fields.get("fingerprint"),
         rate=rate,
         reason=fields.get("reason", "by hand"),
         dry_run=fields.get("dry_run", False),
@@ -126,11 +136,15 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
         query = replace(work.query, state=state)
         while True:
             rows = await hub.page(query)
-            pages.append(b"".join(UUID(row.id).bytes for row in reversed(rows)))
+            pages.append(b"".join(UUID(row.id).bytes for row in reversed(rows) if _is_of(row, work.fingerprint)))
             if len(rows) < query.limit:
                 break
             query = replace(query, before=rows[-1].id)
     return bytearray(b"".join(reversed(pages)))
+
+
+def _is_of(row: Delivery, mark: str | None) -> bool:
+    return mark is None or mark == (fingerprint(row.error.type, row.error.message) if row.error else "")
 
 
 def _chunks(found: bytearray, size: int) -> Iterator[list[str]]:

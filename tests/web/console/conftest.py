@@ -1,0 +1,181 @@
+"""A hub as a process, with functions that succeed, fail and take their time, and a browser that looks at it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.e2e.daemon import GUARD, Daemon, daemon
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+TOML = """
+[hub]
+listen = "127.0.0.1:{LISTEN}"
+admin = "127.0.0.1:{ADMIN}"
+
+[defaults]
+retry = { attempts = 2, initial = "10ms", max = "10ms" }
+
+[triggers.orders]
+type = "webhook"
+path = "/orders"
+auth = "none"
+functions = ["ship", "mail"]
+filter = { body = { total = [{ numeric = [">", 0] }] } }
+order = "$.body.customer"
+key = "$.body.id"
+
+[triggers.nightly]
+type = "cron"
+schedule = "30 2 * * *"
+function = "mail"
+"""
+HANDLERS = {
+    "ship.py": """
+import json
+def handler(event, context):
+    body = json.loads(event["body"])
+    print("shipping", body["id"])
+    if "sold out" in body["id"]:
+        raise LookupError(f"item {len(body['id'])} is sold out: {body['id']}")
+    return {"shipped": body["id"]}
+""",
+    "mail.py": """
+def handler(event, context):
+    print("sent")
+""",
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Site:
+    """A running hub, asked over its admin address as a browser asks."""
+
+    hub: Daemon
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.hub.admin}"
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.hub.admin, timeout=GUARD)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def order(self, identifier: str, *, customer: str = "c") -> list[str]:
+        """Send an order; the ids of its deliveries, that to ``ship`` first."""
+        body = json.dumps({"id": identifier, "customer": customer, "total": 1.10}).encode()
+        status, answer = self.hub.post("/orders", body)
+        assert status in (200, 202), answer
+        return json.loads(answer)["deliveries"]
+
+    def settled(self) -> None:
+        self.hub.settled()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with daemon(tmp_path_factory.mktemp("hub"), TOML, HANDLERS) as hub:
+        yield Site(hub)
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no {CHROMIUM}; Debian's package chromium brings it")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
+        yield launched
+        launched.close()
+
+
+@dataclass
+class Visitor:
+    """One person's tab, and all that went wrong in it."""
+
+    page: Page
+    base: str
+    troubles: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.base + path)
+
+    def sees(self, selector: str, text: str | None = None) -> None:
+        """Wait until something is there, with this text in it."""
+        found = self.page.locator(selector).first
+        if text is None:
+            found.wait_for()
+        else:
+            expect(found).to_contain_text(text, timeout=GUARD * 1000)
+
+
+@contextmanager
+def visiting(browser: Browser, base: str, **options: Any) -> Iterator[Visitor]:
+    """Lend a tab; afterwards nothing may have failed in it, nor may it have asked another host for anything."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(20_000)
+    visitor = Visitor(context.new_page(), base)
+    page = visitor.page
+    page.on("console", lambda message: message.type == "error" and visitor.troubles.append(message.text))
+    page.on("pageerror", lambda error: visitor.troubles.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(base) or visitor.troubles.append(request.url))
+    try:
+        yield visitor
+    finally:
+        context.close()
+    assert visitor.troubles == []
+
+
+@pytest.fixture
+def visitor(site: Site, browser: Browser) -> Iterator[Visitor]:
+    with visiting(browser, site.base, viewport={"width": 1360, "height": 900}) as found:
+        yield found

@@ -1,0 +1,131 @@
+"""The console as people use it, in Chromium."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.web.console.conftest import Site, Visitor, visiting
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
+}
+PAGES = ("/", "/deliveries", "/deliveries/{id}?q=state%3Adead", "/dead-letters")
+
+
+@pytest.fixture(scope="module")
+def dead(site: Site) -> str:
+    found = [site.order(f"sold out {number}")[0] for number in range(3)]
+    site.order("fine")
+    site.settled()
+    return found[-1]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_is_accessible_and_whole(site: Site, browser: Browser, axe: str, dead: str, look: str) -> None:
+    with visiting(browser, site.base, **LOOKS[look]) as visitor:
+        for path in PAGES:
+            visitor.go(path.format(id=dead))
+            visitor.sees("#live[data-state=live]")
+            visitor.page.evaluate(axe)
+            found = visitor.page.evaluate("axe.run()")
+            serious = [
+                (one["id"], [node["html"][:200] for node in one["nodes"]])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], path
+            width = visitor.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= visitor.page.viewport_size["width"], f"{path} is wider than the screen"  # type: ignore[index]
+
+
+def test_the_first_visit_says_what_fails(visitor: Visitor, dead: str) -> None:
+    visitor.go("/")
+    visitor.sees("#attention", "sold out")
+    visitor.sees("#attention", "since")
+    visitor.page.click("#attention >> text=Look")
+    visitor.sees(".detail", "LookupError")
+    visitor.sees("#panel-event", "sold out")
+
+
+def test_what_happens_is_seen_as_it_happens(visitor: Visitor, site: Site) -> None:
+    visitor.go("/deliveries")
+    visitor.sees("#live[data-state=live]")
+    delivery = site.order("live")[0]
+    visitor.sees(f"#list tr[data-id='{delivery}']", "succeeded")
+    visitor.page.keyboard.press("p")
+    visitor.sees("#pause[aria-pressed=true]")
+    other = site.order("while paused")[0]
+    visitor.page.wait_for_timeout(3000)
+    assert visitor.page.locator(f"#list tr[data-id='{other}']").count() == 0
+    visitor.page.keyboard.press("p")
+    visitor.sees(f"#list tr[data-id='{other}']")
+
+
+def test_deliveries_are_searched_and_walked_by_keys(visitor: Visitor, dead: str) -> None:
+    visitor.go("/")
+    visitor.page.keyboard.press("/")
+    visitor.sees("#q:focus")
+    visitor.page.keyboard.type("fn:sh")
+    visitor.sees("#choices li", "fn:ship")
+    visitor.page.keyboard.press("ArrowDown")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.keyboard.type("state:dead")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**/deliveries?q=fn%3Aship+state%3Adead")
+    visitor.page.keyboard.press("j")
+    visitor.page.keyboard.press("j")
+    visitor.page.keyboard.press("k")
+    visitor.page.keyboard.press("Enter")
+    visitor.sees(f".detail[data-id='{dead}']")
+    visitor.page.wait_for_url(f"**/deliveries/{dead}?q=*")
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.page.locator("#pane")).to_be_hidden()
+    visitor.page.go_back()
+    visitor.sees(f".detail[data-id='{dead}']")
+    visitor.page.keyboard.press("?")
+    visitor.sees("dialog#help[open]")
+
+
+def test_a_failed_delivery_is_edited_and_redelivered(visitor: Visitor, dead: str) -> None:
+    visitor.go(f"/deliveries/{dead}")
+    visitor.page.click("#tab-logs")
+    visitor.sees("#panel-logs", "shipping sold out")
+    visitor.page.click("text=Edit and redeliver")
+    event = json.loads(visitor.page.input_value("#edited"))
+    event["body"] = json.dumps({"id": "mended", "customer": "c", "total": 3})
+    visitor.page.fill("#edited", json.dumps(event))
+    visitor.page.click("text=Send as a new event")
+    visitor.sees("#tell", "Sent as a new event")
+    visitor.sees(f".detail:not([data-id='{dead}']) .state.succeeded")
+    visitor.page.click("#tab-result")
+    visitor.sees("#panel-result", "mended")
+
+
+def test_dead_letters_are_redriven_and_the_progress_is_seen(visitor: Visitor, site: Site, dead: str) -> None:
+    visitor.go("/dead-letters")
+    visitor.page.check("#groups input[type=checkbox]")
+    visitor.page.click("text=Redrive all")
+    visitor.sees("#bulk[open]", "Redrive 3 dead letters?")
+    visitor.page.click("#bulk-dry")
+    visitor.sees("#bulk-told", "3 would be queued again.")
+    visitor.page.fill("#bulk-rate", "5/s")
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-told", "1 of 3 queued again")
+    visitor.sees("#bulk-told", "3 of 3 queued again. Done.")
+    visitor.page.click("#bulk-stop")
+    site.settled()
+    visitor.page.click("#groups [data-bulk=discard]")
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-told", "Say why")
+    visitor.page.fill("#bulk-reason", "a test")
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-told", "3 of 3 discarded. Done.")
+    visitor.page.click("#bulk-stop")
+    visitor.sees("#groups", "No dead letters.")
+    assert site.hub.counts()["discarded"] == 3

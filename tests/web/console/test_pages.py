@@ -1,0 +1,177 @@
+"""The console over sockets: what its pages say, what they forbid a browser, and what strangers' text cannot do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.web.console.conftest import HOSTILE, Site
+
+PAGES = ["/", "/deliveries", "/dead-letters"]
+NAUGHTY = f"{HOSTILE} \u202egnp.exe\x00\x1b[31m sold out \ud83d\ude00"
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would build."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def tags(text: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Tags()
+    parser.feed(text)
+    return parser.tags
+
+
+@pytest.fixture(scope="module")
+def dead(site: Site) -> str:
+    """A delivery that failed for good, of an event full of what may break a page."""
+    delivery = site.order(NAUGHTY.encode("utf-16", "surrogatepass").decode("utf-16"))[0]
+    site.order("fine")
+    site.settled()
+    return delivery
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_lets_a_browser_load_nothing_from_elsewhere(site: Site, dead: str, path: str) -> None:
+    answer = site.get(path)
+    assert answer.status == 200
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["cache-control"] == "no-store"
+    for tag, attributes in tags(answer.text):
+        assert not {name for name in attributes if name.startswith("on") or name == "style"}, (tag, attributes)
+        assert tag != "style"
+        assert tag != "script" or "src" in attributes or attributes["type"] == "application/json"
+        for name in ("src", "href", "action"):
+            assert not re.match(r"\w+:|//", attributes.get(name) or ""), (tag, attributes)
+
+
+def test_all_that_a_browser_loads_is_small_and_kept(site: Site) -> None:
+    total, seen = 0, set()
+    for path in PAGES:
+        page = site.get(path).text
+        total = max(total, len(gzip.compress(page.encode())))
+        seen |= set(re.findall(r'"(/static/[^"]+)"', page))
+    assert any("uplot" in one for one in seen)
+    for one in seen:
+        answer = site.get(one.replace("&amp;", "&"), Accept_Encoding="gzip")
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "immutable" in answer.headers["cache-control"]
+        assert site.get(one).body == gzip.decompress(answer.body)
+        total += len(answer.body)
+    assert total < 80 * 1024, total
+    assert site.get("/static/console.css").headers["cache-control"] == "no-cache"
+    assert site.get("/static/../page.html").status == 404
+
+
+@pytest.mark.parametrize("path", ["/deliveries", "/deliveries/{id}", "/deliveries/{id}/pane", "/dead-letters", "/"])
+def test_a_strangers_text_is_text(site: Site, dead: str, path: str) -> None:
+    answer = site.get(path.format(id=dead))
+    assert answer.status == 200
+    assert not [attributes for tag, attributes in tags(answer.text) if attributes.get("src") == "x"]
+    assert "&lt;img src=x onerror" in answer.text
+    assert "\\u202e" in answer.text
+    assert not re.search("[\x00\x1b\u202e]", answer.text)
+
+
+def test_a_payload_is_shown_as_it_came_and_a_huge_one_in_part(site: Site) -> None:
+    body = b'{"id":"big","customer":"c","total":1.10,"x":"' + b"A" * 5_000_000 + b'"}'
+    status, answer = site.hub.post("/orders", body)
+    assert status == 202, answer
+    delivery = json.loads(answer)["deliveries"][0]
+    site.settled()
+    pane = site.get(f"/deliveries/{delivery}/pane")
+    assert pane.status == 200
+    assert len(pane.body) < 200_000
+    assert "The first 64 KB of" in pane.text
+    whole = site.get(f"/deliveries/{delivery}/event.json")
+    assert whole.headers["content-disposition"].startswith("attachment")
+    assert b"A" * 5_000_000 in whole.body
+
+
+def test_bytes_that_are_no_text_are_spelt_out(site: Site) -> None:
+    status, answer = site.hub.post("/orders", b'{"id":"bytes","customer":"\xff\xfe","total":1}')
+    assert status in (200, 202), answer
+    assert site.get("/deliveries").status == 200
+
+
+def test_the_list_is_searched(site: Site, dead: str) -> None:
+    found = site.get("/deliveries/list?q=state%3Adead+error%7Esold").text
+    assert f'data-id="{dead}"' in found
+    assert site.get("/deliveries/list?q=fn%3Amail+state%3Adead").text.count("<tr data-id") == 0
+    assert site.get(f"/deliveries/list?q={dead}").text.count("<tr data-id") == 1
+    wrong = site.get("/deliveries?q=hello%3Cb%3E")
+    assert wrong.status == 200
+    assert "&#39;hello&lt;b&gt;&#39; says not what to search in; write fn:…" in wrong.text
+
+
+def test_a_delivery_shows_its_life_event_result_and_log(site: Site, dead: str) -> None:
+    page = site.get(f"/deliveries/{dead}").text
+    assert re.findall(r"<span>(attempt \d|queued|backoff)</span>", page)[-3:] == ["attempt 1", "backoff", "attempt 2"]
+    assert "&#34;total\\&#34;: 1.1" in page
+    assert "LookupError" in page
+    logs = site.get(f"/deliveries/{dead}/logs").text
+    assert "shipping" in logs
+    assert "REPORT RequestId" in logs
+    gone = site.get("/deliveries/01990000-0000-7000-8000-000000000001")
+    assert (gone.status, "may be pruned" in gone.text) == (404, True)
+    assert site.get("/deliveries/x/pane", HX_Request="true").headers["hx-reswap"] == "none"
+
+
+def test_dead_letters_are_counted_by_cause_and_exported(site: Site, dead: str) -> None:
+    page = site.get("/dead-letters").text
+    assert 'data-function="ship"' in page
+    (line,) = site.get("/dead-letters/export.jsonl?function=ship").text.splitlines()
+    assert json.loads(line)["id"] == dead
+    assert site.get("/dead-letters/export.jsonl?function=mail").body == b""
+
+
+def test_deliveries_are_delivered_again_edited_and_cancelled(site: Site) -> None:
+    delivery = site.order("again")[0]
+    site.settled()
+    again = site.ask("POST", f"/deliveries/{delivery}/redeliver")
+    assert (again.status, json.loads(again.headers["hx-trigger"])) == (200, {"tell": "Queued again"})
+    site.settled()
+    event = site.get(f"/deliveries/{delivery}/event.json").json
+    event["body"] = json.dumps({"id": "edited", "customer": "c", "total": 2})
+    form = "event=" + json.dumps(event).replace("%", "%25").replace("&", "%26").replace("+", "%2B")
+    sent = site.ask("POST", f"/deliveries/{delivery}/resend", form.encode())
+    new = sent.headers["hx-push-url"].split("/")[2]
+    site.settled()
+    assert site.get(f"/deliveries/{new}/result.json").json == {"shipped": "edited"}
+    assert new != delivery
+    late = site.ask("POST", f"/deliveries/{new}/cancel", headers={"HX-Request": "true"})
+    assert (late.status, "has succeeded already" in late.headers["hx-trigger"]) == (409, True)
+    bad = site.ask("POST", f"/deliveries/{new}/resend", b"event={nonsense", headers={"HX-Request": "true"})
+    assert (bad.status, "Could not parse request body into json" in bad.headers["hx-trigger"]) == (400, True)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_a_page_of_another_site_changes_nothing(site: Site, dead: str, origin: str) -> None:
+    refused = site.ask("POST", f"/deliveries/{dead}/redeliver", headers={"Origin": origin})
+    assert (refused.status, refused.json["error"]["code"]) == (403, "bad-origin")
+    assert site.hub.api("GET", f"/api/v1/deliveries/{dead}")["state"] == "dead"
+
+
+def test_many_are_redriven_by_their_cause(site: Site, dead: str) -> None:
+    error = site.hub.api("GET", f"/api/v1/deliveries/{dead}")["error"]
+    mark = re.search(r'data-fingerprint="([^"]*)"', site.get("/dead-letters").text)
+    assert mark is not None
+    assert error["type"] in mark[1]
+    other = site.ask(
+        "POST", "/api/v1/dead-letters/redrive", json.dumps({"fingerprint": "nothing", "dry_run": True}).encode()
+    )
+    assert json.loads(other.text.splitlines()[-1])["total"] == 0
+    text = json.dumps({"error": "SOLD out", "dry_run": True}).encode()
+    assert json.loads(site.ask("POST", "/api/v1/dead-letters/redrive", text).text.splitlines()[-1])["total"] == 1

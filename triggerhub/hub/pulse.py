@@ -1,0 +1,119 @@
+"""Remember how the hub did during the last hour, for people who look.
+
+Nothing is added to the path of an event: what is counted there anyway is read every few seconds, and what
+happened in between is the difference.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import anyio
+
+from triggerhub.hub.clock import Clock
+from triggerhub.model import Millis
+from triggerhub.policy.quantile import quantile
+from triggerhub.settings import HOUR, MINUTE, SECOND
+from triggerhub.telemetry.metrics import BUCKETS_MS, Metrics, Totals
+
+T = TypeVar("T")
+
+STEP: Millis = 10 * SECOND
+KEPT = HOUR // STEP
+BY_FUNCTION = MINUTE // STEP
+"""Functions are looked at every so many steps."""
+WINDOW: Millis = 5 * MINUTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What happened within one stretch of time."""
+
+    time: Millis
+    """Its end."""
+    length: Millis
+    accepted: int
+    calls: int
+    errors: int
+    retries: int
+    dead: int
+    cold_starts: int
+    p50: float | None
+    """Milliseconds; None where no call ended."""
+    p95: float | None
+
+
+class Pulse:
+    """A ring of readings. ``beat`` takes them until cancelled; the memory is bounded."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._metrics, self._clock = metrics, clock
+        self._readings: deque[tuple[Millis, Totals]] = deque([(clock.now(), metrics.totals())], maxlen=KEPT + 1)
+        self._functions: deque[tuple[Millis, dict[str, Totals]]] = deque(maxlen=HOUR // MINUTE + 1)
+        self._look_at_functions()
+
+    async def beat(self) -> None:
+        turn = 0
+        while True:
+            await anyio.sleep(STEP / 1000)
+            self._readings.append((self._clock.now(), self._metrics.totals()))
+            turn += 1
+            if turn % BY_FUNCTION == 0:
+                self._look_at_functions()
+
+    def series(self) -> list[Point]:
+        """Return a point per step, oldest first."""
+        return [_between(*pair) for pair in pairwise(self._readings)]
+
+    def recent(self, length: Millis = WINDOW) -> Point:
+        """Return what happened during about the last *length* milliseconds, until now."""
+        now = (self._clock.now(), self._metrics.totals())
+        return _between(_before(self._readings, now[0] - length), now)
+
+    @property
+    def retries(self) -> int:
+        """How often a delivery was queued again since the start."""
+        return self._metrics.totals().retries
+
+    def function(self, name: str, length: Millis = WINDOW) -> Point:
+        """Return what one function did during about the last *length* milliseconds."""
+        now = self._clock.now()
+        since, totals = _before(self._functions, now - length)
+        return _between((since, totals.get(name, Totals())), (now, self._metrics.totals(name)))
+
+    def _look_at_functions(self) -> None:
+        known = self._functions[-1][1] if self._functions else {}
+        found = {}
+        for name in self._metrics.called:
+            totals = self._metrics.totals(name)
+            # What did not change shares the memory of the reading before.
+            found[name] = known[name] if known.get(name) == totals else totals
+        self._functions.append((self._clock.now(), found))
+
+
+def _before(readings: Sequence[tuple[Millis, T]], moment: Millis) -> tuple[Millis, T]:
+    for reading in reversed(readings):
+        if reading[0] <= moment:
+            return reading
+    return readings[0]
+
+
+def _between(before: tuple[Millis, Totals], after: tuple[Millis, Totals]) -> Point:
+    old, new = before[1], after[1]
+    durations = [late - early for early, late in zip(old.durations, new.durations, strict=True)]
+    return Point(
+        time=after[0],
+        length=max(after[0] - before[0], 1),
+        accepted=new.accepted - old.accepted,
+        calls=new.invocations - old.invocations,
+        errors=new.errors - old.errors,
+        retries=new.retries - old.retries,
+        dead=new.dead - old.dead,
+        cold_starts=new.cold_starts - old.cold_starts,
+        p50=quantile(0.5, BUCKETS_MS, durations),
+        p95=quantile(0.95, BUCKETS_MS, durations),
+    )

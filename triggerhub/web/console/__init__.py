@@ -1,0 +1,1 @@
+"""Show the hub to people in a browser: pages, drawn here, that need nothing from elsewhere."""

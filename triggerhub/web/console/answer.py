@@ -1,0 +1,46 @@
+"""Answer with a page or a piece of one, under a policy that lets a browser load nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from triggerhub.model import Json
+from triggerhub.web.console import render
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "HX-Request",
+}
+
+
+def html(name: str, values: Mapping[str, Any], *, status: int = 200, tell: str | None = None) -> Response:
+    """Return the page of a template; *tell* is a sentence that the script shows for a moment."""
+    response = Response(render.page(name, values), status, HEADERS, "text/html; charset=utf-8")
+    if tell is not None:
+        response.headers["HX-Trigger"] = _header({"tell": tell})
+    return response
+
+
+def file(body: bytes, name: str, kind: str = "application/octet-stream") -> Response:
+    """Return something to keep, never to be shown in place."""
+    disposition = f'attachment; filename="{name}"'
+    return Response(body, headers={**HEADERS, "Content-Disposition": disposition}, media_type=kind)
+
+
+def _header(value: Json) -> str:
+    """Write JSON as a header may carry it."""
+    return json.dumps(value, ensure_ascii=True)

@@ -1,0 +1,215 @@
+"""Show deliveries: searched, plotted, listed, and one of them in full, with what can be done about it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from triggerhub.errors import Conflict
+from triggerhub.hub.hub import Hub
+from triggerhub.model import State
+from triggerhub.policy import searching, units
+from triggerhub.policy.prettyjson import pretty
+from triggerhub.policy.scatter import plot
+from triggerhub.policy.searching import Search
+from triggerhub.policy.timeline import phases
+from triggerhub.store import Detail, Query
+from triggerhub.web import asked
+from triggerhub.web.console import answer, render
+from triggerhub.web.console.frame import Frame
+
+LISTED = 50
+PLOTTED = 300
+LINES = 1000
+"""Lines of a delivery's log on its page."""
+EDITED = 256 * 1024
+"""The largest event that is offered for editing, in bytes."""
+
+
+class Deliveries:
+    """The pages under /deliveries."""
+
+    def __init__(self, hub: Hub, frame: Frame) -> None:
+        self._hub, self._frame = hub, frame
+
+    def routes(self) -> list[tuple[str, Any, str]]:
+        return [
+            ("/deliveries", self.page, "GET"),
+            ("/deliveries/list", self.listed, "GET"),
+            ("/deliveries/{id}", self.one, "GET"),
+            ("/deliveries/{id}/pane", self.pane, "GET"),
+            ("/deliveries/{id}/logs", self.logs, "GET"),
+            ("/deliveries/{id}/event.json", self.event, "GET"),
+            ("/deliveries/{id}/result.json", self.result, "GET"),
+            ("/deliveries/{id}/redeliver", self.redeliver, "POST"),
+            ("/deliveries/{id}/cancel", self.cancel, "POST"),
+            ("/deliveries/{id}/resend", self.resend, "POST"),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        values = await self._frame.around("deliveries") | await self._list(request) | {"detail": None}
+        return answer.html("deliveries.html", values)
+
+    async def listed(self, request: Request) -> Response:
+        """The plot and the table alone."""
+        return answer.html("list.html", self._frame.common() | await self._list(request))
+
+    async def one(self, request: Request) -> Response:
+        values = await self._frame.around("deliveries") | await self._list(request)
+        return answer.html("deliveries.html", values | await self._pane(_id(request)))
+
+    async def pane(self, request: Request) -> Response:
+        """One delivery alone."""
+        return await self._shown(_id(request))
+
+    async def _shown(self, delivery: str, tell: str | None = None) -> Response:
+        return answer.html("pane.html", self._frame.common() | await self._pane(delivery), tell=tell)
+
+    async def _list(self, request: Request) -> dict[str, Any]:
+        text, before = request.query_params.get("q", ""), request.query_params.get("before")
+        try:
+            search, trouble = searching.parse(text), None
+        except ValueError as error:
+            search, trouble = Search(), str(error)
+        rows = [] if trouble else await self._found(search, asked.identifier(before) if before else None)
+        more = len(rows) > LISTED
+        stats = await self._hub.stats()
+        counts = {
+            state.value: sum(
+                numbers.get(state, 0)
+                for lane, numbers in stats.by_lane.items()
+                if search.function in (None, lane.function) and search.trigger in (None, lane.trigger)
+            )
+            for state in State
+        }
+        return {
+            "q": text,
+            "search": search,
+            "trouble": trouble,
+            "rows": rows[:LISTED],
+            "plot": plot(rows),
+            "older": f"/deliveries?{urlencode({'q': text, 'before': rows[LISTED - 1].id})}" if more else None,
+            "before": before,
+            "live": "" if before else f"/deliveries/list?{urlencode({'q': text})}",
+            "counts": counts if not (search.error or search.key or search.since or search.id) else None,
+            "states": {state.value: f"/deliveries?{urlencode({'q': str(_with(search, state))})}" for state in State},
+            "every": f"/deliveries?{urlencode({'q': str(_with(search, None))})}",
+            "query": urlencode({"q": text}) if text else "",
+        }
+
+    async def _found(self, search: Search, before: str | None) -> list[Any]:
+        if search.id is not None:
+            row = (await self._hub.get(search.id)).delivery if not search.id.endswith("00") else None
+            return [row] if row else (await self._hub.event(search.id))[1]
+        since = None
+        if search.since is not None:
+            since = time.time_ns() // 1_000_000 - units.duration(search.since)
+        query = Query(
+            state=search.state,
+            function=search.function,
+            trigger=search.trigger,
+            since=since,
+            before=before,
+            error=search.error,
+            key=search.key,
+            limit=PLOTTED,
+        )
+        return await self._hub.page(query)
+
+    async def _pane(self, delivery: str) -> dict[str, Any]:
+        found = await self._hub.get(delivery)
+        row, now = found.delivery, time.time_ns() // 1_000_000
+        last = found.attempts[-1] if found.attempts else None
+        siblings = [one for one in (await self._hub.event(row.event_id))[1] if one.id != row.id]
+        data = found.event.data
+        return {
+            "detail": found,
+            "row": row,
+            "phases": phases(row, found.attempts, now=now),
+            "last": last,
+            "event": _laid_out(data),
+            "result": _laid_out(last.payload) if last and last.payload is not None else None,
+            "editable": pretty(data.decode()) if _can_be_edited(data) else None,
+            "siblings": siblings,
+            "commands": _commands(found),
+        }
+
+    async def logs(self, request: Request) -> Response:
+        """What the delivery's attempts wrote."""
+        lines = await self._hub.output(delivery=_id(request), limit=LINES)
+        return answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
+
+    async def event(self, request: Request) -> Response:
+        """The record as it arrived."""
+        found = await self._hub.get(_id(request))
+        return answer.file(found.event.data, f"event-{found.event.id}.json")
+
+    async def result(self, request: Request) -> Response:
+        """What the last attempt answered."""
+        found = await self._hub.get(_id(request))
+        payload = found.attempts[-1].payload if found.attempts else None
+        return answer.file(payload or b"", f"result-{found.delivery.id}.json")
+
+    async def redeliver(self, request: Request) -> Response:
+        delivery = _id(request)
+        if not await self._hub.redrive([delivery]):
+            row = (await self._hub.get(delivery)).delivery
+            raise Conflict(f"this delivery is still {row.state.value}", hint="Wait for it, or cancel it.")
+        return await self._shown(delivery, "Queued again")
+
+    async def cancel(self, request: Request) -> Response:
+        delivery = _id(request)
+        if not await self._hub.cancel([delivery], "cancelled by hand"):
+            row = (await self._hub.get(delivery)).delivery
+            raise Conflict(f"this delivery has {row.state.value} already")
+        return await self._shown(delivery, "Cancelled")
+
+    async def resend(self, request: Request) -> Response:
+        """Queue the edited event, and show its delivery."""
+        body = (await asked.form(request)).get("event", "").encode("utf-8", "replace")
+        accepted = await self._hub.resend(_id(request), body)
+        response = await self._shown(accepted.deliveries[0], "Sent as a new event")
+        response.headers["HX-Push-Url"] = f"/deliveries/{accepted.deliveries[0]}"
+        return response
+
+
+def _with(search: Search, state: State | None) -> Search:
+    return Search(**{part: getattr(search, part) for part in searching.PARTS} | {"state": state})
+
+
+def _id(request: Request) -> str:
+    return asked.identifier(request.path_params["id"])
+
+
+def _laid_out(data: bytes) -> dict[str, Any]:
+    """Return a payload as a page shows it: whole, or its beginning."""
+    text = render.readable(data[: 4 * render.SHOWN])
+    cut = len(data) > render.SHOWN
+    laid = pretty(text) if not cut else text[: render.SHOWN]
+    return {"text": laid, "cut": cut, "size": len(data)}
+
+
+def _can_be_edited(data: bytes) -> bool:
+    if len(data) > EDITED:
+        return False
+    try:
+        json.loads(data.decode())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _commands(found: Detail) -> list[tuple[str, str]]:
+    """Return what to type in a terminal for what is shown here."""
+    row = found.delivery
+    return [
+        ("Show it", f"triggerhub deliveries show {row.id}"),
+        ("Deliver it again", f"triggerhub deliveries redeliver {row.id}"),
+        ("Read its log", f"triggerhub logs --delivery {row.id}"),
+        ("Tell the event's story", f"triggerhub explain {row.event_id}"),
+    ]

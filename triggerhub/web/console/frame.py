@@ -1,0 +1,67 @@
+"""Gather what is around every page: where one is, what the hub is, what can be completed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import triggerhub
+from triggerhub.hub.hub import Hub
+from triggerhub.model import State
+from triggerhub.policy.grouping import Group
+from triggerhub.policy.searching import WORDS
+from triggerhub.web.console import render
+from triggerhub.web.console.live import Readings
+
+PAGES = (
+    ("overview", "/", "Overview"),
+    ("deliveries", "/deliveries", "Deliveries"),
+    ("functions", "/functions", "Functions"),
+    ("triggers", "/triggers", "Triggers"),
+    ("dead-letters", "/dead-letters", "Dead letters"),
+    ("settings", "/settings", "Settings"),
+)
+
+
+class Frame:
+    """Lends pages their surroundings."""
+
+    def __init__(self, hub: Hub, readings: Readings) -> None:
+        self._hub = hub
+        self._readings = readings
+
+    async def around(self, here: str) -> dict[str, Any]:
+        """Return the values that ``page.html`` needs on the page *here*."""
+        readings = await self._readings.now()
+        project = self._hub.project
+        title = next(label for name, _, label in PAGES if name == here)
+        return {
+            **self.common(),
+            "here": here,
+            "title": title,
+            "pages": PAGES,
+            "readings": readings,
+            "first": render.data({key: value for key, value in readings.items() if key != "point"}),
+            "completions": render.data(
+                {
+                    "fn:": sorted(project.functions),
+                    "trigger:": sorted(project.triggers),
+                    "state:": list(State),
+                    "since:": ["5m", "15m", "1h", "1d"],
+                    "error~": [],
+                    "key:": [],
+                }
+            ),
+            "words": WORDS,
+            "project": project.hub.project.name,
+            "node": project.hub.node,
+            "version": triggerhub.__version__,
+        }
+
+    async def graves(self) -> list[Group]:
+        """Return the dead letters by cause."""
+        return await self._readings.graves()
+
+    def common(self) -> dict[str, Any]:
+        """Return what pieces of a page need, too."""
+        return {"now": time.time_ns() // 1_000_000}

@@ -1,0 +1,110 @@
+"""Tell open pages how the hub does, once a second while anything changes: one event stream per tab."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+
+import anyio
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from triggerhub.hub.hub import Hub
+from triggerhub.hub.pulse import Point
+from triggerhub.model import Json, State
+from triggerhub.policy.grouping import Group
+from triggerhub.settings import SECOND
+from triggerhub.web import shape
+from triggerhub.web.refusal import Stopping
+from triggerhub.web.stream import attended
+
+BEAT = 1.0
+AGAIN = 2.0
+"""Seconds for which the dead letters are not counted again."""
+STILL = 15
+"""Beats without a change after which a word is said all the same, so that a dead connection is noticed."""
+RATE = 10 * SECOND
+
+
+class Readings:
+    """The numbers that every page shows; read at most once a beat, however many look."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._read = float("-inf")
+        self._last: Mapping[str, Json] = {}
+        self._lock = anyio.Lock()
+        self._groups: list[Group] = []
+        self._counted, self._counted_at = float("-inf"), ""
+
+    async def graves(self) -> list[Group]:
+        """Return the dead letters by cause, counted anew where something changed since, every other second at most."""
+        mark = (await self.now())["mark"]
+        if mark != self._counted_at and time.monotonic() - self._counted > AGAIN:
+            self._groups = await self._hub.graves()
+            self._counted, self._counted_at = time.monotonic(), mark
+        return self._groups
+
+    async def now(self) -> Mapping[str, Json]:
+        """Return the numbers as they were within the last beat."""
+        async with self._lock:
+            if time.monotonic() - self._read >= BEAT * 0.9:
+                self._last = await self._take()
+                self._read = time.monotonic()
+        return self._last
+
+    async def _take(self) -> Mapping[str, Json]:
+        pulse = self._hub.pulse
+        recent, just, stats = pulse.recent(), pulse.recent(RATE), await self._hub.stats()
+        functions = self._hub.project.functions.values()
+        points = pulse.series()
+        last = points[-1] if points else None
+        counts = {state.value: stats.count(state) for state in State}
+        return {
+            **counts,
+            "rate": round(just.accepted * SECOND / just.length, 2),
+            "p95": recent.p95,
+            "error_rate": recent.errors / recent.calls if recent.calls else 0.0,
+            "errors": recent.errors,
+            "limit": sum(function.concurrency for function in functions),
+            "point": None if last is None else point(last),
+            # Whatever has changed of what lists show, this has changed.
+            "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"
+            f".{pulse.retries}",
+        }
+
+
+def point(one: Point) -> list[Json]:
+    """Return a point of the charts: seconds, succeeded and failed calls per second, p50, p95."""
+    seconds = one.length / 1000
+    ok, failed = (one.calls - one.errors) / seconds, one.errors / seconds
+    return [one.time // 1000, round(ok, 3), round(failed, 3), one.p50, one.p95]
+
+
+class Live:
+    """An ASGI response of ``text/event-stream``."""
+
+    def __init__(self, readings: Readings, closing: anyio.Event) -> None:
+        self._readings = readings
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+        async def work() -> None:
+            told: Mapping[str, Json] | None = None
+            still = 0
+            while True:
+                found = await self._readings.now()
+                still = 0 if found != told else still + 1
+                if still % STILL == 0:
+                    told = found
+                    body = b"data: " + shape.dump(found) + b"\n\n"
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                await anyio.sleep(BEAT)
+
+        with contextlib.suppress(ClientDisconnect, Stopping):
+            await attended(receive, work, self._closing)
+        await send({"type": "http.response.body", "body": b""})

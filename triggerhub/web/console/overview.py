@@ -1,0 +1,52 @@
+"""Show the whole hub at a glance: what fails, since when, on which event; then how much and how fast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from triggerhub.hub.hub import Hub
+from triggerhub.web.console import answer, render
+from triggerhub.web.console.frame import Frame
+from triggerhub.web.console.live import point
+
+MOST = 6
+"""Things that need attention which are named; of more it is said how many."""
+
+
+class Overview:
+    """The first page."""
+
+    def __init__(self, hub: Hub, frame: Frame) -> None:
+        self._hub, self._frame = hub, frame
+
+    async def page(self, request: Request) -> Response:
+        values = await self._frame.around("overview") | await self._needs()
+        values["series"] = render.data([point(one) for one in self._hub.pulse.series()])
+        triggers = await self._hub.triggers()
+        values["next"] = sorted((row for row in triggers if row["next"] is not None), key=lambda row: row["next"])[:5]
+        functions = await self._hub.functions()
+        busy = [(row, self._hub.pulse.function(row["name"])) for row in functions]
+        values["busy"] = sorted(busy, key=lambda pair: (-pair[1].errors, -pair[1].calls, pair[0]["name"]))[:8]
+        values["functions"], values["triggers"] = len(functions), len(triggers)
+        return answer.html("overview.html", values)
+
+    async def attention(self, request: Request) -> Response:
+        """The list of what needs attention alone."""
+        return answer.html("attention.html", self._frame.common() | await self._needs())
+
+    async def _needs(self) -> dict[str, Any]:
+        groups = await self._frame.graves()
+        status = await self._hub.status()
+        still = [row for row in await self._hub.functions() if row["paused"]]
+        paused = [row for row in await self._hub.triggers() if row["state"] == "paused"]
+        return {
+            "groups": groups[:MOST],
+            "more": max(len(groups) - MOST, 0),
+            "problems": status["problems"],
+            "paused": [("functions", row["name"]) for row in still] + [("triggers", row["name"]) for row in paused],
+            "started": status["started"],
+            "drift": status["counts"]["drift"],
+        }

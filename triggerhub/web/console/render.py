@@ -1,0 +1,143 @@
+"""Turn templates and values into HTML in which no text of a stranger is anything but text.
+
+Every value is escaped by the template engine, and before that every character that is not seen or that
+turns the direction of writing is spelt out: a function's name or payload cannot look like another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from triggerhub.model import Json, Millis
+from triggerhub.policy import units
+from triggerhub.policy.unseen import spelt
+from triggerhub.web import shape
+from triggerhub.web.console import asset
+
+SHOWN = 64 * 1024
+"""Characters of a payload on a page; the whole of it can be downloaded."""
+
+
+def _final(value: object) -> object:
+    return spelt(value) if type(value) is str else "" if value is None else value
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates and their filters; made at the first page."""
+    made = Environment(
+        loader=PackageLoader("triggerhub.web.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_final,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "ago": ago,
+        "took": took,
+        "size": size,
+        "number": number,
+        "percent": percent,
+        "block": block,
+        "cut": cut,
+        "clock": clock,
+        "duration": units.show_duration,
+    }
+    made.globals |= {"asset": asset.address}
+    return made
+
+
+def page(name: str, values: Mapping[str, Any]) -> str:
+    """Return the HTML of a template."""
+    return environment().get_template(name).render(values)
+
+
+def ago(moment: Millis | None, now: Millis) -> Markup:
+    """Return a ``<time>`` that says how long ago or in how long; the script keeps it true."""
+    if moment is None:
+        return Markup("–")
+    exact = shape.moment(moment)
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, since(now - moment))
+
+
+def since(length: float) -> str:
+    """Return ``14 min ago`` or ``in 3 s``."""
+    words = span(abs(length))
+    if abs(length) < 1000:
+        return "now"
+    return f"{words} ago" if length > 0 else f"in {words}"
+
+
+def span(milliseconds: float) -> str:
+    """Return a length of time in one unit, as people say it."""
+    seconds = milliseconds / 1000
+    for unit, most, each in (("s", 60, 1), ("min", 3600, 60), ("h", 48 * 3600, 3600)):
+        if seconds < most:
+            return f"{int(seconds // each)} {unit}"
+    return f"{int(seconds // 86400)} d"
+
+
+def took(milliseconds: float | None) -> str:
+    """Return how long something took, to three digits."""
+    if milliseconds is None:
+        return "–"
+    for unit, most, each in (("ms", 1000, 1.0), ("s", 60_000, 1000.0), ("min", 3_600_000, 60_000.0)):
+        if milliseconds < most:
+            return f"{milliseconds / each:.3g} {unit}" if milliseconds / each < 100 else f"{milliseconds:.0f} {unit}"
+    return span(milliseconds)
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes in one unit."""
+    if count is None:
+        return "–"
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.3g} GB"
+
+
+def number(count: float) -> str:
+    """Return a number with its thousands apart."""
+    return f"{count:,.0f}" if count >= 100 or count == int(count) else f"{count:.3g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage."""
+    return "0 %" if share == 0 else "under 0.1 %" if share < 0.001 else f"{share * 100:.3g} %"
+
+
+def cut(text: str | None, most: int = 200) -> str:
+    """Return the beginning of a text."""
+    text = text or ""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def block(text: str) -> Markup:
+    """Return a text of several lines; within each, what is not seen is spelt out and marked."""
+    return Markup("\n").join(escape(spelt(line)) for line in text.split("\n"))
+
+
+def readable(data: bytes) -> str:
+    """Return a payload as text; bytes that are no UTF-8 are written ``\\xff``."""
+    return data.decode("utf-8", "backslashreplace")
+
+
+def clock(moment: Millis) -> str:
+    """Return the time of day, UTC."""
+    return f"{datetime.fromtimestamp(moment / 1000, UTC):%H:%M:%S}"
+
+
+def data(value: Json) -> Markup:
+    """Return JSON that may stand in a ``<script type="application/json">``."""
+    text = shape.dump(value).decode()
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,0 +1,68 @@
+"""Put the console together: the routes under ``/``, and pages for what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from triggerhub.errors import TriggerhubError
+from triggerhub.hub.hub import Hub
+from triggerhub.web import refusal
+from triggerhub.web.console import answer, asset
+from triggerhub.web.console.deliveries import Deliveries
+from triggerhub.web.console.frame import Frame
+from triggerhub.web.console.letters import Letters
+from triggerhub.web.console.live import Live, Readings
+from triggerhub.web.console.overview import Overview
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+class Console:
+    """The pages of one hub; event streams end once *closing* is set."""
+
+    def __init__(self, hub: Hub, closing: anyio.Event) -> None:
+        self._readings = Readings(hub)
+        self._closing = closing
+        self._hub = hub
+        self._frame = Frame(hub, self._readings)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes."""
+        overview = Overview(self._hub, self._frame)
+        deliveries = Deliveries(self._hub, self._frame)
+        letters = Letters(self._hub, self._frame)
+        found: list[tuple[str, Page, str]] = [
+            ("/", overview.page, "GET"),
+            ("/overview/attention", overview.attention, "GET"),
+            *deliveries.routes(),
+            *letters.routes(),
+        ]
+        return [
+            Route("/static/{name}", asset.serve),
+            Route("/live", Live(self._readings, self._closing)),
+            *(Route(path, self._shown(page), methods=[method]) for path, page, method in found),
+        ]
+
+    def _shown(self, page: Page) -> Page:
+        """Return *page* with a page instead of JSON for what it refuses."""
+
+        async def shown(request: Request) -> Response:
+            try:
+                return await page(request)
+            except TriggerhubError as error:
+                status = refusal.of(error).status_code
+                if request.headers.get("hx-request"):
+                    text = f"{error.message}. {error.hint}" if error.hint else error.message
+                    response = answer.html("nothing.html", {}, status=status, tell=text)
+                    response.headers["HX-Reswap"] = "none"
+                    return response
+                around = await self._frame.around("overview")
+                around |= {"title": "Not done", "here": "", "error": error}
+                return answer.html("error.html", around, status=status)
+
+        return shown
