@@ -93,12 +93,13 @@ def test_a_quantile_lies_within_its_bounds(counts: list[int], share: float) -> N
     )
 )
 def test_json_that_is_laid_out_is_the_same_json(value: object) -> None:
+    assert pretty(json.dumps(value)) == json.dumps(value, indent=2)
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=7)):
         assert json.loads(pretty(text)) == value
         assert re.sub(r'("(?:[^"\\]|\\.)*")|\s', r"\1", pretty(text)) == re.sub(r'("(?:[^"\\]|\\.)*")|\s', r"\1", text)
 
 
-def test_json_is_laid_out_with_a_line_per_member() -> None:
+def test_numbers_and_repeated_members_stay_as_they_came() -> None:
     assert pretty('{"a":[1.10,{}],"a":{"b":1e999}}') == (
         '{\n  "a": [\n    1.10,\n    {}\n  ],\n  "a": {\n    "b": 1e999\n  }\n}'
     )

@@ -229,11 +229,11 @@ async def test_each_error_has_its_status(tmp_path: Path, error: Exception, statu
         assert (await client.get("/healthz")).status == 200
 
 
-async def test_the_root_says_what_there_is(tmp_path: Path) -> None:
+async def test_what_is_not_there_says_what_there_is(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
-        answer = await client.get("/")
+        answer = await client.get("/api/v2")
         assert answer.status == 404
-        assert set(answer.json["there_is"]) == {"/2015-03-31/", "/api/v1/", "/healthz", "/metrics", "/readyz"}
+        assert set(answer.json["there_is"]) == {"/", "/2015-03-31/", "/api/v1/", "/healthz", "/metrics", "/readyz"}
 
 
 async def test_readiness_says_why_not(tmp_path: Path) -> None:

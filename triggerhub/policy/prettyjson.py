@@ -20,6 +20,9 @@ def pretty(text: str) -> str:
     line, level, fresh = "", 0, False
     for token in _TOKEN.findall(text):
         if token in "[{":
+            if fresh and level <= DEEPEST:
+                lines.append(line)
+                line = _STEP * level
             line += token
             level += 1
             fresh = True

@@ -19,7 +19,6 @@ PAGES = (
     ("functions", "/functions", "Functions"),
     ("triggers", "/triggers", "Triggers"),
     ("dead-letters", "/dead-letters", "Dead letters"),
-    ("settings", "/settings", "Settings"),
 )
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from triggerhub.model import Json, Millis
 from triggerhub.policy import units
+from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.unseen import spelt
 from triggerhub.web import shape
 from triggerhub.web.console import asset
@@ -141,3 +142,8 @@ def data(value: Json) -> Markup:
     """Return JSON that may stand in a ``<script type="application/json">``."""
     text = shape.dump(value).decode()
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def laid(value: Json) -> str:
+    """Return JSON laid out on lines."""
+    return pretty(shape.dump(value).decode())

@@ -15,9 +15,11 @@ from triggerhub.web import refusal
 from triggerhub.web.console import answer, asset
 from triggerhub.web.console.deliveries import Deliveries
 from triggerhub.web.console.frame import Frame
+from triggerhub.web.console.functions import Functions
 from triggerhub.web.console.letters import Letters
 from triggerhub.web.console.live import Live, Readings
 from triggerhub.web.console.overview import Overview
+from triggerhub.web.console.triggers import Triggers
 
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -40,6 +42,8 @@ class Console:
             ("/", overview.page, "GET"),
             ("/overview/attention", overview.attention, "GET"),
             *deliveries.routes(),
+            *Functions(self._hub, self._frame).routes(),
+            *Triggers(self._hub, self._frame).routes(),
             *letters.routes(),
         ]
         return [

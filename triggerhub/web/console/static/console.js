@@ -300,6 +300,7 @@
     if (tab.dataset.load) htmx.ajax("GET", tab.dataset.load, { target: `#${tab.getAttribute("aria-controls")}`, swap: "innerHTML" });
     tab.focus({ preventScroll: true });
   };
+  document.addEventListener("change", (event) => { const into = event.target.dataset?.fill; if (into) document.getElementById(into).value = json("samples")[event.target.value]; });
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,0 +1,122 @@
+"""Show functions: how often, how fast, how much fails; try one with an event, pause it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from triggerhub.errors import NotFound
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
+from triggerhub.policy.prettyjson import pretty
+from triggerhub.settings import HOUR
+from triggerhub.web import asked, shape
+from triggerhub.web.console import answer, render
+from triggerhub.web.console.frame import Frame
+from triggerhub.web.stream import attended
+
+
+class Functions:
+    """The pages under /functions."""
+
+    def __init__(self, hub: Hub, frame: Frame) -> None:
+        self._hub, self._frame = hub, frame
+
+    def routes(self) -> list[tuple[str, Any, str]]:
+        return [
+            ("/functions", self.page, "GET"),
+            ("/functions/list", self.listed, "GET"),
+            ("/functions/{name}", self.one, "GET"),
+            ("/functions/{name}/pause", self.pause, "POST"),
+            ("/functions/{name}/resume", self.resume, "POST"),
+            ("/functions/{name}/test", self.test, "POST"),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        return answer.html("functions.html", await self._frame.around("functions") | await self._rows())
+
+    async def listed(self, request: Request) -> Response:
+        """The table alone."""
+        return answer.html("functionlist.html", self._frame.common() | await self._rows())
+
+    async def _rows(self) -> dict[str, Any]:
+        rows = [(row, self._hub.pulse.function(row["name"])) for row in await self._hub.functions()]
+        return {"rows": rows}
+
+    async def one(self, request: Request) -> Response:
+        row = await self._row(request)
+        name = row["name"]
+        samples = {
+            f"{trigger}: {sample}": pretty(render.readable(record))
+            for trigger in row["triggers"]
+            for sample, record in self._hub.samples(trigger).items()
+        }
+        function = self._hub.project.functions[name]
+        values = {
+            "row": row,
+            "settings": _settings(function),
+            "recent": self._hub.pulse.function(name),
+            "hour": self._hub.pulse.function(name, HOUR),
+            "samples": samples,
+            "sample_data": render.data(samples),
+            "link": quote(name, safe=""),
+            "causes": [one for one in await self._frame.graves() if one.function == name][:5],
+        }
+        return answer.html("function.html", await self._frame.around("functions") | values | {"title": name})
+
+    async def _row(self, request: Request) -> dict[str, Json]:
+        name = request.path_params["name"]
+        for row in await self._hub.functions():
+            if row["name"] == name:
+                return row
+        raise NotFound(f"there is no function {name!r}", hint="It may have been renamed or removed.")
+
+    async def pause(self, request: Request) -> Response:
+        return await self._set(request, paused=True)
+
+    async def resume(self, request: Request) -> Response:
+        return await self._set(request, paused=False)
+
+    async def _set(self, request: Request, *, paused: bool) -> Response:
+        name = request.path_params["name"]
+        await (self._hub.pause if paused else self._hub.resume)("function", name)
+        response = Response(status_code=204, headers=answer.HEADERS)
+        response.headers["HX-Refresh"] = "true"
+        return response
+
+    async def test(self, request: Request) -> Response:
+        """Call it once and show what it answered; the caller waits."""
+        name = request.path_params["name"]
+        text = (await asked.form(request)).get("event", "") or "{}"
+        payload = text.encode("utf-8", "replace")
+        call = await attended(request.receive, lambda: self._hub.invoke(name, payload))
+        outcome, body, fault = shape.outcome(call.outcome)
+        values = {
+            "call": call,
+            "outcome": outcome,
+            "fault": fault,
+            "usage": call.outcome.usage,
+            "text": pretty(render.readable(body[: render.SHOWN])),
+        }
+        return answer.html("tested.html", self._frame.common() | values)
+
+
+def _settings(function: Any) -> list[tuple[str, str]]:
+    """Return what bounds a function, in words."""
+    retry = function.retry
+    waits = f"{render.took(retry.initial)} to {render.took(retry.max)}"
+    found = [
+        (
+            "Retries",
+            f"{retry.attempts} attempts, {retry.backoff}, {waits}",
+        ),
+        ("On success", ", ".join(map(str, function.on_success))),
+        ("On failure", ", ".join(map(str, function.on_failure))),
+        ("Environment", ", ".join(sorted(function.env))),
+        ("Idempotency", function.idempotency.key if function.idempotency else ""),
+        ("Rate", f"{function.rate.count} per {render.took(function.rate.per)}" if function.rate else ""),
+    ]
+    return [(name, text) for name, text in found if text]
