@@ -21,6 +21,7 @@ from triggerhub import ids
 from triggerhub.aws import arn
 from triggerhub.config.load import LAYERS, Loaded, load
 from triggerhub.config.problem import render
+from triggerhub.deploy.registry import Registry
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
 from triggerhub.hub.call import Caller, Tap
 from triggerhub.hub.clock import SystemClock
@@ -127,6 +128,8 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
     ingress = Ingress()
     output = OutputLog(settings.data / "logs", keep=settings.keep)
     async with open_store(settings.data, durability=settings.durability) as store, output.open():
+        registry = Registry(store, settings.data / "functions", sync=settings.durability == "full")
+        await registry.load()
         hub = Hub(
             project,
             loaded.sources,
@@ -135,7 +138,9 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             output=output,
             routes=ingress,
             read=lambda: _read(settings.project),
+            deployed=registry.served,
         )
+        registry.serve_by(hub.deploy)
         with (
             address.held("hub.listen", *settings.listen) as listening,
             address.held("hub.admin", *settings.admin) as administering,
@@ -151,6 +156,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             async with (
                 admin.serve(
                     hub,
+                    registry,
                     host=settings.admin[0],
                     port=settings.admin[1],
                     socket=settings.data / "hub.sock",

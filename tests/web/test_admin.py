@@ -16,9 +16,11 @@ import anyio
 import pytest
 
 from tests.web.fakehub import NOW, FakeHub
+from triggerhub.deploy.registry import Registry
 from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
 from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, State, TimedOut
 from triggerhub.source import Duplicate, Filtered
+from triggerhub.stores.memory import MemoryStore
 from triggerhub.web import admin, unixsocket
 
 GUARD = 20
@@ -86,10 +88,14 @@ def parsed(answer: bytes) -> Answer:
     return Answer(int(first.split()[1]), headers, body)
 
 
+def registry(folder: Path) -> Registry:
+    return Registry(MemoryStore(), folder / "functions")
+
+
 @asynccontextmanager
 async def served(tmp_path: Path, hub: FakeHub | None = None, host: str = "127.0.0.1") -> AsyncGenerator[Client]:
     hub = hub or FakeHub()
-    async with admin.serve(hub, host=host, port=0, socket=tmp_path / "hub.sock") as port:
+    async with admin.serve(hub, registry(tmp_path), host=host, port=0, socket=tmp_path / "hub.sock") as port:
         yield Client(hub, port, tmp_path / "hub.sock")
 
 
@@ -653,6 +659,8 @@ def test_a_runtime_folder_that_others_may_enter_is_not_used(tmp_path: Path, monk
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         with pytest.raises(ConfigError, match=f"127.0.0.1:{client.port} cannot be listened on"):
-            async with admin.serve(FakeHub(), host="127.0.0.1", port=client.port, socket=tmp_path / "other.sock"):
+            async with admin.serve(
+                FakeHub(), registry(tmp_path), host="127.0.0.1", port=client.port, socket=tmp_path / "other.sock"
+            ):
                 pass
     assert not (tmp_path / "other.sock").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -68,13 +68,14 @@ class Hub:
         output: OutputLog,
         routes: Routes,
         read: Reader,
+        deployed: Mapping[str, Function] | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.addresses: dict[str, str] = {}
         """Where the listeners ended up, for status."""
         self.phase: Literal["starting", "running", "stopping"] = "starting"
-        self._wiring = Wiring(project, sources, read)
+        self._wiring = Wiring(project, sources, read, deployed)
         self._store = store
         self._output = output
         self._routes = routes
@@ -151,6 +152,10 @@ class Hub:
     async def reload(self) -> list[str]:
         """Read the project again; returns the problems, empty when all of the new configuration is in force."""
         return await self._wiring.reload()
+
+    def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
+        """Serve these functions beside those of the configuration; *changed* are new, other or gone."""
+        self._wiring.deploy(functions, changed)
 
     @property
     def project(self) -> Project:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -30,7 +30,7 @@ from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
 from triggerhub.model import API_TRIGGER, Event, Outcome, destination_trigger
 from triggerhub.policy.reconcile import plan
-from triggerhub.settings import Function, Project, Trigger
+from triggerhub.settings import Destination, Function, Project, Trigger
 from triggerhub.source import Routes, Source
 from triggerhub.store import Lane
 
@@ -79,8 +79,17 @@ class Parts:
 class Wiring:
     """The configuration in force, and the dispatchers and sources that serve it."""
 
-    def __init__(self, project: Project, modules: Mapping[str, ModuleType], read: Reader) -> None:
-        self.project = project
+    def __init__(
+        self,
+        project: Project,
+        modules: Mapping[str, ModuleType],
+        read: Reader,
+        deployed: Mapping[str, Function] | None = None,
+    ) -> None:
+        """*deployed* are functions that are not of the project's configuration; where both have a name, it is its."""
+        self._deployed = dict(deployed or {})
+        self._own = project
+        self.project = self._whole(project)
         self.modules = dict(modules)
         self.gates: dict[str, Gate] = {}
         self.dispatchers: dict[str, Dispatcher] = {}
@@ -134,6 +143,18 @@ class Wiring:
                 for dispatcher in self.dispatchers.values():
                     dispatcher.stop()
 
+    def _whole(self, own: Project) -> Project:
+        return replace(own, functions={**self._deployed, **own.functions})
+
+    def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
+        """Take over all *functions* that are not of the configuration; *changed* are new, other or gone.
+
+        What its configuration says of a function of the same name stands.
+        """
+        self._deployed = dict(functions)
+        fed = [one.target for name in changed if name in functions for one in _sent(functions[name])]
+        self._configure(self._whole(self._own), {*changed, *fed})
+
     # reload
 
     async def reload(self) -> list[str]:
@@ -173,7 +194,8 @@ class Wiring:
         if not self.taking:
             return [STOPPING]
         self.modules |= modules
-        self._configure(project)
+        self._own = project
+        self._configure(self._whole(project))
         self._start({name: fed.trigger for name, fed in change.start.items()})
         counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
         self._tell("reloaded", [counts, *failed])
@@ -206,7 +228,8 @@ class Wiring:
 
     # functions
 
-    def _configure(self, project: Project) -> None:
+    def _configure(self, project: Project, only: Collection[str] | None = None) -> None:
+        """Serve *project*; *only* names the functions that may differ from what is served, None is all."""
         before, self.project = self.project, project
         functions = dict(project.functions) | built_in(project)
         self.gates = {name: Gate(trigger, functions) for name, trigger in project.triggers.items()}
@@ -217,6 +240,8 @@ class Wiring:
             self._parts.pool.forget(name)
         for name, function in functions.items():
             dispatcher = self.dispatchers.get(name)
+            if only is not None and dispatcher is not None and name not in only:
+                continue
             if dispatcher is None:
                 call = self._parts.caller.call if name in project.functions else self._parts.performer.call
                 dispatcher = self.dispatchers[name] = Dispatcher(function, call, self._parts.services)
@@ -261,12 +286,16 @@ class Wiring:
                     on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,
                     maximum_concurrency=trigger.maximum_concurrency,
                 )
-        for trigger_name in (API_TRIGGER, *map(destination_trigger, project.functions)):
+        for trigger_name in (API_TRIGGER, *map(destination_trigger, self._sending(project))):
             lane = Lane(trigger_name, name)
             plans[lane] = LanePlan(
                 lane=lane, retry=function.retry, on_success=function.on_success, on_failure=function.on_failure
             )
         return plans
+
+    def _sending(self, project: Project) -> Iterator[str]:
+        """Name the functions whose answers may be owed to others: of a deployed one, where it says so."""
+        return (name for name, one in project.functions.items() if name not in self._deployed or _sent(one))
 
     # sources
 
@@ -359,6 +388,11 @@ class Wiring:
         trigger = self.project.triggers.get(name)
         if trigger is not None and name not in self.supervised and trigger.enabled and self.taking:
             self._start_source(trigger)
+
+
+def _sent(function: Function) -> list[Destination]:
+    """Return the functions that a function's answers go to."""
+    return [one for one in (*function.on_success, *function.on_failure) if one.kind == "function"]
 
 
 def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:

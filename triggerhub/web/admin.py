@@ -13,6 +13,7 @@ import anyio
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.web import address
 from triggerhub.web.api import application
@@ -24,7 +25,13 @@ BACKLOG = 128
 
 @asynccontextmanager
 async def serve(
-    hub: Hub, *, host: str, port: int, socket: Path, held: Sequence[sockets.socket] | None = None
+    hub: Hub,
+    registry: Registry,
+    *,
+    host: str,
+    port: int,
+    socket: Path,
+    held: Sequence[sockets.socket] | None = None,
 ) -> AsyncGenerator[int]:
     """Answer on ``host:port`` and on *socket*; yields the port, which the system chose where *port* is 0.
 
@@ -33,7 +40,7 @@ async def serve(
     ConfigError when an address cannot be had.
     """
     closing = anyio.Event()
-    app = application(hub, closing)
+    app = application(hub, registry, closing)
     with unix_socket(socket) as unix:
         server = _Server(
             _config(Guard(app, host), hub.project.hub.drain / 1000),

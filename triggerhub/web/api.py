@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from triggerhub.deploy.registry import Registry
 from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
@@ -34,7 +35,7 @@ PROBES = ("/healthz", "/readyz")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
+def application(hub: Hub, registry: Registry, closing: anyio.Event) -> ASGIApp:
     """Return the ASGI application; streams and waits end once *closing* is set."""
     admin = _Admin(hub, closing)
     api: list[BaseRoute] = [
@@ -56,7 +57,7 @@ def application(hub: Hub, closing: anyio.Event) -> ASGIApp:
         Mount("/api/v1", app=_router(api)),
         *Console(hub, closing).routes(),
     ]
-    return refusal.Refusals(LambdaApi(hub, _Phased(hub, _router(routes))))
+    return refusal.Refusals(LambdaApi(hub, registry, _Phased(hub, _router(routes))))
 
 
 def _router(routes: list[BaseRoute]) -> Router:

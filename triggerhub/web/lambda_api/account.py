@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from triggerhub.archive import UNZIPPED
+from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.settings import GB, MB
@@ -17,14 +18,16 @@ ZIPPED = 50 * MB
 class Account:
     """GetAccountSettings."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, registry: Registry) -> None:
         self._hub = hub
+        self._registry = registry
 
     def operations(self) -> Mapping[str, Perform]:
         return {"GetAccountSettings": self._settings}
 
     async def _settings(self, asked: Asked) -> Mapping[str, Json]:
         functions = self._hub.project.functions.values()
+        versions = [one for name in self._registry.functions.values() for one in (name.latest, *name.versions.values())]
         at_once = sum(function.concurrency for function in functions)
         return {
             "AccountLimit": {
@@ -34,5 +37,8 @@ class Account:
                 "ConcurrentExecutions": at_once,
                 "UnreservedConcurrentExecutions": at_once,
             },
-            "AccountUsage": {"TotalCodeSize": 0, "FunctionCount": len(functions)},
+            "AccountUsage": {
+                "TotalCodeSize": sum(one.code_size for one in versions),
+                "FunctionCount": len({function.name.partition(":")[0] for function in functions}),
+            },
         }

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from triggerhub.aws import constraints, restjson
 from triggerhub.aws.restjson import ApiError
 from triggerhub.aws.service import Operation, Service
+from triggerhub.deploy.registry import Registry
 from triggerhub.errors import BacklogFull, BadInput, Conflict, NotFound, StoreBroken, StoreFull, TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
@@ -26,12 +27,15 @@ from triggerhub.web.lambda_api import support
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.description import service
+from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
 from triggerhub.web.lambda_api.target import Targets
+from triggerhub.web.lambda_api.versions import Versions
 
 log = structlog.get_logger("lambda")
 
 INVOKE = "/2015-03-31/functions/", "/invocations"
+ARCHIVE = "/2015-03-31/code/"
 CODE = 70_167_211
 """The most bytes of a request that may carry a zip archive in base64."""
 CARRIES_CODE = frozenset(("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion"))
@@ -46,14 +50,12 @@ _Headers = list[tuple[bytes, bytes]]
 class LambdaApi:
     """ASGI middleware: what is asked in AWS's way is answered here, all else goes on to *app*."""
 
-    def __init__(self, hub: Hub, app: ASGIApp) -> None:
+    def __init__(self, hub: Hub, registry: Registry, app: ASGIApp) -> None:
         self._hub = hub
+        self._registry = registry
         self._app = app
-        self._invoking = Invoking(hub, Targets(hub))
-        self.operations: dict[str, Perform] = {
-            **self._invoking.operations(),
-            **Account(hub).operations(),
-        }
+        self._invoking = Invoking(hub, Targets(hub, registry))
+        self.operations = operations(hub, registry, self._invoking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].decode("latin-1")
@@ -67,6 +69,9 @@ class LambdaApi:
             answer = _refusal(error)
         except TriggerhubError as error:
             answer = _refusal(_translated(error))
+        except OSError as error:
+            log.error("a request of the Lambda API failed for want of the disk", path=path, error=str(error))
+            answer = _refusal(ApiError("ServiceException", f"The hub's disk: {error.strerror or error}."))
         except Exception:
             log.exception("a request of the Lambda API failed", method=scope["method"], path=path)
             answer = _refusal(ApiError("ServiceException", "The hub failed at this request; its log says why."))
@@ -83,6 +88,8 @@ class LambdaApi:
         headers = _joined(scope["headers"])
         if self._hub.phase != "running":
             raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
+        if scope["method"] == "GET" and path.startswith(ARCHIVE):
+            return await self._archive(path[len(ARCHIVE) :])
         signature = _signature(headers.get("authorization"))
         if (
             scope["method"] == "POST"
@@ -108,6 +115,14 @@ class LambdaApi:
                 )
         return await self._described(scope, path, receive, request_id, headers, signature)
 
+    async def _archive(self, name: str) -> Answer:
+        """Send an archive to whoever knows its hash: GetFunction tells it, in place of a signed address in S3."""
+        codes = {code for one in self._registry.functions.values() for code in one.codes}
+        if name not in codes:
+            raise ApiError("ResourceNotFoundException", "There is no such archive.")
+        data = await asyncio.to_thread(self._registry.shelf.path(name).read_bytes)
+        return Answer(status=200, body=data, headers=(("content-type", "application/zip"),))
+
     async def _described(
         self,
         scope: Scope,
@@ -131,7 +146,9 @@ class LambdaApi:
         perform = self.operations.get(operation.name)
         if perform is None:
             raise refused(lambdas, operation)
-        result = await perform(Asked(operation=operation.name, given=given, request_id=request_id))
+        result = await perform(
+            Asked(operation=operation.name, given=given, request_id=request_id, host=headers.get("host", ""))
+        )
         if isinstance(result, Answer):
             return result
         status, fields, text = restjson.write(lambdas, operation, result)
@@ -141,6 +158,17 @@ class LambdaApi:
         self, signature: sigv4.Signature, scope: Scope, path: str, headers: Mapping[str, str], body: bytes
     ) -> None:
         """Nobody has a key: whoever reaches this listener may, once his request has a signature's form."""
+
+
+def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
+    """Return everything that is built, by the operation's name."""
+    functions = Functions(hub, registry)
+    return {
+        **invoking.operations(),
+        **functions.operations(),
+        **Versions(functions, registry).operations(),
+        **Account(hub, registry).operations(),
+    }
 
 
 def refused(lambdas: Service, operation: Operation) -> ApiError:

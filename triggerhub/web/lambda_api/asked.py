@@ -16,6 +16,8 @@ class Asked:
     operation: str
     given: Mapping[str, Json]
     request_id: str
+    host: str = ""
+    """By which name the client knows this listener."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from triggerhub.aws import arn, reference
 from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.reference import LATEST, Reference
 from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
+from triggerhub.policy.routing import chosen
 
 MISMATCH = "The derived qualifier from the function name does not match the specified qualifier."
 
@@ -42,16 +46,28 @@ def missing(name: str, qualifier: str | None = None) -> ApiError:
 
 
 class Targets:
-    """Looks functions up in the hub's configuration."""
+    """Looks functions up in what the hub serves, and aliases in what is known of deployed ones."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, registry: Registry, draw: Callable[[], float] = random.random) -> None:
+        """*draw* returns a number in [0, 1) that chooses between the versions of an alias."""
         self._hub = hub
+        self._registry = registry
+        self._draw = draw
 
     def find(self, text: str, qualifier: str | None) -> Target:
         """Return what a call of *text* calls. Raises ApiError."""
         found = named(text, qualifier)
-        function = self._hub.project.functions.get(found.name)
-        ours = found.account in (None, arn.ACCOUNT)
-        if function is None or not ours or found.qualifier not in (None, LATEST, function.version):
+        serving = self._hub.project.functions
+        function = serving.get(found.name)
+        if function is None or found.account not in (None, arn.ACCOUNT):
             raise missing(found.name, found.qualifier or LATEST)
-        return Target(function.name, arn.function(found.name, found.qualifier))
+        if found.qualifier in (None, LATEST, function.version):
+            return Target(found.name, arn.function(found.name, found.qualifier))
+        number = found.qualifier
+        deployed = self._registry.functions.get(found.name)
+        if deployed is not None and (alias := deployed.aliases.get(number)):
+            number = chosen(alias.version, alias.weights, self._draw())
+        if f"{found.name}:{number}" not in serving and number != LATEST:
+            raise missing(found.name, found.qualifier)
+        name = found.name if number == LATEST else f"{found.name}:{number}"
+        return Target(name, arn.function(found.name, found.qualifier))

@@ -1,0 +1,141 @@
+"""Hold what is known of a function that was made through the Lambda API.
+
+Values are frozen and come from and go to JSON whole: one function is one record in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from triggerhub.aws.reference import LATEST
+from triggerhub.model import Json, Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """Code with its configuration: ``$LATEST``, which changes, or a published one, which never does."""
+
+    number: str = LATEST
+    runtime: str
+    handler: str
+    role: str
+    description: str = ""
+    timeout: int = 3
+    """In seconds."""
+    memory: int = 128
+    """In MB."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+    code: str
+    """The SHA-256 of its archive, in hexadecimal."""
+    code_size: int
+    modified: Millis
+    revision: str
+
+    def differs(self, other: Version) -> bool:
+        """Whether publishing this one after *other* makes another version."""
+        same = replace(
+            self,
+            number=other.number,
+            modified=other.modified,
+            revision=other.revision,
+            description=other.description,
+        )
+        return same != other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A name that leads to a version, and a part of the calls to another."""
+
+    version: str
+    description: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventConfig:
+    """What becomes of asynchronous invocations."""
+
+    retries: int | None = None
+    age: int | None = None
+    """In seconds."""
+    on_success: str | None = None
+    on_failure: str | None = None
+    modified: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url:
+    """An address of a function's own at the ingress."""
+
+    id: str
+    auth: str
+    mode: str = "BUFFERED"
+    cors: Json | None = None
+    created: Millis
+    modified: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A function with all its versions."""
+
+    name: str
+    latest: Version
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    published: int = 0
+    """The number of the last version; numbers are never used again."""
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reserved: int | None = None
+    events: Mapping[str, EventConfig] = field(default_factory=dict)
+    """By qualifier."""
+    policies: Mapping[str, tuple[Json, ...]] = field(default_factory=dict)
+    """The statements of resource policies, by qualifier; the empty one is the function's own."""
+    policy_revisions: Mapping[str, str] = field(default_factory=dict)
+    urls: Mapping[str, Url] = field(default_factory=dict)
+    """By alias; the empty one is the function's own."""
+    recursive: bool = False
+
+    def version(self, number: str) -> Version | None:
+        return self.latest if number == LATEST else self.versions.get(number)
+
+    @property
+    def codes(self) -> set[str]:
+        """The archives that its versions need."""
+        return {self.latest.code, *(version.code for version in self.versions.values())}
+
+
+def to_json(deployed: Deployed) -> Json:
+    """Return the record as JSON has it."""
+    return asdict(deployed)
+
+
+def from_json(value: Json) -> Deployed:
+    """Read a record. ValueError, TypeError or KeyError for one that this version did not write."""
+    known = {one.name for one in fields(Deployed)}
+    if unknown := value.keys() - known:
+        raise ValueError(f"unknown members {', '.join(sorted(unknown))}")
+    return Deployed(
+        **{
+            **value,
+            "latest": _version(value["latest"]),
+            "versions": _each(_version, value["versions"]),
+            "aliases": _each(lambda one: Alias(**one), value["aliases"]),
+            "events": _each(lambda one: EventConfig(**one), value["events"]),
+            "policies": _each(tuple, value["policies"]),
+            "urls": _each(lambda one: Url(**one), value["urls"]),
+        }
+    )
+
+
+def _version(value: Json) -> Version:
+    return Version(**{**value, "layers": tuple(value["layers"])})
+
+
+def _each(read: Any, values: Mapping[str, Json]) -> dict[str, Any]:
+    return {key: read(value) for key, value in values.items()}

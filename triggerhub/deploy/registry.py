@@ -1,0 +1,166 @@
+"""Hold the functions that were made through the Lambda API, change them durably, and hand them to the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from triggerhub.aws.reference import LATEST
+from triggerhub.config import interpreters
+from triggerhub.crash import crash_point
+from triggerhub.deploy import record
+from triggerhub.deploy.record import Deployed, EventConfig, Version
+from triggerhub.deploy.shelf import Shelf
+from triggerhub.errors import ConfigError, TriggerhubError
+from triggerhub.settings import HOUR, MB, MINUTE, SECOND, Destination, Function, RetryPolicy
+from triggerhub.store import Store
+
+log = structlog.get_logger("deploy")
+
+SCOPE = "lambda-function"
+"""Where the store keeps the records, by name."""
+RETRIES, AGE = 2, 6 * HOUR
+"""What becomes of an asynchronous invocation where nothing else is set: AWS's two retries, within six hours."""
+Change = Callable[[Deployed | None], Deployed | None]
+Serve = Callable[[Mapping[str, Function], set[str]], None]
+"""Takes over all functions there are now; the set names those that are new, other or gone."""
+
+
+class Registry:
+    """All deployed functions. One change at a time; what a change answers is durable."""
+
+    def __init__(self, store: Store, home: Path, *, sync: bool = True, concurrency: int = 4) -> None:
+        """*concurrency* is how many calls of a function without a reservation may run at once."""
+        self.shelf = Shelf(home, sync=sync)
+        self.functions: dict[str, Deployed] = {}
+        self.served: dict[str, Function] = {}
+        """What the hub runs, by its own name: a published version is ``name:number``."""
+        self._store = store
+        self._concurrency = concurrency
+        self._lock = anyio.Lock()
+        self._serve: Serve = lambda _functions, _changed: None
+
+    async def load(self) -> None:
+        """Read all records, and unpack what this boot has not unpacked; one that is damaged is left out and told."""
+        for name, text in (await self._store.checkpoints(SCOPE)).items():
+            try:
+                self.functions[name] = record.from_json(json.loads(text))
+            except (ValueError, TypeError, KeyError) as error:
+                log.error(
+                    "the record of a deployed function cannot be read; it is left out", function=name, why=repr(error)
+                )
+        await anyio.to_thread.run_sync(self._settle)
+
+    def _settle(self) -> None:
+        codes = {code for one in self.functions.values() for code in one.codes}
+        try:
+            self.shelf.collect(codes)
+        except OSError as error:
+            log.warning("old code could not be removed", error=str(error))
+        for name, deployed in list(self.functions.items()):
+            try:
+                self.served |= self._made(deployed)
+            except (OSError, TriggerhubError) as error:
+                log.error(
+                    "the code of a deployed function cannot be used; it is left out", function=name, why=str(error)
+                )
+
+    def serve_by(self, serve: Serve) -> None:
+        """Tell *serve* of every change from now on."""
+        self._serve = serve
+
+    async def put(self, data: bytes) -> str:
+        """Keep an archive of code; return its name. Raises BadArchive, OSError."""
+        return await anyio.to_thread.run_sync(self.shelf.put, data)
+
+    async def change(self, name: str, change: Change) -> Deployed | None:
+        """Replace a function's record by what *change* makes of it; None removes it. Returns the new one.
+
+        It is durable and served when this returns. Whatever *change* raises leaves everything as it was, and so does
+        a store that is full. Cancelled: it has happened, or has not.
+        """
+        async with self._lock:
+            before = self.functions.get(name)
+            after = change(before)
+            if after == before:
+                return after
+            made = {} if after is None else await anyio.to_thread.run_sync(self._made, after)
+            text = None if after is None else json.dumps(record.to_json(after))
+            with anyio.CancelScope(shield=True):
+                crash_point("before-deploy")
+                await self._store.set_checkpoints(SCOPE, {name: text})
+                crash_point("after-deploy")
+            if after is None:
+                del self.functions[name]
+            else:
+                self.functions[name] = after
+            gone = [served for served in self.served if served.partition(":")[0] == name]
+            changed = {served for served in {*gone, *made} if self.served.get(served) != made.get(served)}
+            for served in changed & set(gone):
+                del self.served[served]
+            # What is as it was stays the very thing that the hub has.
+            self.served |= {served: one for served, one in made.items() if served in changed}
+            if changed:
+                self._serve(self.served, changed)
+            return after
+
+    def _made(self, deployed: Deployed) -> dict[str, Function]:
+        """Return what the hub runs of a function. Raises ConfigError for a runtime that this host does not have."""
+        made = {deployed.name: self._function(deployed, deployed.latest)}
+        for number, version in deployed.versions.items():
+            made[f"{deployed.name}:{number}"] = self._function(deployed, version)
+        return made
+
+    def _function(self, deployed: Deployed, version: Version) -> Function:
+        number = version.number
+        code = self.shelf.unpack(version.code)
+        wanted = interpreters.parse(version.runtime)
+        runtime = wanted.runtime
+        assert runtime is not None, "a runtime of the API is a name, never a path"
+        events = deployed.events.get(number, EventConfig(modified=0))
+        retries = RETRIES if events.retries is None else events.retries
+        return Function(
+            name=deployed.name if number == LATEST else f"{deployed.name}:{number}",
+            runtime=runtime,
+            interpreter=interpreters.find(wanted, os.environ),
+            handler=version.handler,
+            command=(str(code / "bootstrap"),) if runtime == "provided" else (),
+            version=number,
+            code=code,
+            source="Lambda API",
+            timeout=version.timeout * SECOND,
+            memory=version.memory * MB,
+            concurrency=max(deployed.reserved or self._concurrency, 1),
+            env=dict(version.env),
+            retry=RetryPolicy(
+                attempts=1 + retries,
+                backoff="linear",
+                initial=MINUTE,
+                max=2 * MINUTE,
+                jitter=False,
+                max_age=AGE if events.age is None else events.age * SECOND,
+            ),
+            on_success=_destinations(events.on_success),
+            on_failure=_destinations(events.on_failure),
+        )
+
+
+def check_runtime(name: str) -> None:
+    """Raise ConfigError where this host cannot run *name*. Blocks: the interpreter is asked."""
+    wanted = interpreters.parse(name)
+    if wanted.runtime not in ("python", "node", "provided"):
+        raise ConfigError(f"nothing here runs {name}")
+    interpreters.find(wanted, os.environ)
+
+
+def _destinations(arn: str | None) -> tuple[Destination, ...]:
+    """Return the function that an ARN names; only those of functions are let in."""
+    if arn is None:
+        return ()
+    return (Destination(kind="function", target=arn.partition(":function:")[2].removesuffix(f":{LATEST}")),)

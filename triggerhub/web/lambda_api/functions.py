@@ -1,0 +1,312 @@
+"""Make, look at, change and remove functions."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio.to_thread
+
+from triggerhub.archive import BadArchive
+from triggerhub.aws import arn
+from triggerhub.aws.reference import LATEST, is_version
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.record import Deployed, Version
+from triggerhub.deploy.registry import Registry
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
+from triggerhub.web.lambda_api import members, shape
+from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.target import missing, named
+
+MISSING_CODE = "Please provide a source for function code."
+MANDATORY = "Runtime and handler are mandatory parameters for functions created with deployment packages."
+REVISION = (
+    "The Revision Id provided does not match the latest Revision Id. "
+    "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+)
+_SETTINGS = {
+    "Description": "description", "Handler": "handler", "MemorySize": "memory", "Role": "role", "Runtime": "runtime",
+    "Timeout": "timeout",
+}  # fmt: skip
+
+
+class Functions:
+    """The operations on functions as a whole and on their ``$LATEST``."""
+
+    def __init__(self, hub: Hub, registry: Registry) -> None:
+        self._hub = hub
+        self._registry = registry
+
+    def operations(self) -> Mapping[str, Perform]:
+        return {
+            "CreateFunction": self._create,
+            "DeleteFunction": self._delete,
+            "GetFunction": self._get,
+            "GetFunctionConfiguration": self._get_configuration,
+            "ListFunctions": self._list,
+            "UpdateFunctionCode": self._update_code,
+            "UpdateFunctionConfiguration": self._update_configuration,
+        }
+
+    # looking
+
+    async def _list(self, asked: Asked) -> Mapping[str, Json]:
+        if asked.given.get("MasterRegion") is not None:
+            raise ApiError("InvalidParameterValueException", "MasterRegion: Lambda@Edge is not in this version.")
+        everything = asked.given.get("FunctionVersion") == "ALL"
+        names = sorted({name.partition(":")[0] for name in self._hub.project.functions})
+        rows: list[tuple[str, tuple[str, str | None]]] = []
+        for name in names:
+            deployed = self.deployed(name) if everything else None
+            numbers = [None] if deployed is None else [LATEST, *deployed.versions]
+            rows += [(f"{name}:{number}" if number else name, (name, number)) for number in numbers]
+        return shape.page(asked.given, rows, "Functions", lambda row: self.shown(*row))
+
+    async def _get(self, asked: Asked) -> Mapping[str, Json]:
+        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+        configured, version = self._shown_of(found.name, found.qualifier)
+        deployed = self.deployed(found.name)
+        if deployed is None or version is None:
+            return {"Configuration": configured, "Code": {"RepositoryType": "handlers folder"}}
+        answer: dict[str, Json] = {
+            "Configuration": configured,
+            "Code": {"RepositoryType": "S3", "Location": f"http://{asked.host}/2015-03-31/code/{version.code}"},
+        }
+        if deployed.tags:
+            answer["Tags"] = dict(deployed.tags)
+        if deployed.reserved is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": deployed.reserved}
+        return answer
+
+    async def _get_configuration(self, asked: Asked) -> Mapping[str, Json]:
+        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+        return self.shown(found.name, found.qualifier)
+
+    def shown(self, name: str, qualifier: str | None) -> dict[str, Json]:
+        """Return the configuration of a function, version or alias. Raises ApiError."""
+        return self._shown_of(name, qualifier)[0]
+
+    def _shown_of(self, name: str, qualifier: str | None) -> tuple[dict[str, Json], Version | None]:
+        """Return a configuration, and the version that it is of where that was deployed. Raises ApiError."""
+        deployed = self.deployed(name)
+        if deployed is None:
+            function = self._hub.project.functions.get(name)
+            if function is None or qualifier not in (None, LATEST, function.version):
+                raise missing(name, qualifier)
+            return shape.of_folder(function, qualifier), None
+        number = qualifier or LATEST
+        if alias := deployed.aliases.get(number):
+            number = alias.version
+        version = deployed.version(number)
+        if version is None:
+            raise missing(name, qualifier)
+        return shape.configuration(deployed, version, qualifier), version
+
+    def deployed(self, name: str) -> Deployed | None:
+        """Return the function that was made by the API; None where there is none, or the folder has it."""
+        function = self._hub.project.functions.get(name)
+        if function is None or self._registry.served.get(name) is not function:
+            return None
+        return self._registry.functions.get(name)
+
+    def changeable(self, name: str) -> Deployed:
+        """Return a function that may be changed here. Raises ApiError."""
+        deployed = self.deployed(name)
+        if deployed is None:
+            function = self._hub.project.functions.get(name)
+            if function is None:
+                raise missing(name)
+            text = f"{name} is a function of this project's own ({function.source}): change it there; the API may not."
+            raise ApiError("InvalidParameterValueException", text)
+        return deployed
+
+    # changing
+
+    async def _create(self, asked: Asked) -> Mapping[str, Json]:
+        given = asked.given
+        name = named(given["FunctionName"]).name
+        members.refuse(given, name)
+        members.refuse(given["Code"])
+        if not given.get("Runtime") or not given.get("Handler"):
+            raise ApiError("InvalidParameterValueException", MANDATORY)
+        env, tags = members.environment(given), members.tags(given.get("Tags", {}))
+        await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
+        self._refuse_taken(name)
+        data = await self._code(given["Code"])
+        code = await self._kept(data)
+        latest = Version(
+            runtime=given["Runtime"],
+            handler=given["Handler"],
+            role=given["Role"],
+            description=given.get("Description", ""),
+            timeout=given.get("Timeout", 3),
+            memory=given.get("MemorySize", 128),
+            env=env,
+            code=code,
+            code_size=len(data),
+            modified=now(),
+            revision=revision(),
+        )
+
+        def create(before: Deployed | None) -> Deployed:
+            self._refuse_taken(name)
+            made = Deployed(name=name, latest=latest, tags=tags)
+            return published(made)[0] if given.get("Publish") else made
+
+        made = await self._registry.change(name, create)
+        assert made is not None
+        number = str(made.published) if given.get("Publish") else None
+        version = made.latest if number is None else made.versions[number]
+        return shape.creating(shape.configuration(made, version, number))
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._hub.project.functions or name in self._registry.functions:
+            raise ApiError("ResourceConflictException", f"Function already exist: {name}")
+
+    async def _update_code(self, asked: Asked) -> Mapping[str, Json]:
+        given = asked.given
+        name = _unqualified(given["FunctionName"])
+        deployed = self.changeable(name)
+        members.refuse(given, name)
+        _at(deployed, given)
+        data = await self._code(given)
+        if given.get("DryRun"):
+            await anyio.to_thread.run_sync(members.look_at, data)
+            planned = replace(deployed.latest, code=hashlib.sha256(data).hexdigest(), code_size=len(data))
+            return shape.configuration(deployed, planned, None)
+        code = await self._kept(data)
+
+        def update(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            _at(current, given)
+            latest = replace(current.latest, code=code, code_size=len(data), modified=now(), revision=revision())
+            changed = replace(current, latest=latest)
+            return published(changed)[0] if given.get("Publish") else changed
+
+        return await self._updated(name, update, publish=given.get("Publish", False))
+
+    async def _update_configuration(self, asked: Asked) -> Mapping[str, Json]:
+        given = asked.given
+        name = _unqualified(given["FunctionName"])
+        deployed = self.changeable(name)
+        members.refuse(given, name)
+        changes: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items() if theirs in given}
+        if "Environment" in given:
+            changes["env"] = members.environment(given)
+        if "Runtime" in given:
+            await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
+        if not changes.get("handler", deployed.latest.handler):
+            raise ApiError("InvalidParameterValueException", MANDATORY)
+
+        def update(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            _at(current, given)
+            latest = replace(current.latest, **changes, modified=now(), revision=revision())
+            return replace(current, latest=latest)
+
+        return await self._updated(name, update, publish=False)
+
+    async def _updated(
+        self, name: str, update: Callable[[Deployed | None], Deployed], *, publish: bool
+    ) -> Mapping[str, Json]:
+        changed = await self._registry.change(name, update)
+        assert changed is not None
+        if publish:
+            number = str(changed.published)
+            return shape.updating(shape.configuration(changed, changed.versions[number], number))
+        return shape.updating(shape.configuration(changed, changed.latest, None))
+
+    async def _delete(self, asked: Asked) -> Mapping[str, Json]:
+        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+        self.changeable(found.name)
+
+        def remove(before: Deployed | None) -> Deployed | None:
+            current = there(before, found.name)
+            if found.qualifier is None:
+                return None
+            if found.qualifier == LATEST:
+                text = "$LATEST version cannot be deleted without deleting the function."
+                raise ApiError("InvalidParameterValueException", text)
+            if not is_version(found.qualifier):
+                text = "Deletion of aliases is not currently supported."
+                raise ApiError("InvalidParameterValueException", text)
+            if users := [
+                name for name, one in current.aliases.items() if found.qualifier in (one.version, *one.weights)
+            ]:
+                text = f"Version {found.qualifier} is referenced by the alias {', '.join(users)}."
+                raise ApiError("ResourceConflictException", text)
+            versions = {number: one for number, one in current.versions.items() if number != found.qualifier}
+            return replace(current, versions=versions)
+
+        await self._registry.change(found.name, remove)
+        return {}
+
+    # code
+
+    async def _code(self, given: Mapping[str, Json]) -> bytes:
+        if any(name in given for name in ("S3Bucket", "S3Key", "S3ObjectVersion")):
+            raise ApiError(
+                "InvalidParameterValueException", "S3Bucket: code from S3 is not in this version; send it as ZipFile."
+            )
+        data: bytes = given.get("ZipFile", b"")
+        if not data:
+            raise ApiError("InvalidParameterValueException", MISSING_CODE)
+        return data
+
+    async def _kept(self, data: bytes) -> str:
+        await anyio.to_thread.run_sync(members.look_at, data)
+        try:
+            return await self._registry.put(data)
+        except BadArchive as error:
+            raise members.bad_archive(error) from error
+
+
+def published(deployed: Deployed, description: str | None = None) -> tuple[Deployed, Version]:
+    """Return the function with its ``$LATEST`` published, and that version; the last one where nothing changed."""
+    last = deployed.versions.get(str(deployed.published))
+    if last is not None and not deployed.latest.differs(last):
+        return deployed, last
+    number = str(deployed.published + 1)
+    text = deployed.latest.description if description is None else description
+    version = replace(deployed.latest, number=number, description=text, revision=revision())
+    versions = {**deployed.versions, number: version}
+    return replace(deployed, versions=versions, published=deployed.published + 1), version
+
+
+def now() -> int:
+    """Return the time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def revision() -> str:
+    """Return a new RevisionId."""
+    return str(uuid.uuid4())
+
+
+def _unqualified(text: str) -> str:
+    found = named(text)
+    if found.qualifier not in (None, LATEST):
+        raise ApiError(
+            "InvalidParameterValueException",
+            "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+            "Please specify either a function name or an unqualified function ARN.",
+        )
+    return found.name
+
+
+def there(before: Deployed | None, name: str) -> Deployed:
+    """Return a function that is to be changed; raises ApiError where it was removed meanwhile."""
+    if before is None:
+        raise ApiError("ResourceNotFoundException", f"Function not found: {arn.function(name)}")
+    return before
+
+
+def _at(deployed: Deployed, given: Mapping[str, Json]) -> None:
+    """Raise ApiError where the caller changes another revision than the one that is there."""
+    if given.get("RevisionId") not in (None, deployed.latest.revision):
+        raise ApiError("PreconditionFailedException", REVISION)

@@ -1,0 +1,132 @@
+"""Read the members of CreateFunction and its kin: what they may say here, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from triggerhub import archive
+from triggerhub.archive import UNZIPPED, BadArchive
+from triggerhub.aws.constraints import message, violation
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.registry import check_runtime
+from triggerhub.errors import ConfigError
+from triggerhub.model import Json
+from triggerhub.settings import KB
+from triggerhub.web.lambda_api.account import ZIPPED
+from triggerhub.web.lambda_api.shape import ARCHITECTURE
+
+ENV = 4 * KB
+TAGS = 50
+_MOST = {"Timeout": 900, "MemorySize": 10_240}
+"""Where the description allows more, for machines that are not this one."""
+_RESERVED = frozenset((
+    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_SESSION_TOKEN",
+    "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+))  # fmt: skip
+_UNZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
+
+_REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "VpcConfig": (lambda v: bool(v.get("SubnetIds") or v.get("SecurityGroupIds")), "functions run in no VPC"),
+    "PackageType": (lambda v: v != "Zip", "container images are not in this version; send a zip archive"),
+    "ImageConfig": (bool, "container images are not in this version"),
+    "DeadLetterConfig": (lambda v: bool(v.get("TargetArn")), "what fails for good is kept here: triggerhub dlq list"),
+    "KMSKeyArn": (bool, "encryption by a key of KMS is not in this version"),
+    "TracingConfig": (lambda v: v.get("Mode") == "Active", "tracing is not in this version; leave Mode at PassThrough"),
+    "FileSystemConfigs": (bool, "file systems of EFS and S3 are not in this version"),
+    "CodeSigningConfigArn": (bool, "code signing is not in this version"),
+    "EphemeralStorage": (lambda v: v.get("Size") != 512, "a size of /tmp other than 512 MB is not in this version"),
+    "SnapStart": (lambda v: v.get("ApplyOn") not in (None, "None"), "SnapStart is not in this version"),
+    "LoggingConfig": (lambda v: v.get("LogFormat", "Text") != "Text" or len(v.keys() - {"LogFormat", "LogGroup"}) > 0,
+                      "logs are text; levels and JSON are not in this version"),
+    "TenancyConfig": (bool, "tenant isolation is not in this version"),
+    "CapacityProviderConfig": (bool, "functions run on this machine, which has no capacity providers"),
+    "DurableConfig": (bool, "durable executions are not in this version"),
+    "PublishTo": (bool, "publishing to $LATEST.PUBLISHED is not in this version"),
+    "Layers": (bool, "layers by the API are not in this version"),
+    "SourceKMSKeyArn": (bool, "encryption by a key of KMS is not in this version"),
+    "Architectures": (lambda v: v != [ARCHITECTURE], f"this machine is {ARCHITECTURE}"),
+    "ImageUri": (bool, "container images are not in this version"),
+    "S3ObjectStorageMode": (bool, "an archive in S3 is copied; other modes are not in this version"),
+}  # fmt: skip
+
+
+def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
+    """Raise ApiError for a member that asks for what is not built, or for more than Lambda itself gives."""
+    for name, value in given.items():
+        asks, why = _REFUSED.get(name, (lambda _: False, ""))
+        if asks(value):
+            raise ApiError("InvalidParameterValueException", f"{name}: {why}.")
+        if name in _MOST and value > _MOST[name]:
+            at = f"{name[:1].lower()}{name[1:]}"
+            most = f"Member must have value less than or equal to {_MOST[name]}"
+            raise ApiError("ValidationException", message([violation(value, at, most)]))
+    group = given.get("LoggingConfig", {}).get("LogGroup")
+    if group is not None and group != f"/aws/lambda/{function}":
+        raise ApiError("InvalidParameterValueException", "LogGroup: a function's log is named after it.")
+
+
+def environment(given: Mapping[str, Json]) -> dict[str, str]:
+    """Return the variables that were given. Raises ApiError."""
+    variables: dict[str, str] = given.get("Environment", {}).get("Variables", {})
+    if taken := sorted(_RESERVED & variables.keys()):
+        raise ApiError(
+            "InvalidParameterValueException",
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            "provided contains reserved keys that are currently not supported for modification. Reserved keys used in "
+            f"this request: {', '.join(taken)}",
+        )
+    measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
+    if len(measured.encode()) > ENV:
+        raise ApiError(
+            "InvalidParameterValueException",
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            f"provided exceeded the 4KB limit. String measured: {measured}",
+        )
+    if any("\0" in value for value in variables.values()):
+        raise ApiError("InvalidParameterValueException", "A variable of the environment cannot have a NUL in it.")
+    return variables
+
+
+def tags(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that were given. Raises ApiError."""
+    if len(given) > TAGS:
+        raise ApiError("InvalidParameterValueException", "Number of tags exceeds resource tag limit.")
+    return dict(given)
+
+
+def runtime(name: str) -> None:
+    """Raise ApiError where this host does not run *name*. Blocks."""
+    try:
+        check_runtime(name)
+    except ConfigError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        raise ApiError("InvalidParameterValueException", f"Runtime: {error.message}{hint}.") from error
+
+
+def look_at(data: bytes) -> None:
+    """Raise ApiError for an archive that cannot be a function's code. Blocks."""
+    if len(data) > ZIPPED:
+        raise ApiError("InvalidParameterValueException", f"Zipped size must be smaller than {ZIPPED} bytes")
+    try:
+        claimed = archive.check(io.BytesIO(data))
+    except BadArchive as error:
+        raise bad_archive(error) from error
+    if claimed == 0:
+        raise ApiError("InvalidParameterValueException", "Uploaded file must be a non-empty zip")
+
+
+def bad_archive(error: BadArchive) -> ApiError:
+    """Return the answer to an archive that is refused."""
+    match error.kind:
+        case "large":
+            text = f"Unzipped size must be smaller than {UNZIPPED} bytes"
+        case "damaged":
+            text = _UNZIP
+        case "unsafe":
+            text = f"{_UNZIP} In it, {error.message}."
+    return ApiError("InvalidParameterValueException", text)

@@ -1,0 +1,145 @@
+"""Shape functions, versions and aliases as the Lambda API shows them."""
+
+from __future__ import annotations
+
+import base64
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from triggerhub.aws import arn
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.record import Alias, Deployed, Version
+from triggerhub.model import Json, Millis
+from triggerhub.settings import MB, SECOND, Function, Secret
+
+MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+ARCHITECTURE = MACHINES.get(platform.machine().lower(), "x86_64")
+DEFAULT_PAGE = 50
+_ALWAYS: dict[str, Json] = {
+    "PackageType": "Zip",
+    "Architectures": [ARCHITECTURE],
+    "EphemeralStorage": {"Size": 512},
+    "TracingConfig": {"Mode": "PassThrough"},
+    "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+}
+
+
+def when(moment: Millis) -> str:
+    """Write a moment as LastModified has it."""
+    return f"{datetime.fromtimestamp(moment / 1000, UTC):%Y-%m-%dT%H:%M:%S}.{moment % 1000:03d}+0000"
+
+
+def sha256(name: str) -> str:
+    """Write an archive's SHA-256, given in hexadecimal, as CodeSha256 has it."""
+    return base64.b64encode(bytes.fromhex(name)).decode()
+
+
+def configuration(deployed: Deployed, version: Version, qualifier: str | None) -> dict[str, Json]:
+    """Return a FunctionConfiguration; *qualifier* is the one that the ARN shall have."""
+    found: dict[str, Json] = {
+        "FunctionName": deployed.name,
+        "FunctionArn": arn.function(deployed.name, qualifier),
+        "Runtime": version.runtime,
+        "Role": version.role,
+        "Handler": version.handler,
+        "CodeSize": version.code_size,
+        "Description": version.description,
+        "Timeout": version.timeout,
+        "MemorySize": version.memory,
+        "LastModified": when(version.modified),
+        "CodeSha256": sha256(version.code),
+        "Version": version.number,
+        "RevisionId": version.revision,
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{deployed.name}"},
+        **_ALWAYS,
+    }
+    if version.env:
+        found["Environment"] = {"Variables": dict(version.env)}
+    return found
+
+
+def creating(configured: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a configuration as the answer to a creation shows it: the next look finds it active."""
+    reason = {"StateReason": "The function is being created.", "StateReasonCode": "Creating"}
+    shown = {key: value for key, value in configured.items() if key != "LastUpdateStatus"}
+    return {**shown, "State": "Pending", **reason}
+
+
+def updating(configured: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a configuration as the answer to an update shows it."""
+    reason = "The function is being created."
+    return {
+        **configured,
+        "LastUpdateStatus": "InProgress",
+        "LastUpdateStatusReason": reason,
+        "LastUpdateStatusReasonCode": "Creating",
+    }
+
+
+def of_folder(function: Function, qualifier: str | None) -> dict[str, Json]:
+    """Return the FunctionConfiguration of a function that lies in the handlers folder."""
+    env = {name: "***" if isinstance(value, Secret) else value for name, value in function.env.items()}
+    return {
+        "FunctionName": function.name,
+        "FunctionArn": arn.function(function.name, qualifier),
+        "Runtime": _runtime(function),
+        "Handler": function.handler,
+        "CodeSize": 0,
+        "Description": function.source,
+        "Timeout": max(1, -(-function.timeout // SECOND)),
+        "MemorySize": function.memory // MB,
+        "CodeSha256": function.version,
+        "Version": function.version,
+        "RevisionId": function.version,
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        **({"Environment": {"Variables": env}} if env else {}),
+        **_ALWAYS,
+    }
+
+
+def _runtime(function: Function) -> str:
+    match function.runtime:
+        case "python":
+            own = f"python{sys.version_info.major}.{sys.version_info.minor}"
+            return function.interpreter.name if function.interpreter else own
+        case "node":
+            return function.interpreter.name if function.interpreter else "nodejs"
+        case _:
+            return "provided"
+
+
+def alias(deployed: Deployed, name: str, one: Alias) -> dict[str, Json]:
+    """Return an AliasConfiguration."""
+    found: dict[str, Json] = {
+        "AliasArn": arn.function(deployed.name, name),
+        "Name": name,
+        "FunctionVersion": one.version,
+        "Description": one.description,
+        "RevisionId": one.revision,
+    }
+    if one.weights:
+        found["RoutingConfig"] = {"AdditionalVersionWeights": dict(one.weights)}
+    return found
+
+
+def page(
+    given: Mapping[str, Json], rows: Sequence[tuple[str, Any]], member: str, show: Callable[[Any], Json]
+) -> dict[str, Json]:
+    """Return one page of *rows*, each under a key of its own that serves as marker, in their order."""
+    marker, most = given.get("Marker"), given.get("MaxItems", DEFAULT_PAGE)
+    start = 0
+    if marker:
+        keys = [key for key, _ in rows]
+        if marker not in keys:
+            raise ApiError("InvalidParameterValueException", "The marker is not one that this list gave.")
+        start = keys.index(marker)
+    found = {member: [show(row) for _, row in rows[start : start + most]]}
+    if start + most < len(rows):
+        found["NextMarker"] = rows[start + most][0]
+    return found
