@@ -19,7 +19,7 @@ from anyio import from_thread
 
 from triggerhub import ids
 from triggerhub.aws import arn
-from triggerhub.config.load import LAYERS, Loaded, load
+from triggerhub.config.load import ENVIRONMENTS, LAYERS, Loaded, load
 from triggerhub.config.problem import render
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
@@ -32,7 +32,8 @@ from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
-from triggerhub.runtimes import layers, snapshot
+from triggerhub.runtimes import dependencies, layers, snapshot
+from triggerhub.runtimes.dependencies import Environments
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.runtimes.snapshot import remove_tree
@@ -137,6 +138,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp"),
             output=output,
             routes=ingress,
+            environments=Environments(),
             read=lambda: _read(settings.project),
             deployed=registry.served,
         )
@@ -153,6 +155,8 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             await anyio.to_thread.run_sync(snapshot.collect, settings.data / VERSIONS, kept)
             layered = {function.opt for function in project.functions.values() if function.opt}
             await anyio.to_thread.run_sync(layers.collect, settings.data / LAYERS, layered)
+            needed = {function.needs.folder for function in project.functions.values() if function.needs}
+            await anyio.to_thread.run_sync(dependencies.collect, settings.data / ENVIRONMENTS, needed)
             async with (
                 admin.serve(
                     hub,
@@ -244,6 +248,7 @@ async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered
     scratch = project.hub.data / "local" / request_id
     pool = Pool(ProcessRuntime(tap, scratch), clock)
     try:
+        await Environments().build(function)
         async with pool.open():
             invocation = Invocation(
                 request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)

@@ -39,6 +39,18 @@ class Worker(Protocol):
         ...
 
 
+class Environments(Protocol):
+    """Builds what functions depend on, ahead of their first start."""
+
+    def ready(self, function: Function) -> bool:
+        """Whether all is there that the function depends on."""
+        ...
+
+    async def build(self, function: Function) -> None:
+        """Build what is missing; takes as long as the network does. Raises ConfigError."""
+        ...
+
+
 class Runtime(Protocol):
     """Starts workers."""
 

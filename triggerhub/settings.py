@@ -105,6 +105,21 @@ class Interpreter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The packages that a function depends on, and where their environment is once it is built."""
+
+    kind: Literal["python", "node"]
+    folder: Path
+    """Named by all that decides what is in it; there once it is whole."""
+    packages: tuple[str, ...] = ()
+    """python: requirements of the inline metadata."""
+    file: bool = False
+    """Whether the code has a requirements.txt or a package.json that says more."""
+    program: str = ""
+    """python: the interpreter that they are for; empty is the hub's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """A handler made callable. Two functions that are equal are interchangeable to the pool."""
 
@@ -122,6 +137,8 @@ class Function:
     """The first 12 characters of the content hash of code and handler."""
     code: Path = Path()
     """The read-only snapshot of this version."""
+    needs: Needs | None = None
+    """The packages that it depends on beside its code and layers."""
     opt: Path | None = None
     """The read-only folder that its layers come to, which it sees at ``/opt``; None where it has none."""
     source: str = ""

@@ -15,7 +15,7 @@ COUNTS = {"queued", "running", "succeeded", "dead", "cancelled"}
 def test_status_says_what_the_hub_is(on: Run, hub: Daemon) -> None:
     found = on("status", "--json").json
     assert {
-        "version", "pid", "node", "project", "started", "uptime_s", "ready", "listen", "admin", "level", "storage", "counts",
+        "version", "pid", "node", "project", "started", "uptime_s", "ready", "listen", "admin", "level", "storage", "counts", "preparing",
         "problems", "functions", "triggers",
     } <= set(found)  # fmt: skip
     assert (found["project"], found["pid"], found["ready"]) == (str(hub.project), hub.process.pid, True)

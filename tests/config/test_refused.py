@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 def test_the_list_is_exactly_this() -> None:
-    assert [refused.name for refused in REFUSED] == [*SETTINGS, "inline dependencies"]
+    assert [refused.name for refused in REFUSED] == [*SETTINGS]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -79,16 +79,6 @@ def test_a_wrong_type_is_not_called_unavailable(check: Check) -> None:
 def test_an_admin_address_that_others_reach_is_refused(check: Check, host: str) -> None:
     (line,) = check(f'[hub]\nadmin = "{host}:8701"\n')
     assert line.startswith("triggerhub.toml:2:9: error[not-available]: hub.admin: access control is not")
-
-
-def test_dependencies_of_a_handler_are_refused_in_its_file(check: Check) -> None:
-    script = '"""Doc."""\n# /// script\n# requires-python = ">=3.9"\n# dependencies = ["requests"]\n# ///\n'
-    (line,) = check("", {"echo.py": script})
-    assert line == (
-        "handlers/echo.py:4:3: error[not-available]: dependencies: environments for a handler's own dependencies are "
-        "not in this version"
-    )
-    assert check("", {"echo.py": script.replace('["requests"]', "[]")}) == []
 
 
 def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from triggerhub.model import (
     Returned,
     Usage,
 )
+from triggerhub.runtime import Environments
 from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
 from triggerhub.source import Context, Options
 from triggerhub.store import Query
@@ -285,6 +286,7 @@ async def rig(
     draw: float = 0.5,
     more: Mapping[str, ModuleType] | None = None,
     sources: bool = True,
+    environments: Environments | None = None,
     **hub: Any,
 ) -> AsyncGenerator[Rig]:
     """A hub that takes events (unless *sources* is false); *more* are sources by type. Leaving drains it."""
@@ -307,6 +309,7 @@ async def rig(
         output=output,  # type: ignore[arg-type]
         routes=routes,
         read=lambda: wanted.pop(0),
+        environments=environments,
         clock=clock,
         draw=lambda: draw,
     )

@@ -18,6 +18,7 @@ EXITED = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
 UNKNOWN = "Runtime.Unknown"
 NO_ENTRY = "Runtime.InvalidEntrypoint"
+NOT_READY = "Runtime.DependenciesNotReady"
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 
 

@@ -37,9 +37,14 @@ def _row(row: dict[str, Any]) -> list[words.Cell | str]:
     counts = row["counts"]
     dead = words.Cell(f"{counts['dead']:,}", "red" if counts["dead"] else None)
     numbers = [f"{counts[name]:,}" for name in ("queued", "running", "succeeded")]
-    state = words.state("paused") if row["paused"] else words.Cell("on", "green")
     triggers = ", ".join(row["triggers"])
-    return [row["name"], row["runtime"], row["version"], state, str(row["workers"]), *numbers, dead, triggers]
+    return [row["name"], row["runtime"], row["version"], _state(row), str(row["workers"]), *numbers, dead, triggers]
+
+
+def _state(row: dict[str, Any]) -> words.Cell:
+    if row["paused"]:
+        return words.state("paused")
+    return words.Cell("preparing", "yellow") if row.get("preparing") else words.Cell("on", "green")
 
 
 @functions.command()
@@ -75,7 +80,8 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         return
     counts = ", ".join(f"{number:,} {state}" for state, number in row["counts"].items() if number)
     pairs: list[tuple[str, words.Cell | str | None]] = [
-        ("state", words.state("paused") if row["paused"] else words.Cell("on", "green")),
+        ("state", _state(row)),
+        ("preparing", row.get("preparing") or ""),
         ("runtime", row["runtime"]),
         # What ends in a dot leaves the name to the worker: handler, else lambda_handler.
         ("handler", "" if row["handler"].endswith(".") else row["handler"]),

@@ -23,6 +23,8 @@ def status(session: Session) -> None:
         return
     click.echo(head(found))
     click.echo(words.facts(_facts(found)))
+    for one in found.get("preparing", ()):
+        click.echo(f"\n{words.styled(words.clean(one), 'yellow')}")
     if found["problems"]:
         click.echo(f"\n{words.styled(words.number(len(found['problems']), 'problem'), 'yellow', bold=True)}")
         for problem in found["problems"]:

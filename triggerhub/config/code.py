@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from triggerhub.config import needs
 from triggerhub.config.discover import BOOTSTRAP, RUNTIMES, Found, RuntimeName, entry_of, runtime_of
 from triggerhub.config.interpreters import PROGRAMS
 from triggerhub.errors import ConfigError
 from triggerhub.runtimes import layers as assembly
 from triggerhub.runtimes import snapshot
-from triggerhub.settings import Interpreter
+from triggerhub.settings import Interpreter, Needs
 
 _HANDLER = re.compile(r"[\w.$/-]+")
 """What a runtime of one's own may be told to run; Lambda's rule is looser only in its other signs."""
@@ -40,6 +41,7 @@ class Code:
     code: Path
     source: str
     interpreter: Interpreter | None = None
+    needs: Needs | None = None
     program: str | None = None
     """What a command begins with, where that is to be found on the PATH."""
 
@@ -55,6 +57,8 @@ class Shelf:
     """The hub's own variables: where interpreters are looked for."""
     layers: Path | None = None
     """Where layers are put together; None looks at them only."""
+    environments: Path = Path()
+    """Where the packages are that functions depend on."""
 
     def show(self, path: Path) -> str:
         """Write a path as people know it."""
@@ -104,8 +108,18 @@ class Shelf:
             raise CodeError("bad-handler", f"{path.name} cannot be imported by that name: it has two dots")
         return runtime
 
-    def of_file(self, name: str, found: Found, attribute: str = "", interpreter: Interpreter | None = None) -> Code:
-        """Keep the version of a handler's file or folder. Raises ConfigError for what cannot be read."""
+    def of_file(
+        self,
+        name: str,
+        found: Found,
+        attribute: str = "",
+        interpreter: Interpreter | None = None,
+        packages: tuple[str, ...] = (),
+    ) -> Code:
+        """Keep the version of a handler's file or folder. Raises ConfigError for what cannot be read.
+
+        *packages* are what the handler's inline metadata depends on.
+        """
         entry = found.entry
         files = snapshot.files_of_folder(entry.parent) if found.folder else snapshot.files_of_file(entry)
         if found.runtime == "executable":
@@ -114,7 +128,14 @@ class Shelf:
             handler = attribute or BOOTSTRAP
             return self._kept(name, found.runtime, handler, [_In(entry.name)], files, self.show(entry))
         handler = f"{entry.stem}.{attribute}"
-        return self._kept(name, found.runtime, handler, [], files, self.show(entry), interpreter)
+        try:
+            if found.runtime == "python":
+                required = needs.of_python(files, packages, interpreter, self.environments)
+            else:
+                required = needs.of_node(files, self.environments)
+        except ConfigError as error:
+            raise CodeError("bad-dependencies", error.message, hint=error.hint) from None
+        return self._kept(name, found.runtime, handler, [], files, self.show(entry), interpreter, required)
 
     def of_command(self, name: str, command: Sequence[str], runtime: RuntimeName = "executable") -> Code:
         """Keep the version of the files within the handlers folder that a command names. Raises ConfigError."""
@@ -174,12 +195,19 @@ class Shelf:
         files: Mapping[str, Path],
         source: str,
         interpreter: Interpreter | None = None,
+        required: Needs | None = None,
     ) -> Code:
         salt = [runtime, handler, *words, *([interpreter.program, interpreter.name] if interpreter else [])]
+        links: dict[str, Path] = {}
+        if required is not None:
+            salt.append(required.folder.name)
+            if required.kind == "node":
+                # Modules are looked for beside the code and nowhere else.
+                links["node_modules"] = required.folder / "node_modules"
         if self.versions is None:
             version, folder = snapshot.version_of(files, salt), Path()
         else:
-            version, folder = snapshot.snapshot(self.versions, name, files, salt)
+            version, folder = snapshot.snapshot(self.versions, name, files, salt, links)
         command = tuple(str(folder / word) if isinstance(word, _In) else word for word in words)
         own = not words or isinstance(words[0], _In) or "/" in words[0]
         return Code(
@@ -190,6 +218,7 @@ class Shelf:
             code=folder,
             source=source,
             interpreter=interpreter,
+            needs=required,
             program=None if own else words[0],
         )
 

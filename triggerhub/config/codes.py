@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "bad-handler": "The file is there, but cannot be what runs the function.",
     "no-program": "The program that runs the function is not installed on this host.",
     "bad-runtime": "There is no runtime of that name, or the path leads to no interpreter that runs handlers.",
+    "bad-dependencies": "What a function depends on is written in a way that the installer cannot read.",
     "bad-layer": "A layer is not there, cannot be read, or is an archive that must not be unpacked.",
     "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
     "wrong-python": "The handler asks for another Python than the one that runs it.",

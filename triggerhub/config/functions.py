@@ -12,6 +12,7 @@ from triggerhub.config.code import Code, CodeError, Shelf, broken, lacking
 from triggerhub.config.complain import validate
 from triggerhub.config.discover import Discovery, Found, RuntimeName
 from triggerhub.config.interpreters import PROGRAMS, Missing, Wanted
+from triggerhub.config.metadata import Metadata
 from triggerhub.config.problem import Problem, Report, dotted
 from triggerhub.config.schema import NAME, Defaults, Inline, given
 from triggerhub.config.schema import Function as FunctionTable
@@ -125,6 +126,7 @@ class Functions:
                     raise CodeError("bad-handler", f"a command is an executable, not {table.runtime}")
                 return self._shelf.of_command(name, table.command, runtime or "executable"), inline
             attribute = ""
+            packages: tuple[str, ...] = ()
             if table.handler is not None:
                 found, attribute = self._shelf.find(table.handler, runtime)
             elif found is None:
@@ -133,9 +135,10 @@ class Functions:
             else:
                 found = self._shelf.as_told(found, runtime)
             if found.runtime == "python":
-                inline = self._inline(found.entry, interpreter)
+                said = self._said(found.entry, interpreter)
+                inline, packages = said.inline, said.dependencies
                 self.inline[name] = (self._shelf.show(found.entry), inline)
-            return self._shelf.of_file(name, found, attribute, interpreter), inline
+            return self._shelf.of_file(name, found, attribute, interpreter, packages), inline
         except ConfigError as error:
             kind = error.code if isinstance(error, CodeError) else "unreadable"
             message = f"functions.{name}: {error.message}"
@@ -172,13 +175,14 @@ class Functions:
         message = f"functions.{name} has no code: nothing in {folder} is called {name}"
         self._report.error(("functions", name), "no-handler", message, hint, at="key")
 
-    def _inline(self, entry: Path, interpreter: Interpreter | None) -> Inline:
+    def _said(self, entry: Path, interpreter: Interpreter | None) -> Metadata:
+        """Read a handler's inline metadata, and report what is wrong with it or with the file."""
         file = self._shelf.show(entry)
         try:
             text = entry.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError:
             # Another encoding may be declared in the file; the interpreter will say.
-            return Inline()
+            return Metadata()
         except OSError as error:
             raise ConfigError(f"{file} cannot be read: {error.strerror}", hint="let the hub's user read it") from None
         if wrong := broken(text):
@@ -190,9 +194,9 @@ class Functions:
                     message=f"{file} is not valid Python: {reason}",
                 )
             )  # fmt: skip
-        inline, problems = metadata.read(text, file, self._secrets, interpreter)
-        self.problems += problems
-        return inline
+        said = metadata.read(text, file, self._secrets, interpreter)
+        self.problems += said.problems
+        return said
 
     def _retry_fits(self, owner: str, written: Mapping[str, Any]) -> None:
         policy = retry_policy(written)
@@ -256,7 +260,7 @@ def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[st
 
 
 def _parts(code: Code, written: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for part in ("runtime", "handler", "command", "interpreter", "version", "code", "source"):
+    for part in ("runtime", "handler", "command", "interpreter", "needs", "version", "code", "source"):
         yield part, getattr(code, part)
     for key, value in written.items():
         match key:

@@ -25,6 +25,8 @@ from triggerhub.config.triggers import Triggers
 from triggerhub.settings import HubSettings, Project
 
 FILE = "triggerhub.toml"
+ENVIRONMENTS = "environments"
+"""Where the packages are that functions depend on, within the data folder."""
 LAYERS = "layers"
 """Where layers are put together, within the data folder."""
 _PUBLIC = (("auth", "key"), ("auth", "jwks"))
@@ -130,6 +132,7 @@ class _Loading:
             versions=versions,
             environ=self._environ,
             layers=hub.data / LAYERS if versions else None,
+            environments=hub.data / ENVIRONMENTS,
         )
         discovery = discover(hub.handlers, shelf.show(hub.handlers))
         functions = Functions(shelf, self._report, secrets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
 from triggerhub.config import document, refused
@@ -15,19 +16,29 @@ from triggerhub.settings import Interpreter
 
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 """The reference implementation's expression, for this one type of block."""
+_REQUIREMENT = re.compile(r"\s*[A-Za-z0-9]")
 _CLAUSE = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?\s*")
 
 
-def read(
-    text: str, file: str, secrets: Secrets, interpreter: Interpreter | None = None
-) -> tuple[Inline, list[Problem]]:
-    """Return the function's own limits from ``[tool.triggerhub]``, and what is wrong with the block.
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a handler says of itself."""
+
+    inline: Inline = field(default_factory=Inline)
+    """Its own limits, from ``[tool.triggerhub]``."""
+    dependencies: tuple[str, ...] = ()
+    """Requirements, as pip reads them."""
+    problems: tuple[Problem, ...] = ()
+
+
+def read(text: str, file: str, secrets: Secrets, interpreter: Interpreter | None = None) -> Metadata:
+    """Return what the block says, and what is wrong with it.
 
     *interpreter* is what runs the handler; None is the hub's own Python.
     """
     blocks = list(_BLOCK.finditer(text))
     if not blocks:
-        return Inline(), []
+        return Metadata()
     first = text.count("\n", 0, blocks[0].start("content"))
     report = Report(file, line=first, column=2)
     if len(blocks) > 1:
@@ -36,7 +47,6 @@ def read(
     parsed = document.parse("\n".join(line[2:] for line in lines) + "\n", report).data
     tool = parsed.get("tool")
     own = tool.get("triggerhub", {}) if isinstance(tool, dict) else {}
-    refused.refuse({"script": parsed}, report, ())
     wanted = parsed.get("requires-python")
     running = interpreter.version if interpreter else tuple(sys.version_info[:3])
     # One that is not there has no version, and is told of already.
@@ -51,7 +61,21 @@ def read(
     if not isinstance(own, dict):
         report.error(("tool", "triggerhub"), "wrong-type", "tool.triggerhub: expected a table")
         own = {}
-    return _limits(own, report, secrets), report.problems
+    dependencies = _dependencies(parsed.get("dependencies", []), report)
+    return Metadata(_limits(own, report, secrets), dependencies, tuple(report.problems))
+
+
+def _dependencies(given: Any, report: Report) -> tuple[str, ...]:
+    if not isinstance(given, list):
+        report.error(("dependencies",), "wrong-type", f"dependencies: expected a list of texts, got {shown(given)}")
+        return ()
+    for index, one in enumerate(given):
+        # What begins with a dash would be an option of the installer's.
+        if not isinstance(one, str) or not _REQUIREMENT.match(one) or not one.isprintable():
+            message = f'dependencies: expected a requirement like "requests>=2", got {shown(one)}'
+            report.error(("dependencies", index), "bad-metadata", message)
+            return ()
+    return tuple(given)
 
 
 def _limits(own: dict[str, Any], report: Report, secrets: Secrets) -> Inline:

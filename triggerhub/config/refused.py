@@ -59,13 +59,6 @@ def _everywhere(*key: str) -> tuple[tuple[str, ...], ...]:
 
 _TYPE = (("triggers", "*", "type"),)
 
-DEPENDENCIES = Refused(
-    name="inline dependencies",
-    paths=(("script", "dependencies"),),
-    says="environments for a handler's own dependencies are not in this version",
-    when=lambda value: value != [],
-    at="key",
-)
 STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 """Refused by the source, whose option it is."""
 
@@ -133,7 +126,6 @@ REFUSED: tuple[Refused, ...] = (
         name="console", paths=(("console",),), says="access control of the console is not in this version", at="key"
     ),
     STREAM,
-    DEPENDENCIES,
 )
 
 

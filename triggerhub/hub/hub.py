@@ -27,6 +27,7 @@ from triggerhub.hub.maintain import maintain, prune
 from triggerhub.hub.outlet import Outlet, Performer
 from triggerhub.hub.pause import Kind, Paused
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.preparing import NoEnvironments, Preparation
 from triggerhub.hub.pulse import Pulse
 from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
@@ -35,7 +36,7 @@ from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
 from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
 from triggerhub.policy import selecting
 from triggerhub.policy.grouping import Group
-from triggerhub.runtime import Runtime
+from triggerhub.runtime import Environments, Runtime
 from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Accepted, Answer, Filtered, Routes
 from triggerhub.store import Detail, Intake, Lane, Owed, Query, Stats, Store
@@ -69,6 +70,7 @@ class Hub:
         routes: Routes,
         read: Reader,
         deployed: Mapping[str, Function] | None = None,
+        environments: Environments | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -87,6 +89,7 @@ class Hub:
         self._pool = Pool(runtime(self._tap), self._clock)
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._paused = Paused(store)
+        self._preparation = Preparation(environments or NoEnvironments(), self._wiring.prepared)
         self._mint = Mint(self._clock)
         self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw)
         self._calls = Direct(self._caller, self._clock)
@@ -106,7 +109,14 @@ class Hub:
         self._depth = Depth(await self._store.stats())
         self._inlet = Inlet(self._store, self._clock, self._mint, self._depth, self._feed, self._metrics, self._wake)
         self._status = Status(
-            self._wiring, self._store, self._inlet, self._pool, self._paused, self._clock, self._metrics
+            self._wiring,
+            self._store,
+            self._inlet,
+            self._pool,
+            self._paused,
+            self._preparation,
+            self._clock,
+            self._metrics,
         )
         services = Services(
             store=self._store,
@@ -128,10 +138,12 @@ class Hub:
             paused=self._paused,
             routes=self._routes,
             call_now=self._call_now,
+            preparation=self._preparation,
         )
         async with performer.open(), self._pool.open(), anyio.create_task_group() as background:
             background.start_soon(self._inlet.until_broken)
             background.start_soon(self.pulse.beat)
+            background.start_soon(self._preparation.run)
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
             async with self._wiring.dispatching(parts):
                 yield self

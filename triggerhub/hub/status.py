@@ -13,6 +13,7 @@ from triggerhub.hub.intake import Inlet
 from triggerhub.hub.maintain import free_share
 from triggerhub.hub.pause import Paused
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Json, Millis, State
 from triggerhub.settings import Function, Trigger
@@ -24,10 +25,18 @@ class Status:
     """Reads; changes nothing."""
 
     def __init__(
-        self, wiring: Wiring, store: Store, inlet: Inlet, pool: Pool, paused: Paused, clock: Clock, metrics: Metrics
+        self,
+        wiring: Wiring,
+        store: Store,
+        inlet: Inlet,
+        pool: Pool,
+        paused: Paused,
+        preparation: Preparation,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._wiring, self._store, self._inlet, self._pool = wiring, store, inlet, pool
-        self._paused, self._clock, self._metrics = paused, clock, metrics
+        self._paused, self._preparation, self._clock, self._metrics = paused, preparation, clock, metrics
         self._started = clock.now()
 
     async def functions(self) -> list[dict[str, Json]]:
@@ -48,6 +57,7 @@ class Status:
             "concurrency": function.concurrency,
             "level": function.level,
             "paused": self._paused("function", name),
+            "preparing": self._preparation.state(name),
             "workers": self._pool.live(name),
             "running": self._wiring.dispatchers[name].running,
             "triggers": [one.name for one in self._wiring.project.triggers.values() if name in one.functions],
@@ -112,6 +122,7 @@ class Status:
                 "drift": stats.drift,
             },
             "problems": self._problems(stats),
+            "preparing": self._preparation.under_way(),
             "functions": len(project.functions),
             "triggers": len(project.triggers),
         }
@@ -119,6 +130,7 @@ class Status:
     def _problems(self, stats: Stats) -> list[str]:
         problems = list(self._wiring.problems)
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.supervised.items() if one.why]
+        problems += [problem for problem in self._preparation.problems() if problem not in problems]
         if self._inlet.full:
             problems.append("the disk is full: new events are refused, accepted ones go on settling")
         for lane, counts in stats.by_lane.items():

@@ -26,6 +26,7 @@ from triggerhub.hub.lane import LanePlan, envelope_of_records
 from triggerhub.hub.outlet import Performer, built_in
 from triggerhub.hub.pause import PausableRoutes, Paused
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
 from triggerhub.model import API_TRIGGER, Event, Outcome, destination_trigger
@@ -74,6 +75,7 @@ class Parts:
     paused: Paused
     routes: Routes
     call_now: Callable[[Trigger, Event], Awaitable[Outcome]]
+    preparation: Preparation
 
 
 class Wiring:
@@ -103,6 +105,8 @@ class Wiring:
         """Whether nothing that happens from now on will be missed."""
         self._read = read
         self._served: dict[str, PausableRoutes] = {}
+        self._lacking: set[str] = set()
+        """Functions whose deliveries wait for what they depend on."""
         self._reloading = anyio.Lock()
         self._parts: Parts
         self._handling: Handling
@@ -115,6 +119,7 @@ class Wiring:
         self._parts = parts
         self._handling = Handling(parts.services, self.dispatchers, parts.caller, parts.pool)
         async with anyio.create_task_group() as self._dispatching:
+            parts.preparation.want(self.project.functions.values())
             self._configure(self.project)
             try:
                 yield
@@ -185,7 +190,7 @@ class Wiring:
         # What is in force stays in the project, so that the next reload says it again.
         fixed: dict[str, Any] = {name: getattr(self.project.hub, name) for name in changed}
         project = replace(project, hub=replace(project.hub, **fixed))
-        project = await self._tried(project, failed)
+        project = await self._tried(self._kept_back(project, failed), failed)
         change = plan(_fed(self.project, self.modules), _fed(project, modules))
         if self.taking:
             async with anyio.create_task_group() as stopping:
@@ -206,6 +211,28 @@ class Wiring:
         services = self._parts.services
         services.feed.publish(Happening(time=services.clock.now(), kind=kind, text="\n".join(lines)))
 
+    def _kept_back(self, project: Project, failed: list[str]) -> Project:
+        """Have built what changed versions depend on; until then their predecessors serve."""
+        preparation = self._parts.preparation
+        preparation.want(project.functions.values())
+        functions = dict(project.functions)
+        for name, function in project.functions.items():
+            old = self.project.functions.get(name)
+            if old is not None and preparation.lacks(function) and not preparation.lacks(old):
+                functions[name] = old
+                state = preparation.state(name)
+                failed.append(f"{function.source}: {state}; version {old.version} goes on serving")
+        return replace(project, functions=functions)
+
+    async def prepared(self) -> None:
+        """Take up what was waiting for its dependencies, now that some of them are there."""
+        for name, function in self.project.functions.items():
+            if name in self._lacking and not self._parts.preparation.lacks(function):
+                self._lacking.discard(name)
+                self.resume_function(name)
+        if self.taking:
+            await self.reload()
+
     async def _tried(self, project: Project, failed: list[str]) -> Project:
         """Start each changed version once; one that cannot keeps its predecessor serving."""
         functions = dict(project.functions)
@@ -222,7 +249,9 @@ class Wiring:
         async with anyio.create_task_group() as trials:
             for name, function in project.functions.items():
                 old = self.project.functions.get(name)
-                if old is not None and old.version != function.version and function.runtime != "executable":
+                lacking = self._parts.preparation.lacks(function)
+                changed = old is not None and old.version != function.version and not lacking
+                if old is not None and changed and function.runtime != "executable":
                     trials.start_soon(trial, function, old)
         return replace(project, functions=functions)
 
@@ -249,6 +278,7 @@ class Wiring:
                     dispatcher.pause()
                 self._dispatching.start_soon(self._run, dispatcher, name=f"dispatch:{name}")
             dispatcher.configure(function, self._plans(project, function))
+            self._hold(function)
             if name in project.functions:
                 self._parts.pool.serve(function)
 
@@ -256,6 +286,16 @@ class Wiring:
     def _drain(self) -> float:
         """The time to drain, in seconds."""
         return self.project.hub.drain / 1000
+
+    def _hold(self, function: Function) -> None:
+        """Let the deliveries of a function wait that cannot be started yet."""
+        lacking = self._parts.preparation.lacks(function)
+        if lacking:
+            self._lacking.add(function.name)
+            self.dispatchers[function.name].pause()
+        elif function.name in self._lacking:
+            self._lacking.discard(function.name)
+            self.resume_function(function.name)
 
     async def _run(self, dispatcher: Dispatcher) -> None:
         await dispatcher.run(lambda: self._drain)
@@ -375,7 +415,8 @@ class Wiring:
 
     def resume_function(self, name: str) -> None:
         """Claim again for a function that is no longer paused."""
-        if dispatcher := self.dispatchers.get(name):
+        dispatcher = self.dispatchers.get(name)
+        if dispatcher is not None and name not in self._lacking and not self._parts.paused("function", name):
             dispatcher.resume()
 
     async def rest(self, name: str) -> None:

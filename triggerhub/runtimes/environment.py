@@ -18,6 +18,8 @@ from triggerhub.settings import MB, Function, Interpreter, Secret
 
 OPT = "_TRIGGERHUB_OPT"
 """Tells the Python worker, and nobody after it, where the layers are."""
+SITE = "_TRIGGERHUB_SITE"
+"""And where the packages are that it depends on."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -70,12 +72,17 @@ def _paths(function: Function, task: str, interpreter: str | None, opt: Path | N
         programs.append(f"{opt}/bin")
         libraries.append(f"{opt}/lib")
         modules[:0] = [f"{opt}/{name}" for name in _node_modules(function.opt, function.interpreter)]
-    paths = {"PATH": ":".join(programs), "LD_LIBRARY_PATH": ":".join(libraries)}
+    paths = {"LD_LIBRARY_PATH": ":".join(libraries)}
     if function.runtime == "node":
         paths["NODE_PATH"] = ":".join(modules)
+    if function.needs is not None:
+        place = function.needs.folder
+        programs.insert(0, f"{place}/bin" if function.runtime == "python" else f"{place}/node_modules/.bin")
+        if function.runtime == "python":
+            paths[SITE] = str(place)
     if function.runtime == "python" and opt is not None:
         paths[OPT] = str(opt)
-    return paths
+    return paths | {"PATH": ":".join(programs)}
 
 
 def _node_modules(opt: Path, chosen: Interpreter | None) -> list[str]:

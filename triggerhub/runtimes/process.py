@@ -52,6 +52,9 @@ class ProcessRuntime:
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
         """See ``runtime.Runtime``. Raises OSError, too, when the host has no room for a process or a folder."""
+        if function.needs is not None and not function.needs.folder.is_dir():
+            message = "the packages that it depends on are not there yet; `triggerhub status` says why"
+            raise StartFailed(errors.NOT_READY, message, errors.payload(errors.NOT_READY, message))
         stream = secrets.token_hex(16)
         tmp = self._scratch / f"worker-{function.name}-{stream[:12]}"
         tmp.mkdir(parents=True, mode=0o700)

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from triggerhub.errors import ConfigError
 
@@ -47,23 +48,30 @@ def files_of_folder(path: Path) -> dict[str, Path]:
         return _collect(folder, folder, "", ())
 
 
-def snapshot(versions: Path, name: str, files: Mapping[str, Path], salt: Sequence[str] = ()) -> tuple[str, Path]:
+def snapshot(
+    versions: Path,
+    name: str,
+    files: Mapping[str, Path],
+    salt: Sequence[str] = (),
+    links: Mapping[str, Path] = MappingProxyType({}),
+) -> tuple[str, Path]:
     """Return the version of *files* and the folder ``versions/name/version`` that holds a copy of them.
 
     *files* maps the path within the copy to the file to be read; *salt* is what else makes a version
-    (handler, command). A copy that is there is used again if its content is still right. Appears
-    whole or not at all, also when several do it at once. Raises ConfigError for what cannot be read.
+    (handler, command, and what *links* lead to, which are put into the copy by name). A copy that is there
+    is used again if its content is still right. Appears whole or not at all, also when several do it at
+    once. Raises ConfigError for what cannot be read.
     """
     with _reading(versions):
         home = versions / name
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         version = _digest(files, salt)
-        if _holds(home / version, version, salt):
+        if _holds(home / version, version, salt, links):
             return version, home / version
         draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
         try:
-            version = _copy(draft, files, salt)
-            _publish(draft, home / version, version, salt)
+            version = _copy(draft, files, salt, links)
+            _publish(draft, home / version, version, salt, links)
         finally:
             remove_tree(draft)
         return version, home / version
@@ -161,19 +169,24 @@ def _digest(files: Mapping[str, Path], salt: Sequence[str]) -> str:
     return total.hexdigest()[:VERSION_LENGTH]
 
 
-def _holds(folder: Path, version: str, salt: Sequence[str]) -> bool:
+def _holds(folder: Path, version: str, salt: Sequence[str], links: Mapping[str, Path]) -> bool:
     """Whether the copy is whole: files written before a power cut may have come back empty."""
     if not folder.is_dir():
         return False
+    for name, path in links.items():
+        # The data folder may have been moved since.
+        if not (folder / name).is_symlink() or (folder / name).readlink() != path:
+            return False
     present = {
         str((Path(parent) / name).relative_to(folder)): Path(parent) / name
         for parent, _, names in os.walk(folder)
         for name in names
+        if not (Path(parent) / name).is_symlink()
     }
     return _digest(present, salt) == version
 
 
-def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str]) -> str:
+def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str], links: Mapping[str, Path]) -> str:
     """Write the copy and return the version of exactly the bytes that were written."""
     draft.mkdir(mode=0o700)
     total = _hash(salt)
@@ -184,18 +197,20 @@ def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str]) -> str:
         target.write_bytes(content)
         target.chmod(mode)
         _add(total, os.fsencode(name), b"%o" % mode, content)
+    for name, path in links.items():
+        (draft / name).symlink_to(path)
     for folder, _, _ in os.walk(draft):
         Path(folder).chmod(0o555)
     return total.hexdigest()[:VERSION_LENGTH]
 
 
-def _publish(draft: Path, target: Path, version: str, salt: Sequence[str]) -> None:
+def _publish(draft: Path, target: Path, version: str, salt: Sequence[str], links: Mapping[str, Path]) -> None:
     try:
         draft.rename(target)
     except OSError:
         # Another was first with the same content, or a power cut tore what is there: then it must go,
         # for a rename cannot replace a folder that is not empty.
-        if not _holds(target, version, salt):
+        if not _holds(target, version, salt, links):
             remove_tree(target)
             draft.rename(target)
 

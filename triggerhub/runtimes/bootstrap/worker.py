@@ -384,12 +384,21 @@ def serve(handler: Any) -> None:
         request_id = None
 
 
-def layered() -> None:
-    """Let what the layers bring be imported, before the interpreter's own as Lambda does."""
-    opt = os.environ.pop("_TRIGGERHUB_OPT", None)
+def widen() -> None:
+    """Let be imported what layers bring, before the interpreter's own as on Lambda, and what the function needs.
+
+    A function with needs of its own sees no packages of the interpreter's.
+    """
+    opt, needs = (os.environ.pop(name, None) for name in ("_TRIGGERHUB_OPT", "_TRIGGERHUB_SITE"))
+    if needs:
+        sys.path[:] = [path for path in sys.path if not path.endswith(("/site-packages", "/dist-packages"))]
     if opt:
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         sys.path[:0] = [f"{opt}/python/lib/{version}/site-packages", f"{opt}/python"]
+    if needs:
+        import site
+
+        site.addsitedir(needs)
 
 
 def main() -> None:
@@ -402,7 +411,7 @@ def main() -> None:
         set_up(sys.modules["logging"])
     else:
         sys.meta_path.insert(0, LoggingHook())
-    layered()
+    widen()
     try:
         handler = load(os.getcwd(), sys.argv[1])
     except (SystemExit, KeyboardInterrupt):

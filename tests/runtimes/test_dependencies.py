@@ -1,0 +1,231 @@
+"""What a function depends on is built once, away from it, and is all that it sees beside its code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import stat
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triggerhub.config.load import load
+from triggerhub.errors import ConfigError, StartFailed
+from triggerhub.runtimes.dependencies import Environments, collect
+from triggerhub.settings import Function
+
+from .conftest import Bench, invocation
+
+needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
+
+
+def wheel(folder: Path, name: str, version: str = "1.0") -> Path:
+    """Make a package that says its version, with a program of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    about = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+    }
+    record = "".join(f"{file},,\n" for file in (*files, f"{about}/RECORD"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in {**files, f"{about}/RECORD": record}.items():
+            archive.writestr(file, text)
+    return path
+
+
+def project(root: Path, handlers: Mapping[str, str], toml: str = "") -> dict[str, Function]:
+    for name, text in handlers.items():
+        path = root / "handlers" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (root / "triggerhub.toml").write_text(toml)
+    loaded = load(root, environ=os.environ, versions=Path("versions"))
+    assert loaded.project is not None, loaded.problems
+    return dict(loaded.project.functions)
+
+
+def script(*packages: str, code: str = "") -> str:
+    listed = ", ".join(json.dumps(package) for package in packages)
+    return f"# /// script\n# dependencies = [{listed}]\n# ///\n{code}"
+
+
+CODE = """
+import os, shutil, sys, mylib
+def handler(event, context):
+    try:
+        import anyio
+        seen = True
+    except ImportError:
+        seen = False
+    return [mylib.VERSION, seen, bool(shutil.which("mylib")), [n for n in os.environ if n.startswith("_TRIGGER")]]
+"""
+
+
+async def built(function: Function) -> Function:
+    environments = Environments()
+    assert not environments.ready(function)
+    await environments.build(function)
+    assert environments.ready(function)
+    return function
+
+
+async def call(bench: Bench, function: Function) -> Any:
+    async with bench.worker(function) as worker:
+        outcome = await worker.invoke(invocation())
+        return json.loads(outcome.payload)
+
+
+async def test_a_handlers_own_packages_are_all_that_it_sees(bench: Bench) -> None:
+    package = wheel(bench.root / "wheels", "mylib")
+    function = project(bench.root, {"f.py": script(f"mylib @ {package.as_uri()}", code=CODE)})["f"]
+    with pytest.raises(StartFailed, match="the packages that it depends on are not there yet") as caught:
+        await call(bench, function)
+    assert caught.value.type == "Runtime.DependenciesNotReady"
+    await built(function)
+    assert await call(bench, function) == ["1.0", False, True, []]
+    folder = function.needs.folder
+    assert folder.parent == bench.root / "var" / "environments"
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
+    assert modes == {0o444, 0o555}
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+async def test_a_requirements_file_in_a_functions_folder(bench: Bench) -> None:
+    wheel(bench.root / "handlers/f/wheels", "mylib", "2.0")
+    files = {"f/main.py": CODE, "f/requirements.txt": "# one of ours\n./wheels/mylib-2.0-py3-none-any.whl\n"}
+    function = await built(project(bench.root, files)["f"])
+    assert (await call(bench, function))[0] == "2.0"
+
+
+def test_what_needs_nothing(bench: Bench) -> None:
+    files = {
+        "a.py": script(),
+        "b/main.py": "",
+        "b/requirements.txt": "# nothing\n\n",
+        "c/main.py": "",
+        "c/requirements.txt": "requests\n",
+        "c/requests-2.0.dist-info/METADATA": "",
+        "d/index.mjs": "",
+        "d/package.json": '{"type": "module", "dependencies": {}}',
+        "e/index.mjs": "",
+        "e/package.json": '{"dependencies": {"x": "1"}}',
+        "e/node_modules/x/index.js": "",
+    }
+    assert {name: function.needs for name, function in project(bench.root, files).items()} == dict.fromkeys("abcde")
+
+
+def test_the_name_of_an_environment_is_all_that_decides_what_is_in_it(bench: Bench) -> None:
+    def name(files: Mapping[str, str]) -> str:
+        shutil.rmtree(bench.root / "handlers", ignore_errors=True)
+        function = project(bench.root, files)["f"]
+        assert function.needs is not None
+        return function.needs.folder.name
+
+    one = name({"f.py": script("a")})
+    assert name({"f.py": script("a", code="changed = 1")}) == one
+    assert name({"f.py": script("a>=2")}) != one
+    assert name({"f/main.py": "", "f/requirements.txt": "a"}) != one
+    plain = {"f/main.py": "", "f/requirements.txt": "a\n"}
+    assert name(plain) == name({**plain, "f/main.py": "x = 1"})
+    leading = {"f/main.py": "", "f/requirements.txt": "-r more.txt\n", "f/more.txt": "a\n"}
+    assert name(leading) != name({**leading, "f/more.txt": "b\n"})
+    node = {"f/index.mjs": "", "f/package.json": '{"dependencies": {"a": "1"}}'}
+    assert name(node) == name({**node, "f/package.json": '{"name": "x", "dependencies": {"a": "1"}}'})
+    assert name(node) != name({**node, "f/package-lock.json": "{}"})
+
+
+@pytest.mark.parametrize(
+    ("packages", "says"),
+    [
+        (("mylib @ file:///no/such/mylib-1.0-py3-none-any.whl",), "pip failed with status 1: .*no/such"),
+        (("not a requirement ===",), "pip failed with status 1: .*[Ii]nvalid requirement"),
+    ],
+)
+async def test_a_build_that_fails_says_why_and_leaves_nothing(
+    bench: Bench, packages: tuple[str, ...], says: str
+) -> None:
+    function = project(bench.root, {"f.py": script(*packages)})["f"]
+    with pytest.raises(ConfigError, match=f"(?s){says}"):
+        await Environments().build(function)
+    assert list((bench.root / "var/environments").iterdir()) == []
+
+
+async def test_a_build_that_is_cancelled_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
+    tools, began = tmp_path / "tools", tmp_path / "began"
+    tools.mkdir()
+    (tools / "uv").write_text(f"#!/bin/sh\n/bin/sleep 300 &\necho $! > {began}\nwait\n")
+    (tools / "uv").chmod(0o755)
+    function = project(bench.root, {"f.py": script("a")})["f"]
+    build = asyncio.create_task(Environments({"PATH": str(tools)}).build(function))
+    async with asyncio.timeout(30):
+        while not began.exists() or not began.read_text():
+            await asyncio.sleep(0.01)
+    build.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await build
+    assert not Path(f"/proc/{began.read_text().strip()}/exe").exists()
+    assert list((bench.root / "var/environments").iterdir()) == []
+
+
+async def test_the_installer_gets_its_own_settings_and_none_of_the_hubs(bench: Bench, tmp_path: Path) -> None:
+    tools, told = tmp_path / "tools", tmp_path / "told"
+    tools.mkdir()
+    (tools / "uv").write_text(f'#!/bin/sh\n/usr/bin/env > {told}\necho "$@" >> {told}\n')
+    (tools / "uv").chmod(0o755)
+    function = project(bench.root, {"f.py": script("a")})["f"]
+    environ = {"PATH": str(tools), "UV_INDEX_URL": "x", "SECRET": "y", "AWS_SECRET_ACCESS_KEY": "z", "PIP_TARGET": "t"}
+    await Environments(environ).build(function)
+    lines = told.read_text().splitlines()
+    names = {line.partition("=")[0] for line in lines[:-1]}
+    assert {"PATH", "UV_INDEX_URL"} <= names
+    assert not {"SECRET", "AWS_SECRET_ACCESS_KEY", "PIP_TARGET"} & names
+    assert f"--python {sys.executable}" in lines[-1]
+
+
+async def test_without_an_installer_it_says_what_to_install(bench: Bench) -> None:
+    function = project(bench.root, {"f/index.mjs": "", "f/package.json": '{"dependencies": {"a": "1"}}'})["f"]
+    with pytest.raises(ConfigError, match="npm is not installed here") as caught:
+        await Environments({"PATH": "/nowhere"}).build(function)
+    assert caught.value.hint == "install it, or put node_modules into the folder"
+
+
+@needs_npm
+async def test_a_package_json_in_a_functions_folder(bench: Bench) -> None:
+    files = {
+        "f/index.mjs": 'import { version } from "mylib";\nexport const handler = async () => version;\n',
+        "f/package.json": '{"type": "module", "dependencies": {"mylib": "file:./vendor/mylib"}}',
+        "f/vendor/mylib/package.json": '{"name": "mylib", "version": "3.0.0", "main": "index.js"}',
+        "f/vendor/mylib/index.js": 'exports.version = "3.0";\n',
+    }
+    function = await built(project(bench.root, files)["f"])
+    assert await call(bench, function) == "3.0"
+    assert project(bench.root, files)["f"] == function
+    (bench.root / "var").rename(bench.root / "elsewhere")
+    assert (
+        project(bench.root, files)["f"].code.joinpath("node_modules").readlink()
+        == function.needs.folder / "node_modules"
+    )
+
+
+async def test_what_nothing_needs_any_more_is_collected(bench: Bench, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text("#!/bin/sh\n")
+    (tools / "uv").chmod(0o755)
+    functions = project(bench.root, {"f.py": script("a"), "g.py": script("b")})
+    for function in functions.values():
+        await Environments({"PATH": str(tools)}).build(function)
+    keep = functions["f"].needs.folder
+    (keep.parent / ".1.left").mkdir()
+    collect(keep.parent, {keep})
+    assert list(keep.parent.iterdir()) == [keep]

@@ -1,0 +1,86 @@
+"""Work out which packages a function depends on beside its own code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from triggerhub.errors import ConfigError
+from triggerhub.runtimes import snapshot
+from triggerhub.settings import Interpreter, Needs
+
+PYTHON_FILE = "requirements.txt"
+NODE_FILE = "package.json"
+_LENGTH = 24
+_ELSEWHERE = re.compile(r"(?m)^\s*(-|\.|[^#\n]*@\s*(file:)?\.)|(?m:file:\.)")
+"""What makes a requirements.txt lead to other files of the code: options, and paths that are not whole."""
+_COMMENT = re.compile(r"(?m)(^|\s)#.*$")
+
+
+def of_python(
+    files: Mapping[str, Path], packages: tuple[str, ...], interpreter: Interpreter | None, home: Path
+) -> Needs | None:
+    """Return what a Python function of *files* needs, whose inline metadata names *packages*; None for nothing.
+
+    Code that brings its packages with it, as a Lambda archive does, needs no others. Raises ConfigError.
+    """
+    vendored = any(name.split("/")[0].endswith(".dist-info") for name in files)
+    text = "" if vendored or PYTHON_FILE not in files else _read(files[PYTHON_FILE])
+    if not _COMMENT.sub("", text).strip():
+        text = ""
+    if not packages and not text:
+        return None
+    program = interpreter.program if interpreter else sys.executable
+    version = interpreter.version if interpreter else tuple(sys.version_info[:3])
+    if not program:
+        return None  # it cannot be run at all, which is told elsewhere
+    parts = ["python", program, *map(str, version), platform.machine(), *packages, text]
+    if _ELSEWHERE.search(text):
+        parts.append(snapshot.version_of(files))
+    return Needs(kind="python", folder=home / _name(parts), packages=packages, file=bool(text), program=program)
+
+
+def of_node(files: Mapping[str, Path], home: Path) -> Needs | None:
+    """Return what a Node function of *files* needs; None for nothing. Raises ConfigError.
+
+    Code that brings its node_modules with it needs no others.
+    """
+    if NODE_FILE not in files or any(name.startswith("node_modules/") for name in files):
+        return None
+    try:
+        package: Any = json.loads(_read(files[NODE_FILE]))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{NODE_FILE} is not JSON: {error}", hint="mend it; npm says more") from None
+    wanted: dict[str, str] = {}
+    for key in ("dependencies", "optionalDependencies"):
+        table = package.get(key, {}) if isinstance(package, dict) else {}
+        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+            raise ConfigError(f"{key} of {NODE_FILE} is no table of texts", hint='write "NAME": "VERSION"')
+        wanted |= table
+    if not wanted:
+        return None
+    parts = ["node", platform.machine(), json.dumps(wanted, sort_keys=True)]
+    parts += [_read(files[name]) for name in ("package-lock.json", ".npmrc") if name in files]
+    if any(value.startswith(("file:", "link:", ".", "/")) for value in wanted.values()):
+        parts.append(snapshot.version_of(files))
+    return Needs(kind="node", folder=home / _name(parts), file=True)
+
+
+def _name(parts: list[str]) -> str:
+    words = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:_LENGTH]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path.name} is not UTF-8", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint="let the hub's user read it") from error
