@@ -55,8 +55,9 @@ fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: m
 clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
 	$(BIN)/python -m tests.e2e.clocks
 
-bench: $(VENV)/.dev ## measure the hub beside a bare ingress
+bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, and how late things begin
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/latency.py
 
 wheel: $(VENV)/.dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
