@@ -7,7 +7,7 @@ Two kinds of work, with a 1 KB JSON body each time:
   are events settled a second, from the first request until the last outcome is committed.
 
 The bare ingress answers the same requests without a worker and without a store. The peers run side by
-side with the hub, in turn, within the same rounds; a ratio is of medians.
+side with the hub, in turn, within the same rounds; a ratio is of medians, beside the fastest peer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.load import LUA, bare, wrk
-from bench.peers import WORKERS, Huey, Skipped, functions_framework
+from bench.peers import WORKERS, Skipped
+from bench.queueing import QUEUES
+from bench.serving import SERVERS
 from tests.e2e.daemon import Daemon, daemon
 
 TOML = """
@@ -59,26 +61,37 @@ class Bench:
     works: dict[str, Callable[[int], float]] = field(default_factory=dict)
     """By row: a round's measure, given the number of the round."""
     figures: dict[str, list[float]] = field(default_factory=dict)
-    beside: dict[str, str] = field(default_factory=dict)
-    """Which row each row is compared with."""
+    beside: dict[str, list[str]] = field(default_factory=dict)
+    """Which rows each row is compared with: the fastest of them counts."""
     skipped: dict[str, str] = field(default_factory=dict)
 
     def run(self, rounds: int) -> None:
         """Measure every row once a round."""
         for number in range(rounds):
-            for row, measure in self.works.items():
-                self.figures.setdefault(row, []).append(measure(number))
+            for row, measure in list(self.works.items()):
+                try:
+                    self.figures.setdefault(row, []).append(measure(number))
+                except Skipped as why:
+                    self._skip(row, str(why))
+
+    def _skip(self, row: str, why: str) -> None:
+        self.skipped[row] = why
+        del self.works[row], self.figures[row]
+        for peers in self.beside.values():
+            if row in peers:
+                peers.remove(row)
 
     def rows(self) -> list[dict[str, object]]:
         """Return a row per figure: median, lowest, highest, and the ratio to what it is compared with."""
         medians = {row: statistics.median(values) for row, values in self.figures.items()}
+        fastest = {row: max(peers, key=medians.__getitem__) for row, peers in self.beside.items() if peers}
         return [
             {
                 "work": row,
                 "median": round(medians[row], 1),
                 "lowest": round(min(values), 1),
                 "highest": round(max(values), 1),
-                "beside": (beside := self.beside.get(row)),
+                "beside": (beside := fastest.get(row)),
                 "ratio": round(medians[row] / medians[beside], 3) if beside else None,
             }
             for row, values in self.figures.items()
@@ -110,35 +123,37 @@ def prepared(stack: ExitStack, folder: Path, seconds: float, *, peers: bool) -> 
     for count in CONNECTIONS:
         row = f"sync c={count}"
         bench.works[row] = lambda _, count=count: wrk(f"http://127.0.0.1:{hub.listen}/sync", count, seconds, script)
-    bench.beside["sync c=64"] = "bare c=64"
+    bench.beside["sync c=64"] = ["bare c=64"]
     bench.works["durable c=64"] = lambda _: durable(hub, seconds, script)
-    bench.beside["durable c=64"] = "bare c=64"
     if peers:
-        _framework(bench, stack, folder, seconds, script)
-        _huey(bench, folder)
+        _servers(bench, stack, folder, seconds, script)
+        _queues(bench, folder)
     return bench
 
 
-def _framework(bench: Bench, stack: ExitStack, folder: Path, seconds: float, script: Path) -> None:
-    try:
-        name, url = stack.enter_context(functions_framework(folder / "framework"))
-    except Skipped as why:
-        bench.skipped["functions-framework"] = str(why)
-        return
-    for count in CONNECTIONS[:2]:
-        row = f"{name}, sync c={count}"
-        bench.works[row] = lambda _, count=count: wrk(url, count, seconds, script)
-        bench.beside[f"sync c={count}"] = row
+def _servers(bench: Bench, stack: ExitStack, folder: Path, seconds: float, script: Path) -> None:
+    for server in SERVERS:
+        try:
+            name, url = stack.enter_context(server(folder / server.__name__))
+        except Skipped as why:
+            bench.skipped[server.__name__] = str(why)
+            continue
+        for count in CONNECTIONS[:2]:
+            row = f"{name}, sync c={count}"
+            bench.works[row] = lambda _, url=url, count=count: wrk(url, count, seconds, script)
+            bench.beside.setdefault(f"sync c={count}", []).append(row)
 
 
-def _huey(bench: Bench, folder: Path) -> None:
-    try:
-        huey = Huey()
-    except Skipped as why:
-        bench.skipped["huey"] = str(why)
-        return
-    bench.works[huey.name] = lambda number: huey.measure(folder / f"huey-{number}")
-    bench.beside["durable c=64"] = huey.name
+def _queues(bench: Bench, folder: Path) -> None:
+    for made in QUEUES:
+        try:
+            queue = made()
+        except Skipped as why:
+            bench.skipped[made.__name__] = str(why)
+            continue
+        place = f"{made.__name__}-{{}}"
+        bench.works[queue.name] = lambda number, queue=queue, place=place: queue.measure(folder / place.format(number))
+        bench.beside.setdefault("durable c=64", []).append(queue.name)
 
 
 def table(bench: Bench, rounds: int, seconds: float) -> str:
@@ -147,12 +162,12 @@ def table(bench: Bench, rounds: int, seconds: float) -> str:
     lines = [
         f"{machine}; medians of {rounds} rounds of {seconds} s",
         f"durability = full, history, logs and metrics on; peers with {WORKERS} workers where they take a number",
-        f"{'work':<44}{'a second':>10}{'lowest':>10}{'highest':>10}  ratio",
+        f"{'work':<56}{'a second':>10}{'lowest':>10}{'highest':>10}  ratio",
     ]
     for row in bench.rows():
         ratio = f"{row['ratio']:.2f} x {row['beside']}" if row["beside"] else ""
         lines.append(
-            f"{row['work']:<44}{row['median']:>10,.0f}{row['lowest']:>10,.0f}{row['highest']:>10,.0f}  {ratio}"
+            f"{row['work']:<56}{row['median']:>10,.0f}{row['lowest']:>10,.0f}{row['highest']:>10,.0f}  {ratio}"
         )
     lines += [f"skipped {name}: {why}" for name, why in bench.skipped.items()]
     return "\n".join(lines)
