@@ -255,6 +255,11 @@ class Context(Protocol):
         ...
 
     @property
+    def ending(self) -> bool:
+        """Whether the source is stopped once its ``finish`` blocks are left: nothing new should begin in them."""
+        ...
+
+    @property
     def places(self) -> int:
         """How many calls of the trigger's function may be this trigger's at once; a reload may change it."""
         ...

@@ -98,6 +98,7 @@ class FakeContext:
         self.has_begun = False
         self.fail: Exception | None = None
         self.waiting = 0
+        self.ending = False
         self._keys: dict[str, str] = {}
         self._changed = anyio.Event()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from triggerhub.aws import arn, sqs
 from triggerhub.aws.records import records
 
@@ -87,3 +89,50 @@ def test_an_envelope_holds_the_records_byte_for_byte() -> None:
     assert sqs.envelope([b'{"a": 1}', b'{"b":\t2}']) == b'{"Records":[{"a": 1},{"b":\t2}]}'
     assert records([b"1"]) == b'{"Records":[1]}'
     assert records([]) == b'{"Records":[]}'
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("orders", sqs.Address(name="orders")),
+        ("orders.fifo", sqs.Address(name="orders.fifo")),
+        (
+            "arn:aws:sqs:eu-central-1:123456789012:orders",
+            sqs.Address(name="orders", region="eu-central-1", account="123456789012"),
+        ),
+        (
+            "https://sqs.eu-central-1.amazonaws.com/123456789012/orders",
+            sqs.Address(
+                name="orders",
+                url="https://sqs.eu-central-1.amazonaws.com/123456789012/orders",
+                region="eu-central-1",
+                account="123456789012",
+            ),
+        ),
+        (
+            "https://eu-west-1.queue.amazonaws.com/1/q",
+            sqs.Address(name="q", url="https://eu-west-1.queue.amazonaws.com/1/q", region="eu-west-1", account="1"),
+        ),
+        (
+            "http://localhost:4566/000000000000/q",
+            sqs.Address(
+                name="q",
+                url="http://localhost:4566/000000000000/q",
+                account="000000000000",
+                endpoint="http://localhost:4566",
+            ),
+        ),
+    ],
+)
+def test_a_queue_is_named_in_three_ways(written: str, expected: sqs.Address) -> None:
+    assert sqs.address(written) == expected
+    assert sqs.address("q.fifo").fifo
+    assert not sqs.address("q").fifo
+
+
+@pytest.mark.parametrize(
+    "written", ["", "a b", "a" * 81, "arn:aws:s3:::bucket", "arn:", "ftp://host/q", "http:///q", "x.fifo.fifo"]
+)
+def test_what_is_no_queue(written: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|is no queue's name"):
+        sqs.address(written)

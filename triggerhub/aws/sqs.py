@@ -5,9 +5,14 @@ Field by field after the example event in "Using Lambda with Amazon SQS" of the 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
 from triggerhub.aws.arn import ACCOUNT
 from triggerhub.aws.records import records
@@ -26,6 +31,7 @@ def record(
     sender: str = ACCOUNT,
     attributes: Mapping[str, str] | None = None,
     message_attributes: Mapping[str, Json] | None = None,
+    md5_of_attributes: str | None = None,
 ) -> bytes:
     """Return one record as JSON, ASCII only.
 
@@ -47,6 +53,7 @@ def record(
             "body": body,
             "attributes": {**system, **(attributes or {})},
             "messageAttributes": dict(message_attributes or {}),
+            **({"md5OfMessageAttributes": md5_of_attributes} if md5_of_attributes else {}),
             "md5OfBody": hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest(),
             "eventSource": "aws:sqs",
             "eventSourceARN": queue_arn,
@@ -54,6 +61,85 @@ def record(
         },
         separators=(",", ":"),
     ).encode("ascii")
+
+
+def received(message: Mapping[str, Any], queue_arn: str) -> bytes:
+    """Return the record of a message as ReceiveMessage answers it, all its attributes asked for."""
+    attributes: dict[str, str] = message.get("Attributes", {})
+    sent = int(attributes.get("SentTimestamp", 0))
+    return record(
+        message_id=message["MessageId"],
+        body=message["Body"],
+        sent=sent,
+        queue_arn=queue_arn,
+        receipt_handle=message["ReceiptHandle"],
+        attributes=attributes,
+        message_attributes={name: _attribute(one) for name, one in message.get("MessageAttributes", {}).items()},
+        md5_of_attributes=message.get("MD5OfMessageAttributes"),
+    )
+
+
+def _attribute(given: Mapping[str, Any]) -> Json:
+    shown: dict[str, Json] = {}
+    if "StringValue" in given:
+        shown["stringValue"] = given["StringValue"]
+    if "BinaryValue" in given:
+        shown["binaryValue"] = base64.b64encode(given["BinaryValue"]).decode("ascii")
+    return {**shown, "stringListValues": [], "binaryListValues": [], "dataType": given["DataType"]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A queue as people name it: by URL, by ARN, or by its name alone."""
+
+    name: str
+    url: str | None = None
+    region: str | None = None
+    account: str | None = None
+    endpoint: str | None = None
+    """Where a URL leads that is not AWS's."""
+
+    @property
+    def fifo(self) -> bool:
+        """Whether its messages have an order."""
+        return self.name.endswith(".fifo")
+
+
+def address(written: str) -> Address:
+    """Read a queue's URL, ARN or name. ValueError says what is wrong with it."""
+    if written.startswith("arn:"):
+        parts = written.split(":")
+        if len(parts) != 6 or parts[2] != "sqs":
+            kind = f"one of {parts[2]}" if len(parts) > 2 and parts[2] else "another"
+            raise ValueError(f"expected the ARN of an SQS queue (arn:aws:sqs:REGION:ACCOUNT:NAME), got {kind}")
+        return Address(name=_named(parts[5]), region=parts[3] or None, account=parts[4] or None)
+    if "://" not in written:
+        return Address(name=_named(written))
+    split = urlsplit(written)
+    place = [part for part in split.path.split("/") if part]
+    if split.scheme not in ("http", "https") or not split.hostname or not place:
+        raise ValueError("expected a queue's URL like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
+    name, account = _named(place[-1]), place[-2] if len(place) > 1 else None
+    aws = _HOST.fullmatch(split.hostname)
+    endpoint = None if split.hostname.endswith(_AWS) else f"{split.scheme}://{split.netloc}"
+    return Address(
+        name=name, url=written, account=account, endpoint=endpoint, region=aws and (aws[1] or aws[2] or "us-east-1")
+    )
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name[:100]!r} is no queue's name: letters, digits, - and _, at most 80, and .fifo at the end"
+        )
+    return name
+
+
+_AWS = (".amazonaws.com", ".amazonaws.com.cn")
+_HOST = re.compile(
+    r"sqs(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?|(?:([a-z0-9-]+)\.)?queue\.amazonaws\.com(?:\.cn)?"
+)
+_NAME = re.compile(r"(?=.{1,80}$)[A-Za-z0-9_-]+(\.fifo)?")
 
 
 def envelope(messages: Sequence[bytes]) -> bytes:

@@ -51,6 +51,7 @@ class _Context:
         self.routes: Routes = self
         self.retry = RetryPolicy()
         self.places = 1
+        self.ending = False
 
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True

@@ -72,6 +72,7 @@ CODES: dict[str, str] = {
     "no-key": "A token cannot be verified without a key for its algorithm.",
     "result-fan-out": "A caller can wait for one function only.",
     "result-no-queue": "With respond = \"result\" there is no queue, so what concerns the queue does nothing.",
+    "bad-region": "The queue, stream or bucket names another region than the trigger.",
     "no-headers": "The messages of a queue have no headers that a key could be read from.",
     "files-reconcile": "The folder must be compared at most as often as its files come to rest.",
     "files-existing": "Existing files are told as created, which the trigger's events leave out.",

@@ -68,6 +68,10 @@ class SourceContext:
         await self.handling.free(self.find_gate())
 
     @property
+    def ending(self) -> bool:
+        return self.grace.ending
+
+    @property
     def places(self) -> int:
         return self.handling.places(self.trigger)
 

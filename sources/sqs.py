@@ -1,0 +1,205 @@
+"""Receive from an Amazon SQS queue, or from whatever speaks its protocol.
+
+With ``ack = "stored"`` a message is deleted once it is the hub's; with ``"handled"`` once its function is done with it,
+as a Lambda event source mapping does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+from uuid import uuid4
+
+from pydantic import AfterValidator
+
+from triggerhub import awsclient, settings, source
+from triggerhub.aws import arn
+from triggerhub.aws import sqs as shape
+from triggerhub.awsclient import AwsFault, Connection, Trouble, connected
+from triggerhub.awsqueue import REQUEST, Consumer, Queue, find
+from triggerhub.errors import BadInput
+from triggerhub.model import Event, Json, Millis
+from triggerhub.settings import HOUR, SECOND
+
+acks = ("stored", "handled")
+batch_size = 10
+MOST = 16
+"""Connections beside those of the receivers: for deletions and beats."""
+
+
+def _queue(value: str) -> str:
+    shape.address(value)
+    return value
+
+
+def _between(low: Millis, high: Millis, words: str) -> AfterValidator:
+    def check(value: Millis) -> Millis:
+        if not low <= value <= high or value % SECOND:
+            raise ValueError(f"expected whole seconds from {words}")
+        return value
+
+    return AfterValidator(check)
+
+
+class Options(awsclient.Options):
+    """What ``type = "sqs"`` takes."""
+
+    queue: Annotated[str, AfterValidator(_queue)]
+    """The queue's URL, ARN or name."""
+    wait: Annotated[source.Duration, _between(0, 20 * SECOND, "0s to 20s")] = 5 * SECOND
+    """How long a request waits for a message at an empty queue; a stop of the hub waits for it."""
+    visibility: Annotated[source.Duration, _between(SECOND, 12 * HOUR, "1s to 12h")] | None = None
+    """How long a received message stays hidden unless that is renewed; the queue's own, at least 30s, where absent."""
+
+
+async def run(ctx: source.Context, options: Options) -> None:
+    """Receive until cancelled."""
+    trouble = Trouble(ctx)
+    async with _connected(ctx, options) as connection:
+        while True:
+            try:
+                queue = await find(connection, shape.address(options.queue))
+                break
+            except AwsFault as fault:
+                await trouble.rest(fault)
+        trouble.well()
+        ctx.begun()
+        if ctx.trigger.ack == "handled" and not queue.redrives:
+            ctx.log.warning(
+                "the queue has no redrive policy: what always fails is tried until it expires", queue=queue.arn
+            )
+        await Consumer(
+            ctx=ctx,
+            connection=connection,
+            trouble=trouble,
+            queue=queue,
+            events_of=events_of,
+            wait=options.wait,
+            visibility=options.visibility,
+        ).run()
+
+
+def _connected(ctx: source.Context, options: Options) -> Any:
+    return connected("sqs", located(options), wait=options.wait, connections=ctx.places * 2 + MOST)
+
+
+def located(options: Options) -> Options:
+    """Return options whose region and endpoint are the queue's own where they are not said."""
+    queue = shape.address(options.queue)
+    return options.model_copy(
+        update={
+            "region": options.region or queue.region,
+            "endpoint_url": options.endpoint_url or queue.endpoint,
+        }
+    )
+
+
+def events_of(message: Mapping[str, Any], queue: Queue) -> Sequence[Event]:
+    """Return the one event that a message is."""
+    attributes: Mapping[str, str] = message.get("Attributes", {})
+    return [
+        Event(
+            data=shape.received(message, queue.arn),
+            time=int(attributes.get("SentTimestamp", 0)),
+            dedup_key=message["MessageId"],
+            ordering_key=attributes.get("MessageGroupId") if queue.fifo else None,
+            trace=attributes.get("AWSTraceHeader"),
+        )
+    ]
+
+
+async def probe(ctx: source.Context, options: Options) -> str:
+    """Ask for the queue, and whether messages may be received, deleted and hidden. Raises AwsFault."""
+    async with _connected(ctx, options) as connection:
+        who = await connection.identity()
+        queue = await find(connection, shape.address(options.queue))
+        await _permitted(connection, "receive_message", QueueUrl=queue.url, MaxNumberOfMessages=REQUEST + 1)
+        for operation, more in (("delete_message", {}), ("change_message_visibility", {"VisibilityTimeout": 0})):
+            await _permitted(connection, operation, QueueUrl=queue.url, ReceiptHandle="none", **more)
+        redrive = "" if queue.redrives else "; it has no redrive policy"
+        return f"{queue.arn} as {who}{redrive}"
+
+
+async def _permitted(connection: Connection, operation: str, **parameters: Any) -> None:
+    """Make a request that must fail for what it asks, and raises where it fails for who asks."""
+    try:
+        await connection.call(operation, **parameters)
+    except AwsFault as fault:
+        if fault.kind not in ("refused", "missing"):
+            raise
+
+
+def wrap(options: Options, trigger: str, body: bytes, now: Millis) -> Event:
+    """Return the event of a message that was sent by hand. BadInput for a body that is not UTF-8."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"a message must be UTF-8 text; byte {error.start} of {len(body)} is not",
+            hint="Encode binary data before sending it, for instance with base64.",
+        ) from None
+    queue = shape.address(options.queue)
+    group = {"MessageGroupId": "triggerhub"} if queue.fifo else {}
+    data = shape.record(
+        message_id=str(uuid4()),
+        body=text,
+        sent=now,
+        queue_arn=arn.queue(queue.name, region=options.region or queue.region or arn.REGION),
+        attributes=group,
+    )
+    return Event(data=data, time=now)
+
+
+def envelope(records: Sequence[bytes]) -> bytes:
+    """Return ``{"Records":[…]}``."""
+    return shape.envelope(records)
+
+
+def identifier(record: Json) -> str:
+    """Return the message id, which names a record in ``batchItemFailures``."""
+    message_id: str = record["messageId"]
+    return message_id
+
+
+def samples(options: Options, trigger: str, now: Millis) -> Mapping[str, Event]:
+    """Return one message of JSON and one of plain text."""
+    bodies = {"json": b'{"orderId":"4711","total":25}', "text": b"hello"}
+    return {name: wrap(options, trigger, body, now) for name, body in bodies.items()}
+
+
+def check(options: Options, trigger: settings.Trigger) -> Iterator[source.Finding]:
+    """Find what SQS cannot do, and what does nothing here."""
+    queue = shape.address(options.queue)
+    if options.region and queue.region and options.region != queue.region:
+        yield source.Finding(
+            option="region",
+            code="bad-region",
+            message=f"the queue is in {queue.region}",
+            hint="leave region out: the queue says it",
+        )
+    for option in ("key", "order"):
+        if (getattr(trigger, option) or "").startswith("header:"):
+            message = f"triggers.{trigger.name}.{option}: a message has no headers"
+            hint = "use a JSONPath, such as $.body.orderId"
+            yield source.Finding(option=option, code="no-headers", message=message, hint=hint)
+    if trigger.ack == "handled":
+        yield from _handled(queue, trigger)
+
+
+def _handled(queue: shape.Address, trigger: settings.Trigger) -> Iterator[source.Finding]:
+    batch = trigger.batch
+    if queue.fifo and (batch.window or batch.size > REQUEST):
+        message = "a FIFO queue has batches of at most 10 and no window"
+        yield source.Finding(option="batch", code="bad-batch", message=message, hint="lower size, leave window out")
+    elif batch.size > REQUEST and batch.window < SECOND:
+        message = f"a batch of more than {REQUEST} takes several requests, so it needs a window of 1s or more"
+        yield source.Finding(option="batch", code="bad-batch", message=message, hint='add window = "1s"')
+    elif batch.window % SECOND:
+        message = "a queue is waited for in whole seconds"
+        yield source.Finding(option="batch", code="bad-batch", message=message, hint='write window = "1s" or more')
+    for key in ("retry.attempts", "retry.max_age", "on_failure"):
+        if key in trigger.written:
+            message = (
+                f'with ack = "handled" {key} is the queue\'s: its redrive policy says when to give up and where to'
+            )
+            yield source.Finding(option=key.partition(".")[0], code="bad-ack", message=message, hint=f"leave {key} out")
