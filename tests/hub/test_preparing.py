@@ -83,7 +83,7 @@ async def test_the_old_version_serves_until_the_new_one_can(tmp_path: Path) -> N
     builder = Builder()
     async with rig(tmp_path, {"work": echoing}, functions=[function()], environments=builder) as r:
         (problem,) = await r.reload([needing("two")], [trigger()])
-        assert problem == "handlers/work.py: its dependencies wait to be built; version work-1 goes on serving"
+        assert problem == "handlers/work.py: what it depends on is not built yet; version work-1 goes on serving"
         await r.emit("hand", 1)
         assert await r.states(1) == ["succeeded"]
         assert {one.version for one in r.runtime.started} == {"work-1"}

@@ -82,8 +82,9 @@ class Preparation:
         return f"its dependencies are being built, for {math.floor(anyio.current_time() - build.began)} s by now"
 
     def under_way(self) -> list[str]:
-        """Say how far each environment is that is missing."""
-        return [f"{one.function.source}: {self.state(one.function.name)}" for one in self._builds.values()]
+        """Return the builds that have not failed so far."""
+        running = (one.function for one in self._builds.values() if not one.error)
+        return [f"{one.source}: {self.state(one.name)}" for one in running]
 
     def problems(self) -> list[str]:
         """Return the builds that failed."""

@@ -220,8 +220,9 @@ class Wiring:
             old = self.project.functions.get(name)
             if old is not None and preparation.lacks(function) and not preparation.lacks(old):
                 functions[name] = old
-                state = preparation.state(name)
-                failed.append(f"{function.source}: {state}; version {old.version} goes on serving")
+                failed.append(
+                    f"{function.source}: what it depends on is not built yet; version {old.version} goes on serving"
+                )
         return replace(project, functions=functions)
 
     async def prepared(self) -> None:

@@ -1,0 +1,5 @@
+// What aws-lambda-ric calls.
+export const handler = async (event, context) => ({
+  hello: event.name ?? "you",
+  left: context.getRemainingTimeInMillis() > 0,
+});
