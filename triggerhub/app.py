@@ -48,6 +48,7 @@ from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
 from triggerhub.web import address, admin
 from triggerhub.web.ingress import Ingress
+from triggerhub.web.lambda_api.doorway import Doorway
 from triggerhub.web.limit import raise_descriptors
 from triggerhub.web.tls import server_context
 
@@ -167,6 +168,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
                     held=administering,
                 ) as port,
                 hub.open(),
+                ingress.serve(Doorway(hub, registry).route()),
                 ingress.listen(
                     *settings.listen,
                     tls=tls,

@@ -24,6 +24,7 @@ FIELDS = 100
 HEAD = 64 * 1024
 """Of all headers of an answer together: more than clients and proxies take."""
 ACCOUNT = "000000000000"
+DEFAULT_ROUTE = "$default"
 JSON_TYPE = ("content-type", "application/json")
 RETRY = ("retry-after", "1")
 TEXT_TYPE = ("content-type", "text/plain;charset=UTF-8")
@@ -53,10 +54,11 @@ def request(
     host: str,
     version: str = "1.1",
     params: Mapping[str, str] | None = None,
+    account: str = ACCOUNT,
 ) -> bytes:
     """Return the record of a request as JSON.
 
-    *api* is the trigger's name, *route* the path as it was configured; header names are lower case. The
+    *api* is the trigger's name, *route* the path as it was configured, or DEFAULT_ROUTE where there is one for all; header names are lower case. The
     body is a string where its type is text, JSON or XML and it is valid UTF-8 (a body without a type
     counts as text), else base64, forms included, as in AWS. Absent, not null: ``body``, ``cookies``,
     ``pathParameters`` and ``queryStringParameters`` where there are none.
@@ -64,7 +66,7 @@ def request(
     merged, cookies = _merge(headers)
     text = encode_basestring
     domain = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    route_key = text(f"{method} {route}")
+    route_key = text(route if route == DEFAULT_ROUTE else f"{method} {route}")
     path_text = text(path)
     optional = ""
     if cookies:
@@ -76,7 +78,7 @@ def request(
     return (
         f'{{"version":"2.0","routeKey":{route_key},"rawPath":{text(raw_path)},"rawQueryString":{text(query)},{optional}'
         f'"headers":{_dump(merged)},'
-        f'"requestContext":{{"accountId":"{ACCOUNT}","apiId":{text(api)},"domainName":{text(domain)},'
+        f'"requestContext":{{"accountId":{text(account)},"apiId":{text(api)},"domainName":{text(domain)},'
         f'"domainPrefix":{text(domain.partition(".")[0])},"http":{{"method":{text(method)},"path":{path_text},'
         f'"protocol":"HTTP/{version}","sourceIp":{text(client)},"userAgent":{text(merged.get("user-agent", ""))}}},'
         f'"requestId":{text(request_id)},"routeKey":{route_key},"stage":"$default",'

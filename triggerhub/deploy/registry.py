@@ -41,6 +41,8 @@ class Registry:
         self.functions: dict[str, Deployed] = {}
         self.served: dict[str, Function] = {}
         """What the hub runs, by its own name: a published version is ``name:number``."""
+        self.urls: dict[str, tuple[str, str]] = {}
+        """Function and alias by the id of a function URL."""
         self._store = store
         self._concurrency = concurrency
         self._lock = anyio.Lock()
@@ -51,6 +53,7 @@ class Registry:
         for name, text in (await self._store.checkpoints(SCOPE)).items():
             try:
                 self.functions[name] = record.from_json(json.loads(text))
+                self._index(name, None, self.functions[name])
             except (ValueError, TypeError, KeyError) as error:
                 log.error(
                     "the record of a deployed function cannot be read; it is left out", function=name, why=repr(error)
@@ -100,6 +103,7 @@ class Registry:
                 del self.functions[name]
             else:
                 self.functions[name] = after
+            self._index(name, before, after)
             gone = [served for served in self.served if served.partition(":")[0] == name]
             changed = {served for served in {*gone, *made} if self.served.get(served) != made.get(served)}
             for served in changed & set(gone):
@@ -109,6 +113,12 @@ class Registry:
             if changed:
                 self._serve(self.served, changed)
             return after
+
+    def _index(self, name: str, before: Deployed | None, after: Deployed | None) -> None:
+        for url in before.urls.values() if before else ():
+            self.urls.pop(url.id, None)
+        for alias, url in after.urls.items() if after else ():
+            self.urls[url.id] = (name, alias)
 
     def _made(self, deployed: Deployed) -> dict[str, Function]:
         """Return what the hub runs of a function. Raises ConfigError for a runtime that this host does not have."""

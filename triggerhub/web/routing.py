@@ -1,5 +1,7 @@
 """Find who answers a path: a dict for literal paths, a short list for those with ``{name}`` parts.
 
+A route of the hub's own may end in ``/*`` and answers all below; a configured path never does.
+
 Matching sees the segments as they came and decodes each by itself, so an encoded slash never
 becomes a separator that a proxy in front did not see.
 """
@@ -15,6 +17,7 @@ from triggerhub.policy import paths
 from triggerhub.policy.paths import Pattern
 from triggerhub.source import Route
 
+BELOW = "/*"
 NO_PARAMS: Mapping[str, str] = {}
 
 
@@ -45,6 +48,8 @@ class Table:
         self._literal: dict[str, _Place] = {}
         self._patterns: dict[tuple[str | None, ...], _Place] = {}
         self._ordered: list[_Place] = []
+        self._below: dict[str, _Place] = {}
+        """By what a path begins with."""
 
     def add(self, routes: Iterable[Route]) -> None:
         """Serve all of *routes* or none: ConfigError when one of them is served already, or is no path."""
@@ -58,6 +63,10 @@ class Table:
             raise
 
     def _add(self, route: Route) -> None:
+        if route.path.endswith(BELOW):
+            place = self._below.setdefault(route.path[:-1], _Place())
+            place.by_method.update(dict.fromkeys(_methods(route), route))
+            return
         pattern = _parse(route.path)
         place = self._place(route.path, pattern) or _Place(pattern=pattern)
         for method in _methods(route):
@@ -76,6 +85,9 @@ class Table:
     def remove(self, routes: Iterable[Route]) -> None:
         """Serve them no longer."""
         for route in routes:
+            if route.path.endswith(BELOW):
+                self._below.pop(route.path[:-1])
+                continue
             pattern = _parse(route.path)
             place = self._place(route.path, pattern)
             assert place is not None, "only what was added is removed"
@@ -110,6 +122,9 @@ class Table:
                 if found.route is not None:
                     return found
                 allow += tuple(method for method in found.allow if method not in allow)
+        for begin, place in self._below.items():
+            if raw_path.startswith(begin):
+                return self._of(place, method, NO_PARAMS)
         return Found(allow=allow) if allow else NOWHERE
 
     def _of(self, place: _Place, method: str, params: Mapping[str, str]) -> Found:

@@ -27,9 +27,13 @@ from triggerhub.web.lambda_api import support
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.description import service
+from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
+from triggerhub.web.lambda_api.options import Options
+from triggerhub.web.lambda_api.permissions import Permissions
 from triggerhub.web.lambda_api.target import Targets
+from triggerhub.web.lambda_api.urls import Urls
 from triggerhub.web.lambda_api.versions import Versions
 
 log = structlog.get_logger("lambda")
@@ -54,8 +58,19 @@ class LambdaApi:
         self._hub = hub
         self._registry = registry
         self._app = app
-        self._invoking = Invoking(hub, Targets(hub, registry))
-        self.operations = operations(hub, registry, self._invoking)
+        targets = Targets(hub, registry)
+        self._invoking = Invoking(hub, targets)
+        functions = Functions(hub, registry)
+        self.operations: dict[str, Perform] = {
+            **self._invoking.operations(),
+            **functions.operations(),
+            **Versions(functions, registry).operations(),
+            **Options(hub, functions, registry).operations(),
+            **Events(functions, targets, registry).operations(),
+            **Permissions(functions, registry).operations(),
+            **Urls(hub, functions, registry).operations(),
+            **Account(hub, registry).operations(),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].decode("latin-1")
@@ -158,17 +173,6 @@ class LambdaApi:
         self, signature: sigv4.Signature, scope: Scope, path: str, headers: Mapping[str, str], body: bytes
     ) -> None:
         """Nobody has a key: whoever reaches this listener may, once his request has a signature's form."""
-
-
-def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
-    """Return everything that is built, by the operation's name."""
-    functions = Functions(hub, registry)
-    return {
-        **invoking.operations(),
-        **functions.operations(),
-        **Versions(functions, registry).operations(),
-        **Account(hub, registry).operations(),
-    }
 
 
 def refused(lambdas: Service, operation: Operation) -> ApiError:

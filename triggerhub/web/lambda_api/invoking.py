@@ -24,6 +24,7 @@ TAIL = 4 * KB
 """How much of the log's end an answer has."""
 CONTEXT = 3583
 """The most that a client may say of itself, as it came: in base64."""
+NOTHING_RESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded"
 CHUNK = 256 * KB
 _JSON = ("content-type", "application/json")
 _UNHANDLED = ("x-amz-function-error", "Unhandled")
@@ -115,6 +116,8 @@ class Invoking:
 
     async def _called(self, target: Target, payload: bytes, context: str | None) -> Answered:
         _fits(payload, SYNCHRONOUS)
+        if target.stopped:
+            raise ApiError("TooManyRequestsException", "Rate Exceeded.", Reason=NOTHING_RESERVED)
         try:
             return await self._hub.invoke(
                 target.function,

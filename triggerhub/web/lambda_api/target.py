@@ -25,6 +25,8 @@ class Target:
     """The hub's own name of it."""
     arn: str
     """As it was named: with a qualifier where it was named with one."""
+    stopped: bool
+    """Whether no concurrency is reserved for it: nobody may call it now."""
 
 
 def named(text: str, qualifier: str | None = None) -> Reference:
@@ -59,15 +61,16 @@ class Targets:
         found = named(text, qualifier)
         serving = self._hub.project.functions
         function = serving.get(found.name)
+        deployed = self._registry.functions.get(found.name)
         if function is None or found.account not in (None, arn.ACCOUNT):
             raise missing(found.name, found.qualifier or LATEST)
+        stopped = deployed is not None and deployed.reserved == 0 and self._registry.served.get(found.name) is function
         if found.qualifier in (None, LATEST, function.version):
-            return Target(found.name, arn.function(found.name, found.qualifier))
+            return Target(found.name, arn.function(found.name, found.qualifier), stopped)
         number = found.qualifier
-        deployed = self._registry.functions.get(found.name)
         if deployed is not None and (alias := deployed.aliases.get(number)):
             number = chosen(alias.version, alias.weights, self._draw())
         if f"{found.name}:{number}" not in serving and number != LATEST:
             raise missing(found.name, found.qualifier)
         name = found.name if number == LATEST else f"{found.name}:{number}"
-        return Target(name, arn.function(found.name, found.qualifier))
+        return Target(name, arn.function(found.name, found.qualifier), stopped)

@@ -1,0 +1,172 @@
+"""What goes with a function beside its code: concurrency, events, tags, policies and URLs."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.contract.package import answering, called, create, zipped
+from tests.contract.test_functions import ARN, refused
+from tests.e2e.daemon import Daemon, until
+
+WEB = """
+import json
+def handler(event, context):
+    if event["rawPath"] == "/fail":
+        raise ValueError("no")
+    return {"statusCode": 201, "headers": {"x-own": "1", "access-control-allow-origin": "own"}, "cookies": ["a=1"],
+            "body": json.dumps(event)}
+"""
+
+
+@pytest.fixture
+def name(lambdas: Any) -> str:
+    made = f"fn-{uuid.uuid4().hex[:8]}"
+    create(lambdas, made, answering("one"))
+    return made
+
+
+def test_a_reservation_of_none_stops_calls_and_keeps_events(lambdas: Any, hub: Daemon, name: str) -> None:
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    assert lambdas.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 0
+    with pytest.raises(ClientError) as caught:
+        lambdas.invoke(FunctionName=name)
+    response = caught.value.response
+    assert (response["Error"]["Code"], response["Reason"]) == (
+        "TooManyRequestsException", "ReservedFunctionConcurrentInvocationLimitExceeded",
+    )  # fmt: skip
+    delivery = lambdas.invoke(FunctionName=name, InvocationType="Event")["ResponseMetadata"]["RequestId"]
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+    until(lambda: hub.api("GET", f"/api/v1/deliveries/{delivery}")["state"] == "succeeded", "it ran")
+    assert called(lambdas, name)["answer"] == "one"
+    assert lambdas.get_function(FunctionName=name)["Concurrency"] == {"ReservedConcurrentExecutions": 2}
+    lambdas.delete_function_concurrency(FunctionName=name)
+    assert "ReservedConcurrentExecutions" not in lambdas.get_function_concurrency(FunctionName=name)
+
+
+def test_tags_are_kept(lambdas: Any, name: str) -> None:
+    lambdas.tag_resource(Resource=ARN + name, Tags={"a": "1", "b": "2"})
+    lambdas.untag_resource(Resource=ARN + name, TagKeys=["a"])
+    assert lambdas.list_tags(Resource=ARN + name)["Tags"] == {"b": "2"}
+    assert lambdas.get_function(FunctionName=name)["Tags"] == {"b": "2"}
+
+
+def test_what_fails_goes_where_the_configuration_says(lambdas: Any, hub: Daemon, name: str) -> None:
+    failing = f"{name}-failing"
+    create(lambdas, failing, zipped({"app.py": "def handler(event, context):\n    raise ValueError('no')\n"}))
+    set_ = lambdas.put_function_event_invoke_config(
+        FunctionName=failing, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60,
+        DestinationConfig={"OnFailure": {"Destination": ARN + name}},
+    )  # fmt: skip
+    assert set_["FunctionArn"] == f"{ARN}{failing}:$LATEST"
+    assert set_["DestinationConfig"] == {"OnSuccess": {}, "OnFailure": {"Destination": ARN + name}}
+    lambdas.update_function_event_invoke_config(FunctionName=failing, MaximumEventAgeInSeconds=120)
+    found = lambdas.get_function_event_invoke_config(FunctionName=failing)
+    assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (0, 120)
+    assert len(lambdas.list_function_event_invoke_configs(FunctionName=failing)["FunctionEventInvokeConfigs"]) == 1
+    lambdas.invoke(FunctionName=failing, InvocationType="Event", Payload=b'{"n": 1}')
+    (row,) = until(lambda: [
+        row for row in hub.deliveries(function=name) if row["state"] == "succeeded"
+    ], "the destination was called")  # fmt: skip
+    assert row["trigger"] == f"destination:{failing}"
+    lambdas.delete_function_event_invoke_config(FunctionName=failing)
+    assert refused(lambdas.get_function_event_invoke_config, FunctionName=failing) == (
+        404, "ResourceNotFoundException", f"The function {ARN}{failing}:$LATEST doesn't have an EventInvokeConfig",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "says"),
+    [
+        ({}, "InvalidParameterValueException", "You must specify at least one of error handling or destination"),
+        ({"MaximumRetryAttempts": 3}, "ValidationException", "1 validation error detected: Value '3' at 'maximumRetry"),
+        ({"DestinationConfig": {"OnSuccess": {"Destination": "NAME"}}}, "InvalidParameterValueException",
+         "You can't specify the function as a destination for itself."),
+        ({"DestinationConfig": {"OnSuccess": {"Destination": "arn:aws:sqs:us-east-1:000000000000:q"}}},
+         "InvalidParameterValueException", "The destination ARN arn:aws:sqs:us-east-1:000000000000:q is invalid"),
+        ({"DestinationConfig": {"OnSuccess": {"Destination": f"{ARN}nobody"}}}, "ResourceNotFoundException",
+         f"Function not found: {ARN}nobody"),
+    ],
+)  # fmt: skip
+def test_a_configuration_of_events_that_cannot_be_is_refused(
+    lambdas: Any, name: str, given: dict[str, Any], kind: str, says: str
+) -> None:
+    asked = json.loads(json.dumps(given).replace('"NAME"', f'"{ARN}{name}"'))
+    _, found, told = refused(lambdas.put_function_event_invoke_config, FunctionName=name, **asked)
+    assert found == kind
+    assert told.startswith(says)
+
+
+def test_statements_of_a_policy_are_kept_by_their_ids(lambdas: Any, name: str) -> None:
+    given = {"StatementId": "s3", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com",
+             "SourceArn": "arn:aws:s3:::bucket", "SourceAccount": "000000000000"}  # fmt: skip
+    added = json.loads(lambdas.add_permission(FunctionName=name, **given)["Statement"])
+    assert added == {
+        "Sid": "s3", "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "lambda:InvokeFunction",
+        "Resource": ARN + name,
+        "Condition": {"ArnLike": {"AWS:SourceArn": "arn:aws:s3:::bucket"},
+                      "StringEquals": {"AWS:SourceAccount": "000000000000"}},
+    }  # fmt: skip
+    assert refused(lambdas.add_permission, FunctionName=name, **given)[1] == "ResourceConflictException"
+    policy = lambdas.get_policy(FunctionName=name)
+    assert json.loads(policy["Policy"]) == {"Version": "2012-10-17", "Id": "default", "Statement": [added]}
+    assert refused(lambdas.remove_permission, FunctionName=name, StatementId="s3", RevisionId="old")[0] == 412
+    lambdas.remove_permission(FunctionName=name, StatementId="s3", RevisionId=policy["RevisionId"])
+    assert refused(lambdas.get_policy, FunctionName=name)[2] == "The resource you requested does not exist."
+    assert refused(lambdas.remove_permission, FunctionName=name, StatementId="s3")[0] == 404
+
+
+def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
+    request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any, hub: Daemon) -> None:
+    name = f"web-{uuid.uuid4().hex[:8]}"
+    create(lambdas, name, zipped({"app.py": WEB}))
+    cors = {"AllowOrigins": ["https://a.example"], "AllowMethods": ["GET"], "MaxAge": 60}
+    made = lambdas.create_function_url_config(FunctionName=name, AuthType="NONE", Cors=cors)
+    url = made["FunctionUrl"]
+    assert url.startswith(f"http://127.0.0.1:{hub.listen}/_url/")
+    closed, unknown = fetch(url), fetch(f"{url[:-34]}/{'x' * 32}/")
+    assert (closed[0], closed[2]) == (unknown[0], unknown[2]) == (403, b'{"Message":null}')
+    lambdas.add_permission(
+        FunctionName=name, StatementId="open", Action="lambda:InvokeFunctionUrl", Principal="*",
+        FunctionUrlAuthType="NONE",
+    )  # fmt: skip
+    status, headers, body = fetch(
+        f"{url}a%20b/c?x=1&x=2&y=", "POST", b'{"k": 1}', content_type="application/json", origin="https://a.example",
+        cookie="c=1; d=2",
+    )  # fmt: skip
+    event = json.loads(body)
+    assert (status, headers["x-own"], headers["set-cookie"]) == (201, "1", "a=1")
+    assert headers["access-control-allow-origin"] == "https://a.example"
+    assert (event["version"], event["routeKey"], event["rawPath"], event["rawQueryString"]) == (
+        "2.0", "$default", "/a%20b/c", "x=1&x=2&y=",
+    )  # fmt: skip
+    assert event["queryStringParameters"] == {"x": "1,2", "y": ""}
+    assert event["cookies"] == ["c=1", "d=2"]
+    assert (event["body"], event["isBase64Encoded"]) == ('{"k": 1}', False)
+    context = event["requestContext"]
+    assert (context["accountId"], context["stage"], context["http"]["path"]) == ("anonymous", "$default", "/a b/c")
+    assert fetch(f"{url}fail")[::2] == (502, b"Internal Server Error")
+    preflight = fetch(url, "OPTIONS", origin="https://a.example", access_control_request_method="GET")
+    assert (preflight[0], preflight[1]["access-control-max-age"]) == (204, "60")
+    assert refused(lambdas.create_function_url_config, FunctionName=name, AuthType="NONE")[0] == 409
+    assert refused(lambdas.update_function_url_config, FunctionName=name, AuthType="AWS_IAM")[0] == 400
+    assert [
+        one["FunctionUrl"] for one in lambdas.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"]
+    ] == [url]
+    lambdas.delete_function_url_config(FunctionName=name)
+    assert fetch(url)[0] == 403
+    assert refused(lambdas.get_function_url_config, FunctionName=name)[0] == 404

@@ -1,0 +1,138 @@
+"""Answer requests to function URLs: at the ingress, below ``/_url/``."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import structlog
+
+from triggerhub.aws import apigateway
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.record import Deployed, Url
+from triggerhub.deploy.registry import Registry
+from triggerhub.hub.call import THROTTLED
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Interrupted, Outcome, Returned
+from triggerhub.policy import cors
+from triggerhub.settings import MB
+from triggerhub.source import Request, Response, Route
+from triggerhub.web.lambda_api.permissions import opens
+from triggerhub.web.lambda_api.target import Targets
+from triggerhub.web.lambda_api.urls import PREFIX
+
+log = structlog.get_logger("lambda")
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+LIMIT = 6 * MB
+_JSON = ("content-type", "application/json")
+_FORBIDDEN = Response(
+    status=403, body=b'{"Message":null}', headers=(_JSON, ("x-amzn-errortype", "AccessDeniedException"))
+)
+"""One answer to an address that is none and to one that is closed: nobody learns which there are."""
+
+
+class Doorway:
+    """The ingress's side of function URLs."""
+
+    def __init__(self, hub: Hub, registry: Registry) -> None:
+        self._hub = hub
+        self._registry = registry
+        self._targets = Targets(hub, registry)
+
+    def route(self) -> Route:
+        """Return the one route of all function URLs."""
+        return Route(path=f"{PREFIX}*", methods=METHODS, body_limit=LIMIT, endpoint=self.answer, owner="function URLs")
+
+    async def answer(self, request: Request) -> Response:
+        """Be the route's endpoint."""
+        key, _, rest = request.raw_path.removeprefix(PREFIX).partition("/")
+        found = self._find(key)
+        if found is None:
+            return _FORBIDDEN
+        deployed, alias, url = found
+        rules = _rules(url)
+        origin = request.header("origin")
+        if rules is not None and origin is not None and cors.is_preflight(request.method, request.headers):
+            return Response(status=204, headers=cors.preflight(rules, origin))
+        if not opens(deployed.policies.get(alias, ())):
+            return _FORBIDDEN
+        response = await self._called(request, deployed, alias, url, f"/{rest}")
+        if rules is None:
+            return response
+        headers = cors.apply(rules, origin, response.headers)
+        return Response(status=response.status, body=response.body, headers=headers)
+
+    async def _called(self, request: Request, deployed: Deployed, alias: str, url: Url, raw_path: str) -> Response:
+        path = request.path.removeprefix(f"{PREFIX}{url.id}") or "/"
+        payload = apigateway.request(
+            api=url.id,
+            route=apigateway.DEFAULT_ROUTE,
+            account="anonymous",
+            request_id=apigateway.request_id(os.urandom(11)),
+            time=time.time_ns() // 1_000_000,
+            method=request.method,
+            raw_path=raw_path,
+            path=path,
+            query=request.query,
+            headers=request.headers,
+            body=request.body,
+            client=request.client,
+            host=request.host,
+            version=request.http_version,
+            params={},
+        )
+        try:
+            target = self._targets.find(deployed.name, alias or None)
+            if target.stopped:
+                return _plain(429, "Rate Exceeded.")
+            call = await self._hub.invoke(target.function, payload, arn=target.arn)
+        except ApiError as error:
+            log.warning("a function URL leads nowhere", function=deployed.name, why=error.message)
+            return _plain(502, "Internal Server Error")
+        return _response(deployed.name, call.outcome)
+
+    def _find(self, key: str) -> tuple[Deployed, str, Url] | None:
+        place = self._registry.urls.get(key)
+        if place is None:
+            return None
+        name, alias = place
+        if self._hub.project.functions.get(name) is not self._registry.served.get(name):
+            return None  # the handlers folder has this name now
+        deployed = self._registry.functions[name]
+        return deployed, alias, deployed.urls[alias]
+
+
+def _response(function: str, outcome: Outcome) -> Response:
+    match outcome:
+        case Returned(payload=payload):
+            try:
+                parts = apigateway.response(payload)
+            except apigateway.Malformed as error:
+                log.warning("the function's answer is no HTTP response", function=function, why=str(error))
+                return _plain(502, "Internal Server Error")
+            return Response(status=parts.status, body=parts.body, headers=parts.headers)
+        case Interrupted():
+            return _plain(503, "Service Unavailable")
+        case failed if failed.fault.type == THROTTLED:
+            return _plain(429, "Rate Exceeded.")
+        case _:
+            return _plain(502, "Internal Server Error")
+
+
+def _plain(status: int, text: str) -> Response:
+    return Response(status=status, body=text.encode(), headers=(("content-type", "text/plain"),))
+
+
+def _rules(url: Url) -> cors.Cors | None:
+    given = url.cors
+    if not given:
+        return None
+    return cors.Cors(
+        origins=tuple(given.get("AllowOrigins", ())),
+        methods=tuple(given.get("AllowMethods", ())),
+        headers=tuple(given.get("AllowHeaders", ())),
+        expose=tuple(given.get("ExposeHeaders", ())),
+        max_age=given.get("MaxAge", 0),
+        credentials=given.get("AllowCredentials", False),
+    )

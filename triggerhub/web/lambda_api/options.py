@@ -1,0 +1,151 @@
+"""Set what goes with a function beside its code: concurrency, asynchronous invocation, tags and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from triggerhub.aws import arn
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.record import Deployed
+from triggerhub.deploy.registry import Registry
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
+from triggerhub.web.lambda_api import members
+from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.target import named
+
+ON_FUNCTIONS_ONLY = "Tags on function aliases and versions are not supported. Please specify a function ARN."
+
+
+class Options:
+    """The operations on a function's settings."""
+
+    def __init__(self, hub: Hub, functions: Functions, registry: Registry) -> None:
+        self._hub = hub
+        self._functions = functions
+        self._registry = registry
+
+    def operations(self) -> Mapping[str, Perform]:
+        return {
+            "PutFunctionConcurrency": self._put_concurrency,
+            "GetFunctionConcurrency": self._get_concurrency,
+            "DeleteFunctionConcurrency": self._delete_concurrency,
+            "GetFunctionRecursionConfig": self._get_recursion,
+            "PutFunctionRecursionConfig": self._put_recursion,
+            "GetRuntimeManagementConfig": self._get_management,
+            "PutRuntimeManagementConfig": self._put_management,
+            "GetFunctionCodeSigningConfig": self._get_signing,
+            "ListTags": self._list_tags,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+        }
+
+    async def _change(self, name: str, **changes: Any) -> Deployed:
+        changed = await self._registry.change(name, lambda before: replace(there(before, name), **changes))
+        assert changed is not None
+        return changed
+
+    # concurrency
+
+    async def _put_concurrency(self, asked: Asked) -> Mapping[str, Json]:
+        name, wanted = self._name(asked), asked.given["ReservedConcurrentExecutions"]
+        await self._change(name, reserved=wanted)
+        # None at all holds back what is queued, too: a delivery waits, and is not lost.
+        await (self._hub.resume if wanted else self._hub.pause)("function", name)
+        return {"ReservedConcurrentExecutions": wanted}
+
+    async def _get_concurrency(self, asked: Asked) -> Mapping[str, Json]:
+        deployed = self._looked_at(asked)
+        if deployed is None or deployed.reserved is None:
+            return {}
+        return {"ReservedConcurrentExecutions": deployed.reserved}
+
+    async def _delete_concurrency(self, asked: Asked) -> Mapping[str, Json]:
+        name = self._name(asked)
+        stopped = self._functions.changeable(name).reserved == 0
+        await self._change(name, reserved=None)
+        if stopped:
+            await self._hub.resume("function", name)
+        return {}
+
+    # what has one value here
+
+    async def _get_recursion(self, asked: Asked) -> Mapping[str, Json]:
+        self._looked_at(asked)
+        return {"RecursiveLoop": "Terminate"}
+
+    async def _put_recursion(self, asked: Asked) -> Mapping[str, Json]:
+        self._looked_at(asked)
+        if asked.given["RecursiveLoop"] != "Terminate":
+            text = "RecursiveLoop: loops are always ended, after 16 handlers that led to one another."
+            raise ApiError("InvalidParameterValueException", text)
+        return {"RecursiveLoop": "Terminate"}
+
+    async def _get_management(self, asked: Asked) -> Mapping[str, Json]:
+        name, qualifier = self._looked_at_name(asked)
+        return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn.function(name, qualifier)}
+
+    async def _put_management(self, asked: Asked) -> Mapping[str, Json]:
+        name, qualifier = self._looked_at_name(asked)
+        if asked.given["UpdateRuntimeOn"] != "Auto":
+            text = "UpdateRuntimeOn: runtimes are those of this machine, and change as they do; only Auto can be."
+            raise ApiError("InvalidParameterValueException", text)
+        return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn.function(name, qualifier)}
+
+    async def _get_signing(self, asked: Asked) -> Mapping[str, Json]:
+        name, _ = self._looked_at_name(asked)
+        return {"CodeSigningConfigArn": "", "FunctionName": name}
+
+    # tags
+
+    async def _list_tags(self, asked: Asked) -> Mapping[str, Json]:
+        deployed = self._functions.deployed(self._tagged(asked))
+        return {"Tags": {} if deployed is None else dict(deployed.tags)}
+
+    async def _tag(self, asked: Asked) -> Mapping[str, Json]:
+        name = self._tagged(asked)
+        self._functions.changeable(name)
+
+        def tag(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            return replace(current, tags=members.tags({**current.tags, **asked.given["Tags"]}))
+
+        await self._registry.change(name, tag)
+        return {}
+
+    async def _untag(self, asked: Asked) -> Mapping[str, Json]:
+        name, keys = self._tagged(asked), asked.given["TagKeys"]
+        self._functions.changeable(name)
+
+        def untag(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            return replace(current, tags={key: value for key, value in current.tags.items() if key not in keys})
+
+        await self._registry.change(name, untag)
+        return {}
+
+    def _tagged(self, asked: Asked) -> str:
+        found = named(asked.given["Resource"])
+        if found.qualifier is not None:
+            raise ApiError("InvalidParameterValueException", ON_FUNCTIONS_ONLY)
+        self._functions.shown(found.name, None)
+        return found.name
+
+    # small helps
+
+    def _name(self, asked: Asked) -> str:
+        name = named(asked.given["FunctionName"]).name
+        self._functions.changeable(name)
+        return name
+
+    def _looked_at(self, asked: Asked) -> Deployed | None:
+        name, _ = self._looked_at_name(asked)
+        return self._functions.deployed(name)
+
+    def _looked_at_name(self, asked: Asked) -> tuple[str, str | None]:
+        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+        self._functions.shown(found.name, found.qualifier)
+        return found.name, found.qualifier

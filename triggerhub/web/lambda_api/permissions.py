@@ -1,0 +1,162 @@
+"""Keep the resource policies of functions: who else may call them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from triggerhub.aws import arn
+from triggerhub.aws.reference import LATEST
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.record import Deployed
+from triggerhub.deploy.registry import Registry
+from triggerhub.model import Json
+from triggerhub.settings import KB
+from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.functions import Functions, revision, there
+from triggerhub.web.lambda_api.target import missing, named
+
+POLICY = 20 * KB
+"""The most bytes of a policy."""
+NO_POLICY = "The resource you requested does not exist."
+REVISION = (
+    "The Revision Id provided does not match the latest Revision Id. "
+    "Call the GetPolicy API to retrieve the latest Revision Id"
+)
+_CONDITIONS = (
+    ("SourceArn", "ArnLike", "AWS:SourceArn"),
+    ("SourceAccount", "StringEquals", "AWS:SourceAccount"),
+    ("FunctionUrlAuthType", "StringEquals", "lambda:FunctionUrlAuthType"),
+    ("PrincipalOrgID", "StringEquals", "aws:PrincipalOrgID"),
+    ("EventSourceToken", "StringEquals", "lambda:EventSourceToken"),
+    ("InvokedViaFunctionUrl", "Bool", "lambda:InvokedViaFunctionUrl"),
+)
+
+
+class Permissions:
+    """The operations on resource policies."""
+
+    def __init__(self, functions: Functions, registry: Registry) -> None:
+        self._functions = functions
+        self._registry = registry
+
+    def operations(self) -> Mapping[str, Perform]:
+        return {"AddPermission": self._add, "RemovePermission": self._remove, "GetPolicy": self._get}
+
+    async def _add(self, asked: Asked) -> Mapping[str, Json]:
+        given = asked.given
+        name, qualifier = self._place(asked)
+        made = statement(given, arn.function(name, qualifier or None))
+
+        def add(before: Deployed | None) -> Deployed:
+            current = self._at(before, name, qualifier, given)
+            statements = current.policies.get(qualifier, ())
+            if any(one["Sid"] == made["Sid"] for one in statements):
+                text = f"The statement id ({made['Sid']}) provided already exists. Please provide a new statement id, "
+                raise ApiError("ResourceConflictException", f"{text}or remove the existing statement.")
+            return _with(current, qualifier, (*statements, made))
+
+        await self._registry.change(name, add)
+        return {"Statement": json.dumps(made)}
+
+    async def _remove(self, asked: Asked) -> Mapping[str, Json]:
+        given = asked.given
+        name, qualifier = self._place(asked)
+
+        def remove(before: Deployed | None) -> Deployed:
+            current = self._at(before, name, qualifier, given)
+            statements = current.policies.get(qualifier, ())
+            kept = tuple(one for one in statements if one["Sid"] != given["StatementId"])
+            if len(kept) == len(statements):
+                text = f"Statement {given['StatementId']} is not found in resource policy."
+                raise ApiError("ResourceNotFoundException", text)
+            return _with(current, qualifier, kept)
+
+        await self._registry.change(name, remove)
+        return {}
+
+    async def _get(self, asked: Asked) -> Mapping[str, Json]:
+        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+        self._functions.shown(found.name, found.qualifier)
+        deployed = self._functions.deployed(found.name)
+        qualifier = found.qualifier or ""
+        if deployed is None or not deployed.policies.get(qualifier):
+            raise ApiError("ResourceNotFoundException", NO_POLICY)
+        policy = {"Version": "2012-10-17", "Id": "default", "Statement": deployed.policies[qualifier]}
+        return {"Policy": json.dumps(policy), "RevisionId": deployed.policy_revisions[qualifier]}
+
+    def _place(self, asked: Asked) -> tuple[str, str]:
+        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+        if found.qualifier == LATEST:
+            text = "We currently do not support adding policies for $LATEST."
+            raise ApiError("InvalidParameterValueException", text)
+        self._functions.changeable(found.name)
+        return found.name, found.qualifier or ""
+
+    def _at(self, before: Deployed | None, name: str, qualifier: str, given: Mapping[str, Json]) -> Deployed:
+        current = there(before, name)
+        if qualifier and qualifier not in current.versions and qualifier not in current.aliases:
+            raise missing(name, qualifier)
+        if given.get("RevisionId") not in (None, current.policy_revisions.get(qualifier)):
+            raise ApiError("PreconditionFailedException", REVISION)
+        return current
+
+
+def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
+    """Return the statement that AddPermission's members make."""
+    made: dict[str, Json] = {
+        "Sid": given["StatementId"],
+        "Effect": "Allow",
+        "Principal": _principal(given["Principal"]),
+        "Action": given["Action"],
+        "Resource": resource,
+    }
+    conditions: dict[str, dict[str, Json]] = {}
+    for member, operator, key in _CONDITIONS:
+        if member in given:
+            value = given[member]
+            conditions.setdefault(operator, {})[key] = str(value).lower() if isinstance(value, bool) else value
+    if conditions:
+        made["Condition"] = conditions
+    return made
+
+
+def opens(statements: tuple[Json, ...]) -> bool:
+    """Whether a policy lets everybody call a function by its URL without a signature.
+
+    Every condition must be one that such a call fulfils; one of another kind fulfils none.
+    """
+    fulfilled = {
+        ("StringEquals", "lambda:FunctionUrlAuthType"): "NONE",
+        ("Bool", "lambda:InvokedViaFunctionUrl"): "true",
+    }
+    return any(
+        one["Principal"] == "*"
+        and one["Action"] in ("lambda:InvokeFunctionUrl", "lambda:*", "*")
+        and all(
+            fulfilled.get((operator, key)) == value
+            for operator, pairs in one.get("Condition", {}).items()
+            for key, value in pairs.items()
+        )
+        for one in statements
+    )
+
+
+def _principal(text: str) -> Json:
+    if text == "*":
+        return text
+    if re.fullmatch(r"\d{12}", text):
+        return {"AWS": f"arn:aws:iam::{text}:root"}
+    return {"Service" if text.endswith((".amazonaws.com", ".amazon.com")) else "AWS": text}
+
+
+def _with(deployed: Deployed, qualifier: str, statements: tuple[Json, ...]) -> Deployed:
+    if len(json.dumps(statements)) > POLICY:
+        raise ApiError("PolicyLengthExceededException", f"The final policy size is bigger than the limit ({POLICY}).")
+    policies = {key: one for key, one in deployed.policies.items() if key != qualifier}
+    if statements:
+        policies[qualifier] = statements
+    revisions = {**deployed.policy_revisions, qualifier: revision()}
+    return replace(deployed, policies=policies, policy_revisions=revisions)
