@@ -1,7 +1,8 @@
 """Make the parts of the documentation that a program knows best.
 
-``python docs/make.py commands`` writes the reference within commands.md, ``python docs/make.py picture``
-runs a hub on a terminal and draws what it shows as run.svg. A test says when the reference is stale.
+``python docs/make.py commands`` writes the reference within commands.md, ``python docs/make.py lambda`` the
+table of operations within lambda-api.md; ``python docs/make.py picture`` runs a hub on a terminal and draws
+what it shows as run.svg. A test says when a reference is stale.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from triggerhub.cli import SECTIONS, cli
+from triggerhub.web.lambda_api import api, support
+from triggerhub.web.lambda_api.description import service
+from triggerhub.web.lambda_api.invoking import Invoking
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- made by docs/make.py: begin -->\n", "<!-- made by docs/make.py: end -->\n"
@@ -39,9 +44,22 @@ def reference() -> str:
     return "\n".join(_sections())
 
 
-def written() -> str:
-    """Return the reference as commands.md has it."""
-    return (HERE / "commands.md").read_text().split(BEGIN)[1].split(END)[0]
+def operations() -> str:
+    """Return how far each operation of AWS Lambda is done, as Markdown."""
+    nothing: Any = None
+    built = api.operations(nothing, nothing, Invoking(nothing, nothing))
+    rows = support.table(service().operations, built)
+    counts = ", ".join(f"{sum(word == one for _, word, _ in rows)} {text}" for one, text in _WORDS.items())
+    lines = [f"| `{name}` | {word} | {remark} |" for name, word, remark in rows]
+    return "\n".join([f"{len(rows)} operations: {counts}.\n", "| operation | | |", "|---|---|---|", *lines]) + "\n"
+
+
+_WORDS = {"works": "work", "differs": "work and differ as said", "refused": "are refused by name"}
+
+
+def written(document: str = "commands.md") -> str:
+    """Return the reference as a document has it."""
+    return (HERE / document).read_text().split(BEGIN)[1].split(END)[0]
 
 
 def _sections() -> Iterator[str]:
@@ -80,9 +98,18 @@ def _row(option: click.Option, context: click.Context) -> str:
 
 def commands() -> None:
     """Write the reference into commands.md."""
-    path = HERE / "commands.md"
+    _write("commands.md", reference())
+
+
+def lambda_api() -> None:
+    """Write the table of operations into lambda-api.md."""
+    _write("lambda-api.md", operations())
+
+
+def _write(document: str, text: str) -> None:
+    path = HERE / document
     before, rest = path.read_text().split(BEGIN)
-    path.write_text(before + BEGIN + "\n" + reference() + "\n" + END + rest.split(END)[1])
+    path.write_text(before + BEGIN + "\n" + text + "\n" + END + rest.split(END)[1])
 
 
 def picture() -> None:
@@ -159,4 +186,4 @@ def _drawn(project: Path, happen: Callable[[], None]) -> str:
 
 
 if __name__ == "__main__":
-    {"commands": commands, "picture": picture}[sys.argv[1]]()
+    {"commands": commands, "lambda": lambda_api, "picture": picture}[sys.argv[1]]()

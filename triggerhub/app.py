@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -132,11 +133,12 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
     async with open_store(settings.data, durability=settings.durability) as store, output.open():
         registry = Registry(store, settings.data / "functions", sync=settings.durability == "full")
         await registry.load()
+        told: dict[str, str] = {}
         hub = Hub(
             project,
             loaded.sources,
             store=store,
-            runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp"),
+            runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp", more=told),
             output=output,
             routes=ingress,
             environments=Environments(),
@@ -151,6 +153,8 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             log.warning(
                 "handlers run unisolated: sandbox level is trusted, the only one in this version", on_screen=True
             )
+            # What a handler asks of AWS Lambda, it asks of this hub.
+            told["AWS_ENDPOINT_URL_LAMBDA"] = _url(administering[0])
             # Copies of code that nothing runs any more; under the lock nobody else's are there.
             kept = {function.code for function in project.functions.values()}
             await anyio.to_thread.run_sync(snapshot.collect, settings.data / VERSIONS, kept)
@@ -187,6 +191,13 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
                         **hub.addresses,
                     )
                     yield hub
+
+
+def _url(listening: socket.socket) -> str:
+    """Return how a process of this machine reaches what listens."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]:

@@ -27,6 +27,8 @@ def make() -> ModuleType:
 
 def test_the_reference_is_that_of_the_program(make: ModuleType) -> None:
     assert make.written() == "\n" + make.reference() + "\n", "it is stale; run: python docs/make.py commands"
+    table = "\n" + make.operations() + "\n"
+    assert make.written("lambda-api.md") == table, "it is stale; run: python docs/make.py lambda"
 
 
 def test_the_reference_has_every_command_and_every_option(make: ModuleType) -> None:

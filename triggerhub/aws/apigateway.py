@@ -58,10 +58,10 @@ def request(
 ) -> bytes:
     """Return the record of a request as JSON.
 
-    *api* is the trigger's name, *route* the path as it was configured, or DEFAULT_ROUTE where there is one for all; header names are lower case. The
-    body is a string where its type is text, JSON or XML and it is valid UTF-8 (a body without a type
-    counts as text), else base64, forms included, as in AWS. Absent, not null: ``body``, ``cookies``,
-    ``pathParameters`` and ``queryStringParameters`` where there are none.
+    *api* is the trigger's name, *route* the path as it was configured (DEFAULT_ROUTE: one for all); header
+    names are lower case. The body is a string where its type is text, JSON or XML and it is valid UTF-8 (a
+    body without a type counts as text), else base64, forms included, as in AWS. Absent, not null: ``body``,
+    ``cookies``, ``pathParameters`` and ``queryStringParameters`` where there are none.
     """
     merged, cookies = _merge(headers)
     text = encode_basestring

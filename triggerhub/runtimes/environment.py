@@ -24,9 +24,15 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def environment(
-    function: Function, *, tmp: Path, stream: str, interpreter: str | None = None, api: str | None = None
+    function: Function,
+    more: Mapping[str, str] | None = None,
+    *,
+    tmp: Path,
+    stream: str,
+    interpreter: str | None = None,
+    api: str | None = None,
 ) -> dict[str, str]:
-    """Return the variables of a worker; the function's own win, and here its secrets are revealed.
+    """Return the variables of a worker; the function's own win over *more* too, and here its secrets are revealed.
 
     *stream* names the worker within its log stream, *api* is the address of its Runtime API. LANG is
     C.UTF-8, which every system has, where Lambda says en_US.UTF-8; both are UTF-8.
@@ -50,6 +56,7 @@ def environment(
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
         "TMPDIR": str(tmp),
+        **(more or {}),
     }
     if function.runtime != "executable":
         variables["_HANDLER"] = function.handler

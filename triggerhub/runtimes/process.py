@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,11 +37,21 @@ _OWN_HEAP = 32 * MB
 class ProcessRuntime:
     """A ``runtime.Runtime`` for Python, Node and executables."""
 
-    def __init__(self, output: Output, scratch: Path, *, python: str | None = None, node: str | None = None) -> None:
+    def __init__(
+        self,
+        output: Output,
+        scratch: Path,
+        *,
+        python: str | None = None,
+        node: str | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         """*scratch* takes the workers' temporary directories; what a hub that was killed left there goes.
 
         *python* and *node* are interpreters, by default the hub's own Python and the first ``node`` on its PATH.
+        *more* are variables that every worker gets, as they stand when it starts; a function's own win.
         """
+        self._more = {} if more is None else more
         self._output = output
         self._scratch = scratch.absolute()
         self._python = python or sys.executable
@@ -71,7 +81,7 @@ class ProcessRuntime:
                     yield provided
                 return
             interpreter, command = self._command(function)
-            env = environment(function, tmp=tmp, stream=stream, interpreter=interpreter)
+            env = environment(function, self._more, tmp=tmp, stream=stream, interpreter=interpreter)
             worker = WarmWorker(function, self._output, command, cwd=function.code, env=env)
             try:
                 await worker.ready()
@@ -85,7 +95,7 @@ class ProcessRuntime:
     async def _provided(self, function: Function, tmp: Path, stream: str) -> AsyncGenerator[Worker]:
         with listener.listen() as listening:
             host, port = listening.getsockname()
-            env = environment(function, tmp=tmp, stream=stream, api=f"{host}:{port}")
+            env = environment(function, self._more, tmp=tmp, stream=stream, api=f"{host}:{port}")
             _require(function, env["PATH"])
             worker = ProvidedWorker(function, self._output, function.command, cwd=function.code, env=env)
             try:
@@ -111,7 +121,7 @@ class ProcessRuntime:
         return node, [node, f"--max-old-space-size={heap}", bootstrap, function.handler]
 
     def _program(self, function: Function, tmp: Path, stream: str) -> ProgramWorker:
-        env = environment(function, tmp=tmp, stream=stream)
+        env = environment(function, self._more, tmp=tmp, stream=stream)
         _require(function, env["PATH"])
         return ProgramWorker(function, self._output, env=env)
 

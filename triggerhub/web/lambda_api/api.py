@@ -58,19 +58,8 @@ class LambdaApi:
         self._hub = hub
         self._registry = registry
         self._app = app
-        targets = Targets(hub, registry)
-        self._invoking = Invoking(hub, targets)
-        functions = Functions(hub, registry)
-        self.operations: dict[str, Perform] = {
-            **self._invoking.operations(),
-            **functions.operations(),
-            **Versions(functions, registry).operations(),
-            **Options(hub, functions, registry).operations(),
-            **Events(functions, targets, registry).operations(),
-            **Permissions(functions, registry).operations(),
-            **Urls(hub, functions, registry).operations(),
-            **Account(hub, registry).operations(),
-        }
+        self._invoking = Invoking(hub, Targets(hub, registry))
+        self.operations = operations(hub, registry, self._invoking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].decode("latin-1")
@@ -173,6 +162,21 @@ class LambdaApi:
         self, signature: sigv4.Signature, scope: Scope, path: str, headers: Mapping[str, str], body: bytes
     ) -> None:
         """Nobody has a key: whoever reaches this listener may, once his request has a signature's form."""
+
+
+def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
+    """Return everything that is built, by the operation's name."""
+    functions, targets = Functions(hub, registry), Targets(hub, registry)
+    return {
+        **invoking.operations(),
+        **functions.operations(),
+        **Versions(functions, registry).operations(),
+        **Options(hub, functions, registry).operations(),
+        **Events(functions, targets, registry).operations(),
+        **Permissions(functions, registry).operations(),
+        **Urls(hub, functions, registry).operations(),
+        **Account(hub, registry).operations(),
+    }
 
 
 def refused(lambdas: Service, operation: Operation) -> ApiError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable
 
 NOT_YET = "it is not in this version"
 
@@ -28,16 +28,31 @@ REFUSED = {operation: why for why, operations in _REFUSED.items() for operation 
 """Operations that are answered by a refusal, and why; those that are nowhere else are refused as not yet there."""
 
 DIFFERS: dict[str, str] = {
+    "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
+    "CreateFunction": "zip archives in the request itself; the role is kept and shown, and nothing assumes it",
+    "CreateFunctionUrlConfig": "`AuthType` `NONE` and `InvokeMode` `BUFFERED`; the address is one of the ingress",
+    "DeleteFunction": "what is queued for it stays, and is run by the next function of its name",
+    "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
+    "GetFunction": "of a function of the handlers folder there is no archive",
+    "GetFunctionRecursionConfig": "always `Terminate`",
+    "GetRuntimeManagementConfig": "always `Auto`",
     "Invoke": "who finds no free worker waits for one, up to the function's timeout, before he is throttled",
     "InvokeWithResponseStream": "the answer is sent once the function has returned all of it",
+    "PutFunctionConcurrency": "the limit is each version's own; with 0, events wait and are not given up",
+    "PutFunctionEventInvokeConfig": "destinations are functions; an alias has none of its own",
+    "PutFunctionRecursionConfig": "only `Terminate`",
+    "PutRuntimeManagementConfig": "only `Auto`",
+    "UpdateFunctionCode": "a zip archive in the request itself",
+    "UpdateFunctionEventInvokeConfig": "as PutFunctionEventInvokeConfig",
+    "UpdateFunctionUrlConfig": "as CreateFunctionUrlConfig",
 }
 """Operations that work, and in what they are unlike AWS's."""
 
 
-def table(all_operations: Iterator[str] | list[str], built: set[str]) -> list[tuple[str, str, str]]:
+def table(every: Iterable[str], built: Container[str]) -> list[tuple[str, str, str]]:
     """Return name, word and remark of each operation: works, differs or refused."""
     rows = []
-    for name in sorted(all_operations):
+    for name in sorted(every):
         if name not in built:
             rows.append((name, "refused", REFUSED.get(name, NOT_YET)))
         elif name in DIFFERS:
