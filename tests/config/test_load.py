@@ -225,7 +225,7 @@ def test_every_code_is_explained_and_in_use() -> None:
     own = "".join(file.read_text() for file in (root / "triggerhub" / "config").glob("*.py") if file.name != "codes.py")
     found = "".join(
         file.read_text()
-        for top in ("sources", "triggerhub", "triggerhub/policy", "triggerhub/cli")
+        for top in ("sources", "triggerhub", "triggerhub/policy", "triggerhub/stream", "triggerhub/cli")
         for file in (root / top).glob("*.py")
     )
     used = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|syntax|outside|loop|unreadable)"', own)) - {

@@ -15,8 +15,6 @@ Check = Callable[..., list[str]]
 
 TRIGGER = '[triggers.t]\nfunction = "echo"\n'
 SETTINGS = {
-    "type dynamodb": TRIGGER + 'type = "dynamodb"\ntable = "t"\nparallel = 4\n',
-    "type kinesis": TRIGGER + 'type = "kinesis"\nstream = "s"\n',
     "type s3": TRIGGER + 'type = "s3"\nbucket = "b"\n',
     "tmp": '[defaults]\ntmp = "1GB"\n',
     "warm": "[functions.echo]\nwarm = 0\n",
@@ -97,7 +95,6 @@ def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader
         (30, "unknown-function"),  # tell-ops
         (31, "not-available"),
         (34, "no-handler"),  # notify.mjs
-        (54, "not-available"),  # dynamodb
         (71, "bad-secret"),  # GITHUB_WEBHOOK_SECRET
         (78, "not-available"),  # alarms
         (82, "not-available"),  # console

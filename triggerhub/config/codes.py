@@ -47,6 +47,10 @@ CODES: dict[str, str] = {
         "\"stored\": the source forgets an event once it is committed. \"handled\": once its one function is done "
         "with it; then the source keeps order and backlog. Not every source has both."
     ),
+    "bad-tumbling": (
+        "A tumbling window hands the state that one call answers to the next: a shard's calls come one after the "
+        "other, and the function must see the event itself."
+    ),
     "bad-functions": "A trigger starts one function or a list of different ones.",
     "unknown-function": "There is no function of this name.",
     "unknown-type": "There is no source of this name, neither the hub's own nor in the project's sources folder.",

@@ -63,8 +63,6 @@ STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 """Refused by the source, whose option it is."""
 
 REFUSED: tuple[Refused, ...] = (
-    Refused(name="type dynamodb", paths=_TYPE, when=_is("dynamodb"), says="the source dynamodb is not in this version"),
-    Refused(name="type kinesis", paths=_TYPE, when=_is("kinesis"), says="the source kinesis is not in this version"),
     Refused(name="type s3", paths=_TYPE, when=_is("s3"), says="the source s3 is not in this version"),
     Refused(
         name="tmp",

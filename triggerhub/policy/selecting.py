@@ -6,6 +6,7 @@ cannot be parsed has no key and matches no filter, and nothing that a sender wro
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -55,8 +56,9 @@ def view(data: bytes) -> Json:
     """Return the record as keys and filters see it: parsed, and a ``body`` that is JSON parsed too.
 
     A body stays a string where it is not JSON, is nested too deep, or ``isBase64Encoded`` says that it
-    is not text. A record that is not JSON, or that the interpreter does not parse (about a thousand levels
-    deep, a number of more than 4,300 digits), is None: no key is in it, and no filter matches it.
+    is not text. What a record of Kinesis carries is seen as its ``data``, decoded and parsed alike. A record
+    that is not JSON, or that the interpreter does not parse (about a thousand levels deep, a number of more
+    than 4,300 digits), is None: no key is in it, and no filter matches it.
     """
     try:
         record = json.loads(data)
@@ -66,6 +68,8 @@ def view(data: bytes) -> Json:
         body = record.get("body")
         if isinstance(body, str) and record.get("isBase64Encoded") is not True:
             record["body"] = _body(body)
+        if record.get("eventSource") == "aws:kinesis":
+            record["data"] = _data(record.get("kinesis"))
     return record
 
 
@@ -116,6 +120,15 @@ def _body(text: str) -> Json:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return text
+
+
+def _data(carried: Json) -> Json:
+    """Return what base64 hides: JSON, or else text; None where there is neither."""
+    text = carried.get("data") if isinstance(carried, dict) else None
+    try:
+        return _body(base64.b64decode(text, validate=True).decode()) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _refuse(word: str) -> Json:

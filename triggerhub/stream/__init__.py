@@ -1,0 +1,1 @@
+"""Read a sharded stream and hand its records to the hub: what the sources ``dynamodb`` and ``kinesis`` share."""
