@@ -11,6 +11,7 @@ import click
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, data, names, shared
 from triggerhub.errors import BadInput
+from triggerhub.policy.advice import advise
 
 _DATA = "JSON, @FILE, or - for standard input."
 
@@ -96,6 +97,8 @@ def _report(report: dict[str, Any], *, log: bool) -> None:
     if report["error"]:
         told = words.clean(words.error(report["error"]))
         click.echo(words.styled(f"{report['outcome']}: ", "red", bold=True) + told, err=True)
+        if hint := advise(report["error"]["type"]):
+            click.echo(f"  {hint}", err=True)
         if not log and len(report["log"]) > 3:
             click.echo("  --log shows what the function wrote", err=True)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from triggerhub.cli import words
+from triggerhub.policy.advice import advise
 
 PAYLOAD = 2000
 """The most of a payload that is shown, in characters; ``--json`` has all of it."""
@@ -59,6 +60,7 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, words.Cell | str | None]]:
         ("took", words.took(row["duration_ms"])),
         ("reason", row["reason"]),
         ("error", words.Cell(words.error(row["error"]), "red") if row["error"] else ""),
+        ("advice", (advise(row["error"]["type"]) or "") if row["error"] else ""),
         ("dedup key", row["dedup_key"]),
         ("ordering key", row["ordering_key"]),
     ]

@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
     "wrong-python": "The handler asks for another Python than the one that runs it.",
     "outside": "A path leads to a place that it must not lead to.",
+    "much-memory": "A function may use more memory than this host has.",
     "bad-retry": "The first wait is longer than the longest.",
     "bad-key": (
         "A dedup key or an order is header:NAME or a JSONPath (RFC 9535), like $.order.id; a public key is PEM."

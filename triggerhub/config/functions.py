@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from triggerhub.config.schema import Function as FunctionTable
 from triggerhub.config.secrets import Secrets
 from triggerhub.errors import ConfigError
 from triggerhub.policy import selecting, units
-from triggerhub.settings import Function, Idempotency, Interpreter, RetryPolicy, Secret
+from triggerhub.settings import GB, Function, Idempotency, Interpreter, RetryPolicy, Secret
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class Functions:
             or any(problem.severity == "error" for problem in self._report.problems[before:])
         ):
             return None
+        self._look_at_memory(name, written, table)
         self._look_for_program(name, code, written.get("env", {}), table)
         layers, opt = added
         return _made(name, code, written | {"opt": opt}, [layers] if layers else [])
@@ -221,6 +224,13 @@ class Functions:
         except ValueError as error:
             self._report.error((*path, "key"), "bad-key", f"functions.{name}.idempotency.key: {error}")
 
+    def _look_at_memory(self, name: str, written: Mapping[str, Any], table: FunctionTable) -> None:
+        memory, there = written.get("memory", 0), _host_memory()
+        if there and memory > there:
+            path = ("functions", name, "memory") if "memory" in given(table) else ("defaults", "memory")
+            message = f"{dotted(path)} is {units.show_size(memory)}, but this host has {there / GB:.1f} GB in all"
+            self._report.warn(path, "much-memory", message, "lower it, or a call that uses it is killed by the kernel")
+
     def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret], table: FunctionTable) -> None:
         path = env.get("PATH", PROGRAMS)
         program = lacking(code, path if isinstance(path, str) else path.reveal())
@@ -233,6 +243,15 @@ class Functions:
         else:
             problem = Problem(file=code.source, severity="warning", code="no-program", message=message)
             self.problems.append(problem)
+
+
+@cache
+def _host_memory() -> int:
+    """Return the bytes of memory of this host, 0 where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 0
 
 
 SHORTER = "lower initial or raise max"

@@ -75,11 +75,32 @@ function marshal(value) {
   return payload;
 }
 
+const LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+const inJson = process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === "JSON";
+const least = inJson ? LEVELS.indexOf(process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()) : -1;
+
+function asJson(timestamp, level, args) {
+  const line = { timestamp, level, requestId: requestId ?? undefined };
+  const error = args.find((one) => one instanceof Error);
+  const told = error && { errorType: error.name, errorMessage: error.message, stackTrace: String(error.stack).split("\n") };
+  if (args.length === 1) {
+    try {
+      return stringify({ ...line, message: told ?? args[0] });
+    } catch {
+      return stringify({ ...line, message: format(...args) });
+    }
+  }
+  return stringify({ ...line, message: format(...args), ...told });
+}
+
 for (const [name, level] of [
   ["log", "INFO"], ["info", "INFO"], ["warn", "WARN"], ["error", "ERROR"], ["debug", "DEBUG"], ["trace", "TRACE"],
 ]) {
   console[name] = (...args) => {
-    process.stdout.write(`${new Date().toISOString()}\t${requestId ?? "undefined"}\t${level}\t${format(...args)}\n`);
+    if (LEVELS.indexOf(level) < least) return;
+    const now = new Date().toISOString();
+    const line = inJson ? asJson(now, level, args) : `${now}\t${requestId ?? "undefined"}\t${level}\t${format(...args)}`;
+    process.stdout.write(`${line}\n`);
   };
 }
 

@@ -142,6 +142,10 @@ class LoggingHook:
         return spec
 
 
+def in_json() -> bool:
+    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+
+
 def set_up(logging: Any) -> None:
     class LambdaHandler(logging.Handler):  # type: ignore[misc]
         def emit(self, record: Any) -> None:
@@ -151,10 +155,28 @@ def set_up(logging: Any) -> None:
             except Exception:
                 self.handleError(record)
 
+    class JsonFormatter(logging.Formatter):  # type: ignore[misc]
+        def format(self, record: Any) -> str:
+            told = {
+                "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
+                "level": record.levelname,
+                "message": record.getMessage(),
+                "logger": record.name,
+                "requestId": request_id,
+            }
+            if record.exc_info and record.exc_info[0] is not None:
+                kind, error, _ = record.exc_info
+                told |= {"errorType": kind.__name__, "errorMessage": str(error), "stackTrace": stack(error)}
+            more = {name: value for name, value in vars(record).items() if name not in plain}
+            return dumps({**told, **more}, default=str) + "\n"
+
+    plain = {*vars(logging.makeLogRecord({})), "message", "asctime", "aws_request_id"}
     logging.Formatter.converter = time.gmtime
     handler = LambdaHandler()
     handler.setFormatter(
-        logging.Formatter(
+        JsonFormatter()
+        if in_json()
+        else logging.Formatter(
             "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
         )
     )
@@ -238,6 +260,9 @@ def describe(error: BaseException, identifier: str) -> tuple[dict[str, str], byt
         body |= {"errorMessage": message[:MAX_MESSAGE], "errorType": kind[:MAX_TYPE], "stackTrace": []}
         payload = dumps(body).encode()
     lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
+    if in_json():
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        lines, trace = [dumps({"timestamp": now, "log_level": "ERROR", **body})], []
     try:  # noqa: SIM105 - contextlib is not imported here
         sys.stdout.write("\n".join(lines + [entry.rstrip("\n") for entry in trace]) + "\n")
     except Exception:
