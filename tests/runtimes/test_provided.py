@@ -167,6 +167,7 @@ async def test_requests_that_do_not_fit_are_refused_and_harm_nothing(bench: Benc
         status, _, body = answer
         said.append([status, json.loads(body)["errorType"]])
     id, _, _ = next()
+    assert json.loads(post("other", "response")[2]) == {"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"}
     note(post("other", "response"))
     note(ask("GET", "invocation/next"))
     note(ask("POST", "init/error", b"{}"))

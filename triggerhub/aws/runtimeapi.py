@@ -1,6 +1,7 @@
 """Word the Lambda Runtime API, version 2018-06-01, as official clients expect it.
 
-Pure: what a request asks for, and the heads and bodies of the answers.
+Pure: what a request asks for, and the heads and bodies of the answers. The texts are those of AWS's own
+emulator of it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _PRELUDE_ENDS = b"\0" * 8
 
 
 class Ask(Enum):
-    """What a request of the runtime's is."""
+    """What a request of the runtime's is; its value is the state that it leads to."""
 
-    NEXT = "next"
-    RESPONSE = "response"
-    ERROR = "error"
-    INIT_ERROR = "init error"
+    NEXT = "Ready"
+    RESPONSE = "InvocationResponse"
+    ERROR = "InvocationErrorResponse"
+    INIT_ERROR = "InitError"
 
 
 class Call(NamedTuple):
@@ -77,12 +78,13 @@ def route(method: str, target: str) -> Call | Refusal:
 
 def not_allowed(state: str, ask: Ask) -> Refusal:
     """Refuse what does not fit the state of the runtime."""
-    return Refusal(403, "InvalidStateTransition", f"State transition from {state} by {ask.value} is not allowed")
+    message = f"State transition from {state} to {ask.value} failed for runtime. Error: State transition is not allowed"
+    return Refusal(403, "InvalidStateTransition", message)
 
 
-def unknown_id(identifier: str) -> Refusal:
+def unknown_id() -> Refusal:
     """Refuse an answer to an invocation that is not the running one."""
-    return Refusal(400, "InvalidRequestID", f"Invalid request ID: {identifier[:80]}")
+    return Refusal(400, "InvalidRequestID", "Invalid request ID")
 
 
 def too_large() -> Refusal:

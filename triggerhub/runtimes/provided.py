@@ -45,7 +45,8 @@ class ProvidedWorker:
         self._init_ms: float | None = None
         self._served = False
         self._alive = True
-        self._state: Literal["Starting", "Ready", "Running"] = "Starting"
+        self._state: Literal["Started", "Ready", "Running", "RuntimeResponseSentState"] = "Started"
+        """As AWS's emulator names it."""
         self._invocation: Invocation | None = None
         """What runs, or is to be handed out."""
         self._handed = False
@@ -149,7 +150,7 @@ class ProvidedWorker:
             case Ask.NEXT:
                 return self._next(connection)
             case Ask.INIT_ERROR:
-                if self._state != "Starting" or self._ready.done():
+                if self._state != "Started" or self._ready.done():
                     return runtimeapi.not_allowed(self._state, call.ask)
                 fault, payload = runtimeapi.described(request.headers, bytes(request.body))
                 connection.answer(202, _ACCEPTED)
@@ -168,11 +169,10 @@ class ProvidedWorker:
             refusal = runtimeapi.not_allowed(self._state, Ask.NEXT)
             self._waiting.answer(refusal.status, refusal.body)
         self._waiting = connection
-        if self._state == "Starting":
-            self._state = "Ready"
-            if not self._ready.done():
-                self._lines.end()
-                self._ready.set_result(None)
+        self._state = "Ready"
+        if not self._ready.done():
+            self._lines.end()
+            self._ready.set_result(None)
         self._hand_out()
         return None
 
@@ -189,7 +189,7 @@ class ProvidedWorker:
             return runtimeapi.not_allowed(self._state, call.ask)
         identifier = self._invocation.request_id
         if call.id != identifier:
-            return runtimeapi.unknown_id(call.id)
+            return runtimeapi.unknown_id()
         if request.oversize:
             fault = errors.too_large()
             self._end(_raised(fault, errors.payload(fault.type, fault.message)))
@@ -218,7 +218,7 @@ class ProvidedWorker:
         """Complete the running call."""
         call, self._call, self._invocation = self._call, None, None
         if self._state == "Running":
-            self._state = "Ready"
+            self._state = "RuntimeResponseSentState"
         self._handed = False
         # All that the handler wrote is in the pipe by now: it is written before the answer.
         self._lines.end()
