@@ -215,9 +215,33 @@ class HubSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who signs in at the console."""
+
+    hash: Secret
+    """What ``hash-password`` printed."""
+    role: Literal["viewer", "operator", "admin"] = "admin"
+    payloads: bool = True
+    """Whether events, answers and logs are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSettings:
+    """The ``[console]`` table."""
+
+    auth: Literal["none", "token", "password"] = "none"
+    users: Mapping[str, User] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    """Names, besides its address, by which the admin listener is called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """Everything that was configured, valid as a whole."""
 
     hub: HubSettings
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     functions: Mapping[str, Function]
     triggers: Mapping[str, Trigger]
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
+    """Where the file says what: the line of each key, by its path."""

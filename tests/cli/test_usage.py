@@ -95,11 +95,11 @@ def test_what_the_hub_cannot_use_is_a_usage_error_too(arguments: list[str], says
     assert says in ran.err
 
 
-def test_a_token_is_refused_and_never_ignored(run: Run, hub: object) -> None:
+def test_a_token_that_is_none_is_refused_and_never_ignored(run: Run, hub: object) -> None:
     ran = run("status", "--hub", f"http://127.0.0.1:{hub.admin}", "--token", "t")  # type: ignore[attr-defined]
-    assert ran.code == 2
+    assert ran.code == 1
     assert ran.err == (
-        "error: tokens are not available in this version\n  Leave --token out; the admin address is for this machine alone.\n"
+        "error: this token is not one of this hub's\n  See `triggerhub token list`; a token is shown once, when it is made.\n"
     )
 
 

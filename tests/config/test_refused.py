@@ -24,9 +24,7 @@ SETTINGS = {
     "sandbox.read": '[functions.echo.sandbox]\nread = ["/srv"]\n',
     "hub.user": '[hub]\nuser = "hub"\n',
     "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',
-    "hub.admin": '[hub]\nadmin = "0.0.0.0:8701"\n',
     "alarms": '[alarms.order-failures]\nwhen = "errors(echo) > 5 in 10m"\n',
-    "console": '[console]\nauth = "none"\n',
     "respond stream": TRIGGER + 'type = "webhook"\npath = "/x"\nauth = "none"\nrespond = "stream"\n',
 }
 """One example for each that is written in triggerhub.toml."""
@@ -72,12 +70,6 @@ def test_a_wrong_type_is_not_called_unavailable(check: Check) -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "[::]", "hub.example"])
-def test_an_admin_address_that_others_reach_is_refused(check: Check, host: str) -> None:
-    (line,) = check(f'[hub]\nadmin = "{host}:8701"\n')
-    assert line.startswith("triggerhub.toml:2:9: error[not-available]: hub.admin: access control is not")
-
-
 def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader(tmp_path: Path) -> None:
     example = (Path(__file__).parent / "example.toml").read_text()
     (tmp_path / "triggerhub.toml").write_text(example)
@@ -97,5 +89,5 @@ def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader
         (34, "no-handler"),  # notify.mjs
         (71, "bad-secret"),  # GITHUB_WEBHOOK_SECRET
         (78, "not-available"),  # alarms
-        (82, "not-available"),  # console
+        (83, "bad-secret"),  # CONSOLE_ADMIN_HASH
     ]

@@ -17,7 +17,7 @@ from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.hub import Answered
 from triggerhub.model import Attempt, Delivery, Event, Fault, Outcome, Raised, Returned, State, Usage
-from triggerhub.settings import HubSettings
+from triggerhub.settings import ConsoleSettings, HubSettings
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Detail, Query
 
@@ -55,11 +55,19 @@ class FakeHub:
     followers: list[Any] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
     drain: int = 1000
+    changed: list[Any] = field(default_factory=list)
+    tokens: Any = field(default_factory=lambda: SimpleNamespace(principal=lambda text: None, all=list))
+
+    @property
+    def changes(self) -> Any:
+        return SimpleNamespace(add=self.changed.append)
 
     @property
     def project(self) -> Any:
         hub = HubSettings(project=Path("/p"), handlers=Path("/p/handlers"), data=Path("/p/var"), drain=self.drain)
-        return SimpleNamespace(hub=hub, functions=dict.fromkeys(FUNCTIONS), triggers=dict.fromkeys(TRIGGERS))
+        return SimpleNamespace(
+            hub=hub, functions=dict.fromkeys(FUNCTIONS), triggers=dict.fromkeys(TRIGGERS), console=ConsoleSettings()
+        )
 
     def add(self, number: int, state: State = State.SUCCEEDED, **facts: Any) -> Delivery:
         """Make the delivery of one more event, a second after the one before."""

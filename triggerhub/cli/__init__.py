@@ -37,6 +37,11 @@ SECTIONS = {
         "status": ("status:status", "Say what the hub is and how it does."),
         "functions": ("functions:functions", "Functions: list, show, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
+        "token": ("token:token", "Tokens by which programs prove who they are: create, list, revoke."),
+        "hash-password": (
+            "token:hash_password",
+            "Ask for a password and print its hash, for a user of [console] auth.",
+        ),
         "service": ("service:service", "Run the hub as a service of this machine."),
         "backup": ("keep:backup", "Copy everything the hub keeps into one archive, while it runs or not."),
         "restore": ("keep:restore", "Put an archive of `backup` in the place of what the project keeps."),
@@ -46,7 +51,7 @@ SECTIONS = {
     },
 }
 """Where each command is, and what the list of commands says of it without importing it."""
-LATER = ("hash-password", "token", "top")
+LATER = ("top",)
 EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     (BadInput, 2),
     (ConfigError, 3),

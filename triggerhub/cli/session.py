@@ -37,7 +37,7 @@ class Session:
         from triggerhub.client import Admin
 
         if self.hub is not None:
-            return Admin(self.hub, self.token)
+            return Admin(self.hub, self.token or os.environ.get("TRIGGERHUB_TOKEN") or None)
         if self.token is not None:
             raise click.UsageError("--token goes with --hub; on its own socket the hub asks for none.")
         return Admin.of(self.project)
@@ -60,7 +60,7 @@ def place(*, hidden: bool) -> Callable[[F], F]:
         for option in (
             click.option(
                 "--token", metavar="T", hidden=hidden, expose_value=False, callback=_keep,
-                help="Token for --hub; no hub of this version takes one.",
+                help="Token for --hub; without it, TRIGGERHUB_TOKEN.",
             ),
             click.option(
                 "--hub", metavar="URL", hidden=hidden, expose_value=False, callback=_keep,

@@ -22,6 +22,7 @@ CODES: dict[str, str] = {
     ),
     "exposed-secret": "Others than its owner may read the file of a secret.",
     "not-available": "The setting is known, but not in this version. It is refused so that nobody relies on it.",
+    "open-admin": "Whoever reaches the admin address may do everything. Beyond this machine it asks who they are.",
     "same-port": "Webhooks and administration need addresses of their own.",
     "bad-folder": "The handlers, the data and the project's sources need folders of their own within the project.",
     "bad-timezone": "There is no such time zone in the system's data base.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from triggerhub.config import crosscheck, daemon, document, refused
+from triggerhub.config import console, crosscheck, daemon, document, refused
 from triggerhub.config.code import Shelf
 from triggerhub.config.complain import shown, suggestion
 from triggerhub.config.discover import discover
@@ -82,6 +82,7 @@ class _Loading:
         self._tables()
         hub = daemon.settle(self._path, self._data, self._report)
         secrets = Secrets(self._path, hub.data, self._environ)
+        access = console.settle(self._data, hub, self._report, secrets)
         functions = self._functions(hub, secrets)
         context = {"secrets": secrets, "project": self._path, "data": hub.data}
         triggers = Triggers(self._report, self._plugins(), functions, context)
@@ -96,6 +97,8 @@ class _Loading:
             return Loaded(project=None, problems=problems, sources=triggers.sources)
         loaded = Project(
             hub=hub,
+            lines=self._report.places.lines(),
+            console=access,
             functions={name: one for name, one in functions.made.items() if one},
             triggers={name: one for name, one in triggers.made.items() if one},
         )

@@ -68,6 +68,11 @@ class Places:
         """Where the value is written; for a table with a header, where its name is."""
         return self._span(self.values.get(path) or self.keys.get(path))
 
+    def lines(self) -> dict[tuple[str, ...], int]:
+        """Return the line of every key that no array holds."""
+        paths = {path: place for path, place in self.keys.items() if all(isinstance(part, str) for part in path)}
+        return {tuple(map(str, path)): self.span(*place).line for path, place in paths.items()}
+
     def offset(self, path: Path) -> int:
         """Where a value is written, to sort by; before all others where it is not known."""
         return (self.values.get(path) or self.keys.get(path) or (-1, -1))[0]

@@ -5,7 +5,6 @@ The list may only shrink: a test holds its names.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,16 +32,6 @@ class Refused:
     when: Callable[[Any], bool] = _any
     """Which values are refused."""
     at: Literal["key", "value"] = "value"
-
-
-def _exposed(value: Any) -> bool:
-    host = value.rpartition(":")[0].strip("[]") if isinstance(value, str) else ""
-    if host in ("", "localhost"):
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
 
 
 def _is(word: str) -> Callable[[Any], bool]:
@@ -112,16 +101,7 @@ REFUSED: tuple[Refused, ...] = (
         says="stores other than the SQLite database in the data folder are not in this version",
         at="key",
     ),
-    Refused(
-        name="hub.admin",
-        paths=(("hub", "admin"),),
-        when=_exposed,
-        says="access control is not in this version, so that the admin address must be a loopback one",
-    ),
     Refused(name="alarms", paths=(("alarms",),), says="alarms are not in this version", at="key"),
-    Refused(
-        name="console", paths=(("console",),), says="access control of the console is not in this version", at="key"
-    ),
     STREAM,
 )
 

@@ -15,12 +15,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from triggerhub.errors import TriggerhubError
-from triggerhub.policy import units
+from triggerhub.policy import password, units
 from triggerhub.settings import GB, MB, MINUTE, Destination, Secret
-from triggerhub.source import Duration, RateLimit, SecretResolver, Size
+from triggerhub.source import Duration, RateLimit, SecretResolver, SecretValue, Size
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What functions, triggers and topics may be called: Lambda's rule for functions."""
+
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
 
 
 class Table(BaseModel):
@@ -94,6 +97,18 @@ def _variable(name: str) -> str:
     return name
 
 
+def _host_name(value: str) -> str:
+    if len(value) > 253 or not all(map(_LABEL.fullmatch, value.split("."))):
+        raise ValueError(f"{value!r} is not the name of a host; write it without scheme and port")
+    return value.lower()
+
+
+def _login(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", value):
+        raise ValueError("a user's name has letters, digits, '_', '-', '.' and '@', at most 64")
+    return value
+
+
 def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
     if isinstance(value, str):
         return value
@@ -114,6 +129,8 @@ Network = Annotated[str, AfterValidator(_network)]
 To = Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Content = Annotated[str | Secret, BeforeValidator(_text_or_secret, json_schema_input_type=str | dict[str, str])]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Login = Annotated[str, AfterValidator(_login)]
 Text = Annotated[str, Field(min_length=1)]
 Place = Annotated[Text, AfterValidator(_place)]
 
@@ -302,7 +319,51 @@ class Trigger(Table):
     """How many of a function's calls may be this trigger's."""
 
 
-TABLES: dict[str, type[Table]] = {"hub": Hub, "defaults": Defaults}
+def _hash(value: Secret) -> Secret:
+    password.checked(value.reveal())
+    return value
+
+
+def _person(value: Any) -> Any:
+    """Read the short form, a reference alone, as the long one."""
+    if isinstance(value, Mapping) and set(value) <= {"secret", "file"}:
+        return {"password": value}
+    return value
+
+
+class Person(Table):
+    """Somebody who signs in; a reference to the hash alone will do for an admin."""
+
+    password: Annotated[SecretValue, AfterValidator(_hash)]
+    """Reference to the hash that ``triggerhub hash-password`` prints."""
+    role: Literal["viewer", "operator", "admin"] = "admin"
+    """``viewer`` looks, ``operator`` also redelivers, cancels, pauses and fires, ``admin`` does everything."""
+    payloads: bool = True
+    """Whether events, answers and logs are shown."""
+
+
+class PasswordAuth(Table):
+    """People sign in by name and password; programs by tokens."""
+
+    type: Literal["password"]
+    """That people sign in."""
+    users: Annotated[
+        dict[Login, Annotated[Person, BeforeValidator(_person, json_schema_input_type=Person | dict[str, str])]],
+        Field(min_length=1),
+    ]
+    """Who may, by name."""
+
+
+class Console(Table):
+    """Who may open the admin address."""
+
+    auth: Literal["none", "token"] | PasswordAuth = "none"
+    """``"none"``: everybody who reaches it; ``"token"``: programs with a token; or a table with users."""
+    hosts: list[HostName] = []
+    """Names by which the admin address is called, besides the address itself: those of a proxy before it."""
+
+
+TABLES: dict[str, type[Table]] = {"hub": Hub, "defaults": Defaults, "console": Console}
 """The tables of which there is one."""
 NAMED: dict[str, type[Table]] = {"functions": Function, "triggers": Trigger}
 """The tables of which there is one per name."""

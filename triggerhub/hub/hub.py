@@ -31,6 +31,7 @@ from triggerhub.hub.preparing import NoEnvironments, Preparation
 from triggerhub.hub.pulse import Pulse
 from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
+from triggerhub.hub.tokens import Tokens
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
 from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
@@ -40,6 +41,7 @@ from triggerhub.runtime import Environments, Runtime
 from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Accepted, Answer, Filtered, Routes
 from triggerhub.store import Detail, Intake, Lane, Owed, Query, Stats, Store
+from triggerhub.telemetry.changes import Changes
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
 
@@ -90,6 +92,8 @@ class Hub:
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._paused = Paused(store)
         self._preparation = Preparation(environments or NoEnvironments(), self._wiring.prepared)
+        self.tokens = Tokens(store, self._clock.now)
+        self.changes = Changes(project.hub.data / "changes")
         self._mint = Mint(self._clock)
         self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw)
         self._calls = Direct(self._caller, self._clock)
@@ -106,6 +110,8 @@ class Hub:
         if reaped:
             log.warning("deliveries that a dead hub left running are queued again", count=len(reaped))
         await self._paused.load()
+        await self.tokens.load()
+        await anyio.to_thread.run_sync(self.changes.retain, self._clock.now())
         self._depth = Depth(await self._store.stats())
         self._inlet = Inlet(self._store, self._clock, self._mint, self._depth, self._feed, self._metrics, self._wake)
         self._status = Status(

@@ -16,8 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.web import address
+from triggerhub.web.access import Access
 from triggerhub.web.api import application
 from triggerhub.web.guard import Guard
+from triggerhub.web.session import Sessions
 from triggerhub.web.unixsocket import unix_socket
 
 BACKLOG = 128
@@ -40,11 +42,13 @@ async def serve(
     ConfigError when an address cannot be had.
     """
     closing = anyio.Event()
-    app = application(hub, registry, closing)
+    sessions = Sessions(lambda: hub.project.console)
+    app = application(hub, registry, closing, sessions)
+    asked, trusted = (Access(app, hub, sessions, trusted=one) for one in (False, True))
     with unix_socket(socket) as unix:
         server = _Server(
-            _config(Guard(app, host), hub.project.hub.drain / 1000),
-            _config(Guard(app, None), hub.project.hub.drain / 1000),
+            _config(Guard(asked, host, lambda: hub.project.console.hosts), hub.project.hub.drain / 1000),
+            _config(Guard(trusted, None), hub.project.hub.drain / 1000),
             unix,
         )
         with contextlib.ExitStack() as stack:

@@ -21,7 +21,9 @@ from triggerhub.web.console.site import Console
 from triggerhub.web.deliveries import Deliveries, json
 from triggerhub.web.lambda_api.api import LambdaApi
 from triggerhub.web.named import Named
+from triggerhub.web.session import Sessions
 from triggerhub.web.stream import Lines, Tell
+from triggerhub.web.tokens import Tokens
 
 PLACES = {
     "/": "the console, for a browser",
@@ -35,8 +37,8 @@ PROBES = ("/healthz", "/readyz")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def application(hub: Hub, registry: Registry, closing: anyio.Event) -> ASGIApp:
-    """Return the ASGI application; streams and waits end once *closing* is set."""
+def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Sessions) -> ASGIApp:
+    """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
     admin = _Admin(hub, closing)
     api: list[BaseRoute] = [
         Route("/status", admin.status),
@@ -49,13 +51,14 @@ def application(hub: Hub, registry: Registry, closing: anyio.Event) -> ASGIApp:
         Route("/backup", admin.backup, methods=["POST"]),
         *Deliveries(hub, closing).routes(),
         *Named(hub).routes(),
+        *Tokens(hub).routes(),
     ]
     routes = [
         Route("/healthz", admin.alive),
         Route("/readyz", admin.ready),
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
-        *Console(hub, closing).routes(),
+        *Console(hub, closing, sessions).routes(),
     ]
     return refusal.Refusals(LambdaApi(hub, registry, _Phased(hub, _router(routes))))
 

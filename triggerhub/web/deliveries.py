@@ -10,6 +10,7 @@ from starlette.routing import Route
 from triggerhub.errors import BadInput, Conflict
 from triggerhub.hub.hub import Hub
 from triggerhub.web import asked, bulk, shape
+from triggerhub.web.access import asker
 from triggerhub.web.stream import Lines, attended
 
 LONGEST_WAIT = 60.0
@@ -42,7 +43,8 @@ class Deliveries:
         return json(shape.dump([shape.delivery(row) for row in rows]))
 
     async def show(self, request: Request) -> Response:
-        return json(shape.detail(await self._hub.get(_id(request))))
+        payloads = asker(request.scope).principal.payloads
+        return json(shape.detail(await self._hub.get(_id(request)), payloads=payloads))
 
     async def event(self, request: Request) -> Response:
         return json(shape.event(*await self._hub.event(_id(request))))

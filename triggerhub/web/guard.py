@@ -1,45 +1,48 @@
 """Refuse requests that a browser was tricked into: the Host check and the Origin check of the admin listener.
 
-Nobody has to sign in at the admin address, because only this machine reaches it. A web page can make a
+Where nobody has to sign in, only this machine reaches the admin address. A web page can make a
 browser on this machine reach it, too: under a name of its own that it points to 127.0.0.1, which the
 Host check sees, or by sending a form across origins, which the Origin check sees.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from triggerhub.policy import sigv4
 from triggerhub.web import refusal
 
 EVERYWHERE = ("0.0.0.0", "::")
 
 
 class Guard:
-    """ASGI middleware. *host* is the address listened on; None is the unix socket, where any Host will do."""
+    """ASGI middleware. *host* is the address listened on; None is the unix socket, where any Host will do.
 
-    def __init__(self, app: ASGIApp, host: str | None) -> None:
+    *names* returns by which names it is called besides.
+    """
+
+    def __init__(self, app: ASGIApp, host: str | None, names: Callable[[], Collection[str]] = tuple) -> None:
         self._app = app
         self._host = host
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
         origins = [value for name, value in headers if name == b"origin"]
-        if self._host is not None and (len(hosts) != 1 or not _ours(hosts[0], self._host)):
+        site = next((value for name, value in headers if name == b"sec-fetch-site"), None)
+        if self._host is not None and (len(hosts) != 1 or not _ours(hosts[0], self._host, self._names())):
             why = f"the Host header {', '.join(hosts) or '(none)'} is not this hub's"
-            hint = "Use http://127.0.0.1 or the address of [hub] admin."
+            hint = "Use http://127.0.0.1, the address of [hub] admin, or a name of [console] hosts."
             response = refusal.response(421, "bad-host", why, hint)
-        elif scope["method"] != "GET" and any(not _same(origin, hosts) for origin in origins):
-            why = f"a page of {', '.join(origins)} may not change anything here"
+        elif scope["method"] not in ("GET", "HEAD") and (
+            any(not _same(origin, hosts) for origin in origins) or (not origins and site in ("cross-site", "same-site"))
+        ):
+            why = f"a page of {', '.join(origins) or 'another site'} may not change anything here"
             response = refusal.response(403, "bad-origin", why)
-        elif any(name == b"authorization" and not value.startswith(sigv4.ALGORITHM) for name, value in headers):
-            why = "tokens are not available in this version"
-            hint = "Leave --token out; the admin address is for this machine alone."
-            response = refusal.response(400, "not-available", why, hint)
         else:
             return await self._app(scope, receive, send)
         return await response(scope, receive, send)
@@ -52,9 +55,9 @@ def _name(host: str) -> str:
         return ""
 
 
-def _ours(host: str, listening: str) -> bool:
+def _ours(host: str, listening: str, names: Collection[str]) -> bool:
     name = _name(host)
-    if name in ("localhost", listening.lower()):
+    if name in ("localhost", listening.lower()) or name in names:
         return True
     try:
         address = ip_address(name)

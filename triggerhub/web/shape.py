@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
@@ -67,10 +68,18 @@ def delivery(row: Delivery) -> dict[str, Json]:
     }
 
 
-def detail(found: Detail) -> bytes:
-    """Return a delivery's fields and, besides, its ``event`` with the payload and its ``history`` of attempts."""
-    history = b",".join(_attempt(one) for one in found.attempts)
-    return _joined(delivery(found.delivery), event=_event(found.event), history=b"[" + history + b"]")
+def detail(found: Detail, *, payloads: bool = True) -> bytes:
+    """Return a delivery's fields and, besides, its ``event`` and its ``history`` of attempts.
+
+    Without *payloads* what they carry is null, and ``hidden`` is true.
+    """
+    event, attempts = found.event, found.attempts
+    fields = delivery(found.delivery)
+    if not payloads:
+        fields["hidden"] = True
+        event, attempts = replace(event, data=b"null"), [replace(one, payload=None) for one in attempts]
+    history = b",".join(_attempt(one) for one in attempts)
+    return _joined(fields, event=_event(event), history=b"[" + history + b"]")
 
 
 def event(found: Event, deliveries: Sequence[Delivery]) -> bytes:

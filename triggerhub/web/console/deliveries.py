@@ -20,6 +20,7 @@ from triggerhub.policy.searching import Search
 from triggerhub.policy.timeline import phases
 from triggerhub.store import Detail, Query
 from triggerhub.web import asked
+from triggerhub.web.access import asker
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
 
@@ -52,7 +53,7 @@ class Deliveries:
         ]
 
     async def page(self, request: Request) -> Response:
-        values = await self._frame.around("deliveries") | await self._list(request) | {"detail": None}
+        values = await self._frame.around("deliveries", request) | await self._list(request) | {"detail": None}
         return answer.html("deliveries.html", values)
 
     async def listed(self, request: Request) -> Response:
@@ -60,15 +61,15 @@ class Deliveries:
         return answer.html("list.html", self._frame.common() | await self._list(request))
 
     async def one(self, request: Request) -> Response:
-        values = await self._frame.around("deliveries") | await self._list(request)
-        return answer.html("deliveries.html", values | await self._pane(_id(request)))
+        values = await self._frame.around("deliveries", request) | await self._list(request)
+        return answer.html("deliveries.html", values | await self._pane(_id(request), request))
 
     async def pane(self, request: Request) -> Response:
         """One delivery alone."""
-        return await self._shown(_id(request))
+        return await self._shown(request, _id(request))
 
-    async def _shown(self, delivery: str, tell: str | None = None) -> Response:
-        return answer.html("pane.html", self._frame.common() | await self._pane(delivery), tell=tell)
+    async def _shown(self, request: Request, delivery: str, tell: str | None = None) -> Response:
+        return answer.html("pane.html", self._frame.common() | await self._pane(delivery, request), tell=tell)
 
     async def _list(self, request: Request) -> dict[str, Any]:
         text, before = request.query_params.get("q", ""), request.query_params.get("before")
@@ -121,8 +122,9 @@ class Deliveries:
         )
         return await self._hub.page(query)
 
-    async def _pane(self, delivery: str) -> dict[str, Any]:
+    async def _pane(self, delivery: str, request: Request) -> dict[str, Any]:
         found = await self._hub.get(delivery)
+        shown = asker(request.scope).principal.payloads
         row, now = found.delivery, time.time_ns() // 1_000_000
         last = found.attempts[-1] if found.attempts else None
         siblings = [one for one in (await self._hub.event(row.event_id))[1] if one.id != row.id]
@@ -132,9 +134,10 @@ class Deliveries:
             "row": row,
             "phases": phases(row, found.attempts, now=now),
             "last": last,
-            "event": _laid_out(data),
-            "result": _laid_out(last.payload) if last and last.payload is not None else None,
-            "editable": pretty(data.decode()) if _can_be_edited(data) else None,
+            "shown": shown,
+            "event": _laid_out(data) if shown else {"text": "", "cut": False, "size": len(data)},
+            "result": _laid_out(last.payload) if shown and last and last.payload is not None else None,
+            "editable": pretty(data.decode()) if shown and _can_be_edited(data) else None,
             "siblings": siblings,
             "commands": _commands(found),
         }
@@ -160,20 +163,20 @@ class Deliveries:
         if not await self._hub.redrive([delivery]):
             row = (await self._hub.get(delivery)).delivery
             raise Conflict(f"this delivery is still {row.state.value}", hint="Wait for it, or cancel it.")
-        return await self._shown(delivery, "Queued again")
+        return await self._shown(request, delivery, "Queued again")
 
     async def cancel(self, request: Request) -> Response:
         delivery = _id(request)
         if not await self._hub.cancel([delivery], "cancelled by hand"):
             row = (await self._hub.get(delivery)).delivery
             raise Conflict(f"this delivery has {row.state.value} already")
-        return await self._shown(delivery, "Cancelled")
+        return await self._shown(request, delivery, "Cancelled")
 
     async def resend(self, request: Request) -> Response:
         """Queue the edited event, and show its delivery."""
         body = (await asked.form(request)).get("event", "").encode("utf-8", "replace")
         accepted = await self._hub.resend(_id(request), body)
-        response = await self._shown(accepted.deliveries[0], "Sent as a new event")
+        response = await self._shown(request, accepted.deliveries[0], "Sent as a new event")
         response.headers["HX-Push-Url"] = f"/deliveries/{accepted.deliveries[0]}"
         return response
 

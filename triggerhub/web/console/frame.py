@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from starlette.requests import Request
+
 import triggerhub
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
+from triggerhub.policy.access import Role
 from triggerhub.policy.grouping import Group
 from triggerhub.policy.searching import WORDS
+from triggerhub.web.access import asker
 from triggerhub.web.console import render
 from triggerhub.web.console.live import Readings
 
@@ -19,6 +23,7 @@ PAGES = (
     ("functions", "/functions", "Functions"),
     ("triggers", "/triggers", "Triggers"),
     ("dead-letters", "/dead-letters", "Dead letters"),
+    ("settings", "/settings", "Settings"),
 )
 
 
@@ -29,16 +34,21 @@ class Frame:
         self._hub = hub
         self._readings = readings
 
-    async def around(self, here: str) -> dict[str, Any]:
+    async def around(self, here: str, request: Request) -> dict[str, Any]:
         """Return the values that ``page.html`` needs on the page *here*."""
         readings = await self._readings.now()
         project = self._hub.project
+        found = asker(request.scope)
+        who = found.principal
         title = next(label for name, _, label in PAGES if name == here)
         return {
             **self.common(),
             "here": here,
             "title": title,
-            "pages": PAGES,
+            "pages": [page for page in PAGES if page[0] != "settings" or who.role is Role.ADMIN],
+            "who": who,
+            "signed_in": found.session is not None,
+            "csrf": found.session.csrf if found.session else None,
             "readings": readings,
             "first": render.data({key: value for key, value in readings.items() if key != "point"}),
             "completions": render.data(

@@ -36,7 +36,7 @@ class Functions:
         ]
 
     async def page(self, request: Request) -> Response:
-        return answer.html("functions.html", await self._frame.around("functions") | await self._rows())
+        return answer.html("functions.html", await self._frame.around("functions", request) | await self._rows())
 
     async def listed(self, request: Request) -> Response:
         """The table alone."""
@@ -65,7 +65,7 @@ class Functions:
             "link": quote(name, safe=""),
             "causes": [one for one in await self._frame.graves() if one.function == name][:5],
         }
-        return answer.html("function.html", await self._frame.around("functions") | values | {"title": name})
+        return answer.html("function.html", await self._frame.around("functions", request) | values | {"title": name})
 
     async def _row(self, request: Request) -> dict[str, Json]:
         name = request.path_params["name"]

@@ -37,7 +37,9 @@ class Letters:
         ]
 
     async def page(self, request: Request) -> Response:
-        return answer.html("letters.html", await self._frame.around("dead-letters") | await self._groups(request))
+        return answer.html(
+            "letters.html", await self._frame.around("dead-letters", request) | await self._groups(request)
+        )
 
     async def groups(self, request: Request) -> Response:
         """The table of groups alone."""

@@ -23,7 +23,7 @@ class Overview:
         self._hub, self._frame = hub, frame
 
     async def page(self, request: Request) -> Response:
-        values = await self._frame.around("overview") | await self._needs()
+        values = await self._frame.around("overview", request) | await self._needs()
         values["series"] = render.data([point(one) for one in self._hub.pulse.series()])
         triggers = await self._hub.triggers()
         values["next"] = sorted((row for row in triggers if row["next"] is not None), key=lambda row: row["next"])[:5]

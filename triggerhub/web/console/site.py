@@ -14,12 +14,15 @@ from triggerhub.hub.hub import Hub
 from triggerhub.web import refusal
 from triggerhub.web.console import answer, asset
 from triggerhub.web.console.deliveries import Deliveries
+from triggerhub.web.console.entrance import Entrance
 from triggerhub.web.console.frame import Frame
 from triggerhub.web.console.functions import Functions
 from triggerhub.web.console.letters import Letters
 from triggerhub.web.console.live import Live, Readings
 from triggerhub.web.console.overview import Overview
+from triggerhub.web.console.settings import Settings
 from triggerhub.web.console.triggers import Triggers
+from triggerhub.web.session import Sessions
 
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -27,7 +30,8 @@ Page = Callable[[Request], Awaitable[Response]]
 class Console:
     """The pages of one hub; event streams end once *closing* is set."""
 
-    def __init__(self, hub: Hub, closing: anyio.Event) -> None:
+    def __init__(self, hub: Hub, closing: anyio.Event, sessions: Sessions) -> None:
+        self._sessions = sessions
         self._readings = Readings(hub)
         self._closing = closing
         self._hub = hub
@@ -45,6 +49,8 @@ class Console:
             *Functions(self._hub, self._frame).routes(),
             *Triggers(self._hub, self._frame).routes(),
             *letters.routes(),
+            *Settings(self._hub, self._frame).routes(),
+            *Entrance(self._hub, self._sessions).routes(),
         ]
         return [
             Route("/static/{name}", asset.serve),
@@ -65,7 +71,7 @@ class Console:
                     response = answer.html("nothing.html", {}, status=status, tell=text)
                     response.headers["HX-Reswap"] = "none"
                     return response
-                around = await self._frame.around("overview")
+                around = await self._frame.around("overview", request)
                 around |= {"title": "Not done", "here": "", "error": error}
                 return answer.html("error.html", around, status=status)
 

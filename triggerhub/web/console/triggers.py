@@ -36,7 +36,7 @@ class Triggers:
         ]
 
     async def page(self, request: Request) -> Response:
-        return answer.html("triggers.html", await self._frame.around("triggers") | await self._rows())
+        return answer.html("triggers.html", await self._frame.around("triggers", request) | await self._rows())
 
     async def listed(self, request: Request) -> Response:
         """The table alone."""
@@ -56,7 +56,9 @@ class Triggers:
             "filter": None if trigger.filter is None else render.laid(trigger.filter),
             "settings": _settings(trigger),
         }
-        return answer.html("trigger.html", await self._frame.around("triggers") | values | {"title": row["name"]})
+        return answer.html(
+            "trigger.html", await self._frame.around("triggers", request) | values | {"title": row["name"]}
+        )
 
     async def _row(self, request: Request) -> dict[str, Json]:
         name = request.path_params["name"]

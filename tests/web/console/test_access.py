@@ -1,0 +1,260 @@
+"""Who may open the console and what he may do there: passwords, tokens, roles, and what no page of another site can."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.daemon import daemon, until
+from tests.web.console.conftest import HANDLERS, TOML, Answer, Site, visiting
+
+ACCESS = """
+[console]
+hosts = ["hub.example"]
+[console.auth]
+type = "password"
+[console.auth.users]
+anna = { secret = "ANNA" }
+olga = { password = { secret = "ANNA" }, role = "operator" }
+bob = { password = { secret = "ANNA" }, role = "viewer", payloads = false }
+"""
+WORD = "correct horse"
+
+
+def cheap(word: str) -> str:
+    """A hash like those of ``hash-password``, of parameters for tests."""
+    salt = b"0123456789abcdef"
+    key = hashlib.scrypt(word.encode(), salt=salt, n=2, r=1, p=1, dklen=32)
+    return f"scrypt$n=2,r=1,p=1${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with daemon(tmp_path_factory.mktemp("hub"), TOML + ACCESS, HANDLERS, start=False) as hub:
+        hub.start(environ={"ANNA": cheap(WORD)})
+        yield Site(hub)
+
+
+@pytest.fixture(scope="module")
+def dead(site: Site) -> str:
+    delivery = site.order("sold out")[0]
+    site.settled()
+    return delivery
+
+
+@dataclass
+class Guest:
+    """A browser as far as its cookies and the mark on its pages go."""
+
+    site: Site
+    cookie: str = ""
+    mark: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        marks = {"Cookie": self.cookie, "X-CSRF-Token": self.mark}
+        shown = {name: value for name, value in marks.items() if value}
+        return self.site.ask(method, path, body, {"Accept": "text/html", **shown, **(headers or {})})
+
+    def sign_in(self, name: str, word: str = WORD, there: str = "/") -> Answer:
+        form = urlencode({"user": name, "password": word, "next": there}).encode()
+        answer = self.site.ask("POST", "/login", form)
+        if answer.status == 303:
+            self.cookie = answer.headers["set-cookie"].partition(";")[0]
+            found = re.search(r'<meta name="csrf" content="([^"]+)"', self.ask("GET", "/").text)
+            assert found is not None
+            self.mark = found[1]
+        return answer
+
+
+def guest(site: Site, name: str) -> Guest:
+    made = Guest(site)
+    assert made.sign_in(name).status == 303
+    return made
+
+
+def test_a_stranger_sees_nothing_but_the_door(site: Site, dead: str) -> None:
+    there = site.get("/deliveries?q=state%3Adead", Accept="text/html")
+    assert (there.status, there.headers["location"]) == (303, "/login?next=%2Fdeliveries%3Fq%3Dstate%253Adead")
+    for path in (
+        "/api/v1/status",
+        "/metrics",
+        f"/deliveries/{dead}/event.json",
+        "/live",
+        "/settings",
+        "/2015-03-31/functions",
+    ):
+        answer = site.get(path)
+        assert (answer.status, answer.json["error"]["code"]) == (401, "who-are-you"), path
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert site.ask("POST", f"/api/v1/deliveries/{dead}/redeliver").status == 401
+    assert [site.get(path).status for path in ("/healthz", "/readyz", "/login", "/static/console.css")] == [200] * 4
+    assert site.hub.api("GET", f"/api/v1/deliveries/{dead}")["state"] == "dead", "the socket asks nobody"
+
+
+def test_who_signs_in_is_known_by_a_cookie_that_no_script_reads(site: Site) -> None:
+    anna = Guest(site)
+    refused = anna.sign_in("anna", "wrong")
+    assert (refused.status, "not a name with its password" in refused.text) == (401, True)
+    assert anna.sign_in("nobody").status == 401
+    entered = anna.sign_in("anna", there="/deliveries")
+    assert (entered.status, entered.headers["location"]) == (303, "/deliveries")
+    cookie = entered.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert anna.ask("GET", "/settings").status == 200
+    assert anna.ask("POST", "/logout").headers["hx-redirect"] == "/login"
+    assert anna.ask("GET", "/").status == 303
+
+
+@pytest.mark.parametrize(
+    "there", ["//evil.example", "https://evil.example", "/\\evil.example", "/x\r\nSet-Cookie: a=b"]
+)
+def test_the_door_leads_inside_only(site: Site, there: str) -> None:
+    assert Guest(site).sign_in("anna", there=there).headers["location"] == "/"
+
+
+def test_only_pages_of_the_session_change_anything(site: Site, dead: str) -> None:
+    olga = guest(site, "olga")
+    path = f"/deliveries/{dead}/redeliver"
+    for mark in ("", "x", guest(site, "anna").mark):
+        refused = site.ask("POST", path, headers={"Cookie": olga.cookie, "X-CSRF-Token": mark})
+        assert (refused.status, refused.json["error"]["code"]) == (403, "bad-csrf")
+    for elsewhere in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        refused = olga.ask("POST", path, headers=elsewhere)
+        assert (refused.status, refused.json["error"]["code"]) == (403, "bad-origin")
+    assert site.ask("GET", "/", headers={"Host": "evil.example", "Cookie": olga.cookie}).status == 421
+    assert site.ask("GET", "/", headers={"Host": "hub.example", "Cookie": olga.cookie}).status == 200
+    assert site.hub.api("GET", f"/api/v1/deliveries/{dead}")["state"] == "dead"
+    assert olga.ask("POST", path, headers={"Origin": site.base}).status == 200
+    site.settled()
+
+
+def test_each_role_may_what_it_may(site: Site, dead: str) -> None:
+    bob, olga = guest(site, "bob"), guest(site, "olga")
+    refused = bob.ask("POST", f"/deliveries/{dead}/redeliver")
+    assert refused.json["error"]["message"] == "bob is a viewer; this takes an operator"
+    assert bob.ask("POST", "/api/v1/dead-letters/redrive", b'{"all": true}').status == 403
+    assert olga.ask("POST", "/api/v1/triggers/nightly/pause").status == 200
+    assert olga.ask("POST", "/api/v1/triggers/nightly/resume").status == 200
+    assert [olga.ask("POST", path).status for path in ("/api/v1/reload", "/api/v1/prune", "/api/v1/tokens")] == [
+        403
+    ] * 3
+    assert olga.ask("GET", "/settings").status == 403
+    assert 'href="/settings"' not in olga.ask("GET", "/").text
+    assert guest(site, "anna").ask("POST", "/api/v1/reload").status == 200
+
+
+def test_what_events_carry_is_a_right_of_its_own(site: Site, dead: str) -> None:
+    bob = guest(site, "bob")
+    page = bob.ask("GET", f"/deliveries/{dead}")
+    assert (page.status, "You may not see what events carry." in page.text) == (200, True)
+    assert "routeKey" not in page.text
+    told = bob.ask("GET", f"/api/v1/deliveries/{dead}").json
+    assert (told["hidden"], told["event"]["data"]) == (True, None)
+    assert [one["payload"] for one in told["history"]] == [None] * len(told["history"])
+    for path in (f"/deliveries/{dead}/event.json", f"/deliveries/{dead}/logs", "/api/v1/output", "/dead-letters/export.jsonl",
+                 f"/api/v1/events/{dead[:-2]}00"):  # fmt: skip
+        assert bob.ask("GET", path).status == 403, path
+
+
+def test_a_program_has_a_token_until_it_is_revoked(site: Site) -> None:
+    made = site.hub.cli("token", "create", "ci", "--role", "operator", check=True).stdout.strip()
+    assert re.fullmatch(r"th_[0-9a-f]{12}_[\w-]{43}", made)
+    assert "ci" in site.hub.cli("token", "list", check=True).stdout
+    assert made.rpartition("_")[2] not in json.dumps(site.hub.api("GET", "/api/v1/tokens"))
+    bearer = {"Authorization": f"Bearer {made}"}
+    assert site.ask("GET", "/api/v1/status", headers=bearer).status == 200
+    assert site.ask("POST", "/api/v1/triggers/nightly/fire", headers=bearer).status == 202
+    assert site.ask("POST", "/api/v1/reload", headers=bearer).json["error"]["message"] == (
+        "token ci is an operator; this takes an admin"
+    )
+    command = [sys.executable, "-m", "triggerhub", "--hub", site.base, "status"]
+    environ = {**os.environ, "TRIGGERHUB_TOKEN": made}
+    assert subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False).returncode == 0
+    named = [*command[:3], "--hub", site.base, "--token", made, "status"]
+    assert subprocess.run(named, capture_output=True, timeout=60, check=False).returncode == 0
+    assert site.hub.cli("token", "create", "ci").returncode == 1
+    assert "is revoked" in site.hub.cli("token", "revoke", "ci", check=True).stdout
+    assert site.ask("GET", "/api/v1/status", headers=bearer).json["error"]["code"] == "bad-token"
+    short = site.hub.api("POST", "/api/v1/tokens", b'{"name": "short", "lasts": "1ms"}')["token"]
+    until(
+        lambda: site.ask("GET", "/api/v1/status", headers={"Authorization": f"Bearer {short}"}).status == 401, "its end"
+    )
+
+
+def test_who_changed_what_is_written_down(site: Site, dead: str) -> None:
+    olga = guest(site, "olga")
+    olga.ask("POST", "/api/v1/dead-letters/discard", b'{"function": "mail", "reason": "a drill"}')
+    newest, *_ = found = site.hub.api("GET", "/api/v1/changes")
+    assert (newest["who"], newest["role"], newest["text"]) == ("olga", "operator", "POST /api/v1/dead-letters/discard")
+    assert newest["order"] == {"function": "mail", "reason": "a drill"}
+    assert {"sign in"} <= {one["text"] for one in found}
+    assert "a drill" in guest(site, "anna").ask("GET", "/settings").text
+
+
+def test_settings_say_where_each_value_is_written_and_show_no_secret(site: Site) -> None:
+    text = guest(site, "anna").ask("GET", "/settings").text
+    assert "scrypt" not in text
+    line = (site.hub.project / "triggerhub.toml").read_text().split("\n").index('path = "/orders"') + 1
+    assert f"triggerhub.toml:{line}" in text
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_people_sign_in_see_what_they_may_and_leave(
+    site: Site, browser: Browser, dead: str, look: str, axe: str
+) -> None:
+    size = {"width": 390, "height": 844} if look == "phone" else {"width": 1360, "height": 900}
+    with visiting(browser, site.base, viewport=size) as visitor:
+        visitor.go(f"/deliveries/{dead}")
+        visitor.page.evaluate(axe)
+        serious = visitor.page.evaluate(
+            "axe.run().then(r => r.violations.filter(v => /serious|critical/.test(v.impact)).map(v => v.id))"
+        )
+        assert serious == []
+        visitor.page.fill("#user", "bob")
+        visitor.page.fill("#password", WORD)
+        visitor.page.click("text=Sign in >> nth=-1")
+        visitor.sees("#panel-event", "You may not see what events carry.")
+        expect(visitor.page.locator("text=Redeliver >> nth=0")).to_be_hidden()
+        visitor.go("/")
+        visitor.sees("#live[data-state=live]")
+        if look == "phone":
+            return
+        visitor.page.click("text=sign out")
+        visitor.page.wait_for_url("**/login")
+        visitor.page.fill("#user", "olga")
+        visitor.page.fill("#password", WORD)
+        visitor.page.click("text=Sign in >> nth=-1")
+        visitor.page.goto(f"{site.base}/deliveries/{dead}")
+        visitor.page.click("text=Redeliver >> nth=0")
+        visitor.sees("#tell", "Queued again")
+        site.settled()
+
+
+def test_who_is_gone_from_the_configuration_is_gone(site: Site) -> None:
+    bob = guest(site, "bob")
+    path = site.hub.project / "triggerhub.toml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("bob")))
+    site.hub.api("POST", "/api/v1/reload")
+    assert bob.ask("GET", "/").status == 303
+
+
+def test_who_guesses_has_to_wait(site: Site) -> None:
+    answers = [Guest(site).sign_in("anna", f"guess {number}").status for number in range(7)]
+    assert answers[-1] == 429
+    late = Guest(site).sign_in("anna")
+    assert (late.status, int(late.headers["retry-after"]) > 0) == (429, True)

@@ -1,0 +1,91 @@
+"""The commands of access: tokens for programs, hashes of passwords for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from triggerhub.cli import words
+from triggerhub.cli.lazy import Group
+from triggerhub.cli.session import Session, shared
+
+HEADER = ("NAME", "ROLE", "PAYLOADS", "CREATED", "EXPIRES", "ID")
+
+
+@click.group(cls=Group)
+def token() -> None:
+    """Tokens by which programs prove who they are: create, list, revoke."""
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "operator", "admin"]),
+    default="viewer",
+    show_default=True,
+    help="What it may do.",
+)
+@click.option("--payloads", is_flag=True, help="It may see what events carry and handlers answer.")
+@click.option("--lasts", metavar="TIME", help="It ends after this time, like 30d.")
+@shared
+@click.pass_obj
+def create(session: Session, name: str, role: str, payloads: bool, lasts: str | None) -> None:
+    """Make a token and print it, the only time that it is shown."""
+    body = {"name": name, "role": role, "payloads": payloads, "lasts": lasts}
+    made = session.admin.ask("POST", "tokens", body=body).json()
+    if session.json:
+        click.echo(words.as_json(made))
+        return
+    click.echo(made["token"])
+    click.echo(words.styled("It is not shown again. Use it with --token, or in TRIGGERHUB_TOKEN.", dim=True), err=True)
+
+
+@token.command("list")
+@shared
+@click.pass_obj
+def list_(session: Session) -> None:
+    """List the tokens, oldest first; what proves them is not kept."""
+    rows = session.admin.get("tokens")
+    if session.json:
+        click.echo(words.as_json(rows))
+    elif rows:
+        click.echo(words.table(HEADER, map(_row, rows), right=(), spare=(5, 0)))
+    else:
+        click.echo("no tokens; triggerhub token create NAME makes one", err=True)
+
+
+def _row(row: dict[str, Any]) -> list[words.Cell | str]:
+    expires = words.age(row["expires"]) if row["expires"] else "never"
+    payloads = "shown" if row["payloads"] else "hidden"
+    return [row["name"], row["role"], payloads, words.age(row["created"]), expires, row["id"]]
+
+
+@token.command()
+@click.argument("name")
+@shared
+@click.pass_obj
+def revoke(session: Session, name: str) -> None:
+    """Take a token's power at once, by its name or id."""
+    gone = session.admin.ask("POST", "tokens", name, "revoke").json()
+    click.echo(words.as_json(gone) if session.json else f"token {gone['name']} is revoked")
+
+
+@click.command("hash-password")
+def hash_password() -> None:
+    """Ask for a password and print its hash, for [console] auth.
+
+    Without a terminal the password is the first line of standard input.
+    """
+    from triggerhub.policy import password
+
+    if sys.stdin.isatty():
+        word = click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)
+    else:
+        word = sys.stdin.readline().rstrip("\r\n")
+    if not word:
+        raise click.UsageError("the password is empty.")
+    click.echo(password.hashed(word, os.urandom(password.SALT)))

@@ -1,0 +1,169 @@
+"""Ask who it is before anything is answered, refuse what he may not, and write down what he changes."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import anyio
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
+from triggerhub.policy import access, sigv4
+from triggerhub.policy.access import LOCAL, Principal
+from triggerhub.web import refusal
+from triggerhub.web.session import COOKIE, Session, Sessions, cookies
+
+log = structlog.get_logger("admin")
+
+OPEN = re.compile(r"/healthz|/readyz|/login|/static/[^/]+")
+"""What is answered to anybody."""
+ORDERS = re.compile(r".*/(cancel|redrive|discard|prune|revoke|tokens|pause|resume|fire|redeliver|reload|backup)")
+"""Changes whose body says what is changed; that of others is a stranger's data."""
+NOTED = 2000
+"""Bytes of such a body that are written down."""
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and the session by which he is known."""
+
+    principal: Principal
+    session: Session | None = None
+
+
+def asker(scope: Mapping[str, Json]) -> Asker:
+    """Return who asks; whatever was built without a guard before it is local."""
+    found: Asker = scope.get("asker") or Asker(LOCAL)
+    return found
+
+
+class Access:
+    """ASGI middleware. With *trusted*, whoever gets here may do everything: the hub's socket is a file of its user."""
+
+    def __init__(self, app: ASGIApp, hub: Hub, sessions: Sessions, *, trusted: bool) -> None:
+        self._app, self._hub, self._sessions, self._trusted = app, hub, sessions, trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
+        if OPEN.fullmatch(path):
+            return await self._app(scope, receive, send)
+        found = self._known(headers)
+        if isinstance(found, Response):
+            return await found(scope, receive, send)
+        if found is None:
+            return await self._unknown(headers, method, path, scope)(scope, receive, send)
+        if method not in SAFE and found.session is not None and not _meant(headers, found.session):
+            why = "the request does not come from a page of the console"
+            response = refusal.response(403, "bad-csrf", why, "Load the page again.")
+            return await response(scope, receive, send)
+        refused = access.refusal(found.principal, access.needed(method, path))
+        if refused is not None:
+            return await refusal.response(403, "forbidden", refused)(scope, receive, send)
+        scope["asker"] = found
+        if method in SAFE or not access.noted(path):
+            return await self._app(scope, receive, send)
+        return await self._noted(found.principal, scope, receive, send)
+
+    def _known(self, headers: Headers) -> Asker | Response | None:
+        """Return who it is, a refusal of what he shows, or None where he shows nothing and must."""
+        if self._trusted:
+            return Asker(LOCAL)
+        shown = headers.get("authorization")
+        if shown is not None and not shown.startswith(sigv4.ALGORITHM):
+            scheme, _, text = shown.partition(" ")
+            principal = self._hub.tokens.principal(text.strip()) if scheme.lower() == "bearer" else None
+            if principal is None:
+                hint = "See `triggerhub token list`; a token is shown once, when it is made."
+                return refusal.response(401, "bad-token", "this token is not one of this hub's", hint, CHALLENGE)
+            return Asker(principal)
+        if self._hub.project.console.auth == "none":
+            return Asker(LOCAL)
+        if found := self._sessions.find(cookies(headers).get(COOKIE)):
+            return Asker(found[1], found[0])
+        return None
+
+    def _unknown(self, headers: Headers, method: str, path: str, scope: Scope) -> Response:
+        if method == "GET" and "text/html" in headers.get("accept", "") and not headers.get("hx-request"):
+            query = scope["query_string"].decode("latin-1")
+            there = quote(path + ("?" + query if query else ""), safe="")
+            return RedirectResponse(f"/login?next={there}", 303, {"Cache-Control": "no-store"})
+        if headers.get("authorization", "").startswith(sigv4.ALGORITHM):
+            why = "requests signed for AWS are not taken where [console] auth asks who it is"
+            return refusal.response(403, "not-available", why, "Send a token: Authorization: Bearer th_…")
+        hint = "Send a token (triggerhub --token T, or TRIGGERHUB_TOKEN), or sign in at /login."
+        return refusal.response(401, "who-are-you", "this hub asks who you are", hint, CHALLENGE)
+
+    async def _noted(self, who: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and write down what came of it once its answer begins."""
+        body, status = bytearray(), 0
+        order = ORDERS.fullmatch(scope["path"]) is not None
+
+        async def receiving() -> Message:
+            message = await receive()
+            if order and len(body) < NOTED:
+                body.extend(message.get("body", b"")[: NOTED - len(body)])
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                await self._note(who, scope, bytes(body), status)
+            await send(message)
+
+        await self._app(scope, receiving, sending)
+
+    async def _note(self, who: Principal, scope: Scope, body: bytes, status: int) -> None:
+        client = scope.get("client")
+        entry = {
+            "text": f"{scope['method']} {scope['path']}",
+            "who": who.name,
+            "role": who.role.value,
+            "from": "socket" if self._trusted or not client else client[0],
+            "query": scope["query_string"].decode("latin-1")[:NOTED],
+            "order": _order(body),
+            "status": status,
+        }
+        await write_down(self._hub, entry)
+
+
+async def write_down(hub: Hub, entry: Mapping[str, Json]) -> None:
+    """Add a line to the log of changes; a disk that takes none keeps nobody from putting things right."""
+    line = {"time": time.time_ns() // 1_000_000, **entry}
+    try:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(hub.changes.add, line)
+    except OSError as error:
+        log.error("a change could not be written down", error=str(error), change=entry["text"], who=entry["who"])
+
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="triggerhub"'}
+
+
+def _meant(headers: Headers, session: Session) -> bool:
+    """Whether a page of this session sent the request: only such a page knows its mark."""
+    return hmac.compare_digest(headers.get("x-csrf-token", "").encode(), session.csrf.encode())
+
+
+def _order(body: bytes) -> Json:
+    try:
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
+def client_of(request: Request) -> str:
+    """Return the address that a request comes from."""
+    return request.client.host if request.client else "socket"

@@ -1,0 +1,100 @@
+"""Show the configuration in force with the place of every value, how the host is, and who changed what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from triggerhub.hub.hub import Hub
+from triggerhub.settings import Project, Secret
+from triggerhub.web.console import answer
+from triggerhub.web.console.frame import Frame
+
+CHANGES = 100
+Value = tuple[str, str, int | None]
+"""A key, its value, and the line where it is written; None is a default."""
+
+
+class Settings:
+    """The page /settings."""
+
+    def __init__(self, hub: Hub, frame: Frame) -> None:
+        self._hub, self._frame = hub, frame
+
+    def routes(self) -> list[tuple[str, Any, str]]:
+        return [("/settings", self.page, "GET")]
+
+    async def page(self, request: Request) -> Response:
+        project = self._hub.project
+        values = {
+            "tables": _tables(project),
+            "file": "triggerhub.toml",
+            "changes": await anyio.to_thread.run_sync(self._hub.changes.newest, CHANGES),
+            "status": await self._hub.status(),
+            "tokens": self._hub.tokens.all(),
+            "auth": project.console.auth,
+        }
+        return answer.html("settings.html", await self._frame.around("settings", request) | values)
+
+
+def _tables(project: Project) -> list[tuple[str, list[Value]]]:
+    """Return every table with its values and the lines where they are written."""
+    tables: list[tuple[str, list[Value]]] = []
+    for name, held, top in (
+        ("hub", project.hub, ("hub",)),
+        ("console", project.console, ("console",)),
+        *((f"functions.{one.name}", one, ("functions", one.name)) for one in project.functions.values()),
+        *((f"triggers.{one.name}", one, ("triggers", one.name)) for one in project.triggers.values()),
+    ):
+        rows = []
+        for key, value in _values(held):
+            where = project.lines.get((*top, *key))
+            if where is None and top[0] == "functions":
+                where = project.lines.get(("defaults", *key))
+            rows.append((".".join(key), value, where))
+        tables.append((name, rows))
+    return tables
+
+
+_LEFT_OUT = {"code", "project", "name"}
+
+
+def _values(held: object, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys and values of a settings object, inner ones by their path."""
+    if isinstance(held, BaseModel):
+        members: Mapping[str, object] = {name: getattr(held, name) for name in type(held).model_fields}
+    elif is_dataclass(held) and not isinstance(held, type):
+        members = {one.name: getattr(held, one.name) for one in fields(held)}
+    elif isinstance(held, Mapping):
+        members = {str(name): value for name, value in held.items()}
+    else:
+        yield above, _text(held)
+        return
+    for name, value in members.items():
+        if (not above and name in _LEFT_OUT) or value is None or value == () or value == {} or value == []:
+            continue
+        if name == "options":
+            yield from _values(value, above)
+        elif isinstance(value, Path | Secret):
+            yield (*above, name), _text(value)
+        else:
+            yield from _values(value, (*above, name))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Secret):
+        return "•••"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    if is_dataclass(value) and not isinstance(value, type) and type(value).__str__ is object.__str__:
+        return str(asdict(value))
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

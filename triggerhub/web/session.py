@@ -1,0 +1,102 @@
+"""Remember who signed in: in memory, so that a restart asks again and nothing that is stolen from a disk signs in."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import anyio
+
+from triggerhub.model import Millis
+from triggerhub.policy import access, password
+from triggerhub.policy.access import Principal, Role, Tries
+from triggerhub.settings import DAY, HOUR, ConsoleSettings, Secret
+
+COOKIE = "triggerhub_session"
+IDLE: Millis = 12 * HOUR
+LONGEST: Millis = 30 * DAY
+MOST = 1000
+"""Sessions at a time; the one that was used the longest ago goes first."""
+ADDRESSES = 10_000
+"""Addresses whose failures are remembered."""
+_NOBODY = password.hashed("", b"nobody has it...")
+"""What a name that nobody has is compared with, so that it takes as long."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One browser that signed in."""
+
+    name: str
+    hash: Secret
+    csrf: str
+    began: Millis
+    used: Millis
+
+
+class Sessions:
+    """Who is signed in, and who failed to."""
+
+    def __init__(self, settings: Callable[[], ConsoleSettings]) -> None:
+        self._settings = settings
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._tries: OrderedDict[str, Tries] = OrderedDict()
+        # A hash takes 32 MB and a tenth of a second.
+        self._one = anyio.CapacityLimiter(1)
+
+    def find(self, key: str | None) -> tuple[Session, Principal] | None:
+        """Return a session and whose it is; a changed password, a removed user and time end it."""
+        session = self._open.get(key or "")
+        if key is None or session is None:
+            return None
+        now, user = _now(), self._settings().users.get(session.name)
+        if user is None or user.hash != session.hash or now - session.used > IDLE or now - session.began > LONGEST:
+            del self._open[key]
+            return None
+        session.used = now
+        self._open.move_to_end(key)
+        return session, Principal(name=session.name, role=Role(user.role), payloads=user.payloads)
+
+    def wait(self, client: str) -> Millis:
+        """Return how long *client* must wait before it may try again."""
+        return access.wait(self._tries.get(client, Tries()), _now())
+
+    async def enter(self, client: str, name: str, word: str) -> str | None:
+        """Return the key of a new session; None where name and password do not fit, which is remembered."""
+        user = self._settings().users.get(name)
+        kept = user.hash.reveal() if user else _NOBODY
+        # Counted before it is known: many at once are many tries.
+        self._tries[client] = access.failed(self._tries.get(client, Tries()), _now())
+        self._tries.move_to_end(client)
+        while len(self._tries) > ADDRESSES:
+            self._tries.popitem(last=False)
+        fits = await anyio.to_thread.run_sync(password.fits, word, kept, limiter=self._one)
+        if user is None or not fits:
+            return None
+        self._tries.pop(client, None)
+        key, now = secrets.token_urlsafe(32), _now()
+        self._open[key] = Session(name=name, hash=user.hash, csrf=secrets.token_urlsafe(24), began=now, used=now)
+        while len(self._open) > MOST:
+            self._open.popitem(last=False)
+        return key
+
+    def leave(self, key: str | None) -> None:
+        """End a session."""
+        self._open.pop(key or "", None)
+
+
+def cookies(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the cookies of a request."""
+    found: dict[str, str] = {}
+    for part in headers.get("cookie", "").split(";"):
+        name, mark, value = part.strip().partition("=")
+        if mark:
+            found.setdefault(name, value)
+    return found
+
+
+def _now() -> Millis:
+    return time.time_ns() // 1_000_000

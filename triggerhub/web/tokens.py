@@ -1,0 +1,63 @@
+"""Serve tokens: make, list and revoke them; and the log of changes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from triggerhub.errors import BadInput
+from triggerhub.hub.hub import Hub
+from triggerhub.hub.tokens import Token
+from triggerhub.model import Json
+from triggerhub.policy.access import Role
+from triggerhub.web import asked, shape
+from triggerhub.web.deliveries import json
+
+
+class Tokens:
+    """The routes under /tokens, and /changes."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/tokens", self.all),
+            Route("/tokens", self.create, methods=["POST"]),
+            Route("/tokens/{name}/revoke", self.revoke, methods=["POST"]),
+            Route("/changes", self.changes),
+        ]
+
+    async def all(self, request: Request) -> Response:
+        return json(shape.dump([_shown(one) for one in self._hub.tokens.all()]))
+
+    async def create(self, request: Request) -> Response:
+        """Make a token; the answer is the only place where it is ever shown."""
+        fields = await asked.fields(request, {"name": str, "role": str, "payloads": bool, "lasts": str})
+        try:
+            role = Role(fields.get("role", Role.VIEWER))
+        except ValueError:
+            raise BadInput(f"there is no role {fields['role']!r}", hint=f"There is: {', '.join(Role)}.") from None
+        lasts = asked.duration(fields.get("lasts"), "lasts") or None
+        payloads = fields.get("payloads", False)
+        made, text = await self._hub.tokens.create(fields.get("name", ""), role, payloads=payloads, lasts=lasts)
+        return json(shape.dump({**_shown(made), "token": text}), 201)
+
+    async def revoke(self, request: Request) -> Response:
+        await asked.body(request)
+        return json(shape.dump(_shown(await self._hub.tokens.revoke(request.path_params["name"]))))
+
+    async def changes(self, request: Request) -> Response:
+        """List who changed what, newest first."""
+        limit = asked.number(request.query_params.get("limit"), 100, 10_000, "limit")
+        found = await anyio.to_thread.run_sync(self._hub.changes.newest, limit)
+        return json(shape.dump([shape.timed(one, "time") for one in found]))
+
+
+def _shown(one: Token) -> dict[str, Json]:
+    fields = {name: value for name, value in asdict(one).items() if name != "digest"}
+    return shape.timed(fields, "created", "expires")
