@@ -16,6 +16,7 @@ from sources import files
 from tests.architecture.documents import DOCUMENTS, ROOT, Block, everywhere
 from triggerhub.cli import cli
 from triggerhub.config.load import load
+from triggerhub.policy import password
 from triggerhub.testing import START
 
 AROUND = {
@@ -55,7 +56,8 @@ def test_a_configuration_passes_check(block: Block, tmp_path: Path, pem: str) ->
     for name in {"".join(one) for one in named} | set(re.findall(r"(?m)^\[functions\.([\w-]+)\]", text)):
         (tmp_path / "handlers" / f"{name}.py").write_text("def handler(event, context): ...\n")
     secrets = dict.fromkeys(re.findall(r'\{ secret = "(\w+)" \}', text), "a-secret-that-is-long-enough-for-HS512" * 2)
-    loaded = load(tmp_path, environ=secrets)
+    hashes = {name: password.hashed("x", b"0123456789abcdef") for name in secrets if name.endswith("_HASH")}
+    loaded = load(tmp_path, environ=secrets | hashes)
     assert [str(problem) for problem in loaded.problems] == []
 
 

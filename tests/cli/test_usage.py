@@ -14,7 +14,7 @@ from tests.cli.conftest import Run
 from triggerhub import cli
 from triggerhub.cli.lazy import Group
 
-LATER = ["top", "token", "hash-password"]
+LATER = ["top"]
 ID = "019a0000-0000-7000-8000-000000000001"
 
 

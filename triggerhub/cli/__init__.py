@@ -40,7 +40,7 @@ SECTIONS = {
         "token": ("token:token", "Tokens by which programs prove who they are: create, list, revoke."),
         "hash-password": (
             "token:hash_password",
-            "Ask for a password and print its hash, for a user of [console] auth.",
+            "Ask for a password and print its hash, for [console] auth.",
         ),
         "service": ("service:service", "Run the hub as a service of this machine."),
         "backup": ("keep:backup", "Copy everything the hub keeps into one archive, while it runs or not."),

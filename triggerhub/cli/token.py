@@ -75,7 +75,9 @@ def revoke(session: Session, name: str) -> None:
 
 
 @click.command("hash-password")
-def hash_password() -> None:
+@shared
+@click.pass_obj
+def hash_password(session: Session) -> None:
     """Ask for a password and print its hash, for [console] auth.
 
     Without a terminal the password is the first line of standard input.
@@ -88,4 +90,5 @@ def hash_password() -> None:
         word = sys.stdin.readline().rstrip("\r\n")
     if not word:
         raise click.UsageError("the password is empty.")
-    click.echo(password.hashed(word, os.urandom(password.SALT)))
+    kept = password.hashed(word, os.urandom(password.SALT))
+    click.echo(words.as_json({"hash": kept}) if session.json else kept)

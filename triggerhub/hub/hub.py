@@ -32,6 +32,7 @@ from triggerhub.hub.pulse import Pulse
 from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
 from triggerhub.hub.tokens import Tokens
+from triggerhub.hub.trial import Trial
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
 from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
@@ -95,6 +96,7 @@ class Hub:
         self.tokens = Tokens(store, self._clock.now)
         self.changes = Changes(project.hub.data / "changes")
         self._mint = Mint(self._clock)
+        self.trial = Trial(self._wiring, self._mint, self._clock)
         self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw)
         self._calls = Direct(self._caller, self._clock)
         self._depth: Depth
@@ -203,31 +205,6 @@ class Hub:
         """Make the trigger's source fire now. Conflict where its source has nothing to fire."""
         found, module = self._wiring.trigger(trigger)
         return await self._take(trigger, handmade.fired(found, module, self._clock.now()))
-
-    async def examine(self, trigger: str, body: bytes, *, whole: bool = False) -> Intake | Filtered:
-        """Say what the trigger would make of an event, and take nothing. NotFound, BadInput.
-
-        *body* is what a sender sends, or with *whole* the record as a handler sees it.
-        """
-        found, module = self._wiring.trigger(trigger)
-        now = self._clock.now()
-        if whole:
-            handmade.require_json(body)
-        event = Event(data=body, time=now) if whole else handmade.sent(found, module, body, None, now)
-        return await self._wiring.gates[trigger].admitted(self._stamp(event, trigger))
-
-    def samples(self, trigger: str) -> Mapping[str, bytes]:
-        """Return the records that the trigger's source makes for trying out, by name. NotFound."""
-        found, module = self._wiring.trigger(trigger)
-        if not hasattr(module, "samples"):
-            return {}
-        made: Mapping[str, Event] = module.samples(found.options, trigger, self._clock.now())
-        envelope = envelope_of(module)
-        return {name: envelope([event.data]) for name, event in made.items()}
-
-    def fires(self, trigger: str) -> bool:
-        """Whether the trigger's source has something to fire by hand. NotFound."""
-        return hasattr(self._wiring.trigger(trigger)[1], "fire")
 
     async def _take(self, trigger: str, event: Event) -> Answer:
         (answer,) = await self._inlet.accept(self._wiring.gates[trigger], [event], wait=False)

@@ -52,7 +52,7 @@ class Functions:
         samples = {
             f"{trigger}: {sample}": pretty(render.readable(record))
             for trigger in row["triggers"]
-            for sample, record in self._hub.samples(trigger).items()
+            for sample, record in self._hub.trial.samples(trigger).items()
         }
         function = self._hub.project.functions[name]
         values = {

@@ -43,7 +43,7 @@ class Triggers:
         return answer.html("triggerlist.html", self._frame.common() | await self._rows())
 
     async def _rows(self) -> dict[str, Any]:
-        rows = [(row, self._hub.fires(row["name"])) for row in await self._hub.triggers()]
+        rows = [(row, self._hub.trial.fires(row["name"])) for row in await self._hub.triggers()]
         return {"rows": rows}
 
     async def one(self, request: Request) -> Response:
@@ -51,7 +51,7 @@ class Triggers:
         trigger = self._hub.project.triggers[row["name"]]
         values = {
             "row": row,
-            "fires": self._hub.fires(row["name"]),
+            "fires": self._hub.trial.fires(row["name"]),
             "link": quote(row["name"], safe=""),
             "filter": None if trigger.filter is None else render.laid(trigger.filter),
             "settings": _settings(trigger),
@@ -94,7 +94,7 @@ class Triggers:
     async def examine(self, request: Request) -> Response:
         """Say what would become of what was written."""
         body, whole = await self._written(request)
-        found = await self._hub.examine(request.path_params["name"], body, whole=whole)
+        found = await self._hub.trial.examine(request.path_params["name"], body, whole=whole)
         return answer.html("examined.html", self._frame.common() | {"found": found, "why": getattr(found, "why", None)})
 
     async def _written(self, request: Request) -> tuple[bytes, bool]:

@@ -1,0 +1,44 @@
+"""Let people look before they act: what a trigger would make of an event, and events to try handlers with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from triggerhub.hub import handmade
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.wiring import Wiring, envelope_of
+from triggerhub.model import Event
+from triggerhub.source import Filtered
+from triggerhub.store import Intake
+
+
+class Trial:
+    """Takes no event and calls no function."""
+
+    def __init__(self, wiring: Wiring, mint: Callable[[], str], clock: Clock) -> None:
+        self._wiring, self._mint, self._clock = wiring, mint, clock
+
+    async def examine(self, trigger: str, body: bytes, *, whole: bool = False) -> Intake | Filtered:
+        """Say what the trigger would make of an event, and take nothing. NotFound, BadInput.
+
+        *body* is what a sender sends, or with *whole* the record as a handler sees it.
+        """
+        found, module = self._wiring.trigger(trigger)
+        now = self._clock.now()
+        if whole:
+            handmade.require_json(body)
+        event = Event(data=body, time=now) if whole else handmade.sent(found, module, body, None, now)
+        return await self._wiring.gates[trigger].admitted(event.stamped(self._mint(), trigger))
+
+    def samples(self, trigger: str) -> Mapping[str, bytes]:
+        """Return the records that the trigger's source makes for trying out, by name. NotFound."""
+        found, module = self._wiring.trigger(trigger)
+        if not hasattr(module, "samples"):
+            return {}
+        made: Mapping[str, Event] = module.samples(found.options, trigger, self._clock.now())
+        envelope = envelope_of(module)
+        return {name: envelope([event.data]) for name, event in made.items()}
+
+    def fires(self, trigger: str) -> bool:
+        """Whether the trigger's source has something to fire by hand. NotFound."""
+        return hasattr(self._wiring.trigger(trigger)[1], "fire")
