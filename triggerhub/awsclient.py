@@ -189,6 +189,19 @@ async def connected(
         await connection.close()
 
 
+def who(options: Options) -> Identity:
+    """Ask who the credentials are, in a loop of its own. Raises AwsFault, after 15 s at the latest."""
+
+    async def ask() -> Identity:
+        with anyio.fail_after(15):
+            return await Connection("sts", options, wait=0, connections=1).identity()
+
+    try:
+        return anyio.run(ask)
+    except TimeoutError:
+        raise AwsFault("unreachable", "no answer within 15 s", hint="Is there a way to AWS?") from None
+
+
 class Trouble:
     """Keeps a source in trouble going: shows it as degraded, rests longer each time, and says when it is well again."""
 

@@ -378,7 +378,7 @@ class Source(Protocol):
     ``batch_size = 10``, a plain value, is the default of ``batch.size``; without it 1.
     ``serves_routes = True``, a plain value, is of a source that is nothing but its routes: paused, it runs
     all the same and its routes answer 503.
-    ``async probe(ctx, options) -> None`` tests the connection for ``check --online``.
+    ``async probe(ctx, options) -> str | None`` tests the connection for ``check --online``; what it returns is shown.
     """
 
     Options: type[Options]

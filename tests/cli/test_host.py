@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.aws_double.moto import KEYS, moto_server
 from triggerhub.cli import host
 
 MOUNT = "22 1 0:1 / {} rw - {} source rw\n"
@@ -141,3 +142,31 @@ def test_a_slow_or_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "a full disk refuses new events" in said(full)[1]
     assert said(slow)[0] == "note"
     assert "50.00 ms to make 4 KB durable" in said(slow)[1]
+
+
+def test_who_the_hub_is_to_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    toml = tmp_path / "triggerhub.toml"
+    toml.write_text('[triggers.f]\ntype = "files"\n')
+    assert list(host.aws(tmp_path)) == []
+    toml.write_text(
+        '[triggers.b]\ntype = "sqs"\nregion = "eu-west-1"\n[triggers.a]\ntype = "sqs"\nregion = "eu-west-1"\n'
+        '[triggers.c]\ntype = "sqs"\nrole = 7\n[triggers.d]\ntype = "sqs"\nenabled = false\n'
+    )
+    none, wrong = map(said, host.aws(tmp_path))
+    assert none[0] == wrong[0] == "note"
+    assert none[1].startswith("there are no AWS credentials, for a, b / Set AWS_ACCESS_KEY_ID")
+    assert wrong[1].startswith("the options are wrong for c / triggerhub check")
+    with moto_server() as address:
+        for name, value in KEYS.items():
+            monkeypatch.setenv(name, value)
+        toml.write_text(f'[triggers.a]\ntype = "sqs"\nendpoint_url = "{address}"\n')
+        (one,) = host.aws(tmp_path)
+    assert said(one) == (
+        "good",
+        "arn:aws:sts::123456789012:user/moto, by environment variables, for a / None",
+    )

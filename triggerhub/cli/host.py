@@ -53,6 +53,8 @@ LEAST = GB
 SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "fuse.sshfs"})
 """File systems of other machines: their locks and shared memory are not what SQLite's journal needs."""
 PASSING = frozenset({"tmpfs", "ramfs"})
+AWS_TYPES = frozenset({"sqs", "s3", "dynamodb", "kinesis"})
+AWS_KEYS = ("endpoint_url", "region", "profile", "role")
 UNSYNCHRONISED = 5
 
 
@@ -96,6 +98,7 @@ def look(project: Path, data: Path) -> Iterator[Reading]:
     yield cryptography()
     yield isolation(os.geteuid())
     yield from addresses(project)
+    yield from aws(project)
 
 
 def python() -> Reading:
@@ -268,6 +271,25 @@ def isolation(user: int) -> Reading:
     return note("isolation", "none in this version: handlers run as the hub's own user", remedy)
 
 
+def aws(project: Path) -> Iterator[Reading]:
+    """Say who the hub is to AWS, for each set of options by which a trigger connects there; nothing without one."""
+    used: dict[tuple[Any, ...], list[str]] = {}
+    for name, table in _tables(project, "triggers").items():
+        if isinstance(table, dict) and table.get("type") in AWS_TYPES and table.get("enabled") is not False:
+            used.setdefault(tuple(table.get(key) for key in AWS_KEYS), []).append(name)
+    if used:
+        from triggerhub import awsclient
+    for values, names in used.items():
+        place = f"for {', '.join(sorted(names))}"
+        try:
+            options = awsclient.Options(**dict(zip(AWS_KEYS, values, strict=True)))
+            yield good("aws", f"{awsclient.who(options)}, {place}")
+        except awsclient.AwsFault as fault:
+            yield note("aws", f"{fault.message}, {place}", fault.hint or "Mend it; the triggers wait for it.")
+        except ValueError:
+            yield note("aws", f"the options are wrong {place}", "triggerhub check says what is wrong with them.")
+
+
 def addresses(project: Path) -> Iterator[Reading]:
     """Say whether the hub's addresses are free; one that is taken may be taken by this project's hub."""
     hub = _hub(project)
@@ -288,8 +310,12 @@ def addresses(project: Path) -> Iterator[Reading]:
 
 
 def _hub(project: Path) -> dict[str, Any]:
+    return _tables(project, "hub")
+
+
+def _tables(project: Path, name: str) -> dict[str, Any]:
     with suppress(OSError, ValueError, RecursionError):
-        found = tomllib.loads((project / "triggerhub.toml").read_text("utf-8-sig")).get("hub")
+        found = tomllib.loads((project / "triggerhub.toml").read_text("utf-8-sig")).get(name)
         return found if isinstance(found, dict) else {}
     return {}
 

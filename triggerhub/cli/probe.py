@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from types import ModuleType
@@ -21,23 +22,33 @@ from triggerhub.source import Answer, Context, Filtered, Handled, Judge, Log, Ro
 PATIENCE = 30.0
 
 
-def probe(module: ModuleType, trigger: Trigger, project: Project) -> str | None:
-    """Return why the source cannot be reached, None where it can. Runs a loop of its own."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of a probe."""
 
-    async def run() -> None:
+    why: str | None = None
+    """Why the source cannot be reached; None where it can."""
+    told: str | None = None
+    """What the source has to say of what it reached."""
+
+
+def probe(module: ModuleType, trigger: Trigger, project: Project) -> Found:
+    """Try whether the source can be reached. Runs a loop of its own."""
+
+    async def run() -> str | None:
         with anyio.fail_after(PATIENCE):
             context: Context = _Context(trigger, project)
-            await module.probe(context, trigger.options)
+            told: str | None = await module.probe(context, trigger.options)
+            return told
 
     try:
-        anyio.run(run)
+        return Found(told=anyio.run(run))
     except TimeoutError as error:
-        return str(error) or f"no answer within {PATIENCE:.0f} s"
+        return Found(why=str(error) or f"no answer within {PATIENCE:.0f} s")
     except TriggerhubError as error:
-        return error.message + (f"; {error.hint}" if error.hint else "")
+        return Found(why=error.message + (f"; {error.hint}" if error.hint else ""))
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+        return Found(why=f"{type(error).__name__}: {error}")
 
 
 class _Context:

@@ -83,7 +83,7 @@ def check(context: click.Context, session: Session, online: bool) -> None:
     from triggerhub.config.load import load, render
 
     loaded = load(session.project, environ=os.environ)
-    tested, failed = _probed(loaded) if online and loaded.project is not None else (0, [])
+    tested, failed = _probed(loaded) if online and loaded.project is not None else ({}, [])
     wrong = loaded.project is None or bool(failed)
     if session.json:
         click.echo(words.as_json([asdict(problem) for problem in loaded.problems] + failed))
@@ -103,26 +103,31 @@ def check(context: click.Context, session: Session, online: bool) -> None:
     found += words.number(len(loaded.project.triggers), "trigger")
     click.echo(f"{words.styled('ok', 'green')}  {session.project / 'triggerhub.toml'}: {found}")
     if online:
-        click.echo(f"    online: {words.number(tested, 'connection')} tested" if tested else "    online: " + NOTHING)
+        counted = f"{words.number(len(tested), 'connection')} tested"
+        click.echo(f"    online: {counted if tested else NOTHING}")
+        for name, told in tested.items():
+            if told:
+                click.echo(words.styled(f"    {words.clean(name)}: {words.clean(told)}", dim=True))
 
 
-def _probed(loaded: Loaded) -> tuple[int, list[dict[str, object]]]:
-    """Test what can be tested; return how many were and what failed.
+def _probed(loaded: Loaded) -> tuple[dict[str, str | None], list[dict[str, object]]]:
+    """Test what can be tested; return what each trigger's source told, and what failed.
 
     A source without a probe has no connection to test.
     """
     from triggerhub.cli.probe import probe
 
     assert loaded.project is not None
-    tested = 0
+    tested: dict[str, str | None] = {}
     failures: list[dict[str, object]] = []
     for trigger in loaded.project.triggers.values():
         module = loaded.sources[trigger.type]
         if not trigger.enabled or not hasattr(module, "probe"):
             continue
-        tested += 1
-        if (why := probe(module, trigger, loaded.project)) is not None:
-            message = f"triggers.{trigger.name}: {why}"
+        found = probe(module, trigger, loaded.project)
+        tested[trigger.name] = found.told
+        if found.why is not None:
+            message = f"triggers.{trigger.name}: {found.why}"
             place = {"file": "triggerhub.toml", "line": 0, "column": 0, "severity": "error", "code": "not-reachable"}
             failures.append({**place, "message": message, "hint": None, "length": 0})
     return tested, failures
