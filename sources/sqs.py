@@ -7,91 +7,40 @@ as a Lambda event source mapping does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
 
-from pydantic import AfterValidator
-
-from triggerhub import awsclient, settings, source
+from triggerhub import awsclient, awsqueue, settings, source
 from triggerhub.aws import arn
 from triggerhub.aws import sqs as shape
-from triggerhub.awsclient import AwsFault, Connection, Trouble, connected
-from triggerhub.awsqueue import REQUEST, Consumer, Queue, find
+from triggerhub.awsconsumer import REQUEST, Queue
 from triggerhub.errors import BadInput
 from triggerhub.model import Event, Json, Millis
-from triggerhub.settings import HOUR, SECOND
+from triggerhub.settings import SECOND
 
 acks = ("stored", "handled")
 batch_size = 10
-MOST = 16
-"""Connections beside those of the receivers: for deletions and beats."""
-
-
-def _queue(value: str) -> str:
-    shape.address(value)
-    return value
-
-
-def _between(low: Millis, high: Millis, words: str) -> AfterValidator:
-    def check(value: Millis) -> Millis:
-        if not low <= value <= high or value % SECOND:
-            raise ValueError(f"expected whole seconds from {words}")
-        return value
-
-    return AfterValidator(check)
 
 
 class Options(awsclient.Options):
     """What ``type = "sqs"`` takes."""
 
-    queue: Annotated[str, AfterValidator(_queue)]
+    queue: awsqueue.Name
     """The queue's URL, ARN or name."""
-    wait: Annotated[source.Duration, _between(0, 20 * SECOND, "0s to 20s")] = 5 * SECOND
-    """How long a request waits for a message at an empty queue; a stop of the hub waits for it."""
-    visibility: Annotated[source.Duration, _between(SECOND, 12 * HOUR, "1s to 12h")] | None = None
-    """How long a received message stays hidden unless that is renewed; the queue's own, at least 30s, where absent."""
+    wait: awsqueue.Wait = awsqueue.WAIT
+    """How long a request waits at an empty queue; a stop of the hub waits for it."""
+    visibility: awsqueue.Visibility | None = None
+    """How long a received message is hidden unless that is renewed; the queue's own, at least 30s, where absent."""
 
 
 async def run(ctx: source.Context, options: Options) -> None:
     """Receive until cancelled."""
-    trouble = Trouble(ctx)
-    async with _connected(ctx, options) as connection:
-        while True:
-            try:
-                queue = await find(connection, shape.address(options.queue))
-                break
-            except AwsFault as fault:
-                await trouble.rest(fault)
-        trouble.well()
-        ctx.begun()
-        if ctx.trigger.ack == "handled" and not queue.redrives:
-            ctx.log.warning(
-                "the queue has no redrive policy: what always fails is tried until it expires", queue=queue.arn
-            )
-        await Consumer(
-            ctx=ctx,
-            connection=connection,
-            trouble=trouble,
-            queue=queue,
-            events_of=events_of,
-            wait=options.wait,
-            visibility=options.visibility,
-        ).run()
+    await awsqueue.consume(ctx, options, options.queue, events_of, wait=options.wait, visibility=options.visibility)
 
 
-def _connected(ctx: source.Context, options: Options) -> Any:
-    return connected("sqs", located(options), wait=options.wait, connections=ctx.places * 2 + MOST)
-
-
-def located(options: Options) -> Options:
-    """Return options whose region and endpoint are the queue's own where they are not said."""
-    queue = shape.address(options.queue)
-    return options.model_copy(
-        update={
-            "region": options.region or queue.region,
-            "endpoint_url": options.endpoint_url or queue.endpoint,
-        }
-    )
+async def probe(ctx: source.Context, options: Options) -> str:
+    """Ask for the queue, and for what is needed of it. Raises AwsFault."""
+    return await awsqueue.tried(ctx, options, options.queue)
 
 
 def events_of(message: Mapping[str, Any], queue: Queue) -> Sequence[Event]:
@@ -106,27 +55,6 @@ def events_of(message: Mapping[str, Any], queue: Queue) -> Sequence[Event]:
             trace=attributes.get("AWSTraceHeader"),
         )
     ]
-
-
-async def probe(ctx: source.Context, options: Options) -> str:
-    """Ask for the queue, and whether messages may be received, deleted and hidden. Raises AwsFault."""
-    async with _connected(ctx, options) as connection:
-        who = await connection.identity()
-        queue = await find(connection, shape.address(options.queue))
-        await _permitted(connection, "receive_message", QueueUrl=queue.url, MaxNumberOfMessages=REQUEST + 1)
-        for operation, more in (("delete_message", {}), ("change_message_visibility", {"VisibilityTimeout": 0})):
-            await _permitted(connection, operation, QueueUrl=queue.url, ReceiptHandle="none", **more)
-        redrive = "" if queue.redrives else "; it has no redrive policy"
-        return f"{queue.arn} as {who}{redrive}"
-
-
-async def _permitted(connection: Connection, operation: str, **parameters: Any) -> None:
-    """Make a request that must fail for what it asks, and raises where it fails for who asks."""
-    try:
-        await connection.call(operation, **parameters)
-    except AwsFault as fault:
-        if fault.kind not in ("refused", "missing"):
-            raise
 
 
 def wrap(options: Options, trigger: str, body: bytes, now: Millis) -> Event:

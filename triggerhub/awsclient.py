@@ -159,7 +159,7 @@ class Connection:
                             self._service,
                             region_name=region,
                             endpoint_url=self._options.endpoint_url,
-                            config=_config(self._wait, self._connections),
+                            config=_config(self._wait, self._connections, **_own(self._service, self._options)),
                         )
                     )
                     self._current = _Client(stack.pop_all(), client)
@@ -358,7 +358,12 @@ def _sts_endpoint(options: Options) -> str | None:
     return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else options.endpoint_url
 
 
-def _config(wait: Millis = 0, connections: int = 10) -> Any:
+def _own(service: str, options: Options) -> dict[str, Any]:
+    """Ask an emulator for buckets by path: it has no name of its own for each of them."""
+    return {"s3": {"addressing_style": "path"}} if service == "s3" and _sts_endpoint(options) else {}
+
+
+def _config(wait: Millis = 0, connections: int = 10, **more: Any) -> Any:
     _, config, _ = _load()
     return config.AioConfig(
         connect_timeout=CONNECT,
@@ -367,4 +372,5 @@ def _config(wait: Millis = 0, connections: int = 10) -> Any:
         retries={"mode": "standard", "max_attempts": 2},
         tcp_keepalive=True,
         user_agent_extra="triggerhub",
+        **more,
     )

@@ -15,7 +15,6 @@ Check = Callable[..., list[str]]
 
 TRIGGER = '[triggers.t]\nfunction = "echo"\n'
 SETTINGS = {
-    "type s3": TRIGGER + 'type = "s3"\nbucket = "b"\n',
     "tmp": '[defaults]\ntmp = "1GB"\n',
     "warm": "[functions.echo]\nwarm = 0\n",
     "sandbox.level": '[defaults]\nsandbox = { level = "isolated" }\n',

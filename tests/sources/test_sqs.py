@@ -15,7 +15,7 @@ import pytest
 from sources import sqs
 from tests.aws_double.sqs import SqsDouble
 from tests.hub.rig import Failure, Rig, function, rig, trigger
-from triggerhub import awsclient, awsqueue
+from triggerhub import awsclient, awsconsumer
 from triggerhub.model import Invocation, State
 from triggerhub.settings import Batch, RetryPolicy
 from triggerhub.store import Query
@@ -511,4 +511,4 @@ async def test_a_paused_function_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_constants_are_sqs_own() -> None:
-    assert (awsqueue.REQUEST, awsqueue.LONGEST) == (10, 43_200)
+    assert (awsconsumer.REQUEST, awsconsumer.LONGEST) == (10, 43_200)

@@ -30,7 +30,7 @@ def record(
     event_name: str,
     time: Millis,
     sequencer: str,
-    path: str,
+    path: str | None = None,
     size: int | None = None,
     etag: str | None = None,
     change: str | None = None,
@@ -39,13 +39,15 @@ def record(
     """Return one record of an S3 notification as JSON, ASCII only.
 
     *key* is the plain key, encoded here as S3 does; bytes that are not UTF-8 are surrogate escapes, in
-    *key* and in *path* (absolute; the record's ``triggerhub.path``). A removal has neither size nor tag.
+    *key* and in *path* (absolute; the record's ``triggerhub.path``, where the object is a file). A removal has
+    neither size nor tag.
     *change* becomes ``triggerhub.change``: S3 itself has one event for an object put anew and put again.
     """
     thing: dict[str, object] = {"key": encode_key(key)}
     if event_name != REMOVED:
         thing |= {"size": size, "eTag": etag}
     thing["sequencer"] = sequencer
+    own = {name: value for name, value in (("path", path), ("change", change)) if value is not None}
     return json.dumps(
         {
             "eventVersion": EVENT_VERSION,
@@ -66,7 +68,7 @@ def record(
                 },
                 "object": thing,
             },
-            "triggerhub": {"path": path} | ({"change": change} if change else {}),
+            **({"triggerhub": own} if own else {}),
         },
         separators=(",", ":"),
     ).encode("ascii")

@@ -78,6 +78,7 @@ CODES: dict[str, str] = {
     "no-key": "A token cannot be verified without a key for its algorithm.",
     "result-fan-out": "A caller can wait for one function only.",
     "result-no-queue": "With respond = \"result\" there is no queue, so what concerns the queue does nothing.",
+    "bucket-mode": "A bucket tells by a queue, or it is listed: each has options that the other has no use for.",
     "bad-region": "The queue, stream or bucket names another region than the trigger.",
     "no-headers": "The messages of a queue have no headers that a key could be read from.",
     "files-reconcile": "The folder must be compared at most as often as its files come to rest.",

@@ -78,7 +78,7 @@ class _Loading:
 
     def run(self) -> Loaded:
         written = walk(self._data)
-        unavailable = refused.refuse(self._data, self._report)
+        refused.refuse(self._data, self._report)
         self._tables()
         hub = daemon.settle(self._path, self._data, self._report)
         secrets = Secrets(self._path, hub.data, self._environ)
@@ -86,7 +86,7 @@ class _Loading:
         functions = self._functions(hub, secrets)
         context = {"secrets": secrets, "project": self._path, "data": hub.data}
         triggers = Triggers(self._report, self._plugins(), functions, context)
-        triggers.build(self._data.get("triggers", {}), unavailable)
+        triggers.build(self._data.get("triggers", {}))
         self._cross(hub, functions, triggers)
         for reference, why in secrets.exposed:
             places = [place for place, value in written.items() if value == reference]

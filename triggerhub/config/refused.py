@@ -34,10 +34,6 @@ class Refused:
     at: Literal["key", "value"] = "value"
 
 
-def _is(word: str) -> Callable[[Any], bool]:
-    return lambda value: bool(value == word)
-
-
 def _other_than(*words: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value not in words
 
@@ -46,13 +42,10 @@ def _everywhere(*key: str) -> tuple[tuple[str, ...], ...]:
     return ("defaults", *key), ("functions", "*", *key), ("inline", *key)
 
 
-_TYPE = (("triggers", "*", "type"),)
-
 STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 """Refused by the source, whose option it is."""
 
 REFUSED: tuple[Refused, ...] = (
-    Refused(name="type s3", paths=_TYPE, when=_is("s3"), says="the source s3 is not in this version"),
     Refused(
         name="tmp",
         paths=_everywhere("tmp"),
@@ -106,23 +99,18 @@ REFUSED: tuple[Refused, ...] = (
 )
 
 
-def refuse(data: dict[str, Any], to: Report, base: Path | None = None) -> frozenset[Path]:
-    """Report every refused setting in *data* and take it out; return their paths.
+def refuse(data: dict[str, Any], to: Report, base: Path | None = None) -> None:
+    """Report every refused setting in *data* and take it out.
 
-    Types of triggers are left in, for the rest of the table hangs on them. *base* is where the one
-    table of *data* really lies, for the inline metadata of a handler.
+    *base* is where the one table of *data* really lies, for the inline metadata of a handler.
     """
-    found: set[Path] = set()
     for refused in REFUSED:
         for pattern in refused.paths:
             for path, holder, key in list(_matches(data, pattern)):
                 if refused.when(holder[key]):
                     real = path if base is None else (*base, *path[1:])
                     to.error(real, CODE, f"{dotted(real)}: {refused.says}", at=refused.at)
-                    found.add(path)
-                    if pattern != _TYPE[0]:
-                        del holder[key]
-    return frozenset(found)
+                    del holder[key]
 
 
 def _matches(data: Any, pattern: tuple[str, ...], above: Path = ()) -> Iterator[tuple[Path, dict[str, Any], str]]:

@@ -38,8 +38,8 @@ class Triggers:
         self.sources: dict[str, ModuleType] = {}
         """The modules in use, by type."""
 
-    def build(self, tables: Mapping[str, Any], unavailable: frozenset[Place]) -> None:
-        """Build the triggers; the types at *unavailable* paths were refused before."""
+    def build(self, tables: Mapping[str, Any]) -> None:
+        """Build the triggers."""
         for name, raw in tables.items():
             self.made[name] = None
             if not NAME.fullmatch(name) or name == API_TRIGGER:
@@ -50,16 +50,15 @@ class Triggers:
             elif not isinstance(raw, dict):
                 validate(TriggerTable, raw, ("triggers", name), self._report, self._context["secrets"])
             else:
-                known = ("triggers", name, "type") not in unavailable
-                self.made[name] = self._trigger(name, raw, known)
+                self.made[name] = self._trigger(name, raw)
 
-    def _trigger(self, name: str, raw: dict[str, Any], known: bool) -> Trigger | None:
+    def _trigger(self, name: str, raw: dict[str, Any]) -> Trigger | None:
         base = ("triggers", name)
         before = len(self._report.problems)
         common = {key: value for key, value in raw.items() if key in COMMON}
         table = validate(TriggerTable, common, base, self._report, self._context["secrets"])
         type_ = raw.get("type")
-        module = self._module(name, type_) if known and isinstance(type_, str) and type_ else None
+        module = self._module(name, type_) if isinstance(type_, str) and type_ else None
         rest = {key: value for key, value in raw.items() if key not in COMMON}
         options = self._options(module, rest, base) if module else None
         if table is None:

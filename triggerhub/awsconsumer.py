@@ -1,0 +1,352 @@
+"""Take messages from an SQS queue, and delete only what the hub has, stored or handled."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+
+from triggerhub import source
+from triggerhub.awsclient import AwsFault, Connection, Trouble
+from triggerhub.crash import crash_point
+from triggerhub.errors import BadInput
+from triggerhub.model import Event, Millis
+from triggerhub.policy import receiving
+from triggerhub.policy.batching import fit
+from triggerhub.policy.retry import backoff
+from triggerhub.settings import MB, SECOND
+
+REQUEST = 10
+"""How many messages one request receives, deletes or hides at most: SQS's own limit."""
+PAYLOAD = 6 * MB
+"""What one call may carry."""
+STORING = 8
+"""How many receivers there are at most where messages are stored at once."""
+TRIES = 4
+"""How often a deletion is tried; a message that is not deleted comes again, and is found to be done."""
+LONGEST = 43_200
+"""Seconds that a message can be hidden for."""
+SHORTEST = 30
+"""Seconds that a message is hidden for where its queue says less: a beat must not come too late."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One received message."""
+
+    raw: dict[str, Any]
+    events: Sequence[Event] = ()
+    refused: BadInput | None = None
+    """Why it cannot be taken."""
+    settled: bool = False
+    """Whether the queue was told what became of it: its time in hiding is not ours any more."""
+
+    @property
+    def receipt(self) -> str:
+        return str(self.raw["ReceiptHandle"])
+
+    @property
+    def group(self) -> str | None:
+        """Of a FIFO queue: what it has a place in line of."""
+        found: str | None = self.raw.get("Attributes", {}).get("MessageGroupId")
+        return found
+
+    @property
+    def received(self) -> int:
+        """How often it was received, this time included."""
+        return int(self.raw.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+
+    @property
+    def size(self) -> int:
+        return sum(len(event.data) for event in self.events)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A queue that was found."""
+
+    url: str
+    arn: str
+    fifo: bool
+    visibility: int
+    """Seconds that it hides a received message for."""
+    redrives: bool
+    """Whether it moves away what is received too often."""
+
+
+EventsOf = Callable[[dict[str, Any], "Queue"], Sequence[Event]]
+"""Which events a message holds: none is a message of no use, which is deleted. BadInput leaves it to the queue."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Consumer:
+    """Takes messages from one queue for one trigger."""
+
+    ctx: source.Context
+    connection: Connection
+    trouble: Trouble
+    queue: Queue
+    events_of: EventsOf
+    wait: Millis
+    visibility: Millis | None = None
+    """How long a received message is hidden unless that is renewed; the queue's own where absent."""
+    _count: int = 1
+    _running: int = 0
+    _tasks: TaskGroup = field(init=False)
+
+    async def run(self) -> None:
+        """Receive until cancelled; a stop lets what was received be handled, at most as long as the drain is."""
+        async with anyio.create_task_group() as self._tasks:
+            self._start()
+
+    # receiving
+
+    @property
+    def _handles(self) -> bool:
+        return self.ctx.trigger.ack == "handled"
+
+    @property
+    def _hidden(self) -> int:
+        """Seconds that messages are hidden for."""
+        if self.visibility is not None:
+            return max(1, self.visibility // SECOND)
+        return max(self.queue.visibility, SHORTEST)
+
+    def _start(self) -> None:
+        while self._running < self._count:
+            self._running += 1
+            self._tasks.start_soon(self._receive, name=f"receive:{self.ctx.trigger.name}")
+
+    async def _receive(self) -> None:
+        try:
+            while self._running <= self._count:
+                try:
+                    await self._turn()
+                except AwsFault as fault:
+                    self._reckon("failed")
+                    await self.trouble.rest(fault)
+        finally:
+            self._running -= 1
+
+    def _reckon(self, turn: receiving.Turn) -> None:
+        """Let there be as many receivers as the turn of one of them makes worthwhile."""
+        most = self.ctx.places if self._handles else STORING
+        self._count = receiving.receivers(self._count, turn, most=most)
+        self._start()
+
+    async def _turn(self) -> None:
+        """Take one batch on its whole way. Raises AwsFault where nothing was received."""
+        if self._handles:
+            await self.ctx.free()
+        async with self.ctx.finish():
+            batch, asked = await self._gather()
+            # SQS looks at a part of its servers only: a request that is half filled tells of a backlog.
+            self._reckon("empty" if not batch else "full" if len(batch) * 2 >= asked else "some")
+            if not batch:
+                return
+            crash_point("received")
+            with anyio.CancelScope() as beating:
+                self._tasks.start_soon(self._beat, batch, beating)
+                try:
+                    failed = await self._take(batch)
+                finally:
+                    beating.cancel()
+        if failed and not self.ctx.trigger.batch.partial_failures:
+            self._reckon("failed")
+
+    async def _gather(self) -> tuple[list[Message], int]:
+        """Receive a batch: until it has its size, its window is over, or it is as large as a call may be."""
+        batch = self.ctx.trigger.batch
+        size, window = (batch.size, batch.window) if self._handles else (REQUEST, 0)
+        got = await self._request(min(size, REQUEST), self.wait)
+        if not got or not window:
+            return got, min(size, REQUEST)
+        until = anyio.current_time() + window / 1000
+        while len(got) < size and sum(one.size for one in got) < PAYLOAD and not self.ctx.ending:
+            left = until - anyio.current_time()
+            if left <= 0:
+                break
+            wait = min(self.wait, int(left * 1000))
+            try:
+                more = await self._request(min(size - len(got), REQUEST), wait)
+            except AwsFault:
+                break  # what there is goes its way; the next turn meets the trouble
+            got += more
+            if not more and wait < SECOND:
+                await anyio.sleep(max(0.0, until - anyio.current_time()))
+        return got, size
+
+    async def _request(self, count: int, wait: Millis) -> list[Message]:
+        # An answer that is lost would keep a group's messages hidden: the same attempt gets the same answer.
+        attempt = {"ReceiveRequestAttemptId": str(uuid4())} if self.queue.fifo else {}
+        answer = await self.connection.call(
+            "receive_message",
+            QueueUrl=self.queue.url,
+            MaxNumberOfMessages=count,
+            WaitTimeSeconds=wait // SECOND,
+            VisibilityTimeout=self._hidden,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            **attempt,
+        )
+        self.trouble.well()
+        return [self._read(raw) for raw in answer.get("Messages", [])]
+
+    def _read(self, raw: dict[str, Any]) -> Message:
+        try:
+            return Message(raw, self.events_of(raw, self.queue))
+        except BadInput as error:
+            return Message(raw, refused=error)
+
+    async def _beat(self, batch: Sequence[Message], scope: anyio.CancelScope) -> None:
+        """Keep hidden what is under way."""
+        while not scope.cancel_called:
+            await anyio.sleep(receiving.hidden(self._hidden))
+            if scope.cancel_called:
+                return
+            await self._hide([one for one in batch if not one.settled], self._hidden)
+
+    # handling
+
+    async def _take(self, batch: list[Message]) -> bool:
+        """Store or handle a batch and acknowledge it; whether every call of it failed."""
+        for one in batch:
+            if one.refused is not None:
+                await self._refused(one, one.refused)
+        await self._delete([one for one in batch if not one.events and one.refused is None])
+        rest = [one for one in batch if one.events]
+        if not self._handles:
+            await self._store(rest)
+            return False
+        if not self.queue.fifo:
+            return await self._handle(rest)
+        groups: dict[str | None, list[Message]] = {}
+        for one in rest:
+            groups.setdefault(one.group, []).append(one)
+        ends: list[bool] = []
+
+        async def handle(group: list[Message]) -> None:
+            ends.append(await self._handle(group))
+
+        async with anyio.create_task_group() as tasks:
+            for group in groups.values():
+                tasks.start_soon(handle, group)
+        return bool(ends) and all(ends)
+
+    async def _store(self, batch: Sequence[Message]) -> None:
+        events = [event for one in batch for event in one.events]
+        if not events:
+            return
+        try:
+            await self.ctx.emit(*events)
+        except BadInput as error:
+            if len(batch) == 1:
+                await self._refused(batch[0], error)
+                return
+            for one in batch:
+                await self._store([one])
+            return
+        crash_point("stored")
+        await self._delete(batch)
+
+    async def _handle(self, batch: list[Message]) -> bool:
+        """Call the function for a batch, in several calls where one cannot carry it; whether none of it was done."""
+        some_done = some_failed = False
+        while batch:
+            count = fit([one.size for one in batch], PAYLOAD)
+            part, batch = batch[:count], batch[count:]
+            done, failed = await self._call(part)
+            some_done, some_failed = some_done or done > 0, some_failed or failed > 0
+            if self.queue.fifo and done < len(part):
+                # What comes after it waits for it.
+                await self._give_back(batch, 0)
+                break
+        return some_failed and not some_done
+
+    async def _call(self, batch: Sequence[Message]) -> tuple[int, int]:
+        """Make one call and tell the queue what became of each message; how many are done, and how many failed."""
+        try:
+            handled = await self.ctx.handle(*[event for one in batch for event in one.events])
+        except BadInput as error:
+            if len(batch) == 1:
+                await self._refused(batch[0], error)
+                return 0, 1
+            ends = [await self._call([one]) for one in batch]
+            return sum(done for done, _ in ends), sum(failed for _, failed in ends)
+        done, failed, undecided = [], [], []
+        place = 0
+        for one in batch:
+            parts = slice(place, place := place + len(one.events))
+            if all(handled.done[parts]):
+                done.append(one)
+            elif any(handled.failed[parts]):
+                failed.append(one)
+            else:
+                undecided.append(one)
+        await self._delete(done)
+        await self._back_off(failed)
+        await self._give_back(undecided, 0)
+        return len(done), len(failed)
+
+    async def _back_off(self, failed: Sequence[Message]) -> None:
+        """Hide failed messages the longer the oftener they came; a group's together, for they wait for the first."""
+        retry, draw = self.ctx.retry, random.random()
+        times = {self._times(one, failed) for one in failed}
+        for count in times:
+            delay = backoff(count, retry, draw=draw)
+            await self._give_back([one for one in failed if self._times(one, failed) == count], delay / 1000)
+
+    def _times(self, one: Message, failed: Sequence[Message]) -> int:
+        return failed[0].received if self.queue.fifo else one.received
+
+    async def _refused(self, one: Message, error: BadInput) -> None:
+        """Leave to the queue what the trigger's own settings cannot take: its redrive policy knows where to."""
+        self.ctx.log.warning("a message cannot be taken", message=one.raw["MessageId"], why=error.message)
+        await self._back_off([one])
+
+    # telling the queue
+
+    async def _delete(self, batch: Sequence[Message]) -> None:
+        for one in batch:
+            one.settled = True
+        crash_point("before-delete")
+        await self._tell("delete_message_batch", [(one, {}) for one in batch])
+
+    async def _give_back(self, batch: Sequence[Message], seconds: float) -> None:
+        for one in batch:
+            one.settled = True
+        await self._hide(batch, seconds)
+
+    async def _hide(self, batch: Sequence[Message], seconds: float) -> None:
+        hidden = {"VisibilityTimeout": min(math.ceil(seconds), LONGEST)}
+        await self._tell("change_message_visibility_batch", [(one, hidden) for one in batch], tries=1)
+
+    async def _tell(
+        self, operation: str, told: Sequence[tuple[Message, dict[str, Any]]], *, tries: int = TRIES
+    ) -> None:
+        """Send receipts in requests of ten; what fails by the service's fault is tried again."""
+        for start in range(0, len(told), REQUEST):
+            left = dict(enumerate(told[start : start + REQUEST]))
+            for _ in range(tries):
+                entries = [
+                    {"Id": str(number), "ReceiptHandle": one.receipt, **more} for number, (one, more) in left.items()
+                ]
+                try:
+                    answer = await self.connection.call(operation, QueueUrl=self.queue.url, Entries=entries)
+                except AwsFault as fault:
+                    if tries > 1:
+                        await self.trouble.rest(fault)
+                    continue
+                wrong = {int(one["Id"]) for one in answer.get("Failed", []) if not one.get("SenderFault")}
+                left = {number: one for number, one in left.items() if number in wrong}
+                if not left:
+                    break
+            else:
+                if tries > 1:
+                    self.ctx.log.warning("messages could not be deleted and will come again", count=len(left))
