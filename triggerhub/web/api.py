@@ -60,7 +60,7 @@ def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Se
         Mount("/api/v1", app=_router(api)),
         *Console(hub, closing, sessions).routes(),
     ]
-    return refusal.Refusals(LambdaApi(hub, registry, _Phased(hub, _router(routes))))
+    return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes))))
 
 
 def _router(routes: list[BaseRoute]) -> Router:

@@ -66,9 +66,8 @@ class LambdaApi:
         if path[1:3] != "20" or not (path.startswith(INVOKE[0]) or service().serves(path)):
             await self._app(scope, receive, send)
             return
-        request_id = str(uuid.uuid4())
         try:
-            answer = await self._answered(scope, path, receive, request_id)
+            answer = await self._answered(scope, path, receive)
         except ApiError as error:
             answer = _refusal(error)
         except TriggerhubError as error:
@@ -80,7 +79,7 @@ class LambdaApi:
             log.exception("a request of the Lambda API failed", method=scope["method"], path=path)
             answer = _refusal(ApiError("ServiceException", "The hub failed at this request; its log says why."))
         headers: _Headers = [
-            (b"x-amzn-requestid", (answer.request_id or request_id).encode()),
+            (b"x-amzn-requestid", (answer.request_id or str(uuid.uuid4())).encode()),
             *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
         ]
         if answer.status != 204:
@@ -88,7 +87,7 @@ class LambdaApi:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answered(self, scope: Scope, path: str, receive: Receive, request_id: str) -> Answer:
+    async def _answered(self, scope: Scope, path: str, receive: Receive) -> Answer:
         headers = _joined(scope["headers"])
         if self._hub.phase != "running":
             raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
@@ -117,7 +116,7 @@ class LambdaApi:
                     log=tail,
                     context=headers.get("x-amz-client-context"),
                 )
-        return await self._described(scope, path, receive, request_id, headers, signature)
+        return await self._described(scope, path, receive, headers, signature)
 
     async def _archive(self, name: str) -> Answer:
         """Send an archive to whoever knows its hash: GetFunction tells it, in place of a signed address in S3."""
@@ -132,7 +131,6 @@ class LambdaApi:
         scope: Scope,
         path: str,
         receive: Receive,
-        request_id: str,
         headers: Mapping[str, str],
         signature: sigv4.Signature,
     ) -> Answer:
@@ -150,9 +148,7 @@ class LambdaApi:
         perform = self.operations.get(operation.name)
         if perform is None:
             raise refused(lambdas, operation)
-        result = await perform(
-            Asked(operation=operation.name, given=given, request_id=request_id, host=headers.get("host", ""))
-        )
+        result = await perform(Asked(operation=operation.name, given=given, host=headers.get("host", "")))
         if isinstance(result, Answer):
             return result
         status, fields, text = restjson.write(lambdas, operation, result)

@@ -15,7 +15,6 @@ class Asked:
 
     operation: str
     given: Mapping[str, Json]
-    request_id: str
     host: str = ""
     """By which name the client knows this listener."""
 
