@@ -41,6 +41,14 @@ def test_what_was_made_is_there_after_the_hub_was_killed(tmp_path: Path) -> None
         assert called(lambdas, "made:1")["answer"] == "one"
         assert called(lambdas, "made")["answer"] == "two"
         assert len(list((tmp_path / "var/functions/archives").iterdir())) == 2, "what nothing needs is removed"
+        assert hub.cli("backup", str(tmp_path / "saved.tar")).returncode == 0
+        lambdas.delete_function(FunctionName="made")
+        hub.kill()
+        restored = hub.cli("restore", str(tmp_path / "saved.tar"))
+        assert restored.returncode == 0, restored.stderr
+        hub.start()
+        assert there(lambdas) == before
+        assert called(lambdas, "made:1")["answer"] == "one"
         hub.write("", {"own.py": "def handler(event, context):\n    return 2\n"})
         until(lambda: lambdas.invoke(FunctionName="own")["Payload"].read() == b"2", "the folder is read again")
         assert called(lambdas, "made:1")["answer"] == "one"

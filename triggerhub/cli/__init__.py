@@ -35,7 +35,7 @@ SECTIONS = {
     },
     "The hub": {
         "status": ("status:status", "Say what the hub is and how it does."),
-        "functions": ("functions:functions", "Functions: list, show, pause, resume."),
+        "functions": ("functions:functions", "Functions: list, show, versions, rollback, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
         "token": ("token:token", "Tokens by which programs prove who they are: create, list, revoke."),
         "hash-password": (

@@ -14,9 +14,9 @@ HEADER = ("NAME", "RUNTIME", "VERSION", "STATE", "WORKERS", "QUEUED", "RUNNING",
 _NAME = click.argument("name", metavar="FN", shell_complete=names("functions"))
 
 
-@click.group(cls=Group, later=("versions", "rollback"))
+@click.group(cls=Group)
 def functions() -> None:
-    """Functions: list, show, pause, resume."""
+    """Functions: list, show, versions, rollback, pause, resume."""
 
 
 @functions.command("list")
@@ -54,6 +54,46 @@ def _state(row: dict[str, Any]) -> words.Cell:
 def show(session: Session, name: str) -> None:
     """Show one function."""
     _shown(session, session.admin.get("functions", name))
+
+
+@functions.command()
+@_NAME
+@shared
+@click.pass_obj
+def versions(session: Session, name: str) -> None:
+    """List the versions of a function that was deployed by the Lambda API.
+
+    A function of the handlers folder has one: what lies there.
+    """
+    rows = session.admin.get("functions", name, "versions")
+    if session.json:
+        click.echo(words.as_json(rows))
+        return
+    table = [
+        [row["version"], words.age(row["created"]), row.get("code", ""),
+         ", ".join(row["aliases"]), row["description"]]
+        for row in rows
+    ]  # fmt: skip
+    click.echo(words.table(("VERSION", "AGE", "CODE", "ALIASES", "DESCRIPTION"), table, spare=(4, 3)))
+
+
+@functions.command()
+@_NAME
+@click.option("--to", metavar="VERSION", help="Which version; by default the one before.")
+@click.option("--alias", help="Move this alias, and leave what runs without a qualifier as it is.")
+@shared
+@click.pass_obj
+def rollback(session: Session, name: str, to: str | None, alias: str | None) -> None:
+    """Go back to an earlier version of a function that was deployed by the Lambda API.
+
+    Its code and its configuration become what runs from the next call on; published versions stay as they are.
+    """
+    order = {key: value for key, value in (("to", to), ("alias", alias)) if value is not None}
+    done = session.admin.ask("POST", "functions", name, "rollback", body=order).json()
+    if session.json:
+        click.echo(words.as_json(done))
+    else:
+        click.echo(f"{name}{f':{alias}' if alias else ''} is version {done['version']} again")
 
 
 @functions.command()

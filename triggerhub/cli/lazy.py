@@ -50,18 +50,7 @@ class LazyGroup(click.Group):
 
 
 class Group(click.Group):
-    """A group of commands in the order they were written; knows what a later version will add."""
-
-    def __init__(self, *args: Any, later: Iterable[str] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._later = frozenset(later)
+    """A group of commands in the order they were written."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in self._later:
-            ctx.fail(f"No such command {args[0]!r}: it is not in this version.")
-        return super().resolve_command(ctx, args)

@@ -1,8 +1,8 @@
 """Copy a store into one archive, and put it back.
 
-An archive is a tar file: ``hub.db``, the payload files it refers to, and last ``manifest.json`` with
-the length and SHA-256 of each. So an archive that was cut short has no manifest and is refused, and
-anybody's tar can look into one.
+An archive is a tar file: ``hub.db``, the payload files it refers to, the code of deployed functions, and last
+``manifest.json`` with the length and SHA-256 of each. So an archive that was cut short has no manifest and is
+refused, and anybody's tar can look into one.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ _PAGES = 1000
 """How many pages are copied between two looks at whether to go on."""
 _SPARE = 10
 """Where a copy would leave less than this part of the disk, or less than AMPLE on a large one, none is made."""
-_MEMBER = re.compile(r"hub\.db|manifest\.json|blobs/[0-9a-f]{64}")
-_OLD = ("hub.db", "hub.db-wal", "hub.db-shm", "blobs")
+CODE = Path("functions", "archives")
+"""Where deployed functions have their code, below the data folder; it is there before the database speaks of it."""
+_HASH = re.compile(r"[0-9a-f]{64}")
+_MEMBER = re.compile(rf"hub\.db|manifest\.json|(blobs|{CODE})/[0-9a-f]{{64}}")
+_OLD = ("hub.db", "hub.db-wal", "hub.db-shm", "blobs", "functions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +94,16 @@ def tidy(data: Path) -> None:
 
 
 def archive(database: Path, blobs: Path) -> Iterator[bytes]:
-    """Yield the bytes of the archive of a copied *database* and the payload files it refers to. OSError."""
+    """Yield the bytes of the archive of a copied *database*, and of the files beside it that it refers to. OSError."""
     files: dict[str, dict[str, object]] = {}
     yield from _file(DATABASE, database, files)
     for name in _blobs(database):
         if (blobs / name).exists():
             yield from _file(f"blobs/{name}", blobs / name, files)
+    code = database.parent / CODE
+    for path in sorted(code.iterdir()) if code.is_dir() else ():
+        if _HASH.fullmatch(path.name):
+            yield from _file(f"{CODE}/{path.name}", path, files)
     text = json.dumps({"format": FORMAT, "schema": _schema(database), "files": files}, indent=1).encode()
     yield _head(MANIFEST, len(text)) + text + _padding(len(text))
     yield bytes(2 * tarfile.BLOCKSIZE)
@@ -116,7 +123,9 @@ def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
         try:
             _unpack(source, draft)
             schema, counts = _checked(draft / DATABASE)
-            folder.sync(draft / "blobs")
+            for place in (draft / "blobs", draft / CODE, draft / CODE.parent):
+                if place.is_dir():
+                    folder.sync(place)
             _give((data, data / "hub.lock", *draft.rglob("*")), owner)
             before = _swap(draft, data, stamp)
             if before is not None:
@@ -198,6 +207,7 @@ def _unpack(source: IO[bytes], draft: Path) -> None:
                 if member.name == MANIFEST:
                     manifest = json.loads(file.read())
                 else:
+                    (draft / member.name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     found[member.name] = _written(file, draft / member.name)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise _bad(str(error)) from error
@@ -263,8 +273,9 @@ def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
         else:
             path.unlink()
     folder.sync(before)
-    for name in (DATABASE, "blobs"):
-        (draft / name).rename(data / name)
+    for name in (DATABASE, "blobs", CODE.parts[0]):
+        if (draft / name).exists():
+            (draft / name).rename(data / name)
     folder.sync(data)
     (data / UNFINISHED).unlink()
     folder.sync(data)

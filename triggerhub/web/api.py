@@ -24,6 +24,7 @@ from triggerhub.web.named import Named
 from triggerhub.web.session import Sessions
 from triggerhub.web.stream import Lines, Tell
 from triggerhub.web.tokens import Tokens
+from triggerhub.web.versions import Versions
 
 PLACES = {
     "/": "the console, for a browser",
@@ -50,6 +51,7 @@ def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Se
         # It reads nothing but costs a copy of the database, which no link in a page of another may ask for.
         Route("/backup", admin.backup, methods=["POST"]),
         *Deliveries(hub, closing).routes(),
+        *Versions(hub, registry).routes(),
         *Named(hub).routes(),
         *Tokens(hub).routes(),
     ]
