@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, shared
 from triggerhub.client import data_folder
+from triggerhub.errors import TriggerhubError
 
 COLORS = {"good": "green", "note": "yellow", "bad": "red"}
 
@@ -23,11 +25,17 @@ def doctor(context: click.Context, session: Session) -> None:
 
     Exits 1 when something is bad, that is, when a hub would not run or would not keep what it accepted.
     """
-    from triggerhub.cli.host import look
+    from triggerhub.cli.host import look, note
 
     if session.hub is not None:
         raise click.UsageError("doctor looks at this machine; it does not go with --hub.")
     readings = list(look(Path(session.project), data_folder(session.project)))
+    # A hub that does not run, or tells us nothing, takes no signatures either.
+    with suppress(TriggerhubError):
+        if not any(one["key"] for one in session.admin.get("tokens")):
+            readings.append(
+                note("Lambda API", "takes any signature: there is no access key", "triggerhub token create NAME --aws")
+            )
     if session.json:
         click.echo(words.as_json([asdict(one) for one in readings]))
     else:

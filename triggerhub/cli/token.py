@@ -31,14 +31,23 @@ def token() -> None:
 )
 @click.option("--payloads", is_flag=True, help="It may see what events carry and handlers answer.")
 @click.option("--lasts", metavar="TIME", help="It ends after this time, like 30d.")
+@click.option("--aws", is_flag=True, help="Make an access key for the Lambda API: an id and a secret to sign with.")
+@click.option("--action", "actions", multiple=True, metavar="PATTERN", help="With --aws: only such, like lambda:Get*.")
+@click.option("--function", "functions", multiple=True, metavar="PATTERN", help="With --aws: only such functions.")
 @shared
 @click.pass_obj
-def create(session: Session, name: str, role: str, payloads: bool, lasts: str | None) -> None:
-    """Make a token and print it, the only time that it is shown."""
-    body = {"name": name, "role": role, "payloads": payloads, "lasts": lasts}
-    made = session.admin.ask("POST", "tokens", body=body).json()
+def create(session: Session, /, name: str, **given: Any) -> None:
+    """Make a token and print it, the only time that it is shown.
+
+    With --aws it is an access key for the Lambda API. Once there is one, that API takes no request without.
+    """
+    made = session.admin.ask("POST", "tokens", body={"name": name, **given}).json()
     if session.json:
         click.echo(words.as_json(made))
+        return
+    if made["key"]:
+        click.echo(f"AWS_ACCESS_KEY_ID={made['key']}\nAWS_SECRET_ACCESS_KEY={made['secret']}")
+        click.echo(words.styled("The secret is not shown again.", dim=True), err=True)
         return
     click.echo(made["token"])
     click.echo(words.styled("It is not shown again. Use it with --token, or in TRIGGERHUB_TOKEN.", dim=True), err=True)

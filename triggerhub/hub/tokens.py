@@ -1,4 +1,8 @@
-"""Keep the tokens by which programs prove who they are; of a token only its digest is kept."""
+"""Keep the tokens by which programs prove who they are.
+
+Of a token only its digest is kept. An access key for the Lambda API is another matter: whoever verifies a
+signature must know the secret that made it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.model import Millis
@@ -20,6 +24,7 @@ SCOPE = "tokens"
 MOST = 1000
 """Tokens of one hub."""
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_PATTERN = re.compile(r"[A-Za-z0-9_:*?-]{1,128}")
 _FORM = re.compile(r"th_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
@@ -34,6 +39,18 @@ class Token:
     created: Millis
     expires: Millis | None
     digest: str
+    key: str | None = None
+    """The id of an access key for the Lambda API, where it is one."""
+    secret: str | None = None
+    """What an access key signs with."""
+    actions: tuple[str, ...] = ()
+    """Patterns of the operations that an access key may call, like ``lambda:Invoke*``; none leaves it to its role."""
+    functions: tuple[str, ...] = ()
+    """Patterns of the functions that it may name; none is all."""
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(name=f"{'key' if self.key else 'token'} {self.name}", role=self.role, payloads=self.payloads)
 
 
 class Tokens:
@@ -47,16 +64,35 @@ class Tokens:
         """Read what was made before."""
         for key, text in (await self._store.checkpoints(SCOPE)).items():
             fields = json.loads(text)
-            self._known[key] = Token(**{**fields, "id": key, "role": Role(fields["role"])})
+            lists = {name: tuple(fields.get(name, ())) for name in ("actions", "functions")}
+            self._known[key] = Token(**{**fields, **lists, "id": key, "role": Role(fields["role"])})
 
     def all(self) -> list[Token]:
         """Return the tokens, oldest first."""
         return sorted(self._known.values(), key=lambda one: (one.created, one.id))
 
-    async def create(self, name: str, role: Role, *, payloads: bool, lasts: Millis | None) -> tuple[Token, str]:
-        """Make a token; return it and the text that proves it, which nobody can read again. BadInput, Conflict."""
+    async def create(
+        self,
+        name: str,
+        role: Role,
+        *,
+        payloads: bool,
+        lasts: Millis | None,
+        aws: bool = False,
+        actions: Sequence[str] = (),
+        functions: Sequence[str] = (),
+    ) -> tuple[Token, str]:
+        """Make a token; return it and the text that proves it, which nobody can read again. BadInput, Conflict.
+
+        With *aws* it is an access key, and the text is its secret.
+        """
         if not _NAME.fullmatch(name):
             raise BadInput("a token's name has letters, digits, '_', '-', '.' and '@', at most 64")
+        if (actions or functions) and not aws:
+            raise BadInput("actions and functions are for access keys", hint="Add --aws, or leave them out.")
+        for pattern in (*actions, *functions):
+            if not _PATTERN.fullmatch(pattern):
+                raise BadInput(f"{pattern[:60]!r} is no pattern", hint="Write one like lambda:Invoke* or orders-*.")
         if any(one.name == name for one in self._known.values()):
             raise Conflict(
                 f"there is a token {name!r} already", hint=f"Revoke it first: triggerhub token revoke {name}"
@@ -68,24 +104,29 @@ class Tokens:
             id=self._draw(6).hex(),
             name=name,
             role=role,
-            payloads=payloads,
+            payloads=payloads or aws,
             created=self._now(),
             expires=self._now() + lasts if lasts else None,
-            digest=_digest(secret),
+            digest="" if aws else _digest(secret),
+            key=f"AKIA{base64.b32encode(self._draw(10)).decode()}" if aws else None,
+            secret=secret if aws else None,
+            actions=tuple(actions),
+            functions=tuple(functions),
         )
-        text = json.dumps(
-            {
-                "name": made.name,
-                "role": made.role,
-                "payloads": made.payloads,
-                "created": made.created,
-                "expires": made.expires,
-                "digest": made.digest,
-            }
-        )
+        text = json.dumps({key: value for key, value in asdict(made).items() if key != "id"})
         await self._store.set_checkpoints(SCOPE, {made.id: text})
         self._known[made.id] = made
-        return made, f"th_{made.id}_{secret}"
+        return made, secret if aws else f"th_{made.id}_{secret}"
+
+    @property
+    def keys(self) -> bool:
+        """Whether there are access keys: then the Lambda API asks for one."""
+        return any(one.key for one in self._known.values())
+
+    def by_key(self, key: str) -> Token | None:
+        """Return the access key of this id; None where there is none, or not any more."""
+        found = next((one for one in self._known.values() if one.key == key), None)
+        return None if found is None or self._expired(found) else found
 
     async def revoke(self, name: str) -> Token:
         """Take a token's power, by its name or id. NotFound."""
@@ -100,11 +141,12 @@ class Tokens:
         """Return whom a token stands for; None where it is none, or not any more."""
         match = _FORM.fullmatch(text)
         one = self._known.get(match[1]) if match else None
-        if match is None or one is None or not hmac.compare_digest(_digest(match[2]), one.digest):
+        if match is None or one is None or one.key or not hmac.compare_digest(_digest(match[2]), one.digest):
             return None
-        if one.expires is not None and one.expires <= self._now():
-            return None
-        return Principal(name=f"token {one.name}", role=one.role, payloads=one.payloads)
+        return None if self._expired(one) else one.principal
+
+    def _expired(self, one: Token) -> bool:
+        return one.expires is not None and one.expires <= self._now()
 
 
 def _digest(secret: str) -> str:

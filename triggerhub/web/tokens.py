@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import anyio
@@ -37,15 +38,22 @@ class Tokens:
 
     async def create(self, request: Request) -> Response:
         """Make a token; the answer is the only place where it is ever shown."""
-        fields = await asked.fields(request, {"name": str, "role": str, "payloads": bool, "lasts": str})
+        fields = await asked.fields(request, _FIELDS)
         try:
             role = Role(fields.get("role", Role.VIEWER))
         except ValueError:
             raise BadInput(f"there is no role {fields['role']!r}", hint=f"There is: {', '.join(Role)}.") from None
         lasts = asked.duration(fields.get("lasts"), "lasts") or None
-        payloads = fields.get("payloads", False)
-        made, text = await self._hub.tokens.create(fields.get("name", ""), role, payloads=payloads, lasts=lasts)
-        return json(shape.dump({**_shown(made), "token": text}), 201)
+        made, text = await self._hub.tokens.create(
+            fields.get("name", ""),
+            role,
+            payloads=fields.get("payloads", False),
+            lasts=lasts,
+            aws=fields.get("aws", False),
+            actions=_texts(fields, "actions"),
+            functions=_texts(fields, "functions"),
+        )
+        return json(shape.dump({**_shown(made), "secret" if made.key else "token": text}), 201)
 
     async def revoke(self, request: Request) -> Response:
         await asked.body(request)
@@ -58,6 +66,18 @@ class Tokens:
         return json(shape.dump([shape.timed(one, "time") for one in found]))
 
 
+_FIELDS = {
+    "name": str, "role": str, "payloads": bool, "lasts": str, "aws": bool, "actions": list, "functions": list,
+}  # fmt: skip
+
+
+def _texts(fields: Mapping[str, Json], name: str) -> list[str]:
+    found = fields.get(name, [])
+    if not all(isinstance(one, str) for one in found):
+        raise BadInput(f"{name}: expected a list of texts")
+    return list(found)
+
+
 def _shown(one: Token) -> dict[str, Json]:
-    fields = {name: value for name, value in asdict(one).items() if name != "digest"}
+    fields = {name: value for name, value in asdict(one).items() if name not in ("digest", "secret")}
     return shape.timed(fields, "created", "expires")

@@ -26,6 +26,7 @@ from triggerhub.settings import MB
 from triggerhub.web.lambda_api import support
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
+from triggerhub.web.lambda_api.caller import Callers
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
@@ -58,6 +59,7 @@ class LambdaApi:
         self._hub = hub
         self._registry = registry
         self._app = app
+        self._caller = Callers(hub)
         self._invoking = Invoking(hub, Targets(hub, registry))
         self.operations = operations(hub, registry, self._invoking)
 
@@ -93,7 +95,7 @@ class LambdaApi:
             raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
         if scope["method"] == "GET" and path.startswith(ARCHIVE):
             return await self._archive(path[len(ARCHIVE) :])
-        signature = _signature(headers.get("authorization"))
+        signature = _signature(scope, headers)
         if (
             scope["method"] == "POST"
             and path.startswith(INVOKE[0])
@@ -107,7 +109,8 @@ class LambdaApi:
             qualifier = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else None
             if kind in _KINDS and tail in _TAILS and "/" not in name and (qualifier is None or len(qualifier) == 1):
                 payload = await _body(receive, SYNCHRONOUS, "InvokeFunction")
-                self._authenticate(signature, scope, path, headers, payload)
+                if signature is not None:
+                    self._caller.authorized(signature, scope, headers, payload, "InvokeFunction", unquote(name))
                 return await self._invoking.invoke(
                     unquote(name),
                     payload,
@@ -132,7 +135,7 @@ class LambdaApi:
         path: str,
         receive: Receive,
         headers: Mapping[str, str],
-        signature: sigv4.Signature,
+        signature: sigv4.Signature | None,
     ) -> Answer:
         """Answer by the description of the service."""
         lambdas = service()
@@ -143,21 +146,24 @@ class LambdaApi:
             raise ApiError("UnknownOperationException", message)
         operation, parts = found
         body = await _body(receive, CODE if operation.name in CARRIES_CODE else SYNCHRONOUS, operation.name)
-        self._authenticate(signature, scope, path, headers, body)
+        who = None
+        if signature is not None:
+            resource = parts.get("FunctionName") or parts.get("Resource")
+            who = self._caller.authorized(signature, scope, headers, body, operation.name, resource)
         given = await _given(lambdas, operation, parts, query, headers, body)
         perform = self.operations.get(operation.name)
         if perform is None:
             raise refused(lambdas, operation)
-        result = await perform(Asked(operation=operation.name, given=given, host=headers.get("host", "")))
+        try:
+            result = await perform(Asked(operation=operation.name, given=given, host=headers.get("host", "")))
+        except Exception:
+            await self._caller.noted(who, scope, operation, given, ok=False)
+            raise
+        await self._caller.noted(who, scope, operation, given, ok=True)
         if isinstance(result, Answer):
             return result
         status, fields, text = restjson.write(lambdas, operation, result)
         return Answer(status=status, body=text, headers=tuple(fields))
-
-    def _authenticate(
-        self, signature: sigv4.Signature, scope: Scope, path: str, headers: Mapping[str, str], body: bytes
-    ) -> None:
-        """Nobody has a key: whoever reaches this listener may, once his request has a signature's form."""
 
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
@@ -207,7 +213,11 @@ def _joined(headers: _Headers) -> dict[str, str]:
     return joined
 
 
-def _signature(authorization: str | None) -> sigv4.Signature:
+def _signature(scope: Scope, headers: Mapping[str, str]) -> sigv4.Signature | None:
+    """Return how a request is signed; None where who sent it is known by a token. Raises ApiError."""
+    authorization = headers.get("authorization")
+    if authorization is not None and not authorization.startswith(sigv4.ALGORITHM) and "asker" in scope:
+        return None
     try:
         return sigv4.parse(authorization)
     except sigv4.Refused as error:

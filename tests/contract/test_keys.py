@@ -1,0 +1,85 @@
+"""Access keys: once a hub has one, the Lambda API takes no request without."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore import auth
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.contract.conftest import client
+from tests.contract.package import answering, called, create
+from tests.contract.test_functions import refused
+from tests.e2e.daemon import Daemon, daemon
+
+
+def made(hub: Daemon, name: str, *options: str) -> Any:
+    """A client that signs with a new access key."""
+    ran = hub.cli("token", "create", name, "--aws", *options)
+    assert ran.returncode == 0, ran.stderr
+    key, secret = (line.partition("=")[2] for line in ran.stdout.splitlines())
+    return signing(hub, key, secret)
+
+
+def signing(hub: Daemon, key: str, secret: str, **options: Any) -> Any:
+    session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name="eu-central-1", **options)
+    config = Config(retries={"total_max_attempts": 1})
+    return session.client("lambda", endpoint_url=f"http://127.0.0.1:{hub.admin}", config=config)
+
+
+def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
+    handlers = {"hello.py": "def handler(event, context):\n    return 1\n"}
+    with daemon(tmp_path, "", handlers) as hub:
+        anybody = client(hub)
+        assert called(anybody, "hello") == 1
+        assert "takes any signature" in hub.cli("doctor").stdout
+        admin = made(hub, "deployer", "--role", "admin")
+        assert refused(anybody.invoke, FunctionName="hello") == (
+            403, "UnrecognizedClientException", "The security token included in the request is invalid.",
+        )  # fmt: skip
+        assert "takes any signature" not in hub.cli("doctor").stdout
+        create(admin, "own-thing", answering(1), Tags={"a b": "c/d"})
+        assert called(admin, "arn:aws:lambda:us-east-1:000000000000:function:own-thing")["answer"] == 1
+        admin.untag_resource(
+            Resource="arn:aws:lambda:us-east-1:000000000000:function:own-thing", TagKeys=["a b", "x=y+z/:@"]
+        )
+        key = admin._request_signer._credentials.access_key
+        status, kind, says = refused(signing(hub, key, "wrong").invoke, FunctionName="hello")
+        assert (status, kind) == (403, "InvalidSignatureException")
+        assert says.startswith("The request signature we calculated does not match")
+        viewer = made(hub, "viewer")
+        assert len(viewer.list_functions()["Functions"]) == 2
+        status, kind, says = refused(viewer.invoke, FunctionName="hello")
+        assert (status, kind) == (403, "AccessDeniedException")
+        assert says.startswith("User: arn:aws:iam::000000000000:user/viewer is not authorized to perform: ")
+        assert says.endswith("because no identity-based policy allows the lambda:InvokeFunction action")
+        caller = made(hub, "caller", "--action", "lambda:Invoke*", "--function", "own-*")
+        assert called(caller, "own-thing")["answer"] == 1
+        assert refused(caller.invoke, FunctionName="hello")[1] == "AccessDeniedException"
+        assert refused(caller.list_functions)[1] == "AccessDeniedException"
+        changes = [(row["who"], row["text"]) for row in hub.api("GET", "/api/v1/changes")]
+        assert ("key deployer", "CreateFunction own-thing") in changes
+        assert not any("Invoke" in text for _, text in changes)
+        hub.kill()
+        hub.start()
+        assert called(caller, "own-thing")["answer"] == 1
+        assert hub.cli("token", "revoke", "caller").returncode == 0
+        assert refused(caller.invoke, FunctionName="own-thing")[1] == "UnrecognizedClientException"
+        listed = hub.cli("token", "list", "--json").stdout
+        assert key in listed
+        assert admin._request_signer._credentials.secret_key not in listed
+        assert hub.cli("token", "create", "odd", "--action", "lambda:*").returncode == 2
+
+
+def test_a_stale_signature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        late = made(hub, "late", "--role", "admin")
+        now = auth.get_current_datetime
+        monkeypatch.setattr(auth, "get_current_datetime", lambda *a, **k: now(*a, **k) - timedelta(minutes=6))
+        with pytest.raises(ClientError, match="Signature expired"):
+            late.list_functions()
