@@ -173,7 +173,6 @@ async def test_requests_that_do_not_fit_are_refused_and_harm_nothing(bench: Benc
     note(ask("POST", "init/error", b"{}"))
     note(ask("GET", "invocation/x/response"))
     note(ask("GET", "nothing"))
-    note(ask("POST", "/2020-01-01/extension/register", b"{}", {"Lambda-Extension-Name": "x"}))
     post(id, "response", json.dumps(said))
     first = id
     said.clear()
@@ -191,7 +190,6 @@ async def test_requests_that_do_not_fit_are_refused_and_harm_nothing(bench: Benc
             [403, "InvalidStateTransition"],
             [405, "MethodNotAllowed"],
             [404, "NotFound"],
-            [403, "Extension.NotSupported"],
         ]
         second = await worker.invoke(invocation(request_id="r2"))
         assert json.loads(second.payload) == [[403, "InvalidStateTransition"], [400, "InvalidRequestID"]]

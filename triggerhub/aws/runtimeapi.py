@@ -22,6 +22,8 @@ ERROR_TYPE = "lambda-runtime-function-error-type"
 ERROR_BODY = "lambda-runtime-function-error-body"
 INTEGRATION = "application/vnd.awslambda.http-integration-response"
 """The content type of a streamed answer that begins with the status and headers of an HTTP response."""
+ACCEPTED = b'{"status":"OK"}\n'
+"""The body of an answer with 202."""
 _PRELUDE_ENDS = b"\0" * 8
 
 
@@ -71,8 +73,6 @@ def route(method: str, target: str) -> Call | Refusal:
         return Call(_ASKS[parts[1]], parts[0])
     if known or any(path == fixed for _, fixed in _FIXED):
         return Refusal(405, "MethodNotAllowed", f"{method} is not what {path} takes")
-    if "/extension/" in path or path.endswith(("/telemetry", "/logs")):
-        return Refusal(403, "Extension.NotSupported", "extensions are not in this version of triggerhub")
     return Refusal(404, "NotFound", f"the Runtime API has no {path}; it is version 2018-06-01")
 
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -23,22 +23,31 @@ from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, R
 from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Child
 from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
+from triggerhub.runtimes.extensions import Extensions
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.listener import Connection, Request
 from triggerhub.runtimes.warm import INIT_LIMIT, STUBBORN
 from triggerhub.runtimes.watch import Watch
 from triggerhub.settings import Function
 
-_ACCEPTED = b'{"status":"OK"}\n'
-
 
 class ProvidedWorker:
     """A ``runtime.Worker`` whose process speaks the Runtime API; made by its runtime, then :meth:`ready`."""
 
     def __init__(
-        self, function: Function, output: Output, command: Sequence[str], *, cwd: Path, env: dict[str, str]
+        self,
+        function: Function,
+        output: Output,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: dict[str, str],
+        extensions: Collection[str] = (),
     ) -> None:
-        """Start the process. Raises OSError when none can be made."""
+        """Start the process. *extensions* are the programs that *command* starts beside it.
+
+        Raises OSError when none can be made.
+        """
         self._loop = asyncio.get_running_loop()
         self._function = function
         self._began = time.perf_counter()
@@ -58,6 +67,7 @@ class ProvidedWorker:
         self._call: asyncio.Future[Outcome] | None = None
         self._ending: Ending | None = None
         """How a pending call ends when the process is gone; None leaves it to the exit status."""
+        self._extensions = Extensions(function, extensions, settled=self._settle_start, failed=self._extension_failed)
         self._gone = asyncio.Event()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._stubborn: asyncio.TimerHandle | None = None
@@ -101,7 +111,10 @@ class ProvidedWorker:
         self._init_ms = (time.perf_counter() - self._began) * 1000
 
     async def close(self) -> None:
-        """Kill the process and all of its session; returns when it is gone."""
+        """Kill the process and all of its session, once extensions had their time; returns when it is gone."""
+        if self._child.alive and self._ready.done():
+            self._alive = False
+            await self._extensions.shut_down("spindown")
         self._kill(lambda usage: Interrupted(usage=usage))
         await self._gone.wait()
         if self._server is not None:
@@ -139,6 +152,8 @@ class ProvidedWorker:
     # the API
 
     def _take(self, connection: Connection, request: Request) -> None:
+        if self._extensions.take(connection, request, starting=not self._ready.done()):
+            return
         call = runtimeapi.route(request.method, request.target)
         refusal = call if isinstance(call, Refusal) else self._answer(connection, request, call)
         if refusal is not None:
@@ -153,7 +168,7 @@ class ProvidedWorker:
                 if self._state != "Started" or self._ready.done():
                     return runtimeapi.not_allowed(self._state, call.ask)
                 fault, payload = runtimeapi.described(request.headers, bytes(request.body))
-                connection.answer(202, _ACCEPTED)
+                connection.answer(202, runtimeapi.ACCEPTED)
                 self._alive = False
                 self._lines.end()
                 self._ready.set_exception(StartFailed(fault.type, fault.message, payload))
@@ -170,11 +185,20 @@ class ProvidedWorker:
             self._waiting.answer(refusal.status, refusal.body)
         self._waiting = connection
         self._state = "Ready"
-        if not self._ready.done():
-            self._lines.end()
-            self._ready.set_result(None)
+        self._settle_start()
         self._hand_out()
         return None
+
+    def _settle_start(self) -> None:
+        """The start is over once the runtime and all extensions have asked for something to do."""
+        if self._state == "Ready" and not self._ready.done() and self._extensions.started:
+            self._lines.end()
+            self._ready.set_result(None)
+
+    def _extension_failed(self, fault: Fault, payload: bytes) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(StartFailed(fault.type, fault.message, payload))
+        self._kill(lambda usage: Crashed(fault=fault, payload=payload, usage=usage))
 
     def _hand_out(self) -> None:
         """Give the invocation to the runtime, once both are there."""
@@ -182,6 +206,7 @@ class ProvidedWorker:
             return
         connection, self._waiting = self._waiting, None
         self._state, self._handed = "Running", True
+        self._extensions.invoke(self._invocation)
         connection.answer(200, self._invocation.payload, runtimeapi.next_head(self._invocation))
 
     def _settle(self, connection: Connection, request: Request, call: Call) -> Refusal | None:
@@ -198,7 +223,7 @@ class ProvidedWorker:
         broken = runtimeapi.torn(request.trailers)
         if call.ask is Ask.ERROR:
             broken = runtimeapi.described(request.headers, body)
-        connection.answer(202, _ACCEPTED)
+        connection.answer(202, runtimeapi.ACCEPTED)
         if broken is not None:
             self._end(_raised(*broken))
             return None
@@ -209,6 +234,7 @@ class ProvidedWorker:
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._extensions.lost(connection)
         if connection is self._waiting:
             self._waiting = None
 
