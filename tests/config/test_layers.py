@@ -64,3 +64,23 @@ def test_a_layer_that_cannot_be_used_is_told_where_it_was_written(make: Make, ch
     script = '# /// script\n# [tool.triggerhub]\n# layers = ["no.zip"]\n# ///\ndef handler(event, context): ...\n'
     (line,) = check("", {"echo.py": script})
     assert line.startswith("handlers/echo.py: error[bad-layer]: tool.triggerhub.layers: there is no ")
+
+
+def test_what_a_function_will_not_find_is_told(make: Make) -> None:
+    project = make('[functions.echo]\nlayers = ["lib"]\nsandbox = { level = "trusted" }\n')
+    (project / "lib" / "extensions").mkdir(parents=True)
+    (project / "lib" / "extensions" / "watcher").write_text("")
+    lines = [str(problem) for problem in load(project, environ={}).problems]
+    assert len(lines) == 2
+    assert "2:10: warning[no-opt]: functions.echo: at level trusted its layers are on the same paths" in lines[0]
+    assert "functions.echo: its layers bring extensions (watcher), which run beside a bootstrap only" in lines[1]
+
+
+def test_the_extensions_of_an_archive_are_seen_too(make: Make) -> None:
+    project = make('[functions.echo]\nlayers = ["lib.zip"]\n')
+    with zipfile.ZipFile(project / "lib.zip", "w") as archive:
+        archive.writestr("extensions/watcher", "")
+        archive.writestr("extensions/lib/no", "")
+    (problem,) = load(project, environ={}).problems
+    assert problem.code == "no-extensions"
+    assert "(watcher)" in problem.message

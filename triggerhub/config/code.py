@@ -169,6 +169,10 @@ class Shelf:
         folder = assembly.assemble(self.layers, paths)
         return folder.name, folder
 
+    def extensions(self, layers: Sequence[str]) -> list[str]:
+        """Name the programs that layers bring to run beside the runtime. Raises ConfigError."""
+        return assembly.extensions([self.project / layer for layer in layers])
+
     def _files(self, path: Path) -> Mapping[str, Path]:
         if path.parent == self.handlers and path.is_file():
             return snapshot.files_of_file(path)

@@ -35,6 +35,8 @@ CODES: dict[str, str] = {
     "bad-runtime": "There is no runtime of that name, or the path leads to no interpreter that runs handlers.",
     "bad-dependencies": "What a function depends on is written in a way that the installer cannot read.",
     "bad-layer": "A layer is not there, cannot be read, or is an archive that must not be unpacked.",
+    "no-opt": "At level trusted a function has no file system of its own, in which layers would be at /opt.",
+    "no-extensions": "Extensions speak to the Runtime API, which only a bootstrap has.",
     "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
     "wrong-python": "The handler asks for another Python than the one that runs it.",
     "outside": "A path leads to a place that it must not lead to.",

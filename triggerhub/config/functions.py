@@ -82,7 +82,7 @@ class Functions:
         if "retry" in given(inline) | given(table):
             self._retry_fits(f"functions.{name}", written)
         self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
-        added = self._layers(name, table, inline, written.pop("layers", []))
+        added = self._layers(name, table, inline, written.get("layers", []))
         if (
             code is None
             or added is None
@@ -92,7 +92,22 @@ class Functions:
         self._look_at_memory(name, written, table)
         self._look_for_program(name, code, written.get("env", {}), table)
         layers, opt = added
+        if layers:
+            self._look_at_layers(name, code, written, table)
+        written = {key: value for key, value in written.items() if key != "layers"}
         return _made(name, code, written | {"opt": opt}, [layers] if layers else [])
+
+    def _look_at_layers(self, name: str, code: Code, written: Mapping[str, Any], table: FunctionTable) -> None:
+        """Say what of its layers a function will not find as on Lambda."""
+        path = ("functions", name, "layers") if "layers" in given(table) else ("functions", name)
+        if written.get("sandbox", {}).get("level") == "trusted":
+            message = f"functions.{name}: at level trusted its layers are on the same paths, but not at /opt"
+            self._report.warn(path, "no-opt", message, "choose another level where a path begins with /opt")
+        beside = self._shelf.extensions(written["layers"])
+        if beside and code.runtime != "provided":
+            names = ", ".join(beside)
+            message = f"functions.{name}: its layers bring extensions ({names}), which run beside a bootstrap only"
+            self._report.warn(path, "no-extensions", message)
 
     def _layers(
         self, name: str, table: FunctionTable, inline: Inline, layers: list[str]

@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -38,6 +39,19 @@ def check(layers: Sequence[Path]) -> None:
         if not layer.is_dir():
             with _archive(layer) as file:
                 _refused(layer, partial(archive.check, file))
+
+
+def extensions(layers: Sequence[Path]) -> list[str]:
+    """Name the programs that layers bring to run beside the runtime. Raises ConfigError."""
+    names: set[str] = set()
+    for layer in layers:
+        if layer.is_dir():
+            names |= {path.name for path in layer.glob("extensions/*") if path.is_file()}
+            continue
+        with _archive(layer) as file, zipfile.ZipFile(file) as opened:
+            parts = [name.split("/") for name in opened.namelist()]
+            names |= {part[1] for part in parts if len(part) == 2 and part[0] == "extensions" and part[1]}
+    return sorted(names)
 
 
 def assemble(home: Path, layers: Sequence[Path]) -> Path:
