@@ -10,6 +10,7 @@ import pytest
 
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Returned
+from triggerhub.runtimes import extensions
 
 from .conftest import Bench, invocation
 from .test_provided import CLIENT, provided
@@ -159,11 +160,18 @@ async def test_an_extension_of_a_layer_starts_first_and_hears_of_the_end(bench: 
     assert "INVOKE r1" in said
 
 
-async def test_an_extension_that_ignores_the_end_is_not_waited_for(bench: Bench) -> None:
+async def test_an_extension_that_ignores_the_end_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extensions, "GRACE", 0.2)
     text = """
     me, _, _ = register("watcher", "SHUTDOWN")
-    extend("GET", "event/next", None, me)
+    own = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    own.request("GET", "/2020-01-01/extension/event/next", None, me)
+    own.getresponse().read()
     time.sleep(300)
     """
     async with bench.worker(beside(bench, text)) as worker:
         assert isinstance(await worker.invoke(invocation()), Returned)
+        began = time.monotonic()
+    assert 0.2 <= time.monotonic() - began < 60

@@ -7,10 +7,12 @@ once each of them has asked for its first event, and the end, which leaves them 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from triggerhub.aws import extensionsapi, runtimeapi
 from triggerhub.aws.extensionsapi import INVOKE, SHUTDOWN, Ask
@@ -24,6 +26,28 @@ GRACE = 2.0
 _BEHIND = 100
 """Events that an extension may be behind; the oldest are dropped."""
 _JSON = ("Content-Type", "application/json")
+
+
+_BESIDE = """
+opt=$1; shift
+for program in "$opt"/extensions/*; do
+    if [ -f "$program" ] && [ -x "$program" ]; then "$program" & fi
+done
+exec "$@"
+"""
+
+
+def of_layers(opt: Path | None) -> list[str]:
+    """Name the programs that layers bring to run beside the runtime; *opt* is the folder that they came to."""
+    folder = None if opt is None else opt / "extensions"
+    if folder is None or not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK))
+
+
+def beside(opt: str, command: Sequence[str]) -> list[str]:
+    """Return the command that starts the extensions, then becomes *command*."""
+    return ["/bin/sh", "-c", _BESIDE, "sh", opt, *command]
 
 
 class _Extension:

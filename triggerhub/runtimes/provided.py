@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
 from triggerhub.runtime import Output
+from triggerhub.runtimes import extensions
 from triggerhub.runtimes.child import Child
 from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
 from triggerhub.runtimes.extensions import Extensions
@@ -42,12 +43,15 @@ class ProvidedWorker:
         *,
         cwd: Path,
         env: dict[str, str],
-        extensions: Collection[str] = (),
+        opt: str | None = None,
     ) -> None:
-        """Start the process. *extensions* are the programs that *command* starts beside it.
+        """Start the process, and beside it the extensions of its layers; *opt* is where it sees those.
 
         Raises OSError when none can be made.
         """
+        external = extensions.of_layers(function.opt)
+        if external:
+            command = extensions.beside(opt or str(function.opt), command)
         self._loop = asyncio.get_running_loop()
         self._function = function
         self._began = time.perf_counter()
@@ -67,7 +71,7 @@ class ProvidedWorker:
         self._call: asyncio.Future[Outcome] | None = None
         self._ending: Ending | None = None
         """How a pending call ends when the process is gone; None leaves it to the exit status."""
-        self._extensions = Extensions(function, extensions, settled=self._settle_start, failed=self._extension_failed)
+        self._extensions = Extensions(function, external, settled=self._settle_start, failed=self._extension_failed)
         self._gone = asyncio.Event()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._stubborn: asyncio.TimerHandle | None = None
