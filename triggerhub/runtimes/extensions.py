@@ -57,6 +57,8 @@ class _Extension:
         self.asked = False
         """Whether it ever asked for an event: until then it is starting."""
         self.waiting: Connection | None = None
+        self.served: Connection | None = None
+        """By which it got its last event."""
         self.queue: deque[bytes] = deque(maxlen=_BEHIND)
 
     def tell(self, event: bytes) -> None:
@@ -66,6 +68,7 @@ class _Extension:
     def feed(self) -> None:
         if self.waiting is not None and self.queue:
             connection, self.waiting = self.waiting, None
+            self.served = connection
             headers = (_JSON, ("Lambda-Extension-Event-Identifier", str(uuid.uuid4())))
             connection.answer(200, self.queue.popleft(), headers)
 
@@ -90,8 +93,8 @@ class Extensions:
         self._settled = settled
         self._failed = failed
         self._registered: dict[str, _Extension] = {}
-        self._leaving: set[Connection] = set()
-        """Those of extensions that were told of the end."""
+        self._leaving: set[_Extension] = set()
+        """Those that were told of the end, or will be when they ask."""
         self._left = asyncio.Event()
 
     @property
@@ -161,8 +164,8 @@ class Extensions:
         """Tell those who want to hear of it that the end has come; wait for theirs, but not for long."""
         event = extensionsapi.ending(reason, int((time.time() + GRACE) * 1000))
         for extension in self._registered.values():
-            if SHUTDOWN in extension.events and extension.waiting is not None:
-                self._leaving.add(extension.waiting)
+            if SHUTDOWN in extension.events:
+                self._leaving.add(extension)
                 extension.queue.clear()
                 extension.tell(event)
         if self._leaving:
@@ -177,7 +180,8 @@ class Extensions:
         for extension in self._registered.values():
             if extension.waiting is connection:
                 extension.waiting = None
-        if connection in self._leaving:
-            self._leaving.discard(connection)
+        left = {one for one in self._leaving if one.served is connection and not one.queue}
+        if left:
+            self._leaving -= left
             if not self._leaving:
                 self._left.set()
