@@ -39,6 +39,9 @@ floods: $(VENV)/.dev ## hang and poison functions, flood and starve the hub: mak
 streamkills: $(VENV)/.dev ## kill the hub at each step of handling a stream: make streamkills KILLS=200 SEED=7
 	$(BIN)/python -m tests.e2e.streamkills --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
+operations: $(VENV)/.dev ## reload, migrate, damage, restore, start twice and stop: make operations SEED=7
+	$(BIN)/python -m tests.e2e.operations $(if $(SEED),--seed $(SEED))
+
 powercut: $(VENV)/.dev ## cut the power under the store: make powercut CUTS=2000 SEED=7
 	$(BIN)/python -m tests.powercut.cuts --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
 
@@ -91,4 +94,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos streamkills floods powercut faults simulate clocks fuzz soak bench wheel clean
+.PHONY: help run test check coverage chaos streamkills floods operations powercut faults simulate clocks fuzz soak bench wheel clean

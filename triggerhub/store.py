@@ -303,7 +303,7 @@ class Store(Protocol):
     async def stats(self) -> Stats: ...
 
     async def audit(self) -> list[str]:
-        """Count the rows themselves and compare with the ledgers; return one sentence per difference."""
+        """Count the rows themselves and compare with the ledgers, and look for damage; a sentence per finding."""
         ...
 
     async def prune(

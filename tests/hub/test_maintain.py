@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.hub.rig import Failure, HeldStore, echoing, function, rig
@@ -83,3 +84,21 @@ async def test_workers_end_when_they_were_idle_for_too_long(tmp_path: Path) -> N
         assert (await r.hub.functions())[0]["workers"] == 0
         await r.until(lambda: len(r.runtime.ended) == 1, "its process is gone")
         assert (await r.hub.invoke("work", b"2")).outcome.payload == b"2"  # type: ignore[union-attr]
+
+
+async def test_what_an_audit_finds_is_shown_until_it_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintain, "AUDITED", 0.01)
+    monkeypatch.setattr(maintain, "AUDITS", 0.01)
+    store = MemoryStore()
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        await r.hub.invoke_async("work", b"1")
+        await r.states(1)
+        ((name, row),) = store.rows.items()
+        del store.rows[name]
+        finding = "the store: api → work: 0 succeeded deliveries, the ledger says 1; put a backup in its place"
+        with anyio.fail_after(10):
+            while not any(finding in one for one in (await r.hub.status())["problems"]):
+                await anyio.sleep(0.01)
+            store.rows[name] = row
+            while (await r.hub.status())["problems"]:
+                await anyio.sleep(0.01)

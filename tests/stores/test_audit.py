@@ -30,3 +30,16 @@ async def test_a_row_that_is_gone_from_memory_is_told() -> None:
     store = MemoryStore()
     del store.rows[await Hand(store).put()]
     assert await store.audit() == ["t → f: 0 queued deliveries, the ledger says 1"]
+
+
+async def test_a_damaged_index_is_told(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "var") as store:
+        await Hand(store).put()
+        assert await store.audit() == []
+        await store.writer.do(lambda t: t.db.execute("PRAGMA writable_schema = ON"))
+        forget = "UPDATE sqlite_schema SET sql = replace(sql, 'state = 0', 'state = 1') WHERE name = ?"
+        await store.writer.do(lambda t: t.db.execute(forget, ("delivery_claimable",)))
+    async with open_store(tmp_path / "var") as store:
+        (found, *_) = await store.audit()
+        assert "the database is damaged:" in found
+        assert "delivery_claimable" in found

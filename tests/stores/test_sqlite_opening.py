@@ -157,9 +157,10 @@ async def test_an_interrupted_first_migration_is_run_again(data: Path) -> None:
 async def test_what_is_no_database_is_refused(data: Path, content: bytes) -> None:
     data.mkdir()
     (data / "hub.db").write_bytes(content)
-    with pytest.raises(StoreBroken, match="the database failed"):
+    with pytest.raises(StoreBroken, match="the database failed") as caught:
         async with open_store(data):
             pass
+    assert "triggerhub restore FILE" in (caught.value.hint or "")
     assert (data / "hub.db").read_bytes() == content
 
 

@@ -23,7 +23,7 @@ from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Depth, Inlet, Mint
-from triggerhub.hub.maintain import maintain, prune
+from triggerhub.hub.maintain import audit, maintain, prune
 from triggerhub.hub.outlet import Outlet, Performer
 from triggerhub.hub.pause import Kind, Paused
 from triggerhub.hub.pool import Pool
@@ -153,6 +153,7 @@ class Hub:
             background.start_soon(self.pulse.beat)
             background.start_soon(self._preparation.run)
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
+            background.start_soon(audit, self._store, self._status.audited)
             async with self._wiring.dispatching(parts):
                 yield self
             await self._calls.ended()
@@ -455,7 +456,7 @@ class Hub:
         return self._store.backup()
 
     async def audit(self) -> list[str]:
-        """Count every row and compare with the ledgers; one sentence per difference."""
+        """Count every row and look for damage, see ``store.Store.audit``."""
         return await self._store.audit()
 
     # small helps

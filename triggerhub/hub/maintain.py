@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +23,13 @@ SWEEP = 1.0
 PRUNE = 60
 """Sweeps between prunings."""
 CHUNK = 1000
+AUDITED = 10.0
+"""Seconds after the start at which the store is audited: what a crash or a disk did to it lies there by then."""
+AUDITS = 24 * 3600.0
+"""Seconds between two audits."""
+TOLD = 3
+"""So many findings of an audit are told; more say no more."""
+REMEDY = "put a backup in its place with `triggerhub restore FILE`"
 
 
 async def maintain(store: Store, pool: Pool, clock: Clock, project: Callable[[], Project]) -> None:
@@ -39,6 +46,24 @@ async def maintain(store: Store, pool: Pool, clock: Clock, project: Callable[[],
                 log.error("history could not be pruned", exc_info=error)
         turn += 1
         await anyio.sleep(SWEEP)
+
+
+async def audit(store: Store, note: Callable[[Sequence[str]], None]) -> None:
+    """Audit the store soon after the start and once a day, and give what was found to *note*; until cancelled."""
+    wait = AUDITED
+    while True:
+        await anyio.sleep(wait)
+        wait = AUDITS
+        try:
+            findings = await store.audit()
+        except StoreBroken:
+            raise
+        except Exception as error:  # the next one may tell more; the hub goes on
+            log.error("the store could not be audited", exc_info=error)
+            continue
+        for finding in findings[:TOLD]:
+            log.error("the store is not as it should be", finding=finding, remedy=REMEDY)
+        note([f"the store: {finding}; {REMEDY}" for finding in findings[:TOLD]])
 
 
 async def prune(store: Store, clock: Clock, project: Project) -> int:

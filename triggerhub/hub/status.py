@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import triggerhub
@@ -38,6 +38,7 @@ class Status:
         self._wiring, self._store, self._inlet, self._pool = wiring, store, inlet, pool
         self._paused, self._preparation, self._clock, self._metrics = paused, preparation, clock, metrics
         self._started = clock.now()
+        self._findings: tuple[str, ...] = ()
 
     async def functions(self) -> list[dict[str, Json]]:
         """One row per function of the configuration."""
@@ -127,8 +128,12 @@ class Status:
             "triggers": len(project.triggers),
         }
 
+    def audited(self, findings: Sequence[str]) -> None:
+        """Take note of what the latest audit of the store found."""
+        self._findings = tuple(findings)
+
     def _problems(self, stats: Stats) -> list[str]:
-        problems = list(self._wiring.problems)
+        problems = [*self._wiring.problems, *self._findings]
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.supervised.items() if one.why]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
         if self._inlet.full:

@@ -33,7 +33,7 @@ class Connection(aiosqlite.Connection):
         """
         try:
             result: Result = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             fault = translate(error)
             if fault is error:
                 raise

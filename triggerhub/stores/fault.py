@@ -12,12 +12,11 @@ _OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN = (
     sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 )
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def full() -> StoreFull:
@@ -33,6 +32,15 @@ def locked_from_outside() -> StoreBroken:
     )
 
 
+def damaged(what: str) -> StoreBroken:
+    """Return the error of a database that holds what nobody wrote into it."""
+    return StoreBroken(
+        f"the database failed: {what}",
+        hint="Nothing is acknowledged any more. Put a backup in its place with `triggerhub restore FILE`, then start "
+        "the hub again; what is damaged is kept aside.",
+    )
+
+
 def translate(error: Exception) -> Exception:
     """Return what *error* means for the store; the error itself where it is the command's own."""
     if isinstance(error, OSError):
@@ -41,12 +49,16 @@ def translate(error: Exception) -> Exception:
         if error.errno in _OWN:
             return error
         return StoreBroken(f"the disk failed: {error}", hint="Look at the kernel's log; then start the hub again.")
+    if isinstance(error, UnicodeDecodeError):  # SQLite's own sentence quotes what it read
+        return damaged(f"it holds what is no text ({error.reason})")
     if isinstance(error, sqlite3.Error):
         extended = getattr(error, "sqlite_errorcode", 0)
         code = extended & 0xFF
         # The index of the write-ahead log is a file too, and grows before anything is written.
         if code == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_SHMSIZE:
             return full()
+        if code in _DAMAGED or str(error).startswith(("no such column", "Could not decode")):
+            return damaged(f"{error} ({getattr(error, 'sqlite_errorname', code)})")
         if code in _BROKEN:
             return StoreBroken(
                 f"the database failed: {error} ({getattr(error, 'sqlite_errorname', code)})",

@@ -24,10 +24,12 @@ def insert(db: sqlite3.Connection, into: str, values: str, rows: Sequence[Row], 
         db.execute(_insert(into, values, then, len(part)), list(chain.from_iterable(part)))
 
 
-def update(db: sqlite3.Connection, table: str, key: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-    """Set *columns* where *key* is; a row holds the columns' values and then the key's."""
-    for part in _parts(rows):
-        db.execute(_update(table, key, columns, len(part)), list(chain.from_iterable(part)))
+def update(db: sqlite3.Connection, table: str, key: str, columns: tuple[str, ...], rows: Sequence[Row]) -> int:
+    """Set *columns* where *key* is; a row holds the columns' values and then the key's. Returns how many there were."""
+    return sum(
+        db.execute(_update(table, key, columns, len(part)), list(chain.from_iterable(part))).rowcount
+        for part in _parts(rows)
+    )
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

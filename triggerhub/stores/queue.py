@@ -10,7 +10,7 @@ from triggerhub.crash import crash_point
 from triggerhub.model import Bury, Complete, Delivery, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.store import Claimed, Fence, Grant, Settlement, Want
-from triggerhub.stores import line, many, rows
+from triggerhub.stores import fault, line, many, rows
 from triggerhub.stores.intake import accept, put_answers
 from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
 from triggerhub.stores.transaction import Transaction
@@ -63,9 +63,10 @@ def _claim(t: Transaction, want: Want, owner: int, now: Millis) -> Grant:
         claimed.append(Claimed(delivery, event, Fence(owner, delivery.claims)))
     if claimed:
         running = [one.delivery for one in claimed]
-        many.update(
-            t.db, "delivery", "id", _RUN, [(RUNNING, one.attempts, one.claims, owner, one.id) for one in running]
-        )
+        changes = [(RUNNING, one.attempts, one.claims, owner, one.id) for one in running]
+        if many.update(t.db, "delivery", "id", _RUN, changes) != len(running):
+            # It would be claimed again and again.
+            raise fault.damaged("a delivery is found by one index and not by another")
         t.count(*lane, NAMES[QUEUED], -len(claimed))
         t.count(*lane, NAMES[RUNNING], len(claimed))
     for one in damaged:

@@ -8,11 +8,14 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
+from pathlib import Path
 from typing import Any
+
+from anyio import from_thread
 
 from triggerhub import ids
 from triggerhub.model import Delivery, Event, Millis, State
-from triggerhub.settings import HOUR
+from triggerhub.settings import HOUR, MB
 from triggerhub.store import Detail, Lane, Query, Stats
 from triggerhub.stores import rows
 from triggerhub.stores.blobs import Blobs
@@ -30,6 +33,11 @@ KNOWN = (
     "WHERE k.expires > ?"
 )
 NAMED = f"SELECT {rows.DELIVERY} FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
+EXAMINED = 1024 * MB
+"""A larger database is not searched for damage while the hub runs."""
+_STEPS = 100_000
+"""Of SQLite's machine between two looks at whether to go on."""
+_FINDINGS = 10
 _LAST = "g"
 """Greater than every id, which are hexadecimal."""
 _LENGTH = len(ids.first_at(0))
@@ -129,7 +137,7 @@ def stats(db: sqlite3.Connection) -> Stats:
         if entry in ledger:
             ledger[entry] += number
         else:
-            lanes[Lane(trigger, function)][State(entry)] = number
+            lanes[Lane(trigger, function)][rows.entry(entry)] = number
     return Stats(**ledger, by_lane=dict(lanes))
 
 
@@ -140,7 +148,7 @@ def audit(db: sqlite3.Connection) -> list[str]:
     for function, trigger, state, number in db.execute(
         "SELECT function, trigger, state, count(*) FROM delivery GROUP BY function, trigger, state"
     ):
-        counted[Lane(trigger, function)][rows.STATES[state]] = number
+        counted[Lane(trigger, function)][rows.state(state)] = number
     differences = [
         f"{lane.trigger} → {lane.function}: {there} {state} deliveries, the ledger says {said}"
         for lane in sorted({*told.by_lane, *counted}, key=lambda lane: (lane.trigger, lane.function))
@@ -152,6 +160,23 @@ def audit(db: sqlite3.Connection) -> list[str]:
             f"{told.accepted} deliveries were accepted; the ledger accounts for {told.accepted - told.drift}"
         )
     return differences
+
+
+def examine(path: Path) -> list[str]:
+    """Let SQLite look at every page and index of the database at *path*; return what it finds.
+
+    Runs in a worker thread, on a connection of its own; ends early where whoever waits for it is cancelled. A
+    database over EXAMINED is not looked at: meanwhile its log could not be moved. sqlite3.Error.
+    """
+    if path.stat().st_size > EXAMINED:
+        return []
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        db.set_progress_handler(from_thread.check_cancelled, _STEPS)
+        found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({_FINDINGS})")]
+    finally:
+        db.close()
+    return [] if found == ["ok"] else [f"the database is damaged: {one}" for one in found]
 
 
 def size(db: sqlite3.Connection) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from triggerhub import ids
 from triggerhub.model import Attempt, Delivery, Event, Fault, State
 from triggerhub.stores.blobs import Blobs
+from triggerhub.stores.fault import damaged
 
 STATES = (State.QUEUED, State.RUNNING, State.SUCCEEDED, State.DEAD, State.CANCELLED)
 NAMES = tuple(str(state) for state in STATES)
@@ -23,6 +24,20 @@ EVENT = "e.time, e.data, e.blob, e.crc, e.trace, e.due, e.hops"
 BOTH = f"SELECT {DELIVERY}, {EVENT} FROM delivery d JOIN event e ON e.seq = d.event"
 
 
+def state(value: object) -> State:
+    """Return the state of a row's number. Raises StoreBroken for one that nobody wrote."""
+    if not isinstance(value, int) or not 0 <= value < len(STATES):
+        raise damaged(f"a delivery's state is {value!r}")
+    return STATES[value]
+
+
+def entry(value: str) -> State:
+    """Return the state whose deliveries a ledger counts under this word. Raises StoreBroken for another word."""
+    if value not in NAMES:
+        raise damaged(f"a ledger's entry is {value!r}")
+    return STATES[NAMES.index(value)]
+
+
 class Damaged(Exception):
     """A payload is not the one that was stored."""
 
@@ -34,7 +49,7 @@ def delivery(row: Sequence[Any]) -> Delivery:
         event_id=ids.event_of(row[0]),
         trigger=row[1],
         function=row[2],
-        state=STATES[row[3]],
+        state=state(row[3]),
         attempts=row[4],
         created=row[5],
         due=row[6],

@@ -208,7 +208,12 @@ class SQLiteStore:
         return await self._read(self._quick, reading.stats)
 
     async def audit(self) -> list[str]:
-        return await self._read(self._slow, reading.audit)
+        try:
+            # What is damaged need not even be countable.
+            damage = await anyio.to_thread.run_sync(reading.examine, self._path)
+            return damage or await self._read(self._slow, reading.audit)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise translate(error) from error
 
     async def prune(
         self, *, finished_before: Millis, dead_before: Mapping[str, Millis], now: Millis, limit: int = 1000
