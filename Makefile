@@ -61,9 +61,10 @@ fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: m
 clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
 	$(BIN)/python -m tests.e2e.clocks
 
-bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, and how late things begin
+bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how late things begin, what a stream costs
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/streams.py
 
 wheel: $(VENV)/.dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
