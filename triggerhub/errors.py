@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT)
+
 
 class TriggerhubError(Exception):
     """An error meant for a person: one sentence, and a hint that names the remedy."""
@@ -56,9 +60,18 @@ class StoreBroken(TriggerhubError):
 
 
 class StartFailed(TriggerhubError):
-    """A worker could not be started; ``type`` and ``payload`` are the function error the caller sees."""
+    """A worker could not be started; ``type`` and ``payload`` are the function error the caller sees.
 
-    def __init__(self, type: str, message: str, payload: bytes) -> None:  # noqa: A002 - AWS's word
+    *scarce*: the host had no room for it, which is not the function's fault and passes.
+    """
+
+    def __init__(self, type: str, message: str, payload: bytes, *, scarce: bool = False) -> None:  # noqa: A002 - AWS's word
         super().__init__(message)
         self.type = type
         self.payload = payload
+        self.scarce = scarce
+
+
+def scarce(error: Exception) -> bool:
+    """Whether the host has no room for another process: descriptors, memory, processes, disk."""
+    return isinstance(error, OSError) and error.errno in _SCARCE

@@ -204,6 +204,8 @@ class Crashed:
     fault: Fault
     payload: bytes
     usage: Usage = field(default_factory=Usage)
+    scarce: bool = False
+    """The host had no room for a process: the function never began, and is not to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

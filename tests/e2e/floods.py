@@ -258,9 +258,11 @@ def overloaded(folder: Path, sheet: Sheet, seconds: float, backlog: int = 500, s
 
 def few_descriptors(folder: Path, sheet: Sheet, clients: int = 500, seconds: float = 3.0) -> None:
     """Have more clients than the hub has descriptors, by its own bound and where even that is too many."""
-    toml = ASK.format(name="ask") + HOOK.format(name="hook")
+    toml = "[defaults]\nretry = { attempts = 1 }\n" + ASK.format(name="ask")
+    toml += HOOK.format(name="hook") + HOOK.format(name="fresh")
     plain = "def handler(event, context):\n    return 1\n"
-    with daemon(folder / "project", toml, {"ask.py": plain, "hook.py": plain}, start=False) as hub:
+    handlers = {"ask.py": plain, "hook.py": plain, "fresh.py": plain}
+    with daemon(folder / "project", toml, handlers, start=False) as hub:
         hub.start(under=("prlimit", "--nofile=256:256"))
         assert hub.process is not None
         with Client(hub.listen) as client:
@@ -293,7 +295,17 @@ def few_descriptors(folder: Path, sheet: Sheet, clients: int = 500, seconds: flo
                   held=tally.statuses[202] <= counts["succeeded"] == counts["accepted"])  # fmt: skip
         dead = counts["dead"]
         sheet.same("  dead for want of descriptors", dead, 0)
+        # Room for a client, and for no worker.
+        used = len(os.listdir(f"/proc/{hub.process.pid}/fd"))
+        resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE, (used + 3, 256))
+        with Client(hub.listen) as client:
+            assert client.post("/fresh")[0] == 202
+        until(lambda: "the host has no room for a worker" in hub.log(), "no worker can be started")
         resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        hub.settled()
+        (row,) = hub.deliveries(function="fresh")
+        told = f"{row['state']}, attempts {row['attempts']}"
+        sheet.same("an event whose worker the host had no room for", told, "succeeded, attempts 1")
         assert hub.stop() == 0, hub.log()
 
 

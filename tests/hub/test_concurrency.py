@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -16,7 +17,7 @@ from tests.hub.rig import HeldStore, RigRuntime, echoing, function, rig, trigger
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.pool import Pool
 from triggerhub.model import Invocation, State
-from triggerhub.settings import Batch
+from triggerhub.settings import Batch, RetryPolicy
 from triggerhub.store import Query
 
 
@@ -282,6 +283,26 @@ async def test_a_worker_that_cannot_be_made_costs_its_call_only(tmp_path: Path, 
         assert (await r.hub.invoke("other", b"2")).outcome.payload == b"2"  # type: ignore[union-attr]
         r.runtime.unmakable.clear()
         assert (await r.hub.invoke("work", b"3")).outcome.payload == b"3"  # type: ignore[union-attr]
+
+
+async def test_a_worker_that_the_host_had_no_room_for_costs_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.policy.retry.SCARCE", 20)
+    functions = [function(retry=RetryPolicy(attempts=1))]
+    async with rig(tmp_path, {"work": echoing}, functions=functions) as r:
+        r.runtime.unmakable["work-1"] = OSError(errno.EMFILE, "Too many open files")
+        answered = await r.hub.invoke("work", b"1")
+        assert "Too many open files" in answered.outcome.fault.message  # type: ignore[union-attr]
+        queued = (await r.hub.invoke_async("work", b"2")).deliveries[0]
+        with anyio.fail_after(10):
+            while not ((detail := await r.store.get(queued)) and len(detail.attempts) > 1):
+                await anyio.sleep(0.01)
+        r.runtime.unmakable.clear()
+        assert await r.states(1) == ["succeeded"]
+        done = await r.store.get(queued)
+    assert done is not None
+    assert done.delivery.attempts == 1
 
 
 async def test_a_caller_does_not_hear_of_a_worker_that_died_while_it_was_idle(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ FAULT = Fault(type="ValueError", message="no")
 RAISED = Raised(fault=FAULT, payload=b"{}")
 TIMED_OUT = TimedOut(fault=FAULT, payload=b"{}")
 CRASHED = Crashed(fault=FAULT, payload=b"{}")
+SCARCE = Crashed(fault=FAULT, payload=b"{}", scarce=True)
 POLICY = RetryPolicy(attempts=3, initial=SECOND, max=5 * MINUTE, jitter=False, max_age=6 * HOUR)
 
 
@@ -55,6 +56,7 @@ def delivery(attempts: int, age: int = 0) -> Delivery:
         pytest.param(1, 0, RAISED, Retry(NOW + SECOND), id="first failure"),
         pytest.param(2, 0, TIMED_OUT, Retry(NOW + 2 * SECOND), id="second failure"),
         pytest.param(3, 0, CRASHED, Bury("failed 3 of 3 attempts"), id="attempts spent"),
+        pytest.param(3, 9 * HOUR, SCARCE, Retry(NOW + 3 * SECOND, counted=False), id="the host had no room"),
         pytest.param(5, 0, RAISED, Bury("failed 5 attempts, 3 allowed"), id="policy tightened meanwhile"),
         pytest.param(1, 6 * HOUR - SECOND, RAISED, Retry(NOW + SECOND), id="just young enough"),
         pytest.param(

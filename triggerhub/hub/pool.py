@@ -17,7 +17,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from triggerhub.aws import errors
-from triggerhub.errors import StartFailed
+from triggerhub.errors import StartFailed, scarce
 from triggerhub.hub.clock import Clock
 from triggerhub.model import Millis
 from triggerhub.policy.pooling import Assignment, assign, idle_too_long
@@ -249,9 +249,13 @@ class Pool:
         except StartFailed as error:
             self._fail(slot, error)
         except Exception as error:  # no room for a process, or a fault of ours: the call bears it, not the hub
-            log.error("a worker could not be kept", function=slot.function.name, exc_info=error)
             message = f"the hub could not start a process: {str(error) or type(error).__name__}"
-            self._fail(slot, StartFailed(START_ERROR, message, errors.payload(START_ERROR, message)))
+            if no_room := scarce(error):
+                log.error("the host has no room for a worker", function=slot.function.name, error=str(error))
+            else:
+                log.error("a worker could not be kept", function=slot.function.name, exc_info=error)
+            failed = StartFailed(START_ERROR, message, errors.payload(START_ERROR, message), scarce=no_room)
+            self._fail(slot, failed)
         except BaseException:
             if not slot.started.done():
                 slot.started.cancel()

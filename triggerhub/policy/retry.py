@@ -23,10 +23,12 @@ from triggerhub.model import (
     TimedOut,
 )
 from triggerhub.policy.units import show_duration
-from triggerhub.settings import RetryPolicy
+from triggerhub.settings import SECOND, RetryPolicy
 
 LOST = 10
 """How often the hub may die while a delivery runs: what kills it again and again must not go on for ever."""
+SCARCE: Millis = 4 * SECOND
+"""The longest wait, the shortest is half of it, until the host is asked for a process again."""
 HOPS = 16
 """How many handlers' answers may lead to one another: where Lambda's recursion detection stops a chain."""
 _DOUBLINGS = 64
@@ -47,13 +49,16 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: Mi
 
     ``delivery.attempts`` counts the attempt that just ended. *draw* is a number in [0, 1) that spreads
     the delay. The age limit looks at when the next attempt would begin, as Lambda's does. A call that
-    the hub itself cut short is queued again at once and given back, whatever the limits say.
+    the hub itself cut short is queued again at once and given back, whatever the limits say; one that the
+    host had no room for, a little later.
     """
     match outcome:
         case Returned():
             return Complete()
         case Interrupted():
             return Retry(at=now, counted=False)
+        case Crashed(scarce=True):
+            return Retry(at=now + int(SCARCE * (1 + draw) / 2), counted=False)
         case Raised() | TimedOut() | Crashed():
             pass
         case _:

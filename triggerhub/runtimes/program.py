@@ -15,6 +15,7 @@ from typing import IO
 
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
+from triggerhub.errors import scarce
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Json, Outcome, Raised, Returned, TimedOut, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Child
@@ -55,7 +56,8 @@ class ProgramWorker:
             run = self._run = _Run(self._function, self._output, invocation, self._env)
         except OSError as error:
             fault = Fault(type=errors.NO_ENTRY, message=f"RequestId: {invocation.request_id} Error: {error}")
-            return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
+            payload = errors.payload(fault.type, fault.message)
+            return Crashed(fault=fault, payload=payload, scarce=scarce(error))
         crash_point("mid-handler")
         try:
             await asyncio.shield(run.gone)
