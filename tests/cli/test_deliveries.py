@@ -56,6 +56,17 @@ def test_a_list_is_newest_first_filtered_and_limited(on: Run, queued: Queued) ->
     assert on("deliveries", "list", "--since", "1h", "--json").json != []
 
 
+def test_a_filter_by_a_name_that_nothing_has_is_no_empty_list(on: Run, queued: Queued) -> None:
+    queued()
+    for arguments in (["deliveries", "list"], ["dlq", "list"], ["dlq", "redrive"]):
+        ran = on(*arguments, "--function", "ecko")
+        assert (ran.code, ran.out) == (1, ""), arguments
+        assert ran.err == "error: no function 'ecko'\n  Did you mean 'echo'?\n"
+    ran = on("deliveries", "list", "--trigger", "hok")
+    assert (ran.code, ran.err) == (1, "error: no trigger 'hok'\n  Did you mean 'hook'?\n")
+    assert on("deliveries", "list", "--trigger", "destination:echo", "--json").json == []
+
+
 def test_a_list_is_a_table_for_people(on: Run, queued: Queued) -> None:
     dead = queued("broken")
     ran = on("deliveries", "list", "--function", "broken", "--limit", "1")

@@ -101,6 +101,12 @@ class FakeHub:
         if failure is not None:
             raise failure
 
+    async def known(self, query: Query) -> None:
+        if query.function:
+            self._known("function", query.function, FUNCTIONS)
+        if query.trigger:
+            self._known("trigger", query.trigger, TRIGGERS)
+
     async def page(self, query: Query) -> list[Delivery]:
         self._failing()
         rows = [

@@ -34,8 +34,18 @@ from triggerhub.hub.status import Status
 from triggerhub.hub.tokens import Tokens
 from triggerhub.hub.trial import Trial
 from triggerhub.hub.verdict import Verdicts
-from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
-from triggerhub.model import API_TRIGGER, Delivery, Event, Invocation, Json, Millis, Outcome, Returned
+from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of, unknown
+from triggerhub.model import (
+    API_TRIGGER,
+    Delivery,
+    Event,
+    Invocation,
+    Json,
+    Millis,
+    Outcome,
+    Returned,
+    destination_trigger,
+)
 from triggerhub.policy import selecting
 from triggerhub.policy.grouping import Group
 from triggerhub.runtime import Environments, Runtime
@@ -301,6 +311,17 @@ class Hub:
 
     async def page(self, query: Query) -> list[Delivery]:
         return await self._store.page(query)
+
+    async def known(self, query: Query) -> None:
+        """NotFound where a name in *query* is neither in the configuration nor in the history."""
+        lanes, project = (await self._store.stats()).by_lane, self.project
+        functions = {*project.functions, *(lane.function for lane in lanes)}
+        triggers = {*project.triggers, *(lane.trigger for lane in lanes)}
+        if query.function is not None and query.function not in functions:
+            raise unknown("function", query.function, functions)
+        built_in = {API_TRIGGER, *map(destination_trigger, functions)}
+        if query.trigger is not None and query.trigger not in triggers | built_in:
+            raise unknown("trigger", query.trigger, triggers)
 
     async def get(self, delivery: str) -> Detail:
         """NotFound."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -388,16 +389,14 @@ class Wiring:
         """Return the function of this name. NotFound."""
         found = self.project.functions.get(name)
         if found is None:
-            known = ", ".join(sorted(self.project.functions)) or "none"
-            raise NotFound(f"no function {name!r}", hint=f"This hub has: {known}.")
+            raise unknown("function", name, self.project.functions)
         return found
 
     def trigger(self, name: str) -> tuple[Trigger, ModuleType]:
         """Return the trigger of this name and its source. NotFound."""
         found = self.project.triggers.get(name)
         if found is None:
-            known = ", ".join(sorted(self.project.triggers)) or "none"
-            raise NotFound(f"no trigger {name!r}", hint=f"This hub has: {known}.")
+            raise unknown("trigger", name, self.project.triggers)
         return found, self.modules[found.type]
 
     def consumer(self, topic: str) -> tuple[Trigger, ModuleType]:
@@ -435,6 +434,14 @@ class Wiring:
 def _sent(function: Function) -> list[Destination]:
     """Return the functions that a function's answers go to."""
     return [one for one in (*function.on_success, *function.on_failure) if one.kind == "function"]
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> NotFound:
+    """Return the error for a name that nothing has, with the one that was meant, or all that there are."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.55)
+    hint = f"Did you mean {close[0]!r}?" if close else f"This hub has: {', '.join(names) or 'none'}."
+    return NotFound(f"no {kind} {name!r}", hint=hint)
 
 
 def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:

@@ -140,7 +140,10 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
             if len(rows) < query.limit:
                 break
             query = replace(query, before=rows[-1].id)
-    return bytearray(b"".join(reversed(pages)))
+    found = bytearray(b"".join(reversed(pages)))
+    if not found:
+        await hub.known(work.query)
+    return found
 
 
 def _is_of(row: Delivery, mark: str | None) -> bool:

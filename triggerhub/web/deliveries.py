@@ -38,8 +38,11 @@ class Deliveries:
         ]
 
     async def page(self, request: Request) -> Response:
-        """List deliveries, newest first."""
-        rows = await self._hub.page(asked.query(request))
+        """List deliveries, newest first; a name that nothing has or had is an error, not an empty list."""
+        query = asked.query(request)
+        rows = await self._hub.page(query)
+        if not rows:
+            await self._hub.known(query)
         return json(shape.dump([shape.delivery(row) for row in rows]))
 
     async def show(self, request: Request) -> Response:
