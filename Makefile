@@ -33,6 +33,9 @@ coverage: $(VENV)/.dev ## branch coverage of the policies and the stores
 chaos: $(VENV)/.dev ## kill the hub under load: make chaos KILLS=1000 SEED=7
 	$(BIN)/python -m tests.e2e.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
+queuekills: $(VENV)/.dev ## kill the hub at each step of handling a queue: make queuekills KILLS=200 SEED=7
+	$(BIN)/python -m tests.e2e.queuekills --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
 floods: $(VENV)/.dev ## hang and poison functions, flood and starve the hub: make floods MINUTES=10
 	$(BIN)/python -m tests.e2e.floods --minutes $(MINUTES)
 
@@ -95,4 +98,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos streamkills floods operations powercut faults simulate clocks fuzz soak bench wheel clean
+.PHONY: help run test check coverage chaos streamkills queuekills floods operations powercut faults simulate clocks fuzz soak bench wheel clean

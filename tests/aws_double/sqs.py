@@ -11,14 +11,15 @@ import json
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -342,6 +343,13 @@ _FAULTS: dict[str, Callable[[str], Refusal]] = {
         403,
     ),
 }
+
+
+@contextmanager
+def threaded(double: SqsDouble) -> Generator[str]:
+    """Serve a double from a thread of its own, for tests that wait for processes; yields its address."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(double.serve()) as address:
+        yield address
 
 
 async def _main() -> None:
