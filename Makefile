@@ -64,10 +64,11 @@ fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: m
 clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
 	$(BIN)/python -m tests.e2e.clocks
 
-bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how late things begin, what a stream costs
+bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how late things begin, what streams and queues cost
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/streams.py
+	$(BIN)/python bench/sqs.py
 
 wheel: $(VENV)/.dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

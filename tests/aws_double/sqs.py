@@ -112,12 +112,15 @@ class SqsDouble:
             await runner.cleanup()
 
     async def _told(self, request: web.Request) -> web.Response:
-        """Control from another process: set ``down`` or ``duplicate``, add trouble, read what happened."""
+        """Control from another process: set ``down`` or ``duplicate``, add trouble or messages, read what happened."""
         told = await request.json()
         self.down = told.get("down", self.down)
         self.duplicate = told.get("duplicate", self.duplicate)
         for kind, times, operation in told.get("trouble", []):
             self.trouble(kind, times, operation)
+        for name, number, size in told.get("fill", []):
+            for _ in range(number):
+                self.do_SendMessage(name, MessageBody="x" * size)
         left = {name: len(queue.messages) for name, queue in self.queues.items()}
         return web.json_response({"left": left, "calls": dict(self.calls), "deleted": len(self.deleted)})
 
@@ -247,7 +250,7 @@ class SqsDouble:
 
     def _take(self, queue: Queue, limit: int, visibility: int) -> list[dict[str, Any]]:
         now = time.monotonic()
-        locked = {one.group for one in queue.messages.values() if queue.fifo and one.visible > now}
+        locked = {one.group for one in list(queue.messages.values()) if queue.fifo and one.visible > now}
         found: list[dict[str, Any]] = []
         for one in list(queue.messages.values()):
             if len(found) >= limit:

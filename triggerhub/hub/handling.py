@@ -183,7 +183,9 @@ class Handling:
         if isinstance(admitted, Filtered):
             self._tell_filtered(gate.trigger, admitted)
             return admitted
-        event, owed, now = replace(admitted.event, ordering_key=None), admitted.owed[0], self._services.clock.now()
+        event, owed, now = admitted.event, admitted.owed[0], self._services.clock.now()
+        if event.ordering_key is not None:
+            event = replace(event, ordering_key=None)
         delivery = Delivery(
             id=ids.delivery_id(event.id, 1),
             event_id=event.id,

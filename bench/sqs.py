@@ -1,0 +1,172 @@
+"""Measure how fast the hub empties a queue, handlers and history included, beside a bare loop: ``make bench``.
+
+5,000 messages of 1 KB in batches of 10, from the double of the tests in a process of its own. The bare loop is
+aiobotocore alone: as many receivers as the hub has, each of which receives ten and deletes them. The two take turns.
+Then, at idle, the time from SendMessage to the handler's start, beside that to the return of a bare ReceiveMessage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from tests.e2e.daemon import Daemon, daemon
+
+MESSAGES, SIZE = 5_000, 1024
+KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
+TOML = """
+[functions.work]
+concurrency = {receivers}
+env = {{ SEEN = "{seen}" }}
+
+[triggers.drain]
+type = "sqs"
+queue = "drain"
+ack = "{ack}"
+endpoint_url = "{url}"
+wait = "1s"
+function = "work"
+"""
+HANDLER = """
+import os, time
+SEEN = os.open(os.environ["SEEN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+def handler(event, context):
+    if len(event["Records"]) == 1:
+        os.write(SEEN, f"{time.time()}\\n".encode())
+"""
+
+
+@contextmanager
+def double() -> Iterator[str]:
+    """The endpoint, in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.aws_double.sqs"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+def told(url: str, **said: Any) -> dict[str, Any]:
+    request = urllib.request.Request(f"{url}/_told", json.dumps(said).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+@asynccontextmanager
+async def client(url: str, connections: int) -> AsyncGenerator[Any]:
+    config = AioConfig(max_pool_connections=connections + 4)
+    async with AioSession().create_client("sqs", endpoint_url=url, region_name="us-east-1", config=config) as sqs:
+        yield sqs
+
+
+async def bare(url: str, queue: str, receivers: int) -> float:
+    """Return the messages a second that aiobotocore alone receives and deletes."""
+    async with client(url, receivers) as sqs:
+
+        async def receive() -> None:
+            while found := (await sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)).get("Messages"):
+                entries = [{"Id": str(n), "ReceiptHandle": one["ReceiptHandle"]} for n, one in enumerate(found)]
+                await sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(receive() for _ in range(receivers)))
+        return MESSAGES / (time.perf_counter() - began)
+
+
+def drained(hub: Daemon, url: str) -> float:
+    """Return the messages a second that the hub handles and deletes, from the resumption of its trigger."""
+    hub.cli("triggers", "pause", "drain", check=True)
+    told(url, fill=[["drain", MESSAGES, SIZE]])
+    hub.api("POST", "/api/v1/triggers/drain/resume")
+    began = time.perf_counter()
+    while told(url)["left"]["drain"]:
+        time.sleep(0.02)
+    return MESSAGES / (time.perf_counter() - began)
+
+
+async def latencies(url: str, seen: Path, count: int) -> tuple[list[float], list[float]]:
+    """Return milliseconds from SendMessage to the handler's start, and to the return of a bare ReceiveMessage."""
+    handled, received = [], []
+    async with client(url, 2) as sqs:
+        own = (await sqs.create_queue(QueueName="own"))["QueueUrl"]
+        for _ in range(count):
+            before = len(seen.read_text().splitlines()) if seen.exists() else 0
+            sent = time.time()
+            await sqs.send_message(QueueUrl="drain", MessageBody="x" * SIZE)
+            while len(lines := seen.read_text().splitlines() if seen.exists() else []) <= before:
+                await asyncio.sleep(0.002)
+            handled.append((float(lines[-1]) - sent) * 1000)
+            waiting = asyncio.create_task(sqs.receive_message(QueueUrl=own, WaitTimeSeconds=5))
+            await asyncio.sleep(0.05)
+            sent = time.time()
+            await sqs.send_message(QueueUrl=own, MessageBody="x" * SIZE)
+            (one,) = (await waiting)["Messages"]
+            received.append((time.time() - sent) * 1000)
+            await sqs.delete_message(QueueUrl=own, ReceiptHandle=one["ReceiptHandle"])
+            await asyncio.sleep(0.05)
+    return handled, received
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--receivers", type=int, default=8)
+    parser.add_argument("--ack", default="handled", choices=("handled", "stored"))
+    arguments = parser.parse_args()
+    os.environ |= KEYS
+    with double() as url, tempfile.TemporaryDirectory() as folder:
+        seen = Path(folder) / "seen"
+        toml = TOML.format(receivers=arguments.receivers, seen=seen, url=url, ack=arguments.ack)
+
+        async def make() -> None:
+            async with client(url, 1) as sqs:
+                for name in ("drain", "bare"):
+                    await sqs.create_queue(QueueName=name)
+
+        asyncio.run(make())
+        with daemon(Path(folder), toml, {"work.py": HANDLER}) as hub:
+            rates: dict[str, list[float]] = {"bare": [], "hub": []}
+            for number in range(arguments.rounds + 1):
+                told(url, fill=[["bare", MESSAGES, SIZE]])
+                figures = {"bare": asyncio.run(bare(url, "bare", arguments.receivers)), "hub": drained(hub, url)}
+                if number:  # the first round warms up
+                    for name, rate in figures.items():
+                        rates[name].append(rate)
+            for name, found in rates.items():
+                print(f"{name:<5} {statistics.median(found):>8,.0f} messages/s   {[round(one) for one in found]}")
+            ratio = statistics.median(rates["hub"]) / statistics.median(rates["bare"])
+            print(f"the hub has {ratio:.0%} of the bare loop's rate, ack = {arguments.ack}")
+            handled, received = asyncio.run(latencies(url, seen, 50))
+            print(f"SendMessage to handler p50 {statistics.median(handled):.1f} ms; ", end="")
+            print(f"to a bare ReceiveMessage p50 {statistics.median(received):.1f} ms")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
