@@ -36,6 +36,7 @@ from triggerhub.model import Invocation
 from triggerhub.runtimes import dependencies, layers, snapshot
 from triggerhub.runtimes.dependencies import Environments
 from triggerhub.runtimes.hygiene import harden
+from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.settings import Project
@@ -130,7 +131,12 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
         log.warning(str(problem), on_screen=True)
     ingress = Ingress()
     output = OutputLog(settings.data / "logs", keep=settings.keep)
-    async with open_store(settings.data, durability=settings.durability) as store, output.open():
+    launcher = Launcher()
+    async with (
+        open_store(settings.data, durability=settings.durability) as store,
+        output.open(),
+        launcher.held(start=any(function.level != "trusted" for function in project.functions.values())),
+    ):
         registry = Registry(store, settings.data / "functions", sync=settings.durability == "full")
         await registry.load()
         told: dict[str, str] = {}
@@ -138,7 +144,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             project,
             loaded.sources,
             store=store,
-            runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp", more=told),
+            runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher),
             output=output,
             routes=ingress,
             environments=Environments(),
@@ -150,9 +156,8 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             address.held("hub.listen", *settings.listen) as listening,
             address.held("hub.admin", *settings.admin) as administering,
         ):
-            log.warning(
-                "handlers run unisolated: sandbox level is trusted, the only one in this version", on_screen=True
-            )
+            if trusted := [one.name for one in project.functions.values() if one.level == "trusted"]:
+                log.warning("functions run unisolated, at level trusted", functions=", ".join(trusted), on_screen=True)
             # What a handler asks of AWS Lambda, it asks of this hub.
             told["AWS_ENDPOINT_URL_LAMBDA"] = _url(administering[0])
             # Copies of code that nothing runs any more; under the lock nobody else's are there.

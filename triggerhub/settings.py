@@ -18,6 +18,10 @@ MB = 1024 * KB
 GB = 1024 * MB
 
 
+Level = Literal["contained", "isolated", "confined", "trusted"]
+"""How a handler is kept from everything else; from the strongest to none."""
+
+
 class Secret:
     """A secret's value, kept out of every repr, log line and JSON answer."""
 
@@ -154,7 +158,18 @@ class Function:
     idempotency: Idempotency | None = None
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
-    level: Literal["trusted"] = "trusted"
+    level: Level = "isolated"
+    """The least isolation that it runs with."""
+    network: bool = False
+    """Whether it has the host's network; otherwise a loopback of its own."""
+    read: tuple[Path, ...] = ()
+    """What of the host it sees beside its code, absolute."""
+    write: tuple[Path, ...] = ()
+    """And what it may change."""
+    shown: tuple[Path, ...] = ()
+    """What its triggers speak of, seen where it is there."""
+    tmp: int = 512 * MB
+    """How large its /tmp may grow, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

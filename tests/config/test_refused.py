@@ -15,12 +15,9 @@ Check = Callable[..., list[str]]
 
 TRIGGER = '[triggers.t]\nfunction = "echo"\n'
 SETTINGS = {
-    "tmp": '[defaults]\ntmp = "1GB"\n',
     "warm": "[functions.echo]\nwarm = 0\n",
-    "sandbox.level": '[defaults]\nsandbox = { level = "isolated" }\n',
-    "sandbox.network": "[functions.echo]\nsandbox = { network = false }\n",
-    "sandbox.write": "[defaults]\nsandbox = { write = [] }\n",
-    "sandbox.read": '[functions.echo.sandbox]\nread = ["/srv"]\n',
+    "sandbox.level": '[defaults]\nsandbox = { level = "contained" }\n',
+    "sandbox.network": '[functions.echo]\nsandbox = { network = ["api.example:443"] }\n',
     "hub.user": '[hub]\nuser = "hub"\n',
     "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',
     "alarms": '[alarms.order-failures]\nwhen = "errors(echo) > 5 in 10m"\n',
@@ -45,6 +42,7 @@ def test_a_setting_is_refused_once_by_its_name(check: Check, name: str) -> None:
     "toml",
     [
         '[functions.echo]\nsandbox = { level = "trusted", network = true }\n',
+        '[defaults]\ntmp = "1GB"\nsandbox = { level = "isolated", network = false, read = ["/srv"], write = ["out"] }\n',
         '[functions.echo]\nruntime = "python"\n',
         '[hub]\nadmin = "127.0.0.9:8701"\n',
         '[hub]\nadmin = "[::1]:8701"\n',
@@ -54,12 +52,6 @@ def test_a_setting_is_refused_once_by_its_name(check: Check, name: str) -> None:
 )
 def test_what_there_is_is_not_refused(check: Check, toml: str) -> None:
     assert check(toml) == []
-
-
-@pytest.mark.parametrize("network", ['["api.example:443"]', "false"])
-def test_a_network_that_would_need_isolation_is_refused(check: Check, network: str) -> None:
-    (line,) = check(f"[defaults]\nsandbox = {{ network = {network} }}\n")
-    assert "error[not-available]: defaults.sandbox.network: isolation is not in this version" in line
 
 
 def test_a_wrong_type_is_not_called_unavailable(check: Check) -> None:
@@ -75,11 +67,7 @@ def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader
     problems = load(tmp_path, environ={}).problems
     told = [(problem.line, problem.code) for problem in problems]
     assert told == [
-        (16, "not-available"),  # sandbox.network
-        (16, "not-available"),  # sandbox.write
         (19, "no-handler"),  # thumbnail.py
-        (22, "not-available"),
-        (22, "not-available"),
         (23, "bad-secret"),  # THUMB_API_TOKEN
         (26, "no-handler"),  # orders/ship.py
         (29, "unconsumed-queue"),  # shipped

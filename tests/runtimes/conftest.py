@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from triggerhub.model import Invocation, Outcome
+from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.settings import Function
 
@@ -39,6 +40,8 @@ class Bench:
     """One folder of code, and what runs it."""
 
     root: Path
+    launcher: Launcher
+    level: str = "isolated"
     lines: Lines = field(default_factory=Lines)
 
     @property
@@ -46,11 +49,16 @@ class Bench:
         return self.root / "code"
 
     @property
+    def task(self) -> str:
+        """Where the handler finds its code."""
+        return str(self.code) if self.level == "trusted" else "/var/task"
+
+    @property
     def scratch(self) -> Path:
         return self.root / "scratch"
 
     def runtime(self, **options: Any) -> ProcessRuntime:
-        return ProcessRuntime(self.lines, self.scratch, **options)
+        return ProcessRuntime(self.lines, self.scratch, **{"launcher": self.launcher, **options})
 
     def file(self, name: str, text: str, mode: int = 0o644) -> Path:
         path = self.code / name
@@ -72,7 +80,16 @@ class Bench:
         return self.function("executable", command=(str(path), *arguments), **settings)
 
     def function(self, runtime: Any, **settings: Any) -> Function:
-        return Function(**{"name": "f", "runtime": runtime, "code": self.code, "version": "0123456789ab", **settings})
+        return Function(
+            **{
+                "name": "f",
+                "runtime": runtime,
+                "code": self.code,
+                "level": self.level,
+                "version": "0123456789ab",
+                **settings,
+            }
+        )
 
     @asynccontextmanager
     async def worker(self, function: Function):
@@ -111,10 +128,26 @@ def until(condition: Callable[[], Any], what: str, within: float = 20.0) -> Any:
     raise AssertionError(f"not within {within} s: {what}")
 
 
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """One for all tests: what it forgets between two sandboxes is what it must forget between two functions."""
+    launcher = Launcher()
+    launcher.open()
+    yield launcher
+    launcher.close()
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, launcher: Launcher) -> Bench:
     (tmp_path / "code").mkdir()
-    return Bench(tmp_path)
+    return Bench(tmp_path, launcher)
+
+
+@pytest.fixture
+def trusting(bench: Bench) -> Bench:
+    """A bench whose functions run as plain processes."""
+    bench.level = "trusted"
+    return bench
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from triggerhub.settings import MB
 
 from .conftest import Bench, invocation
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 
 @pytest.mark.parametrize(
     "code",

@@ -74,7 +74,7 @@ async def test_the_context_is_lambdas(bench: Bench) -> None:
         "invokedFunctionArn": ARN,
         "awsRequestId": "r1",
         "trace": "Root=1",
-        "cwd": str(bench.code),
+        "cwd": bench.task,
         "heap": ["--max-old-space-size=224"],
     }
 
@@ -105,7 +105,7 @@ async def test_an_error_is_described_and_the_worker_lives_on(bench: Bench, code:
         assert (await worker.invoke(invocation(0, request_id="r2"))).payload == b'"alive"'
     if kind == "TypeError":
         assert told["trace"][0] == "TypeError: wrong"
-        assert str(bench.code / "app.mjs") in told["trace"][1]
+        assert f"{bench.task}/app.mjs" in told["trace"][1]
 
 
 @pytest.mark.parametrize("event", [b"{", b"\xff", b""])

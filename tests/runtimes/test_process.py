@@ -26,6 +26,8 @@ from triggerhub.settings import MB, Secret
 
 from .conftest import Bench, invocation, living, until
 
+pytestmark = pytest.mark.usefixtures("trusting")
+
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 ECHO = "def handler(event, context): return event\n"
@@ -158,7 +160,7 @@ def test_no_worker_outlives_a_hub_that_was_killed(bench: Bench, kind: str) -> No
                 print("child", text, flush=True)
 
         async def main():
-            function = Function(name="f", runtime={function.runtime!r}, handler="app.", code=Path({str(bench.code)!r}),
+            function = Function(name="f", runtime={function.runtime!r}, handler="app.", code=Path({str(bench.code)!r}), level="trusted",
                                 command={function.command!r}, timeout=120_000)
             async with ProcessRuntime(Print(), Path({str(bench.scratch)!r})).start(function) as worker:
                 busy = {b"1" if not kind.endswith("idle") else b"0"!r}

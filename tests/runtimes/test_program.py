@@ -66,7 +66,7 @@ async def test_arguments_and_environment(bench: Bench) -> None:
     outcome = await bench.call(function, deadline=12345, attempt=2, trace="Root=1", client_context="{}")
     arguments, cwd, env = json.loads(outcome.payload)
     assert arguments == ["a b", "$HOME;`x`"]
-    assert cwd == str(bench.code)
+    assert cwd == bench.task
     assert {name: env.get(name) for name in ("AWS_REQUEST_ID", "TRIGGERHUB_ATTEMPT", "TRIGGERHUB_DEADLINE_MS")} == {
         "AWS_REQUEST_ID": "r1",
         "TRIGGERHUB_ATTEMPT": "2",
@@ -110,6 +110,7 @@ async def test_a_program_that_reads_nothing_is_no_failure(bench: Bench) -> None:
     assert (await bench.call(bench.program("#!/bin/sh\nexec <&-\necho 1\n"), event)).payload == b"1"
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_a_grandchild_that_holds_stdout_delays_nothing_and_dies(bench: Bench) -> None:
     pid_file = bench.root / "pid"
     function = bench.program(f"#!/bin/sh\nsleep 300 & echo $! > {pid_file}\necho 1\n", timeout=60_000)
@@ -131,6 +132,7 @@ async def test_an_answer_over_the_limit_is_refused(bench: Bench) -> None:
         assert (await worker.invoke(invocation(3))).payload == b"111"
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_a_program_over_its_time_is_killed_with_its_children(bench: Bench) -> None:
     pid_file = bench.root / "pid"
     function = bench.program(f"#!/bin/sh\nsleep 300 & echo $! > {pid_file}\nsleep 300\n", timeout=300)
@@ -157,6 +159,7 @@ async def test_a_program_over_its_memory_is_killed(bench: Bench) -> None:
     assert outcome.usage.memory > 128 * MB
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_a_cancelled_call_kills_its_program(bench: Bench) -> None:
     pid_file = bench.root / "pid"
     function = bench.program(f"#!/bin/sh\nsleep 300 & echo $! > {pid_file}.x; mv {pid_file}.x {pid_file}\nwait\n")
@@ -184,7 +187,10 @@ async def test_a_command_that_is_not_there_fails_the_start(bench: Bench, command
     assert caught.value.type == "Runtime.InvalidEntrypoint"
 
 
-async def test_a_program_sees_only_its_own_descriptors(bench: Bench, open_files) -> None:
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_a_program_sees_only_its_own_descriptors(bench: Bench, level: str, open_files) -> None:
+    bench.level = level
+    await bench.call(bench.program("#!/bin/sh\n"))  # the launcher stays
     before = open_files()
     held = [os.open("/dev/null", os.O_RDONLY) for _ in range(5)]
     for fd in held:
@@ -196,7 +202,7 @@ async def test_a_program_sees_only_its_own_descriptors(bench: Bench, open_files)
         for fd in held:
             os.close(fd)
     seen = json.loads(outcome.payload).split()
-    # Standard input, output and error, the shell's own script, and the tether.
+    # Standard input, output and error, the shell's own script, and outside of a sandbox the tether.
     assert {"0", "1", "2"} < set(seen)
-    assert len(seen) == 5
+    assert len(seen) == (5 if level == "trusted" else 4)
     assert open_files() == before

@@ -70,7 +70,7 @@ async def test_an_invocation_is_handed_out_as_lambda_does(bench: Bench) -> None:
             "Lambda-Runtime-Client-Context": '{"custom": {"\\u00fc": "\\n"}}',
         }
         env = got["env"]
-        assert (env["_HANDLER"], env["MINE"], env["LAMBDA_TASK_ROOT"]) == ("bootstrap", "1", str(bench.code))
+        assert (env["_HANDLER"], env["MINE"], env["LAMBDA_TASK_ROOT"]) == ("bootstrap", "1", bench.task)
         assert "AWS_EXECUTION_ENV" not in env
         assert outcome.usage.init_ms > 0
         second = await worker.invoke(invocation(2, request_id="r2"))
@@ -244,6 +244,7 @@ async def test_a_runtime_that_ends_between_two_events_fails_none(bench: Bench) -
         assert isinstance(await worker.invoke(invocation(request_id="r2")), Interrupted)
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_strangers_and_browsers_get_no_event(bench: Bench) -> None:
     function = provided(bench, "print(os.environ['AWS_LAMBDA_RUNTIME_API'], flush=True)\n" + ECHO)
     async with bench.worker(function) as worker:
@@ -260,6 +261,7 @@ async def test_strangers_and_browsers_get_no_event(bench: Bench) -> None:
         assert isinstance(await worker.invoke(invocation()), Returned)
 
 
+@pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize(
     "bytes_",
     [b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"\x16\x03\x01nonsense\r\n\r\n",

@@ -94,7 +94,7 @@ async def test_the_context_is_lambdas(bench: Bench) -> None:
         "tenant_id": None,
         "log": True,
         "trace": "Root=1",
-        "cwd": [str(bench.code)] * 3,
+        "cwd": [bench.task] * 3,
     }
     assert [json.loads(second.payload)[name] for name in ("client_context", "trace")] == [None, None]
 
@@ -109,7 +109,7 @@ async def test_an_exception_is_described_from_the_users_code_on(bench: Bench) ->
     """)
     outcome = await bench.call(function)
     assert isinstance(outcome, Raised)
-    path = bench.code / "app.py"
+    path = f"{bench.task}/app.py"
     told = json.loads(outcome.payload)
     # From Python 3.13 on a frame points at its call, too.
     told["stackTrace"] = [re.sub(r"\n +[~^]+\n", "\n", frame) for frame in told["stackTrace"]]
@@ -190,7 +190,7 @@ async def test_code_that_cannot_be_loaded_fails_the_start(
         assert any(text.startswith(f"[ERROR] {kind}: ") for text in bench.lines.of(None))
     if kind == "ValueError":
         assert told["stackTrace"] == [
-            f"  File \"{bench.code}/app.py\", line 1, in <module>\n    raise ValueError('early')\n"
+            f"  File \"{bench.task}/app.py\", line 1, in <module>\n    raise ValueError('early')\n"
         ]
 
 

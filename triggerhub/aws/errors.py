@@ -19,6 +19,7 @@ OUT_OF_MEMORY = "Runtime.OutOfMemory"
 UNKNOWN = "Runtime.Unknown"
 NO_ENTRY = "Runtime.InvalidEntrypoint"
 NOT_READY = "Runtime.DependenciesNotReady"
+SANDBOX = "Sandbox.Failure"
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 
 

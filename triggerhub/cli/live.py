@@ -24,6 +24,7 @@ from triggerhub.cli import words
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
+from triggerhub.settings import Project
 from triggerhub.web import shape
 
 ROOM = 2000
@@ -125,6 +126,14 @@ async def _seen(happenings: AsyncIterator[Happening]) -> AsyncIterator[Happening
             yield one
 
 
+def _isolation(project: Project) -> words.Cell | str:
+    trusted = [one.name for one in project.functions.values() if one.level == "trusted"]
+    if not trusted:
+        return "run isolated"
+    names = ", ".join(trusted[:SHOWN]) + (f" and {len(trusted) - SHOWN} more" if len(trusted) > SHOWN else "")
+    return words.Cell(f"run isolated, but unisolated: {names}", "yellow")
+
+
 def head(hub: Hub, triggers: Sequence[Mapping[str, Json]], warnings: Sequence[str]) -> Iterator[str]:
     """Say what runs, where, and what to know about it."""
     project = hub.project
@@ -136,7 +145,7 @@ def head(hub: Hub, triggers: Sequence[Mapping[str, Json]], warnings: Sequence[st
             ("project", str(project.hub.project)),
             ("webhooks", f"{scheme}://{hub.addresses['listen']}"),
             ("admin", f"http://{hub.addresses['admin']}"),
-            ("handlers", words.Cell("run unisolated: do not run strangers' code", "yellow")),
+            ("handlers", _isolation(project)),
         ]
     )
     few = len(triggers) <= SHOWN

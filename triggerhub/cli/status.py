@@ -55,7 +55,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, words.Cell | str]]:
         ("admin", found.get("admin", "")),
         ("functions", str(found["functions"])),
         ("triggers", str(found["triggers"])),
-        ("sandbox", words.Cell("trusted: handlers run unisolated", "yellow") if unisolated else found["level"]),
+        ("sandbox", words.Cell("trusted: a function runs unisolated", "yellow") if unisolated else found["level"]),
         ("storage", words.Cell(f"{stored}; {free}% of the disk is free", "red" if free < 5 else None)),
         ("accepted", f"{counts['accepted']:,} = " + " + ".join(rest)),
         ("drift", words.Cell(f"{drift}: the ledgers disagree; triggerhub doctor", "red") if drift else ""),

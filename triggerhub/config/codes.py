@@ -38,6 +38,9 @@ CODES: dict[str, str] = {
     "no-opt": "At level trusted a function has no file system of its own, in which layers would be at /opt.",
     "no-extensions": "Extensions speak to the Runtime API, which only a bootstrap has.",
     "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
+    "bad-sandbox": (
+        "What a handler is to see or to have cannot be given: it is the hub's own, or there is no sandbox to hold it."
+    ),
     "wrong-python": "The handler asks for another Python than the one that runs it.",
     "outside": "A path leads to a place that it must not lead to.",
     "much-memory": "A function may use more memory than this host has.",

@@ -82,6 +82,7 @@ class Functions:
         if "retry" in given(inline) | given(table):
             self._retry_fits(f"functions.{name}", written)
         self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
+        self._sandbox_fits(name, written, given(table))
         added = self._layers(name, table, inline, written.get("layers", []))
         if (
             code is None
@@ -95,7 +96,7 @@ class Functions:
         if layers:
             self._look_at_layers(name, code, written, table)
         written = {key: value for key, value in written.items() if key != "layers"}
-        return _made(name, code, written | {"opt": opt}, [layers] if layers else [])
+        return _made(name, code, written | {"opt": opt}, [layers] if layers else [], self._shelf.project)
 
     def _look_at_layers(self, name: str, code: Code, written: Mapping[str, Any], table: FunctionTable) -> None:
         """Say what of its layers a function will not find as on Lambda."""
@@ -246,6 +247,24 @@ class Functions:
             message = f"{dotted(path)} is {units.show_size(memory)}, but this host has {there / GB:.1f} GB in all"
             self._report.warn(path, "much-memory", message, "lower it, or a call that uses it is killed by the kernel")
 
+    def _sandbox_fits(self, name: str, written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Refuse what level ``trusted`` could only ignore: without a sandbox there is nothing to hold it."""
+        if written.get("sandbox", {}).get("level") != "trusted":
+            return
+        base = ("functions", name)
+        inherits = "level" not in own.get("sandbox", {})
+        tables = [(base, own), *([(("defaults",), self._defaults)] if inherits else [])]
+        hint = 'leave it out, or choose the level "isolated"'
+        for place, table in tables:
+            ignored = [(*place, "tmp")] if "tmp" in table else []
+            ignored += [
+                (*place, "sandbox", key) for key in ("network", "read", "write") if key in table.get("sandbox", {})
+            ]
+            for path in ignored:
+                if path[-1] != "network" or table["sandbox"]["network"] is False:
+                    message = f'{dotted(path)} has no effect at the level "trusted", which isolates nothing'
+                    self._report.error(path, "bad-sandbox", message, hint, at="key")
+
     def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret], table: FunctionTable) -> None:
         path = env.get("PATH", PROGRAMS)
         program = lacking(code, path if isinstance(path, str) else path.reveal())
@@ -284,16 +303,16 @@ def too_long(owner: str, policy: RetryPolicy) -> str:
     return f"{owner}.retry: initial is {initial}, over max, which is {most}"
 
 
-def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str]) -> Function:
+def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str], project: Path) -> Function:
     """*beside* names what else than its code makes a version of it."""
-    parts = dict(_parts(code, written))
+    parts = dict(_parts(code, written, project))
     if beside:
         words = "\0".join([code.version, *beside])
         parts["version"] = hashlib.sha256(words.encode()).hexdigest()[: len(code.version)]
     return Function(name=name, **parts)
 
 
-def _parts(code: Code, written: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _parts(code: Code, written: Mapping[str, Any], project: Path) -> Iterator[tuple[str, Any]]:
     for part in ("runtime", "handler", "command", "interpreter", "needs", "version", "code", "source"):
         yield part, getattr(code, part)
     for key, value in written.items():
@@ -309,6 +328,8 @@ def _parts(code: Code, written: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             case "on_success" | "on_failure":
                 yield key, tuple(value)
             case "sandbox":
-                yield "level", value.get("level", "trusted")
+                yield from ((part, value[part]) for part in ("level", "network") if part in value)
+                for part in ("read", "write"):
+                    yield part, tuple(Path(os.path.normpath(project / path)) for path in value.get(part, ()))
             case _:
                 yield key, value

@@ -99,7 +99,7 @@ class _Loading:
             hub=hub,
             lines=self._report.places.lines(),
             console=access,
-            functions={name: one for name, one in functions.made.items() if one},
+            functions={name: crosscheck.showing(one, triggers.made) for name, one in functions.made.items() if one},
             triggers={name: one for name, one in triggers.made.items() if one},
         )
         return Loaded(project=loaded, problems=problems, sources=triggers.sources)
@@ -159,6 +159,7 @@ class _Loading:
         report = self._report
         crosscheck.routes(triggers.made, report)
         crosscheck.folders(hub, triggers.made, report)
+        crosscheck.sandboxes(hub, functions.made, self._data, report)
         topics = crosscheck.topics(triggers.made, report)
         unsure = tuple(crosscheck.unsure_topics(self._data, triggers.made))
         destinations = crosscheck.Destinations(hub, functions.made, triggers.made, topics, unsure, report)

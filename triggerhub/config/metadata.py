@@ -80,6 +80,11 @@ def _dependencies(given: Any, report: Report) -> tuple[str, ...]:
 
 def _limits(own: dict[str, Any], report: Report, secrets: Secrets) -> Inline:
     base = ("tool", "triggerhub")
+    if "sandbox" in own:
+        # Whoever brings a handler does not say what it may touch here.
+        message = "tool.triggerhub.sandbox: a handler cannot say itself what it may touch"
+        report.error((*base, "sandbox"), "bad-metadata", message, "write it in the function's table", at="key")
+        own = {key: value for key, value in own.items() if key != "sandbox"}
     refused.refuse({"inline": own}, report, base)
     return validate(Inline, own, base, report, secrets) or Inline()
 

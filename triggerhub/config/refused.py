@@ -47,12 +47,6 @@ STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 
 REFUSED: tuple[Refused, ...] = (
     Refused(
-        name="tmp",
-        paths=_everywhere("tmp"),
-        says="a limit on the temporary folder is not in this version",
-        at="key",
-    ),
-    Refused(
         name="warm",
         paths=_everywhere("warm"),
         says="keeping workers ready ahead of the first call is not in this version",
@@ -61,26 +55,14 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         name="sandbox.level",
         paths=_everywhere("sandbox", "level"),
-        when=_other_than("trusted"),
-        says='isolation is not in this version: the only level is "trusted"',
+        when=lambda value: value in ("contained", "confined"),
+        says='levels other than "isolated" and "trusted" are not in this version',
     ),
     Refused(
         name="sandbox.network",
         paths=_everywhere("sandbox", "network"),
-        when=lambda value: value is False or isinstance(value, list),
-        says="isolation is not in this version: every handler has the network",
-    ),
-    Refused(
-        name="sandbox.write",
-        paths=_everywhere("sandbox", "write"),
-        says="isolation is not in this version: a handler may write what the hub's user may",
-        at="key",
-    ),
-    Refused(
-        name="sandbox.read",
-        paths=_everywhere("sandbox", "read"),
-        says="isolation is not in this version: a handler may read what the hub's user may",
-        at="key",
+        when=lambda value: isinstance(value, list),
+        says="a list of what may be reached is not in this version: a handler has the network or has it not",
     ),
     Refused(
         name="hub.user",

@@ -220,10 +220,14 @@ class Idempotency(Table):
 class Sandbox(Table):
     """What a handler may touch."""
 
-    level: Literal["trusted"] = "trusted"
-    """``trusted``: the handler runs as the hub's own user, limited but not isolated."""
-    network: bool = True
-    """Whether it has the network."""
+    level: Literal["contained", "isolated", "confined", "trusted"] = "isolated"
+    """The least isolation that it runs with; ``trusted`` is none: it runs as the hub's own user."""
+    network: bool = False
+    """Whether it has the host's network; otherwise it has a loopback of its own."""
+    read: list[Place] = []
+    """What of the host it sees beside its code and what its triggers speak of."""
+    write: list[Place] = []
+    """What of the host it may change."""
 
 
 class Defaults(Table):
@@ -233,6 +237,8 @@ class Defaults(Table):
     """How long one call may take; its whole process group is killed then."""
     memory: Annotated[Size, _within(128 * MB, 10 * GB, units.show_size)] = 256 * MB
     """How much memory one worker may use."""
+    tmp: Annotated[Size, _within(MB, 10 * GB, units.show_size)] = 512 * MB
+    """How much its ``/tmp`` may hold."""
     concurrency: Annotated[int, _within(1, 10_000, str)] = 4
     """How many calls may run at once."""
     rate: RateLimit | None = None

@@ -113,7 +113,7 @@ class Status:
             "uptime_s": (self._clock.now() - self._started) // 1000,
             "ready": ready,
             **addresses,
-            "level": "trusted",
+            "level": weakest(project.functions.values()),
             "storage": {"bytes": await self._store.size(), "free_share": round(free_share(project), 3)},
             "counts": {
                 "accepted": stats.accepted,
@@ -163,6 +163,12 @@ class Status:
             "triggerhub_cpu_seconds": ("Processor time of the hub itself.", time.process_time()),
         }
         return self._metrics.render(await self._store.stats(), gauges)
+
+
+def weakest(functions: Iterable[Function]) -> str:
+    """Return the least level that any function runs at: what a stranger's handler would find to be so."""
+    levels = {one.level for one in functions}
+    return next((level for level in ("trusted", "confined", "isolated", "contained") if level in levels), "isolated")
 
 
 def total(rows: Iterable[Mapping[State, int]]) -> dict[str, int]:

@@ -16,8 +16,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
+from triggerhub.model import Fault
 from triggerhub.runtimes import memory
 
 _LIMITS = "ulimit -c 0; ulimit -n 1024 2>/dev/null || :; umask 077"
@@ -26,6 +27,36 @@ _WARM = f'{_LIMITS}; exec "$@" 3<&0 4<&2 2>&1 0</dev/null'
 _PROGRAM = f'{_LIMITS}; exec "$@"'
 _F_SETSIG = 10
 _SWEEPS = 20
+
+
+class Process(Protocol):
+    """A worker's process, plain or in a sandbox."""
+
+    thorough: bool
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def status(self) -> int | None: ...
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why it never began, where that is known."""
+        ...
+
+    async def started(self) -> int:
+        """Return the pid once there is one; 0 where there never was."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+Spawn = Callable[..., Process]
+"""Starts a process, called as :class:`Child` is."""
 
 
 class Child:
@@ -80,11 +111,15 @@ class Child:
         finally:
             os.close(tail)
         self.alive = True
+        self.fault: Fault | None = None
         self.status: int | None = None
         """The exit status once it is gone: minus the signal if one ended it."""
         self.thorough = warm
         """Whether its end includes a search for processes that left the group."""
         self._loop.add_reader(self._pidfd, self._gone)
+
+    async def started(self) -> int:
+        return self.pid
 
     def kill(self) -> None:
         """Kill the group; the end is reported when it has come."""

@@ -27,15 +27,19 @@ def environment(
     function: Function,
     more: Mapping[str, str] | None = None,
     *,
-    tmp: Path,
+    tmp: str,
     stream: str,
     interpreter: str | None = None,
     api: str | None = None,
+    task: str | None = None,
+    runtime: str | None = None,
+    opt: str | None = None,
 ) -> dict[str, str]:
     """Return the variables of a worker; the function's own win over *more* too, and here its secrets are revealed.
 
-    *stream* names the worker within its log stream, *api* is the address of its Runtime API. LANG is
-    C.UTF-8, which every system has, where Lambda says en_US.UTF-8; both are UTF-8.
+    *tmp*, *task*, *runtime* and *opt* are where the worker finds its folder, its code, the bootstraps and its
+    layers; *stream* names it within its log stream, *api* is the address of its Runtime API. LANG is C.UTF-8,
+    which every system has, where Lambda says en_US.UTF-8; both are UTF-8.
     """
     version = function.version or "$LATEST"
     # A published version is a function of its own to the hub: its name is its function's and its number.
@@ -51,11 +55,11 @@ def environment(
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": time.strftime(f"%Y/%m/%d/[{version}]{stream}", time.gmtime()),
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
-        "LAMBDA_TASK_ROOT": str(function.code),
-        "LAMBDA_RUNTIME_DIR": str(Path(__file__).parent / "bootstrap"),
+        "LAMBDA_TASK_ROOT": task or str(function.code),
+        "LAMBDA_RUNTIME_DIR": runtime or str(Path(__file__).parent / "bootstrap"),
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
-        "TMPDIR": str(tmp),
+        "TMPDIR": tmp,
         **(more or {}),
     }
     if function.runtime != "executable":
@@ -67,10 +71,14 @@ def environment(
         variables["LC_CTYPE"] = "C.UTF-8"
     if api is not None:
         variables["AWS_LAMBDA_RUNTIME_API"] = api
-    return variables | _paths(function, str(function.code), interpreter, function.opt) | reveal(function.env)
+    return (
+        variables
+        | _paths(function, task or str(function.code), interpreter, opt or function.opt)
+        | reveal(function.env)
+    )
 
 
-def _paths(function: Function, task: str, interpreter: str | None, opt: Path | None) -> dict[str, str]:
+def _paths(function: Function, task: str, interpreter: str | None, opt: Path | str | None) -> dict[str, str]:
     """Return where programs, libraries and modules are looked for; *opt* is where the worker finds its layers."""
     programs, libraries, modules = _PATH.split(":"), [task, f"{task}/lib"], [task]
     if interpreter is not None:

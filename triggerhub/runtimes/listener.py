@@ -182,12 +182,22 @@ def listen() -> socket.socket:
 
 def same_user(transport: asyncio.Transport) -> bool:
     """Whether a client on the loopback interface is a process of this process's own user."""
+    return _is_of(transport, os.geteuid())
+
+
+def of_user(uid: int | None) -> Callable[[asyncio.Transport], bool]:
+    """Return what tells whether a client is a process of the user *uid*; None, or without root, is this one's own."""
+    wanted = os.geteuid() if uid is None or os.geteuid() != 0 else uid
+    return lambda transport: _is_of(transport, wanted)
+
+
+def _is_of(transport: asyncio.Transport, uid: int) -> bool:
     peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     try:
         table = Path("/proc/net/tcp").read_text()
     except OSError:
         return False
-    return owner(table, peer, own) == os.geteuid()
+    return owner(table, peer, own) == uid
 
 
 def owner(table: str, client: tuple[str, int], server: tuple[str, int]) -> int | None:

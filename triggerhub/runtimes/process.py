@@ -1,7 +1,7 @@
-"""Start workers as plain processes of the hub's own user: level ``trusted``, well kept but not isolated.
+"""Start workers: in a sandbox, or at level ``trusted`` as plain processes of the hub's own user.
 
-Each has its own session, temporary directory, limits and a clean environment. What is not here is
-isolation: such a handler can read and kill whatever the hub's user can.
+Each has its own session, temporary directory, limits and a clean environment. At ``trusted`` isolation
+is missing: such a handler can read and kill whatever the hub's user can.
 """
 
 from __future__ import annotations
@@ -12,30 +12,52 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 
 import anyio
 
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
+from triggerhub.policy.sandbox import view
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import listener
+from triggerhub.runtimes import listener, sandbox
+from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.environment import environment
+from triggerhub.runtimes.launch import BOOTSTRAP, Door, Launcher, spawner
 from triggerhub.runtimes.program import ProgramWorker
 from triggerhub.runtimes.provided import ProvidedWorker
+from triggerhub.runtimes.sandbox import Extra, Planner
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function
 
-_BOOTSTRAP = Path(__file__).parent / "bootstrap"
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
 _OWN_HEAP = 32 * MB
 """What Node needs beside its heap."""
+API_PORT = 9001
+"""Where a sandbox finds the Runtime API, as in Lambda."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a worker runs, and how its paths are called there."""
+
+    task: str
+    runtime: str
+    tmp: str
+    spawn: Spawn
+    opt: str | None = None
+    uid: int | None = None
+    """Of its processes, where that is not the hub's own."""
+    door: Door | None = None
+    """By which the socket comes that its Runtime API is served at."""
 
 
 class ProcessRuntime:
-    """A ``runtime.Runtime`` for Python, Node and executables."""
+    """A ``runtime.Runtime`` for Python, Node, executables and bootstraps."""
 
     def __init__(
         self,
@@ -45,17 +67,21 @@ class ProcessRuntime:
         python: str | None = None,
         node: str | None = None,
         more: Mapping[str, str] | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         """*scratch* takes the workers' temporary directories; what a hub that was killed left there goes.
 
         *python* and *node* are interpreters, by default the hub's own Python and the first ``node`` on its PATH.
         *more* are variables that every worker gets, as they stand when it starts; a function's own win.
+        *launcher* makes the sandboxes; without one it is started for the first and ends with the last.
         """
         self._more = {} if more is None else more
         self._output = output
         self._scratch = scratch.absolute()
         self._python = python or sys.executable
         self._node = node or shutil.which("node")
+        self._launcher = launcher or Launcher()
+        self._planner = Planner()
         for folder in self._scratch.glob("worker-*"):
             remove_tree(folder)
 
@@ -66,71 +92,156 @@ class ProcessRuntime:
             message = "the packages that it depends on are not there yet; `triggerhub status` says why"
             raise StartFailed(errors.NOT_READY, message, errors.payload(errors.NOT_READY, message))
         stream = secrets.token_hex(16)
-        tmp = self._scratch / f"worker-{function.name}-{stream[:12]}"
-        tmp.mkdir(parents=True, mode=0o700)
-        try:
+        place = self._trusted if function.level == "trusted" else self._sandboxed
+        async with place(function, stream) as where:
             if function.runtime == "executable":
-                program = self._program(function, tmp, stream)
+                env = self._environment(function, where, stream)
+                command = _command_of(function, where, env["PATH"])
+                program = ProgramWorker(
+                    function, self._output, command, cwd=Path(where.task), env=env, spawn=where.spawn
+                )
                 try:
                     yield program
                 finally:
                     await _surely(program.close)
                 return
             if function.runtime == "provided":
-                async with self._provided(function, tmp, stream) as provided:
+                async with self._provided(function, where, stream) as provided:
                     yield provided
                 return
-            interpreter, command = self._command(function)
-            env = environment(function, self._more, tmp=tmp, stream=stream, interpreter=interpreter)
-            worker = WarmWorker(function, self._output, command, cwd=function.code, env=env)
+            interpreter, command = self._command(function, where)
+            env = self._environment(function, where, stream, interpreter=interpreter)
+            worker = WarmWorker(function, self._output, command, cwd=Path(where.task), env=env, spawn=where.spawn)
             try:
                 await worker.ready()
                 yield worker
             finally:
                 await _surely(worker.close)
+
+    @asynccontextmanager
+    async def _trusted(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
+        tmp = self._scratch / f"worker-{function.name}-{stream[:12]}"
+        tmp.mkdir(parents=True, mode=0o700)
+        try:
+            yield _Place(task=str(function.code), runtime=str(BOOTSTRAP), tmp=str(tmp), spawn=Child)
         finally:
             await _remove(tmp)
 
     @asynccontextmanager
-    async def _provided(self, function: Function, tmp: Path, stream: str) -> AsyncGenerator[Worker]:
-        with listener.listen() as listening:
-            host, port = listening.getsockname()
-            env = environment(function, self._more, tmp=tmp, stream=stream, api=f"{host}:{port}")
-            _require(function, env["PATH"])
-            worker = ProvidedWorker(function, self._output, function.command, cwd=function.code, env=env)
+    async def _sandboxed(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
+        try:
+            plan = self._planner.plan(function, self._extra(function))
+        except sandbox.Missing as error:
+            raise StartFailed(errors.SANDBOX, str(error), errors.payload(errors.SANDBOX, str(error))) from None
+        door = None if plan.listen is None else Door()
+        try:
+            async with self._launcher.held():
+                yield _Place(
+                    task=view.TASK,
+                    runtime=view.RUNTIME,
+                    tmp="/tmp",
+                    spawn=spawner(self._launcher, plan, door),
+                    opt=None if function.opt is None else view.LAYERS,
+                    uid=plan.uid,
+                    door=door,
+                )
+        finally:
+            if door is not None:
+                door.close()
+
+    def _extra(self, function: Function) -> Extra:
+        """Return what the function's runtime adds to its sandbox."""
+        chosen = function.interpreter
+        match function.runtime:
+            case "python":
+                program = chosen.program if chosen else self._python
+                return Extra(template=True) if program == sys.executable else Extra(prefixes=_folders(program))
+            case "node":
+                return Extra(prefixes=_folders(chosen.program if chosen else self._node))
+            case "provided" if not function.network:
+                return Extra(listen=API_PORT)
+        return Extra()
+
+    def _environment(
+        self,
+        function: Function,
+        where: _Place,
+        stream: str,
+        *,
+        interpreter: str | None = None,
+        api: str | None = None,
+    ) -> dict[str, str]:
+        # What the hub offers is on the host's network.
+        reachable = where.door is None and (function.network or function.level == "trusted")
+        return environment(
+            function,
+            self._more if reachable else None,
+            tmp=where.tmp,
+            stream=stream,
+            interpreter=interpreter,
+            api=api,
+            task=where.task,
+            runtime=where.runtime,
+            opt=where.opt,
+        )
+
+    @asynccontextmanager
+    async def _provided(self, function: Function, where: _Place, stream: str) -> AsyncGenerator[Worker]:
+        listening: socket | None = None if where.door else listener.listen()
+        host, port = listening.getsockname() if listening else ("127.0.0.1", API_PORT)
+        try:
+            env = self._environment(function, where, stream, api=f"{host}:{port}")
+            command = _command_of(function, where, env["PATH"])
+            worker = ProvidedWorker(
+                function, self._output, command, cwd=Path(where.task), env=env, opt=where.opt, spawn=where.spawn
+            )
             try:
-                await worker.ready(listening, listener.same_user)
+                if where.door is not None:
+                    # Nobody but the sandbox's own processes can reach what listens there.
+                    listening = await where.door.listening()
+                    await worker.ready(listening, lambda transport: True)
+                else:
+                    await worker.ready(listening, listener.of_user(where.uid))
                 yield worker
             finally:
                 await _surely(worker.close)
+        finally:
+            if listening is not None:
+                listening.close()
 
-    def _command(self, function: Function) -> tuple[str, list[str]]:
+    def _command(self, function: Function, where: _Place) -> tuple[str, list[str]]:
         chosen = function.interpreter
         if chosen is not None and not chosen.program:
             raise _no_entry(f"{chosen.name} is not installed on this host")
         if function.runtime == "python":
             python = chosen.program if chosen else self._python
-            bootstrap = str(_BOOTSTRAP / "worker.py")
+            if where.spawn is not Child and python == sys.executable:
+                # The launcher's own interpreter goes on: it needs the worker's arguments only.
+                return python, [function.handler]
             # -B: the code is read-only, and a cache in it would change what the version is.
-            return python, [python, "-I", "-B", bootstrap, function.handler]
+            return python, [python, "-I", "-B", f"{where.runtime}/worker.py", function.handler]
         node = chosen.program if chosen else self._node
         if node is None:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
         heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
-        bootstrap = str(_BOOTSTRAP / "worker.mjs")
-        return node, [node, f"--max-old-space-size={heap}", bootstrap, function.handler]
-
-    def _program(self, function: Function, tmp: Path, stream: str) -> ProgramWorker:
-        env = environment(function, self._more, tmp=tmp, stream=stream)
-        _require(function, env["PATH"])
-        return ProgramWorker(function, self._output, env=env)
+        return node, [node, f"--max-old-space-size={heap}", f"{where.runtime}/worker.mjs", function.handler]
 
 
-def _require(function: Function, path: str) -> None:
+def _folders(program: str | None) -> tuple[str, ...]:
+    return tuple(sandbox.of_program(program)) if program else ()
+
+
+def _command_of(function: Function, where: _Place, path: str) -> list[str]:
+    """Return a function's own command as it reads where it runs. Raises StartFailed where there is no such program."""
     name = function.command[0] if function.command else ""
     # A path without a slash in front is found from the code's folder, where the program is started.
     if not shutil.which(function.code / name if "/" in name else name, path=path):
         raise _no_entry(f"the command {name!r} is no executable file")
+    return [_moved(word, str(function.code), where.task) for word in function.command]
+
+
+def _moved(word: str, code: str, task: str) -> str:
+    return task + word[len(code) :] if view.within(word, code) else word
 
 
 def _no_entry(message: str) -> StartFailed:

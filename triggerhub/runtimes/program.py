@@ -10,15 +10,20 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import IO
+
+import anyio
 
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
 from triggerhub.errors import scarce
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Json, Outcome, Raised, Returned, TimedOut, Usage
 from triggerhub.runtime import Output
-from triggerhub.runtimes.child import Child
+from triggerhub.runtimes.child import Child, Process, Spawn
 from triggerhub.runtimes.environment import of_invocation
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.watch import Watch
@@ -32,8 +37,18 @@ _LARGE = 256 * KB
 class ProgramWorker:
     """A ``runtime.Worker`` that has no process while it is idle."""
 
-    def __init__(self, function: Function, output: Output, *, env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        function: Function,
+        output: Output,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: dict[str, str],
+        spawn: Spawn = Child,
+    ) -> None:
         self._function = function
+        self._start = partial(spawn, command, cwd=cwd)
         self._output = output
         self._env = env
         self._alive = True
@@ -53,13 +68,14 @@ class ProgramWorker:
         if not self._alive:
             return Interrupted()
         try:
-            run = self._run = _Run(self._function, self._output, invocation, self._env)
+            run = self._run = _Run(self._function, self._output, invocation, self._env, self._start)
         except OSError as error:
             fault = Fault(type=errors.NO_ENTRY, message=f"RequestId: {invocation.request_id} Error: {error}")
             payload = errors.payload(fault.type, fault.message)
             return Crashed(fault=fault, payload=payload, scarce=scarce(error))
         crash_point("mid-handler")
         try:
+            await run.begin()
             await asyncio.shield(run.gone)
         except asyncio.CancelledError:
             # Closing waits for its end.
@@ -80,7 +96,9 @@ class ProgramWorker:
 class _Run:
     """One process and what it says."""
 
-    def __init__(self, function: Function, output: Output, invocation: Invocation, env: dict[str, str]) -> None:
+    def __init__(
+        self, function: Function, output: Output, invocation: Invocation, env: dict[str, str], start: Spawn
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._function = function
         self._id = invocation.request_id
@@ -103,9 +121,7 @@ class _Run:
             self._lines.begin(invocation.request_id)
             event = _in_memory(invocation.payload)
             lent.callback(os.close, event)
-            self.child = Child(
-                function.command,
-                cwd=function.code,
+            self.child: Process = start(
                 env=env | of_invocation(invocation),
                 stdin=event,
                 stdout=stdout,
@@ -115,7 +131,15 @@ class _Run:
             ours.pop_all()
         os.set_blocking(self._end, False)
         self._loop.add_reader(self._end, self._readable)
-        self._watch.begin(self.child.pid, function.timeout / 1000)
+
+    async def begin(self) -> None:
+        """Watch over it as soon as there is something to watch."""
+        with anyio.move_on_after(self._function.timeout / 1000) as starting:
+            pid = await self.child.started()
+            if not self.gone.done():
+                self._watch.begin(pid, self._function.timeout / 1000)
+        if starting.cancelled_caught:
+            self._late()
 
     def kill(self) -> None:
         self.child.thorough = True
@@ -125,6 +149,9 @@ class _Run:
         """Return what the process came to, once it is gone."""
         if self._doom is not None:
             return self._doom
+        if self.child.fault is not None:
+            fault = self.child.fault
+            return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), usage=self._usage)
         if self._status:
             fault = errors.exited(self._id, self._status)
             tail = self._lines.tail.decode("utf-8", "replace").strip()

@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+import anyio
+
 from triggerhub.aws import errors, runtimeapi
 from triggerhub.aws.runtimeapi import Ask, Call, Refusal
 from triggerhub.crash import crash_point
@@ -22,7 +24,7 @@ from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes import extensions
-from triggerhub.runtimes.child import Child
+from triggerhub.runtimes.child import Child, Process, Spawn
 from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
 from triggerhub.runtimes.extensions import Extensions
 from triggerhub.runtimes.lines import pipe
@@ -44,6 +46,7 @@ class ProvidedWorker:
         cwd: Path,
         env: dict[str, str],
         opt: str | None = None,
+        spawn: Spawn = Child,
     ) -> None:
         """Start the process, and beside it the extensions of its layers; *opt* is where it sees those.
 
@@ -82,7 +85,7 @@ class ProvidedWorker:
             lent.callback(outputs.close)
             nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             lent.callback(os.close, nothing)
-            self._child = Child(
+            self._child: Process = spawn(
                 command, cwd=cwd, env=env, stdin=nothing, stdout=outputs, stderr=outputs, exited=self._exited
             )
             ours.pop_all()
@@ -100,16 +103,26 @@ class ProvidedWorker:
     def _request(self) -> str | None:
         return self._invocation.request_id if self._invocation else None
 
-    async def ready(self, listening: socket.socket, trusts: Callable[[asyncio.Transport], bool]) -> None:
-        """Serve the API on *listening* until the runtime asks for its first invocation. Raises StartFailed."""
+    async def ready(self, listening: socket.socket | None, trusts: Callable[[asyncio.Transport], bool]) -> None:
+        """Serve the API on *listening* until the runtime asks for its first invocation. Raises StartFailed.
+
+        None is where the process ended before there was anything to listen on.
+        """
 
         def made() -> Connection:
             connection = Connection(self._take, self._lost, trusts)
             self._connections.add(connection)
             return connection
 
-        self._watch.begin(self._child.pid, max(INIT_LIMIT, self._function.timeout / 1000))
-        self._server = await self._loop.create_server(made, sock=listening)
+        limit = max(INIT_LIMIT, self._function.timeout / 1000)
+        with anyio.move_on_after(limit) as starting:
+            pid = await self._child.started()
+            if not self._gone.is_set():
+                self._watch.begin(pid, limit)
+        if starting.cancelled_caught:
+            self._late()
+        if listening is not None:
+            self._server = await self._loop.create_server(made, sock=listening)
         await self._ready
         self._watch.end()
         self._init_ms = (time.perf_counter() - self._began) * 1000
@@ -135,7 +148,7 @@ class ProvidedWorker:
         self._call = call
         self._invocation = invocation
         self._lines.begin(invocation.request_id)
-        self._watch.begin(self._child.pid, self._function.timeout / 1000)
+        self._watch.begin(self._child.pid or 0, self._function.timeout / 1000)
         self._began = time.perf_counter()
         self._hand_out()
         crash_point("mid-handler")
@@ -297,7 +310,7 @@ class ProvidedWorker:
         if ending is None and self._invocation is not None and not self._handed and self._served:
             ending = lambda usage: Interrupted(usage=usage)  # noqa: E731 - the handler never began
         if ending is None:
-            ending = crashed(errors.exited(self._request, status))
+            ending = crashed(self._child.fault or errors.exited(self._request, status))
         if not self._ready.done():
             self._ready.set_exception(start_failed(ending))
             # Nobody may be waiting for it any more.

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import anyio
+
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes import frames
-from triggerhub.runtimes.child import Child
+from triggerhub.runtimes.child import Child, Process, Spawn
 from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
 from triggerhub.runtimes.frames import Frame, Kind
 from triggerhub.runtimes.lines import pipe
@@ -38,7 +40,14 @@ class WarmWorker:
     """A ``runtime.Worker`` over one socket; made by :meth:`start`."""
 
     def __init__(
-        self, function: Function, output: Output, command: Sequence[str], *, cwd: Path, env: dict[str, str]
+        self,
+        function: Function,
+        output: Output,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: dict[str, str],
+        spawn: Spawn = Child,
     ) -> None:
         """Start the process. Raises OSError when none can be made."""
         self._loop = asyncio.get_running_loop()
@@ -66,7 +75,7 @@ class WarmWorker:
             self._lines, outputs = pipe(function, output, "stdout")
             ours.callback(self._lines.close)
             lent.callback(outputs.close)
-            self._child = Child(
+            self._child: Process = spawn(
                 command, cwd=cwd, env=env, stdin=theirs.fileno(), stdout=outputs, stderr=None, exited=self._exited
             )
             ours.pop_all()
@@ -84,7 +93,11 @@ class WarmWorker:
 
     async def ready(self) -> None:
         """Wait until the user's code is loaded. Raises StartFailed."""
-        self._watch.begin(self._child.pid, max(INIT_LIMIT, self._function.timeout / 1000))
+        limit = max(INIT_LIMIT, self._function.timeout / 1000)
+        with anyio.move_on_after(limit) as starting:
+            self._watch.begin(await self._child.started(), limit)
+        if starting.cancelled_caught:
+            self._late()
         await self._ready
         self._watch.end()
         self._init_ms = (time.perf_counter() - self._began) * 1000
@@ -104,7 +117,7 @@ class WarmWorker:
         self._request = invocation.request_id
         self._lines.begin(invocation.request_id)
         frame = frames.encode(Kind.INVOKE, _header(invocation, self._function), invocation.payload)
-        self._watch.begin(self._child.pid, self._function.timeout / 1000)
+        self._watch.begin(self._child.pid or 0, self._function.timeout / 1000)
         self._began = time.perf_counter()
         self._send(frame)
         crash_point("mid-handler")
@@ -255,7 +268,7 @@ class WarmWorker:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._socket.close()
-        ending = self._ending or crashed(errors.exited(self._request, status))
+        ending = self._ending or crashed(self._child.fault or errors.exited(self._request, status))
         if not self._ready.done():
             self._ready.set_exception(start_failed(ending))
             # Nobody may be waiting for it any more.

@@ -431,7 +431,10 @@ def main() -> None:
     for stream in streams:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
     for end in (SOCKET, TETHER):
-        os.set_inheritable(end, False)
+        try:  # noqa: SIM105 - contextlib is not imported here
+            os.set_inheritable(end, False)
+        except OSError:
+            pass  # in a sandbox there is no tether
     if "logging" in sys.modules:
         set_up(sys.modules["logging"])
     else:

@@ -1,0 +1,109 @@
+"""Decide what of the host a sandbox sees, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+TASK = "/var/task"
+"""Where a function's code is, as in Lambda."""
+RUNTIME = "/var/runtime"
+"""Where the bootstraps are, as in Lambda."""
+
+LAYERS = "/opt"
+"""Where a function's layers are, as in Lambda."""
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+"""Programs and libraries. On most hosts all but the first are links into it."""
+SETTINGS = (
+    "/etc/alternatives", "/etc/ca-certificates", "/etc/crypto-policies", "/etc/gai.conf", "/etc/host.conf",
+    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types",
+    "/etc/nsswitch.conf", "/etc/os-release", "/etc/pki/ca-trust", "/etc/pki/tls", "/etc/protocols", "/etc/services",
+    "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/timezone",
+)  # fmt: skip
+"""What of /etc programs need and nobody minds."""
+NETWORK = ("/etc/hosts", "/etc/resolv.conf")
+"""And what they need for a network."""
+FILES = {
+    "/etc/passwd": "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
+    "/etc/group": "root:x:0:\nsandbox:x:1000:\n",
+}
+"""Made up: the host's users are no handler's business."""
+RESERVED = (LAYERS, "/dev", "/proc", "/sys", "/etc/passwd", "/etc/group", RUNTIME, TASK)
+"""Places of the sandbox's own, which nothing of the host may cover."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mount:
+    """Something of the host, without links in *source*, at a place in the sandbox."""
+
+    target: str
+    source: str
+    access: Literal["read", "write"] = "read"
+
+
+def mounts(
+    found: Mapping[str, str],
+    *,
+    prefixes: Iterable[str],
+    fixed: Iterable[tuple[str, str]],
+    read: Iterable[str] = (),
+    write: Iterable[str] = (),
+) -> tuple[list[Mount], list[tuple[str, str]]]:
+    """Return the mounts in the order in which they are made, and the links.
+
+    *found* maps each path of the host that is there to where it really is; a path that is not in it is
+    left out. *prefixes* are interpreters, seen at their own paths. *fixed* are (source, target), real
+    already. *read* and *write* are seen at their own paths; where one is both, it can be written.
+    """
+    made: dict[str, Mount] = {}
+    links: list[tuple[str, str]] = []
+    for path in SYSTEM:
+        real = found.get(path)
+        if real is not None and real != path and within(real, "/usr"):
+            links.append((path, real))
+        elif real is not None:
+            made[path] = Mount(path, real)
+    for path in (*SETTINGS, *prefixes, *read):
+        if path in found and path not in made and not any(path == below.target for below in made.values()):
+            made[path] = Mount(path, found[path])
+    for path in write:
+        if path in found:
+            made[path] = Mount(path, found[path], "write")
+    for source, target in fixed:
+        made[target] = Mount(target, source)
+    needed = [one for one in made.values() if not _covered(one, made)]
+    return sorted(needed, key=lambda one: (one.target.count("/"), one.target)), links
+
+
+def _covered(one: Mount, made: Mapping[str, Mount]) -> bool:
+    """Whether a mount above it shows the same anyway."""
+    for above in PurePosixPath(one.target).parents:
+        over = made.get(str(above))
+        if over is not None:
+            same = over.source + one.target[len(over.target) :] == one.source
+            return same and over.access == one.access
+    return False
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether *path* is *folder* or lies below it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def objection(path: str, data: str) -> str | None:
+    """Say why nobody may show this path to a handler; None where one may. *data* is the hub's own folder."""
+    if path == "/":
+        return "that is the whole host"
+    if path in ("/tmp", "/dev/shm", "/var/tmp", "/var", "/etc"):
+        return "a handler has its own; name a folder below it"
+    for place in RESERVED:
+        if within(path, place):
+            return f"{place} is the sandbox's own"
+    if within(path, data):
+        return "that is the hub's data"
+    if within(data, path):
+        return f"the hub's data is in it ({data}); name a folder beside it"
+    return None

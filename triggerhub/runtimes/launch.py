@@ -1,0 +1,351 @@
+"""Start the launcher, ask it for sandboxes, and hear of their ends: the hub's side of ``runtimes.launcher``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from triggerhub.aws import errors
+from triggerhub.model import Fault
+from triggerhub.runtimes.launcher.plan import MAX, Beginning, Plan, encode
+
+log = structlog.get_logger("launcher")
+
+_MAIN = Path(__file__).parent / "launcher" / "main.py"
+BOOTSTRAP = Path(__file__).parent / "bootstrap"
+_ENVIRONMENT = {"LANG": "C.UTF-8", "LC_CTYPE": "C.UTF-8", "TZ": ":UTC"}
+"""All that it gets: what an interpreter reads once, at its start."""
+# Threads' stacks count as a worker's memory: those of its Python begin with a megabyte instead of eight.
+_STACK = 'ulimit -S -s 1024; exec "$@"'
+
+
+class Launcher:
+    """The launcher's process: started when first needed, again when it died, ended when nobody holds it."""
+
+    def __init__(self) -> None:
+        self._holders = 0
+        self._next = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket
+        self._waiting: deque[tuple[bytes, list[int]]] = deque()
+        self._sandboxes: dict[int, Sandboxed] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def open(self) -> None:
+        """Hold it until :meth:`close`; for who has no loop."""
+        self._holders += 1
+
+    def close(self) -> None:
+        self._holders -= 1
+        if not self._holders:
+            self._end()
+
+    @asynccontextmanager
+    async def held(self, *, start: bool = False) -> AsyncGenerator[Launcher]:
+        """Keep the process for as long as the context is open; *start*: do not wait for the first sandbox."""
+        self.open()
+        try:
+            if start:
+                self._ensure()
+            yield self
+        finally:
+            self.close()
+
+    def make(
+        self,
+        plan: Plan,
+        beginning: Beginning,
+        descriptors: Mapping[int, int],
+        exited: Callable[[int], None],
+        door: int | None = None,
+    ) -> Sandboxed:
+        """Ask for a sandbox; *descriptors* map the worker's numbers to ours, of which copies are sent.
+
+        *door* is the sending end of a :class:`Door`, where the plan listens.
+
+        Raises OSError when there is no room for a process or a descriptor.
+        """
+        self._ensure()
+        self._next += 1
+        plan = replace(plan, id=self._next, descriptors=tuple(descriptors))
+        packet = encode(plan)
+        if len(packet) > MAX:
+            raise OSError(f"the plan of the sandbox has {len(packet)} bytes, over {MAX}")
+        sandbox = Sandboxed(exited)
+        copies: list[int] = []
+        try:
+            copies += map(os.dup, descriptors.values())
+            copies.append(_in_memory(encode(beginning)))
+            if door is not None:
+                copies.append(os.dup(door))
+        except BaseException:
+            _close(copies)
+            raise
+        self._sandboxes[plan.id] = sandbox
+        self._waiting.append((packet, copies))
+        if len(self._waiting) == 1:
+            self._send()
+        return sandbox
+
+    def _ensure(self) -> None:
+        if self._process is not None:
+            if self._loop is not asyncio.get_running_loop():
+                self._attend()
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                interpreter = [sys.executable, "-I", "-B", str(_MAIN), str(theirs.fileno()), str(BOOTSTRAP)]
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", _STACK, "sh", *interpreter],
+                    env=_ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                    cwd="/",
+                )
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self._socket = ours
+        self._attend()
+
+    def _attend(self) -> None:
+        """Listen from the running loop; the process may outlive one."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _send(self) -> None:
+        while self._waiting:
+            packet, copies = self._waiting[0]
+            try:
+                socket.send_fds(self._socket, [packet], copies)
+            except BlockingIOError:
+                self._loop.add_writer(self._socket.fileno(), self._writable)
+                return
+            except OSError:
+                return  # it is gone: its socket says so to the reader
+            self._waiting.popleft()
+            _close(copies)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._socket.fileno())
+        self._send()
+
+    def _readable(self) -> None:
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._socket, MAX, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet, descriptors = b"", []
+        if not packet:
+            self._lost()
+            return
+        told = json.loads(packet)
+        sandbox = self._sandboxes.get(told.get("id", 0))
+        if sandbox is None:
+            _close(descriptors)
+        elif descriptors:
+            sandbox.begin(told["pid"], descriptors[0])
+        else:
+            del self._sandboxes[told["id"]]
+            sandbox.end(told)
+
+    def _lost(self) -> None:
+        """The launcher died, and all sandboxes with it: the kernel sees to that."""
+        log.error("the launcher of sandboxes ended; another one is started", pid=self.pid)
+        self._let_go()
+        if self._holders:
+            with contextlib.suppress(OSError):
+                self._ensure()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        assert self._process is not None
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+        process, self._process = self._process, None
+        process.kill()
+        process.wait()
+        for _, copies in self._waiting:
+            _close(copies)
+        self._waiting.clear()
+        orphans, self._sandboxes = self._sandboxes, {}
+        for sandbox in orphans.values():
+            sandbox.orphan()
+
+
+class Sandboxed:
+    """A sandbox as ``child.Child`` is a process: ``exited`` is called once, when nothing of it is left."""
+
+    def __init__(self, exited: Callable[[int], None]) -> None:
+        self._exited = exited
+        self._loop = asyncio.get_running_loop()
+        self._started: asyncio.Future[int] = self._loop.create_future()
+        self._handle: int | None = None
+        self._doomed = False
+        self._watched = False
+        self.pid: int | None = None
+        """Of its process 1, on the host."""
+        self.alive = True
+        self.status: int | None = None
+        self.fault: Fault | None = None
+        """Why it could not be made, where that is so."""
+        self.peak: int | None = None
+        """The resident bytes of its largest process, once it is gone."""
+        self.thorough = True
+        """Its end is always everybody's."""
+
+    async def started(self) -> int:
+        """Return the pid as soon as there is one; 0 where there never was."""
+        return await asyncio.shield(self._started)
+
+    def kill(self) -> None:
+        """Kill all of it; the end is reported when it has come."""
+        self._doomed = True
+        if self._handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+    def begin(self, pid: int, handle: int) -> None:
+        """Process 1 is there."""
+        os.set_inheritable(handle, False)
+        self.pid, self._handle = pid, handle
+        self._started.set_result(pid)
+        if self._doomed:
+            self.kill()
+
+    def end(self, told: Mapping[str, Any]) -> None:
+        """It is gone, as the launcher tells."""
+        if "missing" in told:
+            self.fault = Fault(type=errors.NO_ENTRY, message=f"{told['missing']}")
+        elif "error" in told:
+            self.fault = Fault(type=errors.SANDBOX, message=f"the sandbox could not be made: {told['error']}")
+        self.peak = told.get("peak")
+        self._finish(told.get("status", 1))
+
+    def orphan(self) -> None:
+        """The launcher is gone, so that nobody will tell."""
+        self.fault = Fault(type=errors.SANDBOX, message="the launcher of sandboxes ended, and this one with it")
+        if self._handle is None:
+            self._loop.call_soon(self._finish, -signal.SIGKILL)
+            return
+        self.kill()
+        self._watched = True
+        self._loop.add_reader(self._handle, self._finish, -signal.SIGKILL)
+
+    def _finish(self, status: int) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        self.status = status
+        if self._handle is not None:
+            if self._watched:
+                self._loop.remove_reader(self._handle)
+            os.close(self._handle)
+            self._handle = None
+        if not self._started.done():
+            self._started.set_result(0)
+        self._exited(status)
+
+
+class Door:
+    """Hands out of a sandbox the socket that listens within it."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+
+    async def listening(self) -> socket.socket | None:
+        """Wait for it; None where the sandbox ended before. The caller closes it."""
+        self.theirs.close()
+        loop = asyncio.get_running_loop()
+        there: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._ours.fileno(), _settle, there)
+        try:
+            await there
+        finally:
+            loop.remove_reader(self._ours.fileno())
+        try:
+            _, descriptors, _, _ = socket.recv_fds(self._ours, 16, 1)
+        except OSError:
+            return None
+        if not descriptors:
+            return None
+        listening = socket.socket(fileno=descriptors[0])
+        listening.setblocking(False)
+        listening.set_inheritable(False)
+        return listening
+
+    def close(self) -> None:
+        self._ours.close()
+        self.theirs.close()
+
+
+def spawner(launcher: Launcher, plan: Plan, door: Door | None = None) -> Callable[..., Sandboxed]:
+    """Return what starts a process in a sandbox, called as ``child.Child`` is."""
+
+    def spawn(
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: int,
+        stdout: IO[bytes],
+        stderr: IO[bytes] | None,
+        exited: Callable[[int], None],
+    ) -> Sandboxed:
+        output = stdout.fileno()
+        warm = {1: output, 2: output, 3: stdin}
+        descriptors = warm if stderr is None else {0: stdin, 1: output, 2: stderr.fileno()}
+        beginning = Beginning(argv=tuple(command), env=dict(env), cwd=str(cwd))
+        return launcher.make(plan, beginning, descriptors, exited, None if door is None else door.theirs.fileno())
+
+    return spawn
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _in_memory(content: bytes) -> int:
+    file = os.memfd_create("beginning", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(file, view) :]
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

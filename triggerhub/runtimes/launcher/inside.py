@@ -1,0 +1,126 @@
+"""Become the worker: the last steps before the user's code, and the first of it."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from . import confine, kernel
+from .plan import INSIDE, Plan, begin
+
+_BEGINNING = 64
+REPORT = 65
+"""Above every number that a worker's descriptor is given."""
+
+
+class NoProgram(Exception):
+    """The program that the sandbox was made for cannot be executed."""
+
+
+def enter(plan: Plan, descriptors: list[int], null: int, template: Callable[[list[str]], None]) -> NoReturn:
+    """Confine this process and become the worker; *template* runs the launcher's own Python worker.
+
+    Raises what stops it before the user's code begins; after that never returns and never raises.
+    """
+    os.umask(0o077)
+    _place(plan, descriptors, null)
+    start = begin(_content(_BEGINNING))
+    os.close(_BEGINNING)
+    confine.limits(plan)
+    confine.surrender(INSIDE)
+    # The process is the handler's own: it may see its /proc/self.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    confine.landlock(plan)
+    os.chdir(start.cwd)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    if not plan.template:
+        confine.seccomp(plan)
+        try:
+            os.execvpe(start.argv[0], start.argv, start.env)
+        except OSError as error:
+            raise NoProgram(f"{start.argv[0]}: {error.strerror}") from None
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(start.env)
+    time.tzset()
+    _streams()
+    confine.seccomp(plan)
+    os.close(REPORT)
+    _live(template, list(start.argv))
+
+
+def _place(plan: Plan, descriptors: list[int], null: int) -> None:
+    """Give every descriptor its number and close all others.
+
+    Stops: descriptors of the hub, the launcher and other sandboxes.
+    """
+    wanted = {0: null, 1: null, 2: null, **dict(zip(plan.descriptors, descriptors, strict=False))}
+    wanted[_BEGINNING] = descriptors[-1]
+    lifted = {number: fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, REPORT + 1) for number, one in wanted.items()}
+    for number, one in lifted.items():
+        os.dup2(one, number, inheritable=number != _BEGINNING)
+    close_all_but({*wanted, REPORT})
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Close every other descriptor."""
+    low = 0
+    for descriptor in sorted(kept):
+        # An empty range from 0 would be taken for all of them.
+        if low < descriptor:
+            os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _content(file: int) -> bytes:
+    parts, there = [], 0
+    while data := os.pread(file, 1 << 20, there):
+        parts.append(data)
+        there += len(data)
+    return b"".join(parts)
+
+
+def _streams() -> None:
+    """Make the interpreter's streams anew: those of the launcher remember what they were opened on."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        raw = io.FileIO(number, "w" if number else "r", closefd=False)
+        raw.name = f"<{name}>"
+        buffer = io.BufferedWriter(raw) if number else io.BufferedReader(raw)
+        stream = io.TextIOWrapper(buffer, "utf-8", "backslashreplace" if number == 2 else "strict", line_buffering=True)
+        for place in (name, f"__{name}__"):
+            setattr(sys, place, stream)
+
+
+def _live(template: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
+    """Run the worker in this interpreter and end as an interpreter ends."""
+    import atexit
+    import threading
+    import traceback
+
+    status = 0
+    try:
+        template(argv)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if not isinstance(end.code, int | None):
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status & 0xFF)

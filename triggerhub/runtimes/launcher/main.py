@@ -1,0 +1,24 @@
+"""Become the launcher: executed as ``python -I -B main.py DESCRIPTOR RUNTIME``, RUNTIME the bootstraps' folder."""
+
+import importlib.util
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _launcher() -> None:
+    # By place, not by name: nothing is added to the path that handlers will import from.
+    spec = importlib.util.spec_from_file_location(
+        "launcher", f"{_HERE}/__init__.py", submodule_search_locations=[_HERE]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["launcher"] = package
+    spec.loader.exec_module(package)
+    importlib.import_module("launcher.serve").main(int(sys.argv[1]), sys.argv[2])
+
+
+if __name__ == "__main__":
+    _launcher()

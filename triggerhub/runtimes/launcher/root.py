@@ -1,0 +1,166 @@
+"""Build what a sandbox sees: a new root of named binds, its own /proc, /tmp and a few devices.
+
+What is not bound is not there: there is no path to the hub's data, other functions' code or anybody's
+home. Called by process 1 of the sandbox, in its own mount namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from . import kernel
+from .plan import Bind, Plan
+
+_OLD = "/.old"
+_STAGES = ("/tmp", "/run", "/var", "/mnt")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_MASKED = (
+    "acpi", "asound", "interrupts", "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount",
+    "kpageflags", "latency_stats", "modules", "sched_debug", "scsi", "sysrq-trigger", "timer_list", "timer_stats",
+)  # fmt: skip
+"""What of /proc tells of the host, or acts on it."""
+_FROZEN = ("bus", "fs", "irq", "sys")
+"""What of /proc can be read and never written."""
+_OWN = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
+
+
+def build(plan: Plan, owner: int) -> None:
+    """Make the new root the only one; *owner* is the uid of /tmp and /dev/shm as this process sees it."""
+    os.umask(0o022)
+    _leave_host()
+    _scratch("/tmp", plan.tmp, plan.tmp_inodes, owner)
+    for bind in plan.binds:
+        _bind(bind)
+    _devices(plan, owner)
+    _proc()
+    for path, target in plan.links:
+        _parents(path)
+        os.symlink(target, path)
+    for path, text in plan.files:
+        _parents(path)
+        with open(path, "w") as file:
+            file.write(text)
+    _seal()
+
+
+def _leave_host() -> None:
+    """Make an empty tmpfs the root; the host's is at ``_OLD`` until the end. Stops: every path of the host."""
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_SLAVE)
+    stage = next((path for path in _STAGES if os.path.isdir(path) and not os.path.islink(path)), "/proc")
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("tmpfs", stage, "tmpfs", flags, "size=1m,nr_inodes=8192,mode=0755")
+    os.chdir(stage)
+    os.mkdir(stage + _OLD)
+    kernel.pivot_root(".", "." + _OLD)
+    os.chdir("/")
+
+
+def _scratch(path: str, size: int, inodes: int, owner: int) -> None:
+    """Mount a folder in memory, bounded in bytes and in files. Stops: a filled disk, and memory lost to inodes."""
+    os.makedirs(path, exist_ok=True)
+    options = f"size={size},nr_inodes={inodes},mode=0700,uid={owner},gid={owner}"
+    kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+
+
+def _bind(bind: Bind) -> None:
+    """Show one thing of the host, without setuid and, unless asked for, without writing.
+
+    Stops: changes to anything, setuid programs, and links that lead elsewhere than was meant.
+    """
+    handle = _open(_OLD + bind.source)
+    try:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            os.makedirs(bind.target, exist_ok=True)
+        else:
+            _parents(bind.target)
+            if not os.path.exists(bind.target):
+                os.close(os.open(bind.target, os.O_CREAT | os.O_CLOEXEC, 0o644))
+        source = f"{_OLD}/proc/self/fd/{handle}"
+        try:
+            kernel.mount(source, bind.target, None, kernel.MS_BIND | kernel.MS_REC)
+        except OSError as error:
+            raise OSError(error.errno, f"bind {bind.source}: {os.strerror(error.errno or 0)}") from None
+    finally:
+        os.close(handle)
+    attributes = kernel.MOUNT_ATTR_NOSUID
+    if bind.access != "device":
+        attributes |= kernel.MOUNT_ATTR_NODEV
+    if bind.access == "read":
+        attributes |= kernel.MOUNT_ATTR_RDONLY
+    _restrict(bind.target, attributes)
+
+
+def _open(path: str) -> int:
+    try:
+        return kernel.open_without_links(path)
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS: before Linux 5.6, or a host that filters the call
+            raise OSError(error.errno, f"{path.removeprefix(_OLD)}: {os.strerror(error.errno or 0)}") from None
+    if os.path.realpath(path) != path:
+        raise OSError(40, f"{path.removeprefix(_OLD)}: there is a link on the way")
+    return os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _restrict(target: str, attributes: int) -> None:
+    """Take rights from a mount and from all below it."""
+    try:
+        kernel.mount_setattr(target, attributes, recursive=True)
+        return
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS: before Linux 5.12
+            raise
+    # The numbers of the old flags are those of the new attributes.
+    with open("/proc/self/mountinfo" if os.path.exists("/proc/self") else f"{_OLD}/proc/self/mountinfo") as lines:
+        points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
+    for point in points:
+        if point == target or point.startswith(target + "/"):
+            kept = os.statvfs(point).f_flag & (kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+            kernel.mount("none", point, None, kernel.MS_REMOUNT | kernel.MS_BIND | kept | attributes)
+
+
+def _devices(plan: Plan, owner: int) -> None:
+    """Make a /dev of five harmless devices. Stops: disks, terminals, kernel memory, an unbounded /dev/shm."""
+    for name in _DEVICES:
+        _bind(Bind(source=f"/dev/{name}", target=f"/dev/{name}", access="device"))
+    for name, target in _OWN:
+        os.symlink(target, f"/dev/{name}")
+    _scratch("/dev/shm", plan.shm, plan.tmp_inodes, owner)
+
+
+def _proc() -> None:
+    """Mount this pid namespace's own /proc, and cover what tells of the host or acts on it.
+
+    Stops: the sight of other processes, their environment and memory, and changes to the kernel's settings.
+    """
+    os.makedirs("/proc", exist_ok=True)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("proc", "/proc", "proc", flags, "hidepid=2")
+    for name in _MASKED:
+        path = f"/proc/{name}"
+        if os.path.isdir(path):
+            kernel.mount("tmpfs", path, "tmpfs", flags | kernel.MS_RDONLY, "size=0,nr_inodes=2,mode=0555")
+        elif os.path.exists(path):
+            kernel.mount("/dev/null", path, None, kernel.MS_BIND)
+    for name in _FROZEN:
+        path = f"/proc/{name}"
+        if os.path.exists(path):
+            kernel.mount(path, path, None, kernel.MS_BIND | kernel.MS_REC)
+            _restrict(path, kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV)
+
+
+def _seal() -> None:
+    """Let go of the host's root and freeze the new one. Stops: the way back, and files beside the binds."""
+    kernel.umount(_OLD, kernel.MNT_DETACH)
+    os.rmdir(_OLD)
+    try:
+        kernel.mount_setattr("/", kernel.MOUNT_ATTR_RDONLY, recursive=False)
+    except OSError as error:
+        if error.errno != 38:
+            raise
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_RDONLY
+        kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
+
+
+def _parents(path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -1,0 +1,154 @@
+"""Be the launcher: take plans from the hub, make a sandbox of each, and tell of its end.
+
+One thread and no lock: it forks, and what forks must be alone. It ends with the hub, whose socket says
+so however the hub went, and with it end all sandboxes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import types
+from dataclasses import dataclass
+
+from . import init, kernel
+from .plan import MAX, BadPlan, Plan, decode
+
+_DESCRIPTORS = 16
+_IMPORTED = (
+    "asyncio", "base64", "collections", "concurrent.futures", "contextlib", "copy", "csv", "dataclasses", "datetime",
+    "decimal", "email.utils", "enum", "functools", "gzip", "hashlib", "hmac", "html", "http.client", "importlib.util",
+    "inspect", "io", "itertools", "json", "logging", "math", "mimetypes", "operator", "os.path", "pathlib", "pickle",
+    "queue", "random", "re", "shutil", "ssl", "string", "struct", "subprocess", "tempfile", "textwrap", "threading",
+    "time", "traceback", "typing", "urllib.parse", "urllib.request", "uuid", "warnings", "zipfile", "zlib", "zoneinfo",
+)  # fmt: skip
+"""What handlers import most: done once here, every worker has it."""
+
+
+@dataclass(slots=True)
+class _Sandbox:
+    id: int
+    pid: int
+    handle: int
+    """Readable when process 1 is gone."""
+    report: int
+
+
+class Launcher:
+    """The sandboxes that are there, and the socket that asks for more."""
+
+    def __init__(self, hub: socket.socket, runtime: str) -> None:
+        """*runtime* is the folder of the bootstraps, compiled before anybody asks."""
+        self._hub = hub
+        self._rooted = os.geteuid() == 0
+        self._ids = os.geteuid(), os.getegid()
+        self._sandboxes: dict[int, _Sandbox] = {}
+        with open(f"{runtime}/worker.py", "rb") as file:
+            self._worker = compile(file.read(), "/var/runtime/worker.py", "exec", dont_inherit=True)
+
+    def serve(self) -> None:
+        """Work until the hub is gone."""
+        poll = select.poll()
+        poll.register(self._hub, select.POLLIN)
+        self._send({"ready": True})
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor != self._hub.fileno():
+                    poll.unregister(descriptor)
+                    self._ended(self._sandboxes.pop(descriptor))
+                elif (sandbox := self._take()) is not None:
+                    self._sandboxes[sandbox.handle] = sandbox
+                    poll.register(sandbox.handle, select.POLLIN)
+
+    def _take(self) -> _Sandbox | None:
+        packet, descriptors, _, _ = socket.recv_fds(self._hub, MAX + 1, _DESCRIPTORS)
+        if not packet:
+            os._exit(0)
+        try:
+            if len(packet) > MAX:
+                raise BadPlan(f"a plan has at most {MAX} bytes")
+            plan = decode(packet)
+            wanted = len(plan.descriptors) + (1 if plan.listen is None else 2)
+            if len(descriptors) != wanted:
+                raise BadPlan(f"expected {wanted} descriptors, got {len(descriptors)}")
+            return self._make(plan, descriptors)
+        except (BadPlan, OSError) as error:
+            identity = 0
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                identity = int(json.loads(packet)["id"])
+            self._send({"id": identity, "error": init.describe(error)})
+            return None
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _make(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
+        reading, writing = os.pipe()
+        try:
+            pid, handle = kernel.clone(init.flags(plan, rooted=self._rooted))
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            raise
+        if pid == 0:
+            try:
+                init.run(plan, descriptors, writing, rooted=self._rooted, ids=self._ids, template=self._live)
+            finally:
+                # Whatever happens, there is one launcher.
+                os._exit(1)
+        os.close(writing)
+        self._send({"id": plan.id, "pid": pid}, [handle])
+        return _Sandbox(plan.id, pid, handle, reading)
+
+    def _ended(self, sandbox: _Sandbox) -> None:
+        """Reap process 1, with which all others of its sandbox are gone, and tell how it went."""
+        _, status = os.waitpid(sandbox.pid, 0)
+        told: dict[str, object] = {"status": os.waitstatus_to_exitcode(status)}
+        os.set_blocking(sandbox.report, False)
+        with contextlib.suppress(OSError, ValueError):
+            for line in os.read(sandbox.report, MAX).splitlines():
+                told = {**json.loads(line), **told} if "error" in told else {**told, **json.loads(line)}
+        os.close(sandbox.report)
+        os.close(sandbox.handle)
+        self._send({"id": sandbox.id, **told})
+
+    def _send(self, what: dict[str, object], descriptors: list[int] | None = None) -> None:
+        try:
+            socket.send_fds(self._hub, [json.dumps(what).encode()], descriptors or [])
+        except OSError:
+            os._exit(0)
+
+    def _live(self, argv: list[str]) -> None:
+        """Be the Python worker: in the child, with the interpreter that the launcher has warmed up."""
+        for name in [name for name in sys.modules if name == "launcher" or name.startswith("launcher.")]:
+            del sys.modules[name]
+        main = types.ModuleType("__main__")
+        main.__file__ = "/var/runtime/worker.py"
+        sys.modules["__main__"] = main
+        sys.argv = [main.__file__, *argv]
+        exec(self._worker, main.__dict__)
+
+
+def main(descriptor: int, runtime: str) -> None:
+    """Serve the hub at the other end of *descriptor*; returns never."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A terminal's Ctrl-C is for the hub, which lets running calls finish.
+        signal.signal(number, signal.SIG_IGN)
+    kernel.set_name("triggerhub-launcher")
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    os.chdir("/")
+    for name in _IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    hub = socket.socket(fileno=descriptor)
+    hub.setblocking(True)
+    gc.collect()
+    gc.freeze()
+    Launcher(hub, runtime).serve()

@@ -1,0 +1,172 @@
+"""Plan the sandbox of a function: its level made concrete for this host."""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+import resource
+import stat
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from triggerhub.policy.sandbox import filter as calls
+from triggerhub.policy.sandbox import rights, view
+from triggerhub.runtimes.launch import BOOTSTRAP
+from triggerhub.runtimes.launcher import kernel
+from triggerhub.runtimes.launcher.plan import FIRST_UID, UIDS, Bind, Landlock, Plan
+from triggerhub.settings import MB, Function
+
+PROCESSES = 1024
+"""Processes and threads of one worker, and descriptors of each process, as Lambda allows."""
+_MARGIN = 128 * MB
+"""What one process may reserve beyond the function's memory before it is refused more."""
+_UNITS = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """What a runtime adds to a function's sandbox."""
+
+    binds: tuple[Bind, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    """Folders of an interpreter, seen at their own paths."""
+    template: bool = False
+    """Whether the launcher's own Python is the worker."""
+    listen: int | None = None
+    """The port within at which the hub serves it."""
+
+
+class Missing(OSError):
+    """A path that a function's sandbox is to show is not there; says which."""
+
+
+class Planner:
+    """Knows the host; gives every function a uid of its own for as long as the hub runs."""
+
+    def __init__(self) -> None:
+        self._uids: dict[str, int] = {}
+        self._found = _found((*view.SYSTEM, *view.SETTINGS, *view.NETWORK))
+
+    def plan(self, function: Function, extra: Extra) -> Plan:
+        """Return the plan of a worker of *function*. Raises Missing."""
+        network = function.network
+        fixed = [(str(function.code), view.TASK), (str(BOOTSTRAP), view.RUNTIME)]
+        if function.opt is not None:
+            fixed.append((str(function.opt), view.LAYERS))
+        if function.needs is not None:
+            fixed.append((str(function.needs.folder), str(function.needs.folder)))
+        read = [str(path) for path in function.read]
+        write = [str(path) for path in function.write]
+        prefixes = [*python(), *extra.prefixes]
+        shown = [str(path) for path in function.shown]
+        settings = list(view.NETWORK) if network else []
+        found = {**self._found, **_found((*read, *write, *prefixes, *shown))}
+        for path in (*read, *write):
+            if path not in found:
+                raise Missing(f"sandbox: there is no {path}, which functions.{function.name} is to see")
+        mounts, links = view.mounts(
+            found,
+            prefixes=(*prefixes, *settings),
+            fixed=[(os.path.realpath(source), target) for source, target in fixed],
+            read=(*read, *shown),
+            write=write,
+        )
+        binds = [Bind(source=one.source, target=one.target, access=one.access) for one in mounts]
+        hostname = function.name.replace(":", "-").replace("_", "-")[:63]
+        files = dict(view.FILES)
+        if not network:
+            files["/etc/hosts"] = f"127.0.0.1 localhost {hostname}\n::1 localhost\n"
+        return Plan(
+            id=0,
+            uid=self._uid(function.name),
+            binds=(*binds, *extra.binds),
+            links=(*links, ("/var/tmp", "/tmp")),
+            files=tuple(files.items()),
+            hostname=hostname,
+            network="host" if network else "own",
+            tmp=function.tmp,
+            tmp_inodes=max(function.tmp // 16384, 1024),
+            shm=min(function.memory // 2, function.tmp),
+            limits=limits(function),
+            filter=seccomp(soft=True),
+            landlock=_landlock([(one.target, found[one.target]) for one in mounts if one.access == "write"]),
+            listen=extra.listen,
+            template=extra.template,
+        )
+
+    def _uid(self, name: str) -> int:
+        """Return the uid of a function: the same after a restart, unless two names meet."""
+        if name not in self._uids:
+            uid = FIRST_UID + zlib.crc32(name.encode()) % UIDS
+            while uid in self._uids.values():
+                uid = FIRST_UID + (uid + 1 - FIRST_UID) % UIDS
+            self._uids[name] = uid
+        return self._uids[name]
+
+
+def limits(function: Function) -> tuple[tuple[int, int, int], ...]:
+    """Return the resource limits where no control group holds: number, soft, hard."""
+    reserve = function.memory + _MARGIN
+    return (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NOFILE, PROCESSES, PROCESSES),
+        (resource.RLIMIT_NPROC, PROCESSES, PROCESSES),
+        (resource.RLIMIT_STACK, _UNITS, _UNITS),
+        (resource.RLIMIT_DATA, reserve, reserve),
+    )
+
+
+@cache
+def seccomp(*, soft: bool) -> str:
+    """Return the filter of this machine, as a plan holds it."""
+    machine = platform.machine()
+    if machine not in ("x86_64", "aarch64"):
+        return ""
+    return base64.b64encode(calls.assemble(calls.program(machine, soft=soft))).decode()  # type: ignore[arg-type]
+
+
+def python() -> list[str]:
+    """Return the folders of the hub's own interpreter: a virtual environment's, and the one it was made from."""
+    folders = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
+    folders += [os.path.realpath(folder) for folder in folders]
+    return list(dict.fromkeys(folder for folder in folders if folder not in ("/", "/usr")))
+
+
+def of_program(path: str) -> list[str]:
+    """Return the folders that an interpreter at *path* needs: its own, and that of what it is a link to."""
+    places = [Path(path).parent.parent, Path(os.path.realpath(path)).parent.parent]
+    return [str(place) for place in places if str(place) != "/" and not view.within(str(place), "/usr")]
+
+
+@cache
+def _landlock_version() -> int:
+    return kernel.landlock_version()
+
+
+def _landlock(write: Sequence[tuple[str, str]]) -> Landlock | None:
+    version = _landlock_version()
+    if not version:
+        return None
+    below = rights.below(version, [(path, Path(real).is_dir()) for path, real in write])
+    return Landlock(
+        ruled=rights.ruled(version), everywhere=rights.READING, below=tuple(below), scoped=rights.scoped(version)
+    )
+
+
+def _found(paths: Sequence[str]) -> dict[str, str]:
+    """Map each path that is a folder or a file to where it really is."""
+    found = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        try:
+            mode = Path(real).stat().st_mode
+        except OSError:
+            continue
+        if stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode):
+            found[path] = real
+    return found
