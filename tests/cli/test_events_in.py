@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.e2e.daemon import Daemon, until
+from tests.e2e.daemon import Daemon, granted, until
 
 BIG = '{"n": 12345678901234567890123, "text": "ä\\u0000"}'
 
@@ -177,8 +177,10 @@ def handler(event, context):
 
 def test_local_calls_at_once_leave_one_another_alone_and_nothing_behind(empty: Path) -> None:
     project = Daemon(empty)
-    project.write("", {"nap.py": NAP})
-    one, two = str(empty / "one"), str(empty / "two")
+    places = empty / "places"
+    places.mkdir()
+    project.write("[defaults]\n" + granted(places), {"nap.py": NAP})
+    one, two = str(places / "one"), str(places / "two")
     calls = []
     for here, there in ((one, two), (two, one)):
         calls.append(
@@ -193,7 +195,7 @@ def test_local_calls_at_once_leave_one_another_alone_and_nothing_behind(empty: P
         # The second begins while the first runs.
         until(Path(here).exists, "it runs")
     assert [call.communicate(timeout=60)[0] for call in calls] == ["true\n", "true\n"]
-    assert list((empty / "var" / "local").iterdir()) == []
+    assert list(empty.glob("var/local/*")) == []
 
 
 def test_what_a_function_says_cannot_reach_the_terminals_ear(on: Run, queued: Callable[..., str]) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.daemon import Daemon, daemon, granted, until
 
 POINTS = (
     "after-receive",
@@ -44,7 +44,7 @@ TOML = """
 [defaults]
 retry = { attempts = 3, initial = "100ms", max = "1s" }
 env = { LEDGER = "LEDGER_PATH", LIFE = "THIS_LIFE" }
-
+GRANTED
 [functions.once]
 idempotency = { key = "$.body.order" }
 
@@ -335,9 +335,8 @@ def rampage(project: Path, kills: int, seed: int, rate: float = 200.0) -> Report
     """Run *kills* lives and a last one that may finish; return all ledgers."""
     draw = random.Random(seed)
     ledger = project / "ledger.jsonl"
-    ledger.touch()
     (project / "drop").mkdir()
-    toml = TOML.replace("LEDGER_PATH", str(ledger))
+    toml = TOML.replace("LEDGER_PATH", str(ledger)).replace("GRANTED", granted(ledger))
     stop, cards = threading.Event(), list[str]()
     report = Report(seed, Told(), {}, Ledger())
     with daemon(project, toml.replace("THIS_LIFE", "0"), HANDLERS, start=False) as hub:

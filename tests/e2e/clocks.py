@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.daemon import Daemon, daemon, granted, until
 from tests.e2e.sheet import Sheet
 
 HOUR, DAY = 3600, 86400
@@ -29,7 +29,7 @@ FROZEN = 2.5
 TOML = """
 [defaults]
 timeout = "2s"
-retry = { attempts = 1 }
+GRANTEDretry = { attempts = 1 }
 
 [triggers.hook]
 type = "webhook"
@@ -155,6 +155,7 @@ def started(folder: Path, toml: str, environ: dict[str, str] | None = None):
     project.mkdir()
     began.mkdir()
     handlers = {"linger.py": LINGER.replace("{began!r}", repr(str(began))), "tick.py": TICK}
+    toml = toml.replace("GRANTED", granted(began))
     with daemon(project, toml, handlers, start=False) as hub:
         hub.start(environ=environ)
         yield hub, lambda: len(list(began.iterdir()))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.e2e.chaos import held
-from tests.e2e.daemon import GUARD, Daemon, daemon, until
+from tests.e2e.daemon import GUARD, Daemon, daemon, granted, until
 from tests.e2e.sheet import Sheet
 from tests.e2e.soak import percentile
 
@@ -157,7 +157,10 @@ def poisonous(folder: Path, sheet: Sheet, events: int = 5) -> None:
     """Send events to functions that kill their worker, while a neighbour is called evenly."""
     project, runs = folder / "project", folder / "runs"
     runs.mkdir()
-    toml = f'[defaults]\ntimeout = "1s"\nmemory = "128MB"\nretry = {{ attempts = {ATTEMPTS}, initial = "100ms" }}\n'
+    toml = (
+        f'[defaults]\ntimeout = "1s"\nmemory = "128MB"\nretry = {{ attempts = {ATTEMPTS}, initial = "100ms" }}\n'
+        + granted(runs)
+    )
     handlers = {"well.py": "def handler(event, context):\n    return 1\n"}
     for name, (deed, _, _) in POISONS.items():
         toml += HOOK.format(name=name)
@@ -330,7 +333,8 @@ def again_and_again(folder: Path, sheet: Sheet, times: int = 1000, connections: 
     runs = folder / "runs"
     note = RUNS.replace("{runs!r}", repr(str(runs)))
     work = f"{note}\n\ndef handler(event, context):\n    ran(context)\n"
-    with daemon(folder / "project", HOOK.format(name="work"), {"work.py": work}) as hub:
+    toml = "[defaults]\n" + granted(runs) + HOOK.format(name="work")
+    with daemon(folder / "project", toml, {"work.py": work}) as hub:
         tally, told = Tally(), set[str]()
         killed = threading.Event()
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.daemon import Daemon, daemon
+from tests.e2e.daemon import Daemon, daemon, granted
 
 RATE = 200
 SENDERS = 4
@@ -113,7 +113,7 @@ def percentile(values: Sequence[float], part: float) -> float:
 def soak(folder: Path, minutes: float) -> tuple[list[Look], list[tuple[float, float]], Told, dict[str, int]]:
     """Return the looks, (sent, begun) of every event, what was told and the hub's last counts."""
     ledger, told, looks = folder / "ledger", Told(), []
-    toml = TOML + f'\n[functions.work]\nenv = {{ LEDGER = "{ledger}" }}\n'
+    toml = TOML + f'\n[functions.work]\nenv = {{ LEDGER = "{ledger}" }}\n' + granted(ledger)
     with daemon(folder, toml, {"work.py": WORK}) as hub:
         until = time.time() + minutes * 60
         senders = [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.daemon import Daemon, daemon, granted, until
 
 TOML = """
 [hub]
@@ -23,6 +23,8 @@ listen = "127.0.0.1:{LISTEN}"
 admin = "127.0.0.1:{ADMIN}"
 drain = "DRAIN"
 
+[defaults]
+GRANTED
 [triggers.hook]
 type = "webhook"
 path = "/hook"
@@ -108,7 +110,7 @@ def gated(tmp_path: Path, drain: str = "30s") -> Iterator[Gated]:
     project, gate = tmp_path / "project", tmp_path / "gate"
     project.mkdir()
     gate.mkdir()
-    toml = TOML.replace("DRAIN", drain)
+    toml = TOML.replace("DRAIN", drain).replace("GRANTED", granted(gate))
     with daemon(project, toml, {"gated.py": GATED.replace("{gate!r}", repr(str(gate)))}) as hub:
         yield Gated(hub, gate)
 
@@ -192,7 +194,7 @@ def test_the_second_signal_cuts_at_once_whatever_waits(tmp_path: Path) -> None:
 
 
 def test_a_signal_during_the_start_ends_the_hub_in_order(tmp_path: Path) -> None:
-    with daemon(tmp_path, TOML.replace("DRAIN", "1s"), {"gated.py": GATED}, start=False) as hub:
+    with daemon(tmp_path, TOML.replace("DRAIN", "1s").replace("GRANTED", ""), {"gated.py": GATED}, start=False) as hub:
         hub.start(ready=False)
         until(lambda: (tmp_path / "var" / "hub.sock").exists() or not hub.alive, "it starts")
         assert hub.process is not None
@@ -205,7 +207,7 @@ def test_a_signal_during_the_start_ends_the_hub_in_order(tmp_path: Path) -> None
 def test_a_signal_while_a_new_version_is_tried_is_not_kept_waiting(tmp_path: Path) -> None:
     with gated(tmp_path) as g:
         g.open()
-        tried = tmp_path / "tried"
+        tried = tmp_path / "gate" / "tried"
         text = f"import pathlib, time\npathlib.Path({str(tried)!r}).touch()\ntime.sleep(60)\n\ndef handler(event, context): ...\n"
         (g.hub.project / "handlers" / "gated.py").write_text(text)
         until(tried.exists, "the new version is being tried")
@@ -241,7 +243,7 @@ def test_systemd_is_told_of_ready_reloads_stopping_and_that_the_hub_lives(tmp_pa
     name = str(tmp_path / "notify") if kind == "path" else f"@triggerhub-test-{os.getpid()}"
     project = tmp_path / "project"
     project.mkdir()
-    toml = TOML.replace("DRAIN", "1s")
+    toml = TOML.replace("DRAIN", "1s").replace("GRANTED", "")
     with (
         listening(name.replace("@", "\0")) as systemd,
         daemon(project, toml, {"gated.py": GATED}, start=False) as hub,
@@ -264,7 +266,7 @@ def test_systemd_is_told_of_ready_reloads_stopping_and_that_the_hub_lives(tmp_pa
 
 
 def test_nobody_is_told_that_another_process_lives_and_a_lost_systemd_harms_nobody(tmp_path: Path) -> None:
-    with daemon(tmp_path, TOML.replace("DRAIN", "1s"), {"gated.py": GATED}, start=False) as hub:
+    with daemon(tmp_path, TOML.replace("DRAIN", "1s").replace("GRANTED", ""), {"gated.py": GATED}, start=False) as hub:
         place = str(tmp_path / "notify")
         with listening(place) as systemd:
             hub.start(environ={"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import Daemon, until
+from tests.e2e.daemon import Daemon, granted, until
 
 TOML = """
 [hub]
@@ -28,6 +28,9 @@ function = "mark"
 type = "cron"
 schedule = "0 0 1 1 *"
 function = "mark"
+
+[defaults]
+GRANTED
 """
 MARK = """
 import pathlib, time
@@ -40,10 +43,12 @@ def handler(event, context):
 
 
 def write(hub: Daemon, data: str = "var") -> None:
-    runs, gate = hub.project.parent / "runs", hub.project.parent / "gate"
+    marks = hub.project.parent / "marks"
+    marks.mkdir(exist_ok=True)
+    runs, gate = marks / "runs", marks / "gate"
     hub.project.mkdir(exist_ok=True)
     hub.write(
-        TOML.replace("DATA", data),
+        TOML.replace("DATA", data).replace("GRANTED", granted(marks)),
         {"mark.py": MARK.replace("{runs!r}", repr(str(runs))).replace("{gate!r}", repr(str(gate)))},
     )
 
@@ -59,9 +64,9 @@ def test_an_address_in_use_is_named_before_anything_runs(hub: Daemon, tmp_path: 
     try:
         hub.start()
         assert hub.post("/hook", b"{}")[0] == 202
-        until((tmp_path / "runs").exists, "it runs")
+        until((tmp_path / "marks" / "runs").exists, "it runs")
         hub.kill()
-        (tmp_path / "runs").unlink()
+        (tmp_path / "marks" / "runs").unlink()
         for key, port in (("listen", hub.listen), ("admin", hub.admin)):
             with socket.create_server(("127.0.0.1", port)):
                 refused = hub.cli("run")
@@ -69,8 +74,8 @@ def test_an_address_in_use_is_named_before_anything_runs(hub: Daemon, tmp_path: 
             assert f"hub.{key}: 127.0.0.1:{port} cannot be listened on: Address already in use" in refused.stderr
             assert f"set [hub] {key} to another address" in refused.stderr
             assert "Traceback" not in refused.stderr
-            assert not (tmp_path / "runs").exists(), "queued work waits for a hub that has started"
-        (tmp_path / "gate").touch()
+            assert not (tmp_path / "marks" / "runs").exists(), "queued work waits for a hub that has started"
+        (tmp_path / "marks" / "gate").touch()
         hub.start()
         assert hub.settled()["succeeded"] == 1
     finally:
@@ -162,11 +167,11 @@ def test_what_a_killed_hub_left_behind_stands_in_nobodys_way(hub: Daemon, tmp_pa
     try:
         hub.start()
         accepted = [hub.post("/hook", b"{}")[0] for _ in range(20)]
-        until((tmp_path / "runs").exists, "some run")
+        until((tmp_path / "marks" / "runs").exists, "some run")
         hub.kill()
         assert (hub.project / "var" / "hub.sock").is_socket()
         assert hub.cli("status").returncode == 4, "the socket is there, the hub is not"
-        (tmp_path / "gate").touch()
+        (tmp_path / "marks" / "gate").touch()
         hub.start()
         counts = hub.settled()
         assert accepted == [202] * 20
