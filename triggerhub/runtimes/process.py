@@ -172,7 +172,7 @@ class ProcessRuntime:
         api: str | None = None,
     ) -> dict[str, str]:
         # What the hub offers is on the host's network.
-        reachable = where.door is None and (function.network or function.level == "trusted")
+        reachable = function.network or function.level == "trusted"
         return environment(
             function,
             self._more if reachable else None,
