@@ -14,6 +14,7 @@ from triggerhub.errors import BacklogFull, StoreBroken, StoreFull
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.gate import Gate
+from triggerhub.hub.keyless import Keyless
 from triggerhub.model import Event, Millis
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
@@ -85,6 +86,7 @@ class Inlet:
         self._depth = depth
         self._feed = feed
         self._metrics = metrics
+        self._keyless = Keyless(metrics)
         self._wake = wake
         self._broken: StoreBroken | None = None
         self._breaking = anyio.Event()
@@ -119,6 +121,8 @@ class Inlet:
             else:
                 answers.append(None)
                 intakes.append(admitted)
+                if trigger.key or trigger.order:
+                    self._keyless.look(trigger, admitted.event)
         # Others may have come in while a large record was looked into.
         await self._room(gate, wait=wait)
         scoped = {(trigger.name, key): value for key, value in (checkpoints or {}).items()}

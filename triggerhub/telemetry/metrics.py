@@ -23,6 +23,7 @@ EVENTS = {
     "accepted": ("triggerhub_events_accepted", "Events committed, by trigger."),
     "duplicates": ("triggerhub_events_duplicate", "Events whose dedup key was seen within its horizon, by trigger."),
     "filtered": ("triggerhub_events_filtered", "Events that a trigger's filter did not match."),
+    "keyless": ("triggerhub_events_without_key", "Events in which a trigger's key or order found nothing."),
 }
 CALLS = {
     "invocations": ("triggerhub_invocations", "Calls of a function's code, failed ones included."),
