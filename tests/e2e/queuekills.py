@@ -130,7 +130,7 @@ def run(folder: Path, kills: int, seed: int) -> Report:
             point = POINTS[number % len(POINTS)]
             if _killed(hub, double, report, point, draw):
                 report.kills[point] += 1
-        hub.start(environ=_environ())
+        hub.start(environ=environ())
         until(lambda: not any(queue.messages for queue in double.queues.values()), "the queues are empty", within=120)
         until(lambda: hub.counts()["queued"] == 0 and hub.counts()["running"] == 0, "everything is settled", within=120)
         _judge(hub, report, journals)
@@ -138,7 +138,7 @@ def run(folder: Path, kills: int, seed: int) -> Report:
     return report
 
 
-def _environ(point: str = "", after: int = 1) -> dict[str, str]:
+def environ(point: str = "", after: int = 1) -> dict[str, str]:
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
     return {**keys, "TRIGGERHUB_CRASH_AT": point, "TRIGGERHUB_CRASH_AFTER": str(after)}
 
@@ -155,7 +155,7 @@ def _send(double: SqsDouble, report: Report, draw: random.Random, count: int) ->
 
 def _killed(hub: Daemon, double: SqsDouble, report: Report, point: str, draw: random.Random) -> bool:
     """Run the hub until it dies at the point; False where it did not within a while, and was killed by hand."""
-    hub.start(ready=False, environ=_environ(point, draw.randrange(1, 4)))
+    hub.start(ready=False, environ=environ(point, draw.randrange(1, 4)))
     deadline = time.monotonic() + 15
     while hub.alive and time.monotonic() < deadline:
         _send(double, report, draw, 1)
