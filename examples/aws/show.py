@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,9 +46,20 @@ def endpoint() -> Iterator[str]:
         moto.wait(30)
 
 
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def hub(project: Path, environ: dict[str, str]) -> Iterator[None]:
-    """Run the hub on a project."""
+def hub(folder: Path, environ: dict[str, str]) -> Iterator[None]:
+    """Run the hub on a copy of this project: another stream of the same name would be taken for one it knows."""
+    project = folder / "project"
+    shutil.copytree(HERE, project, ignore=shutil.ignore_patterns("var", "__pycache__"))
+    toml = project / "triggerhub.toml"
+    addresses = f'[hub]\nlisten = "127.0.0.1:{port()}"\nadmin = "127.0.0.1:{port()}"\n'
+    toml.write_text(addresses + toml.read_text())
     command = [sys.executable, "-m", "triggerhub", "-C", str(project), "run"]
     running = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
@@ -105,20 +118,20 @@ def judged(journal: Path, items: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1000)
-    parser.add_argument("--project", type=Path, default=HERE)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as journals, endpoint() as url:
+    with tempfile.TemporaryDirectory() as folder, endpoint() as url:
+        journals = Path(folder)
         keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-        os.environ.update({**keys, **os.environ, "AWS_ENDPOINT_URL": url, "JOURNAL": journals})
+        os.environ.update({**keys, **os.environ, "AWS_ENDPOINT_URL": url, "JOURNAL": folder})
         made = make()
-        with hub(options.project, dict(os.environ)):
+        with hub(journals, dict(os.environ)):
             began = time.monotonic()
             fill(*made, options.items)
             wanted = f"{options.items} handled, each once, in order per key"
             said: dict[str, str] = {}
             while time.monotonic() - began < 300 and set(said.values()) != {wanted}:
                 time.sleep(0.5)
-                said = {name: judged(Path(journals) / name, options.items) for name in ("orders", "customers")}
+                said = {name: judged(journals / name, options.items) for name in ("orders", "customers")}
         for name, words in said.items():
             print(f"{name}: {words}")
         return 0 if set(said.values()) == {wanted} else 1

@@ -118,7 +118,7 @@ def run(folder: Path, kills: int, seed: int) -> Report:
             if _killed(hub, double, report, point, draw):
                 report.kills[point] += 1
         hub.start(environ=_environ())
-        until(lambda: _behind(hub, double, report) is None, "everything is handled", within=120)
+        until(lambda: _behind(hub, double, report) is None, "everything is handled", within=900)
         report.drift = _drift(hub)
         _judge(hub, report, journals)
         hub.stop()

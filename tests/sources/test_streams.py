@@ -13,10 +13,12 @@ from sources import dynamodb, kinesis
 from tests.aws_double.streams import Streams, serving
 from tests.sources import streamrig
 from tests.sources.streamrig import hurry, looked
+from triggerhub.errors import BadInput
 from triggerhub.model import Event, Interrupted
 from triggerhub.settings import Batch
 from triggerhub.source import Handled
 from triggerhub.stream import keeper
+from triggerhub.testing import FakeContext
 
 
 @pytest.fixture(autouse=True)
@@ -389,3 +391,49 @@ async def test_another_stream_is_begun_as_the_trigger_says(module: Any, double: 
     async with function.running():
         await looked(lambda: function.has_begun and double.calls["GetRecords"] >= 2)
     assert function.seen == []
+
+
+async def test_what_arrives_while_the_latest_is_lost_is_not_passed_over(module: Any, double: Streams) -> None:
+    double.put("k", "before", arrived=2000)
+    double.fail("GetRecords", "ExpiredIteratorException")
+    function = Function(module, double, start="latest")
+    asked = double.answer
+
+    async def answer(request: Any) -> Any:
+        if request.headers["X-Amz-Target"].endswith("GetRecords") and double.calls["GetRecords"] == 0:
+            double.put("k", "between")
+        return await asked(request)
+
+    double.answer = answer  # type: ignore[method-assign]
+    async with serving(double):
+        function = Function(module, double, start="latest")
+        async with function.running():
+            await function.saw(1)
+    assert function.seen == ["between"]
+
+
+async def test_a_stream_without_shards_yet_is_read_from_its_first_record(module: Any, double: Streams) -> None:
+    double.shards.clear()
+    function = Function(module, double, start="latest")
+    async with function.running():
+        await looked(lambda: function.has_begun)
+        double.put("k", "first", shard=double.shard())
+        await function.saw(1)
+    assert function.seen == ["first"]
+
+
+async def test_a_record_whose_key_cannot_be_kept_is_told_and_passed_over(module: Any, double: Streams) -> None:
+    class Refusing(FakeContext):
+        async def filtered(self, *events: Event) -> Any:
+            if any(b"long" in one.data for one in events):
+                raise BadInput("the key has 2000 bytes")
+            return [None] * len(events)
+
+    double.put("k", "a")
+    double.put("long", "b")
+    double.put("k", "c")
+    function = Function(module, double)
+    function.filtered = lambda *events: Refusing.filtered(function, *events)  # type: ignore[method-assign]
+    async with function.running():
+        await function.saw(2)
+    assert function.seen == ["a", "c"]

@@ -54,8 +54,10 @@ class Cursor:
                 page = await self._read(min(limit, self._endpoint.limit))
             except ExpiredError:
                 self._iterator = None
+                self._again = began + rest(more=True, empty=0) / 1000
             except TrimmedError:
                 self._lost()
+                self._again = began + rest(more=True, empty=0) / 1000
             except AwsFault as fault:
                 await self._trouble.rest(self._shard, fault)
             else:
@@ -80,8 +82,5 @@ class Cursor:
         if not self._trimmed:
             self._trimmed = True
             self._ctx.log.error(
-                "records outlived the stream's retention before they were read",
-                shard=self._shard,
-                after=getattr(self._place(), "sequence", None),
-                on_screen=True,
+                "records outlived the stream's retention before they were read", shard=self._shard, on_screen=True
             )

@@ -93,7 +93,10 @@ class ShardHandling:
         if self._shard.read_after is not None:
             return After(self._shard.read_after)
         if self._fresh:
+            # Once: what arrives until the service is asked a second time would be passed over.
+            self._fresh = False
             return Latest()
+        self._shard.anew()
         return Oldest() if self._shard.since is None else At(self._shard.since)
 
     async def _fill(self) -> None:
@@ -122,6 +125,8 @@ class ShardHandling:
 
     async def _do(self, step: Step) -> None:
         try:
+            if isinstance(step, Call):
+                await self._ctx.free()
             async with self._ctx.finish():
                 if isinstance(step, Call):
                     await self._call(step)

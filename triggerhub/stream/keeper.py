@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ async def keep(ctx: Context, endpoint: Endpoint, start: Start, plan: Plan) -> No
         if generation is not None and described.generation != generation:
             ctx.log.warning("the stream was made anew and is read from its oldest record", stream=described.arn)
             start = Start(where="TRIM_HORIZON")
+            for key in await ctx.checkpoints(f"{generation}/"):
+                await ctx.set_checkpoints({key: None})
         if generation != described.generation:
             generation = described.generation
             await ctx.set_checkpoints({GENERATION: generation})
@@ -90,6 +93,8 @@ class Keeper:
         self._missing: set[str] = set()
         self._ended = anyio.Event()
         self._look = LOOK
+        self._began: Millis | None = None
+        """When a stream that was never read was listed first, by its own clock."""
 
     async def run(self) -> Described:
         """Return the generation to go on with, once this one is gone, or handled whole while there is another."""
@@ -129,13 +134,7 @@ class Keeper:
             stored = await self._ctx.checkpoints(self._prefix)
             known = {key.removeprefix(self._prefix): decode(value) for key, value in stored.items()}
             listed = self._described.shards
-            if known:
-                new = tree.grown(listed, known)
-            else:
-                now = self._described.now if self._described.now is not None else self._ctx.now()
-                new = tree.beginning(listed, self._start.where, self._start.at or now)
-                if self._start.where == "LATEST":
-                    self._fresh = {shard for shard, position in new.items() if position.ended is None}
+            new = tree.grown(listed, known) if known else self._begin(listed)
             gone = tree.forgotten(listed, known, self._ctx.now())
             changed: dict[str, str | None] = {
                 self._prefix + shard: position.encode() for shard, position in new.items()
@@ -150,6 +149,18 @@ class Keeper:
                 self._ctx.log.error(
                     "a shard outlived the stream's retention before all of it was read", shard=shard, on_screen=True
                 )
+
+        self._trouble.only({"", *(one.id for one in listed)})
+
+    def _begin(self, listed: Sequence[tree.Listed]) -> dict[str, Position]:
+        """Return where a stream is begun that was never read; one that lists no shard yet is looked at again soon."""
+        now = self._described.now if self._described.now is not None else self._ctx.now()
+        if self._began is None and self._start.where == "LATEST":
+            self._fresh = {one.id for one in listed if not one.closed}
+        self._began = now if self._began is None else self._began
+        if not listed:
+            self._look = SOON
+        return tree.beginning(listed, self._start.where, self._start.at or self._began)
 
     async def _read(self, shard: str) -> None:
         try:

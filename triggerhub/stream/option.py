@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from triggerhub import awsclient, settings
 from triggerhub.policy.streaming import Plan
+from triggerhub.policy.streaming.plan import PAYLOAD_LIMIT, STATE_LIMIT
 from triggerhub.policy.units import show_duration
 from triggerhub.settings import DAY, MINUTE, SECOND
 from triggerhub.source import Duration, Finding
@@ -104,6 +105,7 @@ def plan(options: Options, trigger: settings.Trigger, retry: settings.RetryPolic
     return Plan(
         size=trigger.batch.size,
         window=trigger.batch.window,
+        bytes=PAYLOAD_LIMIT - STATE_LIMIT if options.tumbling else PAYLOAD_LIMIT,
         parallel=options.parallel,
         bisect=options.bisect,
         partial=trigger.batch.partial_failures,

@@ -11,6 +11,7 @@ from triggerhub.source import Context
 from triggerhub.stream import shape
 from triggerhub.stream.cursor import Cursor
 from triggerhub.stream.endpoint import After, At, Described, Endpoint, Latest, Oldest, Page, Place
+from triggerhub.stream.reading import records
 from triggerhub.stream.trouble import Trouble
 
 CHUNK = 500
@@ -48,7 +49,7 @@ class ShardStoring:
         while True:
             page = await self._cursor.page(self._endpoint.limit)
             crash_point("records-read")
-            new = self._new(page)
+            new = await self._new(page)
             for at in range(0, len(new), CHUNK):
                 await self._store(new[at : at + CHUNK])
             if page.next is None:
@@ -59,18 +60,21 @@ class ShardStoring:
         if self._after is not None:
             return After(self._after)
         if self._fresh:
+            # Once: what arrives until the service is asked a second time would be passed over.
+            self._fresh = False
             return Latest()
+        self._beginning.anew()
         return Oldest() if self._beginning.since is None else At(self._beginning.since)
 
-    def _new(self, page: Page) -> list[Record]:
-        made = [self._endpoint.record(given, self._described, self._id) for given in page.records]
+    async def _new(self, page: Page) -> list[Record]:
+        made = await records(self._ctx, self._endpoint, self._described, self._id, page)
         read = int(self._after) if self._after is not None else -1
         return [one for one in made if int(one.sequence) > read]
 
-    async def _store(self, records: Sequence[Record]) -> None:
-        wanted = [shape.event(one, ordered=True) for one in records if self._beginning.wants(one)]
+    async def _store(self, chunk: Sequence[Record]) -> None:
+        wanted = [shape.event(one, ordered=True) for one in chunk if self._beginning.wants(one) and one.wanted]
         since = None if self._beginning.over else self._beginning.since
-        position = Position(after=records[-1].sequence, since=since)
+        position = Position(after=chunk[-1].sequence, since=since)
         await self._ctx.emit(*wanted, checkpoints={self._key: position.encode()})
         self._after = position.after
         crash_point("position-stored")

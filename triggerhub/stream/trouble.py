@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 import anyio
 
@@ -41,6 +42,11 @@ class Trouble:
         self._failures.pop(part, None)
         if self._told.pop(part, None) is not None:
             self._show()
+
+    def only(self, parts: Collection[str]) -> None:
+        """Forget what ailed other parts than these: they are no more."""
+        for part in self._failures.keys() - set(parts):
+            self.over(part)
 
     def _show(self) -> None:
         """Show one of the reasons; each change of it is a line in the log."""

@@ -14,6 +14,10 @@ class Beginning:
         self.since = since
         self.over = latest or since is None
 
+    def anew(self) -> None:
+        """Say that reading begins at the moment after all, for the service's own beginning was lost."""
+        self.over = self.since is None
+
     def wants(self, record: Record) -> bool:
         """Whether a record is wanted; they come in the order of the shard."""
         if not self.over:

@@ -98,6 +98,10 @@ class Shard:
         undone = sum(lane.undone for lane in self._lanes)
         return max(0, max(AHEAD, 2 * self._plan.size * self._plan.parallel) - undone)
 
+    def anew(self) -> None:
+        """Say that a shard whose latest records were to be read is begun at ``since`` instead; nothing was read."""
+        self._beginning.anew()
+
     def feed(self, records: Iterable[Record], now: Millis) -> None:
         """Take what was read, in order; what was read before is passed over."""
         for record in records:
