@@ -137,8 +137,12 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
         output.open(),
         launcher.held(start=any(function.level != "trusted" for function in project.functions.values())),
     ):
-        registry = Registry(store, settings.data / "functions", sync=settings.durability == "full")
+        registry = Registry(
+            store, settings.data / "functions", assemble=layers.assemble, sync=settings.durability == "full"
+        )
         await registry.load()
+        opt = [function.opt for function in registry.served.values() if function.opt is not None]
+        await anyio.to_thread.run_sync(layers.collect, registry.opt, opt)
         told: dict[str, str] = {}
         hub = Hub(
             project,

@@ -162,7 +162,6 @@ def linked() -> bytes:
          "Could not unzip uploaded file. Please check your file, then try to upload again. In it, 'app.py' is a link"),
         ({"Code": {"ZipFile": zipped({"zeros": bytes(262_144_001)})}}, "InvalidParameterValueException",
          "Unzipped size must be smaller than 262144000 bytes"),
-        ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "InvalidParameterValueException", "S3Bucket: code from S3"),
         ({"Runtime": "python2.7"}, "InvalidParameterValueException", "Runtime: handlers need python 3.8 or newer"),
         ({"Runtime": "java21"}, "InvalidParameterValueException", "Runtime: nothing here runs java21"),
         ({"Runtime": "cobol"}, "ValidationException", "1 validation error detected: Value 'cobol' at 'runtime'"),

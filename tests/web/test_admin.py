@@ -19,6 +19,7 @@ from tests.web.fakehub import NOW, FakeHub
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
 from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, State, TimedOut
+from triggerhub.runtimes.layers import assemble
 from triggerhub.source import Duplicate, Filtered
 from triggerhub.stores.memory import MemoryStore
 from triggerhub.web import admin, unixsocket
@@ -89,7 +90,7 @@ def parsed(answer: bytes) -> Answer:
 
 
 def registry(folder: Path) -> Registry:
-    return Registry(MemoryStore(), folder / "functions")
+    return Registry(MemoryStore(), folder / "functions", assemble=assemble)
 
 
 @asynccontextmanager

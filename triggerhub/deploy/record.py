@@ -14,6 +14,15 @@ from triggerhub.model import Json, Millis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerUse:
+    """A layer's version as a function refers to it: it stays the function's when the layer is deleted."""
+
+    arn: str
+    code: str
+    code_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """Code with its configuration: ``$LATEST``, which changes, or a published one, which never does."""
 
@@ -27,7 +36,7 @@ class Version:
     memory: int = 128
     """In MB."""
     env: Mapping[str, str] = field(default_factory=dict)
-    layers: tuple[str, ...] = ()
+    layers: tuple[LayerUse, ...] = ()
     code: str
     """The SHA-256 of its archive, in hexadecimal."""
     code_size: int
@@ -107,7 +116,8 @@ class Deployed:
     @property
     def codes(self) -> set[str]:
         """The archives that its versions need."""
-        return {self.latest.code, *(version.code for version in self.versions.values())}
+        versions = (self.latest, *self.versions.values())
+        return {code for one in versions for code in (one.code, *(layer.code for layer in one.layers))}
 
 
 def to_json(deployed: Deployed) -> Json:
@@ -134,7 +144,7 @@ def from_json(value: Json) -> Deployed:
 
 
 def _version(value: Json) -> Version:
-    return Version(**{**value, "layers": tuple(value["layers"])})
+    return Version(**{**value, "layers": tuple(LayerUse(**one) for one in value["layers"])})
 
 
 def _each(read: Any, values: Mapping[str, Json]) -> dict[str, Any]:

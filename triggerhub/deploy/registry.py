@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -15,6 +15,7 @@ from triggerhub.aws.reference import LATEST
 from triggerhub.config import interpreters
 from triggerhub.crash import crash_point
 from triggerhub.deploy import record
+from triggerhub.deploy.layers import Layers
 from triggerhub.deploy.record import Deployed, EventConfig, Version
 from triggerhub.deploy.shelf import Shelf
 from triggerhub.errors import ConfigError, TriggerhubError
@@ -28,6 +29,8 @@ SCOPE = "lambda-function"
 RETRIES, AGE = 2, 6 * HOUR
 """What becomes of an asynchronous invocation where nothing else is set: AWS's two retries, within six hours."""
 Change = Callable[[Deployed | None], Deployed | None]
+Assemble = Callable[[Path, Sequence[Path]], Path]
+"""Puts layers, the later over the earlier, together as one folder below another; returns it."""
 Serve = Callable[[Mapping[str, Function], set[str]], None]
 """Takes over all functions there are now; the set names those that are new, other or gone."""
 
@@ -35,9 +38,15 @@ Serve = Callable[[Mapping[str, Function], set[str]], None]
 class Registry:
     """All deployed functions. One change at a time; what a change answers is durable."""
 
-    def __init__(self, store: Store, home: Path, *, sync: bool = True, concurrency: int = 4) -> None:
+    def __init__(
+        self, store: Store, home: Path, *, assemble: Assemble, sync: bool = True, concurrency: int = 4
+    ) -> None:
         """*concurrency* is how many calls of a function without a reservation may run at once."""
         self.shelf = Shelf(home, sync=sync)
+        self.layers = Layers(store)
+        self.opt = home / "layers"
+        """Where layers are put together for functions."""
+        self._assemble = assemble
         self.functions: dict[str, Deployed] = {}
         self.served: dict[str, Function] = {}
         """What the hub runs, by its own name: a published version is ``name:number``."""
@@ -50,6 +59,7 @@ class Registry:
 
     async def load(self) -> None:
         """Read all records, and unpack what this boot has not unpacked; one that is damaged is left out and told."""
+        await self.layers.load()
         for name, text in (await self._store.checkpoints(SCOPE)).items():
             try:
                 self.functions[name] = record.from_json(json.loads(text))
@@ -61,7 +71,7 @@ class Registry:
         await anyio.to_thread.run_sync(self._settle)
 
     def _settle(self) -> None:
-        codes = {code for one in self.functions.values() for code in one.codes}
+        codes = {code for one in self.functions.values() for code in one.codes} | self.layers.codes
         try:
             self.shelf.collect(codes)
         except OSError as error:
@@ -143,6 +153,7 @@ class Registry:
             command=(str(code / "bootstrap"),) if runtime == "provided" else (),
             version=number,
             code=code,
+            opt=self._layered(version),
             source="Lambda API",
             timeout=version.timeout * SECOND,
             memory=version.memory * MB,
@@ -159,6 +170,11 @@ class Registry:
             on_success=_destinations(events.on_success),
             on_failure=_destinations(events.on_failure),
         )
+
+    def _layered(self, version: Version) -> Path | None:
+        if not version.layers:
+            return None
+        return self._assemble(self.opt, [self.shelf.path(layer.code) for layer in version.layers])
 
 
 def check_runtime(name: str) -> None:

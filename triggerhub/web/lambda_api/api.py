@@ -31,6 +31,7 @@ from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
+from triggerhub.web.lambda_api.layers import Layers
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
 from triggerhub.web.lambda_api.target import Targets
@@ -123,8 +124,8 @@ class LambdaApi:
 
     async def _archive(self, name: str) -> Answer:
         """Send an archive to whoever knows its hash: GetFunction tells it, in place of a signed address in S3."""
-        codes = {code for one in self._registry.functions.values() for code in one.codes}
-        if name not in codes:
+        known = [self._registry.layers.codes, *(one.codes for one in self._registry.functions.values())]
+        if not any(name in codes for codes in known):
             raise ApiError("ResourceNotFoundException", "There is no such archive.")
         data = await asyncio.to_thread(self._registry.shelf.path(name).read_bytes)
         return Answer(status=200, body=data, headers=(("content-type", "application/zip"),))
@@ -177,6 +178,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **Events(functions, targets, registry).operations(),
         **Permissions(functions, registry).operations(),
         **Urls(hub, functions, registry).operations(),
+        **Layers(registry).operations(),
         **Account(hub, registry).operations(),
     }
 

@@ -13,7 +13,8 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
-from triggerhub.web.lambda_api.functions import Functions, now, there
+from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets, named
 
 NOTHING = "You must specify at least one of error handling or destination setting."

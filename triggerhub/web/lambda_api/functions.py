@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import anyio.to_thread
 
-from triggerhub.archive import BadArchive
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST, is_version
 from triggerhub.aws.restjson import ApiError
@@ -19,11 +16,11 @@ from triggerhub.deploy.record import Deployed, Version
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
-from triggerhub.web.lambda_api import members, shape
+from triggerhub.web.lambda_api import code, layers, members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.stamp import now, revision
 from triggerhub.web.lambda_api.target import missing, named
 
-MISSING_CODE = "Please provide a source for function code."
 MANDATORY = "Runtime and handler are mandatory parameters for functions created with deployment packages."
 REVISION = (
     "The Revision Id provided does not match the latest Revision Id. "
@@ -137,8 +134,9 @@ class Functions:
         env, tags = members.environment(given), members.tags(given.get("Tags", {}))
         await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
         self._refuse_taken(name)
-        data = await self._code(given["Code"])
-        code = await self._kept(data)
+        uses = layers.uses(self._registry, given.get("Layers", ()))
+        data = await code.taken(given["Code"])
+        kept = await code.kept(self._registry, data)
         latest = Version(
             runtime=given["Runtime"],
             handler=given["Handler"],
@@ -147,7 +145,8 @@ class Functions:
             timeout=given.get("Timeout", 3),
             memory=given.get("MemorySize", 128),
             env=env,
-            code=code,
+            layers=uses,
+            code=kept,
             code_size=len(data),
             modified=now(),
             revision=revision(),
@@ -174,17 +173,16 @@ class Functions:
         deployed = self.changeable(name)
         members.refuse(given, name)
         _at(deployed, given)
-        data = await self._code(given)
+        data = await code.taken(given)
         if given.get("DryRun"):
-            await anyio.to_thread.run_sync(members.look_at, data)
             planned = replace(deployed.latest, code=hashlib.sha256(data).hexdigest(), code_size=len(data))
             return shape.configuration(deployed, planned, None)
-        code = await self._kept(data)
+        kept = await code.kept(self._registry, data)
 
         def update(before: Deployed | None) -> Deployed:
             current = there(before, name)
             _at(current, given)
-            latest = replace(current.latest, code=code, code_size=len(data), modified=now(), revision=revision())
+            latest = replace(current.latest, code=kept, code_size=len(data), modified=now(), revision=revision())
             changed = replace(current, latest=latest)
             return published(changed)[0] if given.get("Publish") else changed
 
@@ -198,6 +196,8 @@ class Functions:
         changes: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items() if theirs in given}
         if "Environment" in given:
             changes["env"] = members.environment(given)
+        if "Layers" in given:
+            changes["layers"] = layers.uses(self._registry, given["Layers"])
         if "Runtime" in given:
             await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
         if not changes.get("handler", deployed.latest.handler):
@@ -246,25 +246,6 @@ class Functions:
         await self._registry.change(found.name, remove)
         return {}
 
-    # code
-
-    async def _code(self, given: Mapping[str, Json]) -> bytes:
-        if any(name in given for name in ("S3Bucket", "S3Key", "S3ObjectVersion")):
-            raise ApiError(
-                "InvalidParameterValueException", "S3Bucket: code from S3 is not in this version; send it as ZipFile."
-            )
-        data: bytes = given.get("ZipFile", b"")
-        if not data:
-            raise ApiError("InvalidParameterValueException", MISSING_CODE)
-        return data
-
-    async def _kept(self, data: bytes) -> str:
-        await anyio.to_thread.run_sync(members.look_at, data)
-        try:
-            return await self._registry.put(data)
-        except BadArchive as error:
-            raise members.bad_archive(error) from error
-
 
 def published(deployed: Deployed, description: str | None = None) -> tuple[Deployed, Version]:
     """Return the function with its ``$LATEST`` published, and that version; the last one where nothing changed."""
@@ -276,16 +257,6 @@ def published(deployed: Deployed, description: str | None = None) -> tuple[Deplo
     version = replace(deployed.latest, number=number, description=text, revision=revision())
     versions = {**deployed.versions, number: version}
     return replace(deployed, versions=versions, published=deployed.published + 1), version
-
-
-def now() -> int:
-    """Return the time, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def revision() -> str:
-    """Return a new RevisionId."""
-    return str(uuid.uuid4())
 
 
 def _unqualified(text: str) -> str:

@@ -15,7 +15,6 @@ from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
 from triggerhub.settings import KB
-from triggerhub.web.lambda_api.account import ZIPPED
 from triggerhub.web.lambda_api.shape import ARCHITECTURE
 
 ENV = 4 * KB
@@ -47,7 +46,6 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "CapacityProviderConfig": (bool, "functions run on this machine, which has no capacity providers"),
     "DurableConfig": (bool, "durable executions are not in this version"),
     "PublishTo": (bool, "publishing to $LATEST.PUBLISHED is not in this version"),
-    "Layers": (bool, "layers by the API are not in this version"),
     "SourceKMSKeyArn": (bool, "encryption by a key of KMS is not in this version"),
     "Architectures": (lambda v: v != [ARCHITECTURE], f"this machine is {ARCHITECTURE}"),
     "ImageUri": (bool, "container images are not in this version"),
@@ -110,8 +108,6 @@ def runtime(name: str) -> None:
 
 def look_at(data: bytes) -> None:
     """Raise ApiError for an archive that cannot be a function's code. Blocks."""
-    if len(data) > ZIPPED:
-        raise ApiError("InvalidParameterValueException", f"Zipped size must be smaller than {ZIPPED} bytes")
     try:
         claimed = archive.check(io.BytesIO(data))
     except BadArchive as error:

@@ -15,7 +15,8 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.settings import KB
 from triggerhub.web.lambda_api.asked import Asked, Perform
-from triggerhub.web.lambda_api.functions import Functions, revision, there
+from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.stamp import revision
 from triggerhub.web.lambda_api.target import missing, named
 
 POLICY = 20 * KB

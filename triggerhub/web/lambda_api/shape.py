@@ -60,6 +60,8 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
     }
     if version.env:
         found["Environment"] = {"Variables": dict(version.env)}
+    if version.layers:
+        found["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.code_size} for layer in version.layers]
     return found
 
 

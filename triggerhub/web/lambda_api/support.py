@@ -17,6 +17,9 @@ _REFUSED: dict[str, tuple[str, ...]] = {
         "ListCapacityProviders", "ListFunctionVersionsByCapacityProvider", "PutFunctionScalingConfig",
         "UpdateCapacityProvider",
     ),
+    "layers belong to this hub alone": (
+        "AddLayerVersionPermission", "GetLayerVersionPolicy", "RemoveLayerVersionPermission",
+    ),
     "durable executions are not in this version": (
         "CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
         "ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure",
@@ -29,7 +32,7 @@ REFUSED = {operation: why for why, operations in _REFUSED.items() for operation 
 
 DIFFERS: dict[str, str] = {
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
-    "CreateFunction": "zip archives in the request itself; the role is kept and shown, and nothing assumes it",
+    "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
     "CreateFunctionUrlConfig": "`AuthType` `NONE` and `InvokeMode` `BUFFERED`; the address is one of the ingress",
     "DeleteFunction": "what is queued for it stays, and is run by the next function of its name",
     "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
@@ -42,7 +45,6 @@ DIFFERS: dict[str, str] = {
     "PutFunctionEventInvokeConfig": "destinations are functions; an alias has none of its own",
     "PutFunctionRecursionConfig": "only `Terminate`",
     "PutRuntimeManagementConfig": "only `Auto`",
-    "UpdateFunctionCode": "a zip archive in the request itself",
     "UpdateFunctionEventInvokeConfig": "as PutFunctionEventInvokeConfig",
     "UpdateFunctionUrlConfig": "as CreateFunctionUrlConfig",
 }

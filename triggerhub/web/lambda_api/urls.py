@@ -16,7 +16,8 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
-from triggerhub.web.lambda_api.functions import Functions, now, there
+from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import missing, named
 
 PREFIX = "/_url/"

@@ -13,7 +13,8 @@ from triggerhub.deploy.registry import Change, Registry
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
-from triggerhub.web.lambda_api.functions import REVISION, Functions, published, revision, there
+from triggerhub.web.lambda_api.functions import REVISION, Functions, published, there
+from triggerhub.web.lambda_api.stamp import revision
 from triggerhub.web.lambda_api.target import missing, named
 
 

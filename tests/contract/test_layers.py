@@ -1,0 +1,104 @@
+"""Layers, and code that lies in S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.aws_double.moto import moto_server
+from tests.contract.conftest import client
+from tests.contract.package import ROLE, RUNTIME, answering, called, create, zipped
+from tests.contract.test_functions import refused
+from tests.e2e.daemon import Daemon, daemon
+
+ARN = "arn:aws:lambda:us-east-1:000000000000:layer:"
+KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+USER = "import shared\ndef handler(event, context):\n    return shared.name\n"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[Daemon]:
+    with daemon(tmp_path_factory.mktemp("layers"), "", {}, start=False) as made:
+        made.start(environ={**KEYS, "AWS_ENDPOINT_URL_S3": s3})
+        yield made
+
+
+def publish(lambdas: Any, layer: str, text: str) -> str:
+    code = zipped({"python/shared.py": f"name = {text!r}\n"})
+    return lambdas.publish_layer_version(
+        LayerName=layer, Content={"ZipFile": code}, CompatibleRuntimes=[RUNTIME], Description=text
+    )["LayerVersionArn"]
+
+
+def test_functions_keep_the_layers_that_they_refer_to(hub: Daemon) -> None:
+    lambdas = client(hub)
+    one, two = publish(lambdas, "shared", "one"), publish(lambdas, "shared", "two")
+    assert (one, two) == (f"{ARN}shared:1", f"{ARN}shared:2")
+    create(lambdas, "user", zipped({"app.py": USER}), Layers=[one])
+    assert called(lambdas, "user") == "one"
+    lambdas.update_function_configuration(FunctionName="user", Layers=[two])
+    assert called(lambdas, "user") == "two"
+    (layer,) = lambdas.get_function_configuration(FunctionName="user")["Layers"]
+    assert layer["Arn"] == two
+    lambdas.delete_layer_version(LayerName="shared", VersionNumber=2)
+    assert [row["Version"] for row in lambdas.list_layer_versions(LayerName="shared")["LayerVersions"]] == [1]
+    assert [row["LatestMatchingVersion"]["Version"] for row in lambdas.list_layers()["Layers"]] == [1]
+    assert lambdas.list_layers(CompatibleRuntime="nodejs20.x")["Layers"] == []
+    hub.kill()
+    hub.start(environ=KEYS)
+    assert called(lambdas, "user") == "two"
+    assert lambdas.get_layer_version_by_arn(Arn=one)["Description"] == "one"
+    assert publish(lambdas, "shared", "three") == f"{ARN}shared:3"
+    assert refused(lambdas.get_layer_version, LayerName="shared", VersionNumber=2)[:2] == (
+        404, "ResourceNotFoundException",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([f"{ARN}nobody:1"], f"Layer version {ARN}nobody:1 does not exist."),
+        ([f"{ARN}twice:1", f"{ARN}twice:2"], "Two different versions of the same layer are not allowed"),
+        ([f"{ARN}l{n}:1" for n in range(6)], "Cannot reference more than 5 layers."),
+    ],
+)
+def test_layers_that_cannot_be_had_together_are_refused(hub: Daemon, layers: list[str], says: str) -> None:
+    lambdas = client(hub)
+    publish(lambdas, "twice", "a")
+    publish(lambdas, "twice", "b")
+    _, kind, told = refused(
+        lambdas.create_function, FunctionName="bad", Runtime=RUNTIME, Handler="app.handler", Role=ROLE,
+        Code={"ZipFile": answering(1)}, Layers=layers,
+    )  # fmt: skip
+    assert kind == "InvalidParameterValueException"
+    assert told.startswith(says)
+
+
+def test_code_is_fetched_from_s3(tmp_path: Path, s3: str) -> None:
+    bucket = boto3.client(
+        "s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    bucket.create_bucket(Bucket="code")
+    bucket.put_object(Bucket="code", Key="one.zip", Body=answering("from S3"))
+    with daemon(tmp_path, "", {}, start=False) as hub:
+        hub.start(environ={**KEYS, "AWS_ENDPOINT_URL_S3": s3})
+        lambdas = client(hub)
+        asked = {"Runtime": RUNTIME, "Handler": "app.handler", "Role": ROLE, "FunctionName": "fetched"}
+        _, kind, says = refused(lambdas.create_function, **asked, Code={"S3Bucket": "code", "S3Key": "none.zip"})
+        assert kind == "InvalidParameterValueException"
+        assert says == (
+            "Error occurred while GetObject. S3 Error Code: NoSuchKey. "
+            "S3 Error Message: The specified key does not exist."
+        )
+        lambdas.create_function(**asked, Code={"S3Bucket": "code", "S3Key": "one.zip"})
+        assert called(lambdas, "fetched")["answer"] == "from S3"

@@ -1,0 +1,159 @@
+"""Publish layers, look at them and take them away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy import layers
+from triggerhub.deploy.layers import Layer, LayerVersion, layer_arn
+from triggerhub.deploy.record import LayerUse
+from triggerhub.deploy.registry import Registry
+from triggerhub.model import Json
+from triggerhub.web.lambda_api import code, members, shape
+from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.stamp import now
+
+MOST = 5
+"""Layers of one function."""
+_ARN = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:layer:(?P<name>[A-Za-z0-9-_]+):(?P<number>\d{1,9})")
+_NAME = re.compile(r"(?:arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:layer:)?([A-Za-z0-9-_]{1,64})")
+_GONE = "The resource you requested does not exist."
+
+
+class Layers:
+    """The operations on layers."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def operations(self) -> Mapping[str, Perform]:
+        return {
+            "PublishLayerVersion": self._publish,
+            "GetLayerVersion": self._get,
+            "GetLayerVersionByArn": self._get_by_arn,
+            "DeleteLayerVersion": self._delete,
+            "ListLayers": self._list,
+            "ListLayerVersions": self._list_versions,
+        }
+
+    async def _publish(self, asked: Asked) -> Mapping[str, Json]:
+        given, name = asked.given, _name(asked.given["LayerName"])
+        members.refuse(given["Content"])
+        data = await code.taken(given["Content"])
+        kept = await code.kept(self._registry, data)
+        made = LayerVersion(
+            number=0,
+            code=kept,
+            code_size=len(data),
+            description=given.get("Description", ""),
+            runtimes=tuple(given.get("CompatibleRuntimes", ())),
+            architectures=tuple(given.get("CompatibleArchitectures", ())),
+            license=given.get("LicenseInfo"),
+            created=now(),
+        )
+        layer = await self._registry.layers.change(name, lambda before: layers.published(before, made))
+        return _whole(name, layer.versions[layer.published], asked.host)
+
+    async def _get(self, asked: Asked) -> Mapping[str, Json]:
+        name, number = _name(asked.given["LayerName"]), asked.given["VersionNumber"]
+        version = self._registry.layers.find(name, number)
+        if version is None:
+            raise ApiError("ResourceNotFoundException", _GONE)
+        return _whole(name, version, asked.host)
+
+    async def _get_by_arn(self, asked: Asked) -> Mapping[str, Json]:
+        found = _ARN.fullmatch(asked.given["Arn"])
+        version = self._registry.layers.find(found["name"], int(found["number"])) if found else None
+        if found is None or version is None:
+            raise ApiError("ResourceNotFoundException", _GONE)
+        return _whole(found["name"], version, asked.host)
+
+    async def _delete(self, asked: Asked) -> Mapping[str, Json]:
+        name, number = _name(asked.given["LayerName"]), asked.given["VersionNumber"]
+
+        def remove(before: Layer) -> Layer:
+            versions = {key: one for key, one in before.versions.items() if key != number}
+            return replace(before, versions=versions)
+
+        await self._registry.layers.change(name, remove)
+        return {}
+
+    async def _list(self, asked: Asked) -> Mapping[str, Json]:
+        rows: list[tuple[str, tuple[str, LayerVersion]]] = []
+        for name, layer in sorted(self._registry.layers.layers.items()):
+            matching = [version for version in layer.versions.values() if _fits(version, asked.given)]
+            if matching:
+                rows.append((name, (name, max(matching, key=lambda one: one.number))))
+        return shape.page(asked.given, rows, "Layers", lambda row: {
+            "LayerName": row[0], "LayerArn": layer_arn(row[0]), "LatestMatchingVersion": _shown(*row),
+        })  # fmt: skip
+
+    async def _list_versions(self, asked: Asked) -> Mapping[str, Json]:
+        name = _name(asked.given["LayerName"])
+        layer = self._registry.layers.layers.get(name, Layer(name=name))
+        found = sorted((one for one in layer.versions.values() if _fits(one, asked.given)), key=lambda one: -one.number)
+        return shape.page(
+            asked.given, [(str(one.number), one) for one in found], "LayerVersions", lambda one: _shown(name, one)
+        )
+
+
+def uses(registry: Registry, arns: Sequence[str]) -> tuple[LayerUse, ...]:
+    """Return the layers that a function refers to, in their order. Raises ApiError."""
+    if len(arns) > MOST:
+        raise ApiError("InvalidParameterValueException", f"Cannot reference more than {MOST} layers.")
+    found: dict[str, LayerUse] = {}
+    for text in arns:
+        match = _ARN.fullmatch(text)
+        version = registry.layers.find(match["name"], int(match["number"])) if match else None
+        if match is None or version is None:
+            raise ApiError("InvalidParameterValueException", f"Layer version {text} does not exist.")
+        if match["name"] in found:
+            raise ApiError(
+                "InvalidParameterValueException",
+                "Two different versions of the same layer are not allowed to be referenced in the same function. "
+                f"{found[match['name']].arn} and {text} are versions of the same layer.",
+            )
+        found[match["name"]] = LayerUse(arn=text, code=version.code, code_size=version.code_size)
+    return tuple(found.values())
+
+
+def _name(text: str) -> str:
+    found = _NAME.fullmatch(text)
+    if found is None:
+        raise ApiError("ResourceNotFoundException", _GONE)
+    return found[1]
+
+
+def _fits(version: LayerVersion, given: Mapping[str, Json]) -> bool:
+    runtime, architecture = given.get("CompatibleRuntime"), given.get("CompatibleArchitecture")
+    return (runtime is None or runtime in version.runtimes) and (
+        architecture is None or architecture in version.architectures
+    )
+
+
+def _shown(name: str, version: LayerVersion) -> dict[str, Json]:
+    found: dict[str, Json] = {
+        "LayerVersionArn": layer_arn(name, version.number),
+        "Version": version.number,
+        "Description": version.description,
+        "CreatedDate": shape.when(version.created),
+    }
+    if version.runtimes:
+        found["CompatibleRuntimes"] = list(version.runtimes)
+    if version.architectures:
+        found["CompatibleArchitectures"] = list(version.architectures)
+    if version.license is not None:
+        found["LicenseInfo"] = version.license
+    return found
+
+
+def _whole(name: str, version: LayerVersion, host: str) -> dict[str, Json]:
+    content = {
+        "Location": f"http://{host}/2015-03-31/code/{version.code}",
+        "CodeSha256": shape.sha256(version.code),
+        "CodeSize": version.code_size,
+    }
+    return {**_shown(name, version), "LayerArn": layer_arn(name), "Content": content}
