@@ -172,6 +172,10 @@ class Function:
     """How large its /tmp may grow, in bytes."""
 
 
+DEPLOYED = "Lambda API"
+"""The source of a function that was made by the Lambda API."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
     """Which source feeds which functions, under which policies."""
@@ -258,5 +262,7 @@ class Project:
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     functions: Mapping[str, Function]
     triggers: Mapping[str, Trigger]
+    defaults: Function = field(default_factory=lambda: Function(name="", runtime="python"))
+    """What ``[defaults]`` says, for functions that were made by the Lambda API: code, time and memory are their own."""
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
     """Where the file says what: the line of each key, by its path."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,11 +18,20 @@ HANDLERS = {
     "context.py": "def handler(event, context):\n    return context.client_context.custom\n",
     "broken.py": "def handler(event, context):\n    raise ValueError('no')\n",
     "nothing.py": "def handler(event, context):\n    pass\n",
+    "asking.py": f"import sys\nsys.path.append({str(Path(boto3.__file__).parents[1])!r})\nimport boto3\n"
+    "def handler(event, context):\n    answer = boto3.client('lambda').invoke(FunctionName='hello', Payload=b'[7]')\n"
+    "    return answer['Payload'].read().decode()\n",
     "big.py": "def handler(event, context):\n    return 'x' * event\n",
 }
 TOML = """
 [defaults]
 retry = { attempts = 1 }
+
+# It needs boto3, which lies with the tests, and the network.
+[functions.asking]
+sandbox = { level = "trusted" }
+timeout = "60s"
+env = { AWS_ACCESS_KEY_ID = "AKIDAKIDAKIDAKIDAKID", AWS_SECRET_ACCESS_KEY = "any" }
 
 [triggers.tick]
 type = "cron"

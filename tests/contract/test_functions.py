@@ -165,6 +165,8 @@ def linked() -> bytes:
         ({"Runtime": "python2.7"}, "InvalidParameterValueException", "Runtime: handlers need python 3.8 or newer"),
         ({"Runtime": "java21"}, "InvalidParameterValueException", "Runtime: nothing here runs java21"),
         ({"Runtime": "cobol"}, "ValidationException", "1 validation error detected: Value 'cobol' at 'runtime'"),
+        ({"EphemeralStorage": {"Size": 10_241}}, "ValidationException",
+         "1 validation error detected: Value '10241' at 'ephemeralStorage.size' failed to satisfy constraint: Member must have value less than or equal to 10240"),
         ({"Timeout": 901}, "ValidationException",
          "1 validation error detected: Value '901' at 'timeout' failed to satisfy constraint: Member must have value less than or equal to 900"),
         ({"Role": "me"}, "ValidationException", "1 validation error detected: Value 'me' at 'role'"),

@@ -106,6 +106,7 @@ handler = Mangum(Starlette(routes=[Route("/web/{name}", greet)]), lifespan="off"
 TOML = """
 [defaults]
 timeout = "60s"
+sandbox = { level = "trusted" }
 
 [triggers.web]
 type = "webhook"

@@ -57,6 +57,7 @@ class Functions:
         self._defaults = given(inherited) if inherited else {}
         self._tables = data.get("functions", {})
         self._retry_fits("defaults", self._defaults)
+        self.defaults = _inherited(self._defaults, self._shelf.project)
         for name in sorted(discovery.names | discovery.undecided.keys() | self._tables.keys()):
             self.made[name] = None
             raw = self._tables.get(name, {})
@@ -289,6 +290,7 @@ def _host_memory() -> int:
 
 
 SHORTER = "lower initial or raise max"
+_TABLELESS = ("concurrency", "dead_letters", "idle", "rate", "sandbox")
 _OF_CODE = frozenset({"handler", "command", "runtime"})
 
 
@@ -301,6 +303,12 @@ def too_long(owner: str, policy: RetryPolicy) -> str:
     """Say that the first wait is longer than the longest."""
     initial, most = units.show_duration(policy.initial), units.show_duration(policy.max)
     return f"{owner}.retry: initial is {initial}, over max, which is {most}"
+
+
+def _inherited(written: Mapping[str, Any], project: Path) -> Function:
+    """Return what a function that has no table takes from ``[defaults]``, as a function without code."""
+    code = Code(runtime="python", handler="", command=(), version="", code=Path(), source="")
+    return _made("", code, {key: written[key] for key in _TABLELESS if key in written}, [], project)
 
 
 def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str], project: Path) -> Function:

@@ -99,6 +99,7 @@ class _Loading:
             hub=hub,
             lines=self._report.places.lines(),
             console=access,
+            defaults=functions.defaults,
             functions={name: crosscheck.showing(one, triggers.made) for name, one in functions.made.items() if one},
             triggers={name: one for name, one in triggers.made.items() if one},
         )

@@ -35,6 +35,8 @@ class Version:
     """In seconds."""
     memory: int = 128
     """In MB."""
+    storage: int = 512
+    """Of /tmp, in MB."""
     env: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerUse, ...] = ()
     code: str

@@ -19,7 +19,7 @@ from triggerhub.deploy.layers import Layers
 from triggerhub.deploy.record import Deployed, EventConfig, Version
 from triggerhub.deploy.shelf import Shelf
 from triggerhub.errors import ConfigError, TriggerhubError
-from triggerhub.settings import HOUR, MB, MINUTE, SECOND, Destination, Function, RetryPolicy
+from triggerhub.settings import DEPLOYED, HOUR, MB, MINUTE, SECOND, Destination, Function, RetryPolicy
 from triggerhub.store import Store
 
 log = structlog.get_logger("deploy")
@@ -38,10 +38,7 @@ Serve = Callable[[Mapping[str, Function], set[str]], None]
 class Registry:
     """All deployed functions. One change at a time; what a change answers is durable."""
 
-    def __init__(
-        self, store: Store, home: Path, *, assemble: Assemble, sync: bool = True, concurrency: int = 4
-    ) -> None:
-        """*concurrency* is how many calls of a function without a reservation may run at once."""
+    def __init__(self, store: Store, home: Path, *, assemble: Assemble, sync: bool = True) -> None:
         self.shelf = Shelf(home, sync=sync)
         self.layers = Layers(store)
         self.opt = home / "layers"
@@ -49,11 +46,11 @@ class Registry:
         self._assemble = assemble
         self.functions: dict[str, Deployed] = {}
         self.served: dict[str, Function] = {}
-        """What the hub runs, by its own name: a published version is ``name:number``."""
+        """What the hub runs, by its own name: a published version is ``name:number``. What ``[defaults]`` says
+        of functions is not in it; a ``concurrency`` of 0 is none of their own."""
         self.urls: dict[str, tuple[str, str]] = {}
         """Function and alias by the id of a function URL."""
         self._store = store
-        self._concurrency = concurrency
         self._lock = anyio.Lock()
         self._serve: Serve = lambda _functions, _changed: None
 
@@ -154,10 +151,11 @@ class Registry:
             version=number,
             code=code,
             opt=self._layered(version),
-            source="Lambda API",
+            source=DEPLOYED,
             timeout=version.timeout * SECOND,
             memory=version.memory * MB,
-            concurrency=max(deployed.reserved or self._concurrency, 1),
+            tmp=version.storage * MB,
+            concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
             env=dict(version.env),
             retry=RetryPolicy(
                 attempts=1 + retries,

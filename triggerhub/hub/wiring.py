@@ -150,7 +150,8 @@ class Wiring:
                     dispatcher.stop()
 
     def _whole(self, own: Project) -> Project:
-        return replace(own, functions={**self._deployed, **own.functions})
+        deployed = {name: _inheriting(one, own.defaults) for name, one in self._deployed.items()}
+        return replace(own, functions={**deployed, **own.functions})
 
     def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
         """Take over all *functions* that are not of the configuration; *changed* are new, other or gone.
@@ -429,6 +430,21 @@ class Wiring:
         trigger = self.project.triggers.get(name)
         if trigger is not None and name not in self.supervised and trigger.enabled and self.taking:
             self._start_source(trigger)
+
+
+def _inheriting(function: Function, defaults: Function) -> Function:
+    """Return a deployed function with what ``[defaults]`` says; 0 is the concurrency of one without a reservation."""
+    return replace(
+        function,
+        concurrency=function.concurrency or defaults.concurrency,
+        rate=defaults.rate,
+        idle=defaults.idle,
+        dead_letters_keep=defaults.dead_letters_keep,
+        level=defaults.level,
+        network=defaults.network,
+        read=defaults.read,
+        write=defaults.write,
+    )
 
 
 def _sent(function: Function) -> list[Destination]:

@@ -16,6 +16,7 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.errors import Conflict, NotFound
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
+from triggerhub.settings import DEPLOYED
 from triggerhub.web import asked, shape
 from triggerhub.web.deliveries import json
 
@@ -76,7 +77,7 @@ class Versions:
         if function is None:
             known = ", ".join(sorted(self._hub.project.functions)) or "none"
             raise NotFound(f"no function {name!r}", hint=f"This hub has: {known}.")
-        return self._registry.functions.get(name) if self._registry.served.get(name) is function else None
+        return self._registry.functions.get(name) if function.source == DEPLOYED else None
 
 
 def _row(deployed: Deployed, version: Version) -> dict[str, Json]:

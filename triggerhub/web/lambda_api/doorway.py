@@ -15,7 +15,7 @@ from triggerhub.hub.call import THROTTLED
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Interrupted, Outcome, Returned
 from triggerhub.policy import cors
-from triggerhub.settings import MB
+from triggerhub.settings import DEPLOYED, MB
 from triggerhub.source import Request, Response, Route
 from triggerhub.web.lambda_api.permissions import opens
 from triggerhub.web.lambda_api.target import Targets
@@ -97,7 +97,7 @@ class Doorway:
         if place is None:
             return None
         name, alias = place
-        if self._hub.project.functions.get(name) is not self._registry.served.get(name):
+        if self._hub.project.functions[name].source != DEPLOYED:
             return None  # the handlers folder has this name now
         deployed = self._registry.functions[name]
         return deployed, alias, deployed.urls[alias]

@@ -16,6 +16,7 @@ from triggerhub.deploy.record import Deployed, Version
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
+from triggerhub.settings import DEPLOYED
 from triggerhub.web.lambda_api import code, layers, members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.stamp import now, revision
@@ -107,7 +108,7 @@ class Functions:
     def deployed(self, name: str) -> Deployed | None:
         """Return the function that was made by the API; None where there is none, or the folder has it."""
         function = self._hub.project.functions.get(name)
-        if function is None or self._registry.served.get(name) is not function:
+        if function is None or function.source != DEPLOYED:
             return None
         return self._registry.functions.get(name)
 
@@ -144,6 +145,7 @@ class Functions:
             description=given.get("Description", ""),
             timeout=given.get("Timeout", 3),
             memory=given.get("MemorySize", 128),
+            storage=given.get("EphemeralStorage", {}).get("Size", 512),
             env=env,
             layers=uses,
             code=kept,
@@ -196,6 +198,8 @@ class Functions:
         changes: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items() if theirs in given}
         if "Environment" in given:
             changes["env"] = members.environment(given)
+        if "EphemeralStorage" in given:
+            changes["storage"] = given["EphemeralStorage"]["Size"]
         if "Layers" in given:
             changes["layers"] = layers.uses(self._registry, given["Layers"])
         if "Runtime" in given:

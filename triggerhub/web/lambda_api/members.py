@@ -19,6 +19,8 @@ from triggerhub.web.lambda_api.shape import ARCHITECTURE
 
 ENV = 4 * KB
 TAGS = 50
+STORAGE = 10_240
+"""The most of /tmp, in MB."""
 _MOST = {"Timeout": 900, "MemorySize": 10_240}
 """Where the description allows more, for machines that are not this one."""
 _RESERVED = frozenset((
@@ -38,7 +40,6 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TracingConfig": (lambda v: v.get("Mode") == "Active", "tracing is not in this version; leave Mode at PassThrough"),
     "FileSystemConfigs": (bool, "file systems of EFS and S3 are not in this version"),
     "CodeSigningConfigArn": (bool, "code signing is not in this version"),
-    "EphemeralStorage": (lambda v: v.get("Size") != 512, "a size of /tmp other than 512 MB is not in this version"),
     "SnapStart": (lambda v: v.get("ApplyOn") not in (None, "None"), "SnapStart is not in this version"),
     "LoggingConfig": (lambda v: v.get("LogFormat", "Text") != "Text" or len(v.keys() - {"LogFormat", "LogGroup"}) > 0,
                       "logs are text; levels and JSON are not in this version"),
@@ -63,6 +64,10 @@ def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
             at = f"{name[:1].lower()}{name[1:]}"
             most = f"Member must have value less than or equal to {_MOST[name]}"
             raise ApiError("ValidationException", message([violation(value, at, most)]))
+    storage = given.get("EphemeralStorage", {}).get("Size", 0)
+    if storage > STORAGE:
+        most = f"Member must have value less than or equal to {STORAGE}"
+        raise ApiError("ValidationException", message([violation(storage, "ephemeralStorage.size", most)]))
     group = given.get("LoggingConfig", {}).get("LogGroup")
     if group is not None and group != f"/aws/lambda/{function}":
         raise ApiError("InvalidParameterValueException", "LogGroup: a function's log is named after it.")

@@ -21,7 +21,6 @@ DEFAULT_PAGE = 50
 _ALWAYS: dict[str, Json] = {
     "PackageType": "Zip",
     "Architectures": [ARCHITECTURE],
-    "EphemeralStorage": {"Size": 512},
     "TracingConfig": {"Mode": "PassThrough"},
     "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
 }
@@ -49,6 +48,7 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         "Description": version.description,
         "Timeout": version.timeout,
         "MemorySize": version.memory,
+        "EphemeralStorage": {"Size": version.storage},
         "LastModified": when(version.modified),
         "CodeSha256": sha256(version.code),
         "Version": version.number,
@@ -95,6 +95,7 @@ def of_folder(function: Function, qualifier: str | None) -> dict[str, Json]:
         "Description": function.source,
         "Timeout": max(1, -(-function.timeout // SECOND)),
         "MemorySize": function.memory // MB,
+        "EphemeralStorage": {"Size": function.tmp // MB},
         "CodeSha256": function.version,
         "Version": function.version,
         "RevisionId": function.version,

@@ -13,6 +13,7 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.policy.routing import chosen
+from triggerhub.settings import DEPLOYED
 
 MISMATCH = "The derived qualifier from the function name does not match the specified qualifier."
 
@@ -64,7 +65,7 @@ class Targets:
         deployed = self._registry.functions.get(found.name)
         if function is None or found.account not in (None, arn.ACCOUNT):
             raise missing(found.name, found.qualifier or LATEST)
-        stopped = deployed is not None and deployed.reserved == 0 and self._registry.served.get(found.name) is function
+        stopped = deployed is not None and deployed.reserved == 0 and function.source == DEPLOYED
         if found.qualifier in (None, LATEST, function.version):
             return Target(found.name, arn.function(found.name, found.qualifier), stopped)
         number = found.qualifier
