@@ -71,6 +71,10 @@ def handler(event, context):
 """
 
 
+def at(level: str) -> str:
+    return f'[defaults]\nsandbox = {{ level = "{level}" }}\n'
+
+
 async def built(function: Function) -> Function:
     environments = Environments()
     assert not environments.ready(function)
@@ -85,9 +89,10 @@ async def call(bench: Bench, function: Function) -> Any:
         return json.loads(outcome.payload)
 
 
-async def test_a_handlers_own_packages_are_all_that_it_sees(bench: Bench) -> None:
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_a_handlers_own_packages_are_all_that_it_sees(bench: Bench, level: str) -> None:
     package = wheel(bench.root / "wheels", "mylib")
-    function = project(bench.root, {"f.py": script(f"mylib @ {package.as_uri()}", code=CODE)})["f"]
+    function = project(bench.root, {"f.py": script(f"mylib @ {package.as_uri()}", code=CODE)}, at(level))["f"]
     with pytest.raises(StartFailed, match="the packages that it depends on are not there yet") as caught:
         await call(bench, function)
     assert caught.value.type == "Runtime.DependenciesNotReady"
@@ -200,16 +205,17 @@ async def test_without_an_installer_it_says_what_to_install(bench: Bench) -> Non
 
 
 @needs_npm
-async def test_a_package_json_in_a_functions_folder(bench: Bench) -> None:
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_a_package_json_in_a_functions_folder(bench: Bench, level: str) -> None:
     files = {
         "f/index.mjs": 'import { version } from "mylib";\nexport const handler = async () => version;\n',
         "f/package.json": '{"type": "module", "dependencies": {"mylib": "file:./vendor/mylib"}}',
         "f/vendor/mylib/package.json": '{"name": "mylib", "version": "3.0.0", "main": "index.js"}',
         "f/vendor/mylib/index.js": 'exports.version = "3.0";\n',
     }
-    function = await built(project(bench.root, files)["f"])
+    function = await built(project(bench.root, files, at(level))["f"])
     assert await call(bench, function) == "3.0"
-    assert project(bench.root, files)["f"] == function
+    assert project(bench.root, files, at(level))["f"] == function
     (bench.root / "var").rename(bench.root / "elsewhere")
     assert (
         project(bench.root, files)["f"].code.joinpath("node_modules").readlink()

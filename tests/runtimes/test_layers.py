@@ -103,9 +103,12 @@ FILES = {
 }
 
 
-async def test_python_imports_from_layers(bench: Bench) -> None:
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_python_imports_from_layers(bench: Bench, level: str) -> None:
+    bench.level = level
     own = f"python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/mine.py"
     opt = layers.assemble(bench.root / "home", [folder(bench.root / "l", {**FILES, own: "WHERE = 'own'\n"})])
+    seen = opt if level == "trusted" else "/opt"
     function = bench.python(
         """
         import os, shared, mine
@@ -114,7 +117,7 @@ async def test_python_imports_from_layers(bench: Bench) -> None:
         """,
         opt=opt,
     )
-    assert json.loads((await bench.call(function)).payload) == ["python", "own", "/opt/bin", []]
+    assert json.loads((await bench.call(function)).payload) == ["python", "own", f"{seen}/bin", []]
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
@@ -131,7 +134,9 @@ async def test_node_requires_from_layers(bench: Bench) -> None:
         assert json.loads((await bench.call(function)).payload) == [where]
 
 
-async def test_programs_find_those_of_layers(bench: Bench) -> None:
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_programs_find_those_of_layers(bench: Bench, level: str) -> None:
+    bench.level = level
     layer = zipped(bench.root / "a.zip", {"bin/greet": "#!/bin/sh\necho '\"from a layer\"'\n"}, 0o755)
     opt = layers.assemble(bench.root / "home", [layer])
     function = bench.program("#!/bin/sh\nexec greet\n", opt=opt)

@@ -37,6 +37,7 @@ _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
 _OWN_HEAP = 32 * MB
 """What Node needs beside its heap."""
+_WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 API_PORT = 9001
 """Where a sandbox finds the Runtime API, as in Lambda."""
 
@@ -111,6 +112,7 @@ class ProcessRuntime:
                 return
             interpreter, command = self._command(function, where)
             env = self._environment(function, where, stream, interpreter=interpreter)
+            command = _wrapped(command, env.get(_WRAPPER), where)
             worker = WarmWorker(function, self._output, command, cwd=Path(where.task), env=env, spawn=where.spawn)
             try:
                 await worker.ready()
@@ -155,7 +157,7 @@ class ProcessRuntime:
         match function.runtime:
             case "python":
                 program = chosen.program if chosen else self._python
-                return Extra(template=True) if program == sys.executable else Extra(prefixes=_folders(program))
+                return Extra(template=True) if _forked(function, program) else Extra(prefixes=_folders(program))
             case "node":
                 return Extra(prefixes=_folders(chosen.program if chosen else self._node))
             case "provided" if not function.network:
@@ -215,7 +217,7 @@ class ProcessRuntime:
             raise _no_entry(f"{chosen.name} is not installed on this host")
         if function.runtime == "python":
             python = chosen.program if chosen else self._python
-            if where.spawn is not Child and python == sys.executable:
+            if where.spawn is not Child and _forked(function, python):
                 # The launcher's own interpreter goes on: it needs the worker's arguments only.
                 return python, [function.handler]
             # -B: the code is read-only, and a cache in it would change what the version is.
@@ -225,6 +227,24 @@ class ProcessRuntime:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
         heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
         return node, [node, f"--max-old-space-size={heap}", f"{where.runtime}/worker.mjs", function.handler]
+
+
+def _forked(function: Function, program: str) -> bool:
+    """Whether the launcher's own Python goes on as the worker: where nothing is to be there before it starts."""
+    libraries = function.opt is not None and (function.opt / "lib").is_dir()
+    return program == sys.executable and not function.env.get(_WRAPPER) and not libraries
+
+
+def _wrapped(command: list[str], wrapper: str | None, where: _Place) -> list[str]:
+    """Return the command by which AWS_LAMBDA_EXEC_WRAPPER starts the runtime. Raises StartFailed where it is not there.
+
+    What is within a sandbox only, the sandbox itself finds missing.
+    """
+    if not wrapper:
+        return command
+    if where.spawn is Child and not shutil.which(wrapper, path=where.task):
+        raise _no_entry(f"{_WRAPPER} is {wrapper}, which is no executable file")
+    return [wrapper, *command]
 
 
 def _folders(program: str | None) -> tuple[str, ...]:
