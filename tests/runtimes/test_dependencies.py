@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from triggerhub.config.interpreters import PROGRAMS
 from triggerhub.config.load import load
 from triggerhub.errors import ConfigError, StartFailed
 from triggerhub.runtimes.dependencies import Environments, collect
@@ -221,6 +222,50 @@ async def test_a_package_json_in_a_functions_folder(bench: Bench, level: str) ->
         project(bench.root, files)["f"].code.joinpath("node_modules").readlink()
         == function.needs.folder / "node_modules"
     )
+
+
+BOOTSTRAP = """#!/bin/sh
+exec python3 -c '
+import http.client, json, mylib, os
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+while True:
+    api.request("GET", "/2018-06-01/runtime/invocation/next")
+    answer = api.getresponse()
+    answer.read()
+    request = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+    api.request("POST", f"/2018-06-01/runtime/invocation/{request}/response", json.dumps(mylib.VERSION))
+    api.getresponse().read()
+'
+"""
+
+
+@pytest.mark.skipif(not shutil.which("python3", path=PROGRAMS), reason="there is no python3 for a handler to find")
+async def test_a_bootstraps_requirements_are_for_the_python_that_it_finds(bench: Bench) -> None:
+    wheel(bench.root / "handlers/f/wheels", "mylib", "4.0")
+    requirements = "./wheels/mylib-4.0-py3-none-any.whl\n"
+    (bench.root / "handlers/f/bootstrap").write_text(BOOTSTRAP)
+    (bench.root / "handlers/f/bootstrap").chmod(0o755)
+    function = await built(project(bench.root, {"f/requirements.txt": requirements})["f"])
+    assert function.needs.program == shutil.which("python3", path=PROGRAMS)
+    assert await call(bench, function) == "4.0"
+
+
+def test_a_bootstrap_has_one_kind_of_needs(bench: Bench) -> None:
+    folder = bench.root / "handlers/f"
+    folder.mkdir(parents=True)
+    for name, text in {
+        "bootstrap": "#!/bin/sh\n", "requirements.txt": "a\n", "package.json": '{"dependencies": {"b": "1"}}'
+    }.items():  # fmt: skip
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (bench.root / "triggerhub.toml").write_text("")
+    (problem,) = load(bench.root, environ={}).problems
+    assert problem.code == "bad-dependencies"
+    assert "it has both a requirements.txt and a package.json" in problem.message
+    (folder / "requirements.txt").unlink()
+    needs = project(bench.root, {})["f"].needs
+    assert needs is not None
+    assert needs.kind == "node"
 
 
 async def test_what_nothing_needs_any_more_is_collected(bench: Bench, tmp_path: Path) -> None:

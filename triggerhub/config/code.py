@@ -124,18 +124,19 @@ class Shelf:
         files = snapshot.files_of_folder(entry.parent) if found.folder else snapshot.files_of_file(entry)
         if found.runtime == "executable":
             return self._kept(name, found.runtime, "", [_In(entry.name)], files, self.show(entry))
-        if found.runtime == "provided":
-            handler = attribute or BOOTSTRAP
-            return self._kept(name, found.runtime, handler, [_In(entry.name)], files, self.show(entry))
-        handler = f"{entry.stem}.{attribute}"
+        provided = found.runtime == "provided"
         try:
             if found.runtime == "python":
                 required = needs.of_python(files, packages, interpreter, self.environments)
+            elif provided:
+                required = needs.of_provided(files, self.environments)
             else:
                 required = needs.of_node(files, self.environments)
         except ConfigError as error:
             raise CodeError("bad-dependencies", error.message, hint=error.hint) from None
-        return self._kept(name, found.runtime, handler, [], files, self.show(entry), interpreter, required)
+        handler = attribute or BOOTSTRAP if provided else f"{entry.stem}.{attribute}"
+        words = [_In(entry.name)] if provided else []
+        return self._kept(name, found.runtime, handler, words, files, self.show(entry), interpreter, required)
 
     def of_command(self, name: str, command: Sequence[str], runtime: RuntimeName = "executable") -> Code:
         """Keep the version of the files within the handlers folder that a command names. Raises ConfigError."""

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
@@ -86,6 +86,14 @@ def find(wanted: Wanted, environ: Mapping[str, str]) -> Interpreter | None:
             return found
     there = sorted({one.name for one in _all(wanted.runtime, environ)})
     raise Missing(wanted, there)
+
+
+def on_path(name: str) -> Interpreter | None:
+    """Return the Python that a handler finds by *name* where it sets no PATH; None where there is none."""
+    program = shutil.which(name, path=PROGRAMS)
+    found = _asked("python", program) if program else None
+    # By its own path: that is what it will be started by.
+    return replace(found, program=program) if found and program else None
 
 
 class Missing(ConfigError):

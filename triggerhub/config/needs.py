@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from triggerhub.config import interpreters
 from triggerhub.errors import ConfigError
 from triggerhub.runtimes import snapshot
 from triggerhub.settings import Interpreter, Needs
@@ -70,6 +71,24 @@ def of_node(files: Mapping[str, Path], home: Path) -> Needs | None:
     if any(value.startswith(("file:", "link:", ".", "/")) for value in wanted.values()):
         parts.append(snapshot.version_of(files))
     return Needs(kind="node", folder=home / _name(parts), file=True)
+
+
+def of_provided(files: Mapping[str, Path], home: Path) -> Needs | None:
+    """Return what a bootstrap of *files* needs for the ``python3`` or the ``node`` that it starts; None for nothing.
+
+    Raises ConfigError.
+    """
+    node = of_node(files, home)
+    if PYTHON_FILE not in files:
+        return node
+    python = interpreters.on_path("python3")
+    needs = of_python(files, (), python or Interpreter(runtime="python", program="", name="python3"), home)
+    if node is not None and needs is not None:
+        raise ConfigError(
+            f"it has both a {PYTHON_FILE} and a {NODE_FILE}: which of them is its bootstrap's?",
+            hint="take one out, and bring its packages along",
+        )
+    return needs or node
 
 
 def _name(parts: list[str]) -> str:

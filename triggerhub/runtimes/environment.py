@@ -92,9 +92,10 @@ def _paths(function: Function, task: str, interpreter: str | None, opt: Path | s
         paths["NODE_PATH"] = ":".join(modules)
     if function.needs is not None:
         place = function.needs.folder
-        programs.insert(0, f"{place}/bin" if function.runtime == "python" else f"{place}/node_modules/.bin")
-        if function.runtime == "python":
-            paths[SITE] = str(place)
+        own = function.needs.kind == "python"
+        programs.insert(0, f"{place}/bin" if own else f"{place}/node_modules/.bin")
+        if own:
+            paths[SITE if function.runtime == "python" else "PYTHONPATH"] = str(place)
     if function.runtime == "python" and opt is not None:
         paths[OPT] = str(opt)
     return paths | {"PATH": ":".join(programs)}
