@@ -53,17 +53,23 @@ def port() -> int:
 
 
 @contextmanager
-def hub(folder: Path, environ: dict[str, str]) -> Iterator[None]:
-    """Run the hub on a copy of this project: another stream of the same name would be taken for one it knows."""
+def hub(folder: Path) -> Iterator[Path]:
+    """Run the hub on a copy of this project, and lend the folder that its handlers write into.
+
+    In the same place it would take the stream of another endpoint for the one that it has read already.
+    """
     project = folder / "project"
-    shutil.copytree(HERE, project, ignore=shutil.ignore_patterns("var", "__pycache__"))
+    shutil.copytree(HERE, project, ignore=shutil.ignore_patterns("var", "__pycache__", "journal"))
+    journal = project / "journal"
+    journal.mkdir()
+    journal.chmod(0o777)  # a handler of a hub that root started is not root
     toml = project / "triggerhub.toml"
     addresses = f'[hub]\nlisten = "127.0.0.1:{port()}"\nadmin = "127.0.0.1:{port()}"\n'
     toml.write_text(addresses + toml.read_text())
     command = [sys.executable, "-m", "triggerhub", "-C", str(project), "run"]
-    running = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    running = subprocess.Popen(command, env={**os.environ, "JOURNAL": str(journal)}, stdout=subprocess.DEVNULL)
     try:
-        yield
+        yield journal
     finally:
         running.terminate()
         running.wait(60)
@@ -120,11 +126,10 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, endpoint() as url:
-        journals = Path(folder)
         keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-        os.environ.update({**keys, **os.environ, "AWS_ENDPOINT_URL": url, "JOURNAL": folder})
+        os.environ.update({**keys, **os.environ, "AWS_ENDPOINT_URL": url})
         made = make()
-        with hub(journals, dict(os.environ)):
+        with hub(Path(folder)) as journals:
             began = time.monotonic()
             fill(*made, options.items)
             wanted = f"{options.items} handled, each once, in order per key"

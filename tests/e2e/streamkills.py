@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.aws_double.streams import Streams, threaded
-from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.daemon import Daemon, daemon, granted, until
 
 POINTS = ("records-read", "handled", "inside-record", "recorded", "position-stored", "given-up")
 POISON = 25
@@ -25,7 +25,7 @@ TOML = """
 [defaults]
 retry = {{ attempts = 2, initial = "10ms", max = "50ms" }}
 env = {{ JOURNALS = "{journals}" }}
-concurrency = 4
+{granted}concurrency = 4
 
 [triggers.clicks]
 type = "kinesis"
@@ -107,7 +107,9 @@ def run(folder: Path, kills: int, seed: int) -> Report:
     handlers = {f"{name}.py": HANDLER for name in TRIGGERS}
     with (
         threaded(Streams()) as double,
-        daemon(folder, TOML.format(url=double.url, journals=journals), handlers, start=False) as hub,
+        daemon(
+            folder, TOML.format(url=double.url, journals=journals, granted=granted(journals)), handlers, start=False
+        ) as hub,
     ):
         for number in range(kills):
             for _ in range(20):

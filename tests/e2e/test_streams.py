@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from tests.aws_double.streams import Streams, threaded
-from tests.e2e.daemon import daemon, until
+from tests.e2e.daemon import daemon, granted, until
 
 TOML = """
 [defaults]
-env = {{ JOURNAL = "{journal}" }}
-retry = {{ attempts = 2, initial = "10ms", max = "20ms" }}
+env = {{ JOURNALS = "{journals}" }}
+{granted}retry = {{ attempts = 2, initial = "10ms", max = "20ms" }}
 
 [triggers.clicks]
 type = "kinesis"
@@ -41,7 +41,7 @@ def record_handler(record: {record}):
     body = {body}
     if body == 7:
         raise ValueError("never seven")
-    with open(os.environ["JOURNAL"], "a") as journal:
+    with open(os.environ["JOURNALS"] + "/{type}", "a") as journal:
         journal.write(json.dumps(["{type}", {key}, body]) + "\\n")
 
 def lambda_handler(event, context):
@@ -61,10 +61,13 @@ KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS
 
 
 def test_powertools_handle_both_streams_and_name_what_failed(tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
+    journals = tmp_path / "journals"
+    journals.mkdir()
     with (
         threaded(Streams()) as double,
-        daemon(tmp_path, TOML.format(url=double.url, journal=journal), HANDLERS, start=False) as hub,
+        daemon(
+            tmp_path, TOML.format(url=double.url, journals=journals, granted=granted(journals)), HANDLERS, start=False
+        ) as hub,
     ):
         names = [double.put(f"k{n % 2}", n) for n in range(20)]
         hub.start(environ=KEYS)
@@ -74,7 +77,8 @@ def test_powertools_handle_both_streams_and_name_what_failed(tmp_path: Path) -> 
 
         done = {"succeeded": 19, "dead": 1}
         until(lambda: all({k: v for k, v in one.items() if v} == done for one in counts().values()), "all is done")
-        seen = [tuple(json.loads(line)) for line in journal.read_text().splitlines()]
+        lines = [line for journal in journals.iterdir() for line in journal.read_text().splitlines()]
+        seen = [tuple(json.loads(line)) for line in lines]
         wanted = {(kind, f"k{n % 2}", n) for kind in ("KinesisDataStreams", "DynamoDBStreams") for n in range(20)}
         assert set(seen) == {one for one in wanted if one[2] != 7}
         (line,) = (
