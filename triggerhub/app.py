@@ -138,7 +138,11 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
         launcher.held(start=any(function.level != "trusted" for function in project.functions.values())),
     ):
         registry = Registry(
-            store, settings.data / "functions", assemble=layers.assemble, sync=settings.durability == "full"
+            store,
+            settings.data / "functions",
+            assemble=layers.assemble,
+            project=settings.project,
+            sync=settings.durability == "full",
         )
         await registry.load()
         opt = [function.opt for function in registry.served.values() if function.opt is not None]
@@ -146,7 +150,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
         told: dict[str, str] = {}
         hub = Hub(
             project,
-            loaded.sources,
+            {**registry.mappings.modules, **loaded.sources},
             store=store,
             runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher),
             output=output,
@@ -154,8 +158,10 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             environments=Environments(),
             read=lambda: _read(settings.project),
             deployed=registry.served,
+            mapped=registry.mappings.triggers,
         )
         registry.serve_by(hub.deploy)
+        registry.mappings.serve_by(hub.map)
         with (
             address.held("hub.listen", *settings.listen) as listening,
             address.held("hub.admin", *settings.admin) as administering,

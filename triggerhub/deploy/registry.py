@@ -16,6 +16,7 @@ from triggerhub.config import interpreters
 from triggerhub.crash import crash_point
 from triggerhub.deploy import record
 from triggerhub.deploy.layers import Layers
+from triggerhub.deploy.mappings import Mappings
 from triggerhub.deploy.record import Deployed, EventConfig, Version
 from triggerhub.deploy.shelf import Shelf
 from triggerhub.errors import ConfigError, TriggerhubError
@@ -38,9 +39,12 @@ Serve = Callable[[Mapping[str, Function], set[str]], None]
 class Registry:
     """All deployed functions. One change at a time; what a change answers is durable."""
 
-    def __init__(self, store: Store, home: Path, *, assemble: Assemble, sync: bool = True) -> None:
+    def __init__(
+        self, store: Store, home: Path, *, assemble: Assemble, project: Path = Path(), sync: bool = True
+    ) -> None:
         self.shelf = Shelf(home, sync=sync)
         self.layers = Layers(store)
+        self.mappings = Mappings(store, project)
         self.opt = home / "layers"
         """Where layers are put together for functions."""
         self._assemble = assemble
@@ -57,6 +61,7 @@ class Registry:
     async def load(self) -> None:
         """Read all records, and unpack what this boot has not unpacked; one that is damaged is left out and told."""
         await self.layers.load()
+        await self.mappings.load()
         for name, text in (await self._store.checkpoints(SCOPE)).items():
             try:
                 self.functions[name] = record.from_json(json.loads(text))

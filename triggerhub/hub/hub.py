@@ -83,6 +83,7 @@ class Hub:
         routes: Routes,
         read: Reader,
         deployed: Mapping[str, Function] | None = None,
+        mapped: Mapping[str, Trigger] | None = None,
         environments: Environments | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
@@ -90,7 +91,7 @@ class Hub:
         self.addresses: dict[str, str] = {}
         """Where the listeners ended up, for status."""
         self.phase: Literal["starting", "running", "stopping"] = "starting"
-        self._wiring = Wiring(project, sources, read, deployed)
+        self._wiring = Wiring(project, sources, read, deployed, mapped)
         self._store = store
         self._output = output
         self._routes = routes
@@ -187,6 +188,10 @@ class Hub:
     def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
         """Serve these functions beside those of the configuration; *changed* are new, other or gone."""
         self._wiring.deploy(functions, changed)
+
+    async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
+        """Serve these triggers beside those of the configuration; *modules* are the sources of their types."""
+        await self._wiring.map(triggers, modules)
 
     @property
     def project(self) -> Project:

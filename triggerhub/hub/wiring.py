@@ -88,9 +88,14 @@ class Wiring:
         modules: Mapping[str, ModuleType],
         read: Reader,
         deployed: Mapping[str, Function] | None = None,
+        mapped: Mapping[str, Trigger] | None = None,
     ) -> None:
-        """*deployed* are functions that are not of the project's configuration; where both have a name, it is its."""
+        """*deployed* and *mapped* are not of the project's configuration; where both have a name, it is its.
+
+        *modules* has the sources of both.
+        """
         self._deployed = dict(deployed or {})
+        self._mapped = dict(mapped or {})
         self._own = project
         self.project = self._whole(project)
         self.modules = dict(modules)
@@ -151,7 +156,10 @@ class Wiring:
 
     def _whole(self, own: Project) -> Project:
         deployed = {name: _inheriting(one, own.defaults) for name, one in self._deployed.items()}
-        return replace(own, functions={**deployed, **own.functions})
+        functions = {**deployed, **own.functions}
+        # Whose function is gone rests until it is back.
+        mapped = {name: one for name, one in self._mapped.items() if all(to in functions for to in one.functions)}
+        return replace(own, functions=functions, triggers={**mapped, **own.triggers})
 
     def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
         """Take over all *functions* that are not of the configuration; *changed* are new, other or gone.
@@ -161,6 +169,26 @@ class Wiring:
         self._deployed = dict(functions)
         fed = [one.target for name in changed if name in functions for one in _sent(functions[name])]
         self._configure(self._whole(self._own), {*changed, *fed})
+
+    async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
+        """Take over all *triggers* that are not of the configuration, and the sources of their types."""
+        async with self._reloading:
+            self._mapped, self.modules = dict(triggers), {**self.modules, **modules}
+            if self.taking:
+                await self._change_to(self._own, self.modules)
+
+    async def _change_to(self, own: Project, modules: Mapping[str, ModuleType]) -> None:
+        """Put what the configuration and what was deployed come to in force; sources that are other are replaced."""
+        change = plan(_fed(self.project, self.modules), _fed(self._whole(own), {**self.modules, **modules}))
+        async with anyio.create_task_group() as stopping:
+            for name in change.stop:
+                stopping.start_soon(self._stop, name)
+        if not self.taking:
+            return
+        self.modules |= modules
+        self._own = own
+        self._configure(self._whole(own))
+        self._start({name: fed.trigger for name, fed in change.start.items()})
 
     # reload
 
@@ -193,17 +221,10 @@ class Wiring:
         fixed: dict[str, Any] = {name: getattr(self.project.hub, name) for name in changed}
         project = replace(project, hub=replace(project.hub, **fixed))
         project = await self._tried(self._kept_back(project, failed), failed)
-        change = plan(_fed(self.project, self.modules), _fed(project, modules))
         if self.taking:
-            async with anyio.create_task_group() as stopping:
-                for name in change.stop:
-                    stopping.start_soon(self._stop, name)
+            await self._change_to(project, modules)
         if not self.taking:
             return [STOPPING]
-        self.modules |= modules
-        self._own = project
-        self._configure(self._whole(project))
-        self._start({name: fed.trigger for name, fed in change.start.items()})
         counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
         self._tell("reloaded", [counts, *failed])
         log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)

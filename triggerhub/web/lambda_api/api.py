@@ -32,6 +32,7 @@ from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
 from triggerhub.web.lambda_api.layers import Layers
+from triggerhub.web.lambda_api.mappings import Mappings
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
 from triggerhub.web.lambda_api.target import Targets
@@ -179,6 +180,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **Permissions(functions, registry).operations(),
         **Urls(hub, functions, registry).operations(),
         **Layers(registry).operations(),
+        **Mappings(targets, registry).operations(),
         **Account(hub, registry).operations(),
     }
 

@@ -228,6 +228,11 @@ class Functions:
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
         self.changeable(found.name)
+        served = found.name if found.qualifier is None else f"{found.name}:{found.qualifier}"
+        for mapping in self._registry.mappings.mappings.values():
+            if mapping.function == served or (found.qualifier is None and mapping.function.startswith(f"{served}:")):
+                text = f"{served} has the event source mapping {mapping.uuid}; delete that first."
+                raise ApiError("ResourceConflictException", text)
 
         def remove(before: Deployed | None) -> Deployed | None:
             current = there(before, found.name)

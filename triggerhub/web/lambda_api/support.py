@@ -32,9 +32,10 @@ REFUSED = {operation: why for why, operations in _REFUSED.items() for operation 
 
 DIFFERS: dict[str, str] = {
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
+    "CreateEventSourceMapping": "queues of SQS; a stream takes a trigger; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
     "CreateFunctionUrlConfig": "`AuthType` `NONE` and `InvokeMode` `BUFFERED`; the address is one of the ingress",
-    "DeleteFunction": "what is queued for it stays, and is run by the next function of its name",
+    "DeleteFunction": "not while it has event source mappings; what is queued waits for the next of its name",
     "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
     "GetFunction": "of a function of the handlers folder there is no archive",
     "GetFunctionRecursionConfig": "always `Terminate`",
@@ -45,6 +46,7 @@ DIFFERS: dict[str, str] = {
     "PutFunctionEventInvokeConfig": "destinations are functions; an alias has none of its own",
     "PutFunctionRecursionConfig": "only `Terminate`",
     "PutRuntimeManagementConfig": "only `Auto`",
+    "UpdateEventSourceMapping": "as CreateEventSourceMapping",
     "UpdateFunctionEventInvokeConfig": "as PutFunctionEventInvokeConfig",
     "UpdateFunctionUrlConfig": "as CreateFunctionUrlConfig",
 }

@@ -1,0 +1,116 @@
+"""Event source mappings: a queue of SQS feeds a function, as the API says, over restarts too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.aws_double.moto import KEYS, moto_server
+from tests.contract.conftest import client
+from tests.contract.package import create, zipped
+from tests.contract.test_functions import ARN, refused
+from tests.e2e.daemon import Daemon, daemon, until
+
+CODE = """
+def handler(event, context):
+    failed = [{"itemIdentifier": one["messageId"]} for one in event["Records"] if "fail" in one["body"]]
+    return {"batchItemFailures": failed}
+"""
+
+
+@pytest.fixture(scope="module")
+def sqs() -> Iterator[Any]:
+    with moto_server() as url:
+        yield boto3.client(
+            "sqs", endpoint_url=url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+        )
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, sqs: Any) -> Iterator[Daemon]:
+    with daemon(tmp_path_factory.mktemp("mappings"), "", {}, start=False) as made:
+        made.start(environ=environ(sqs))
+        create(client(made), "taking", zipped({"app.py": CODE}))
+        yield made
+
+
+def environ(sqs: Any) -> dict[str, str]:
+    return {**KEYS, "AWS_ENDPOINT_URL_SQS": sqs.meta.endpoint_url, "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def queue(sqs: Any, name: str) -> tuple[str, str]:
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    return url, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+
+def handled(hub: Daemon, uuid: str) -> list[dict[str, Any]]:
+    return [row for row in hub.deliveries(trigger=f"esm-{uuid}") if row["state"] == "succeeded"]
+
+
+def test_messages_are_handled_as_the_mapping_says(hub: Daemon, sqs: Any) -> None:
+    lambdas = client(hub)
+    url, arn = queue(sqs, "orders")
+    made = lambdas.create_event_source_mapping(
+        EventSourceArn=arn, FunctionName="taking", BatchSize=5, FunctionResponseTypes=["ReportBatchItemFailures"],
+        FilterCriteria={"Filters": [{"Pattern": '{"body": {"kind": ["a"]}}'}, {"Pattern": '{"body": {"kind": ["b"]}}'}]},
+        ScalingConfig={"MaximumConcurrency": 2},
+    )  # fmt: skip
+    uuid = made["UUID"]
+    assert (made["State"], made["FunctionArn"], made["BatchSize"]) == ("Creating", f"{ARN}taking", 5)
+    for kind in "abc":
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"kind": kind}))
+    until(lambda: len(handled(hub, uuid)) == 2, "two of three messages are handled")
+    shown = lambdas.get_event_source_mapping(UUID=uuid)
+    assert (shown["State"], shown["ScalingConfig"]) == ("Enabled", {"MaximumConcurrency": 2})
+    assert [
+        one["UUID"] for one in lambdas.list_event_source_mappings(FunctionName="taking")["EventSourceMappings"]
+    ] == [uuid]
+    says = refused(lambdas.create_event_source_mapping, EventSourceArn=arn, FunctionName="taking")
+    assert says[1] == "ResourceConflictException"
+    assert says[2].endswith(f"existing mapping with UUID {uuid}")
+    assert refused(lambdas.delete_function, FunctionName="taking")[2] == (
+        f"taking has the event source mapping {uuid}; delete that first."
+    )
+    hub.kill()
+    hub.start(environ=environ(sqs))
+    assert lambdas.get_event_source_mapping(UUID=uuid)["FilterCriteria"] == shown["FilterCriteria"]
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"kind": "a"}))
+    until(lambda: len(handled(hub, uuid)) == 3, "a message after the restart is handled")
+    lambdas.update_event_source_mapping(UUID=uuid, Enabled=False)
+    assert lambdas.get_event_source_mapping(UUID=uuid)["State"] == "Disabled"
+    hub.write("", {"other.py": "def handler(event, context): ...\n"})
+    until(lambda: "other" in {one["FunctionName"] for one in lambdas.list_functions()["Functions"]}, "it is read again")
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"kind": "b"}))
+    lambdas.update_event_source_mapping(UUID=uuid, Enabled=True)
+    until(lambda: len(handled(hub, uuid)) == 4, "a message that waited is handled")
+    assert lambdas.delete_event_source_mapping(UUID=uuid)["State"] == "Deleting"
+    assert refused(lambdas.get_event_source_mapping, UUID=uuid)[:2] == (404, "ResourceNotFoundException")
+    names = {row["name"] for row in hub.api("GET", "/api/v1/triggers")}
+    assert not any(name.startswith("esm-") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "says"),
+    [
+        ({"FunctionName": "nobody"}, "ResourceNotFoundException", f"Function not found: {ARN}nobody"),
+        ({"BatchSize": 11}, "InvalidParameterValueException", "Maximum batch window in seconds must be greater than 0"),
+        ({"EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/s"}, "InvalidParameterValueException",
+         "EventSourceArn: only queues of SQS can be mapped here"),
+        ({"StartingPosition": "LATEST"}, "InvalidParameterValueException", "StartingPosition: it is not in this version"),
+        ({"FilterCriteria": {"Filters": [{"Pattern": "{"}]}}, "InvalidParameterValueException",
+         "Invalid filter pattern definition."),
+        ({"FilterCriteria": {"Filters": [{"Pattern": '{"body": [{"nonsense": 1}]}'}]}}, "InvalidParameterValueException",
+         "Invalid filter pattern definition."),
+    ],
+)  # fmt: skip
+def test_a_mapping_that_cannot_be_is_refused(hub: Daemon, given: dict[str, Any], kind: str, says: str) -> None:
+    lambdas = client(hub)
+    asked = {"EventSourceArn": "arn:aws:sqs:us-east-1:000000000000:q", "FunctionName": "taking", **given}
+    _, found, told = refused(lambdas.create_event_source_mapping, **asked)
+    assert found == kind
+    assert told.startswith(says)
+    assert lambdas.list_event_source_mappings()["EventSourceMappings"] == []

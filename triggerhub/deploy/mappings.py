@@ -1,0 +1,130 @@
+"""Keep event source mappings: triggers that were made through the Lambda API.
+
+One is a trigger of type ``sqs`` with ``ack = "handled"``: what Lambda's own pollers do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from triggerhub.config.plugins import Plugins
+from triggerhub.errors import TriggerhubError
+from triggerhub.model import Json, Millis
+from triggerhub.settings import SECOND, Batch, Trigger
+from triggerhub.store import Store
+
+log = structlog.get_logger("deploy")
+
+SCOPE = "lambda-mapping"
+TYPE = "sqs"
+PREFIX = "esm-"
+"""With it a mapping's trigger begins its name; its UUID is the rest."""
+Serve: TypeAlias = Callable[[Mapping[str, Trigger], Mapping[str, ModuleType]], Awaitable[None]]
+"""Takes over all triggers there are now, with the source modules of their types."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceMapping:
+    """A queue whose messages a function gets."""
+
+    uuid: str
+    source: str
+    """The queue's ARN."""
+    function: str
+    """The hub's own name of it."""
+    enabled: bool = True
+    batch: int = 10
+    window: int = 0
+    """In seconds."""
+    filters: tuple[str, ...] = ()
+    """Event patterns, any of which a message may match."""
+    partial: bool = False
+    """Whether the answer says which messages failed."""
+    maximum: int | None = None
+    """How many calls may run at once."""
+    modified: Millis
+
+
+def trigger_of(mapping: SourceMapping, module: ModuleType) -> Trigger:
+    """Return what the hub runs for a mapping. Raises ValueError for a queue that is none."""
+    patterns = [json.loads(text) for text in mapping.filters]
+    return Trigger(
+        name=f"{PREFIX}{mapping.uuid}",
+        type=TYPE,
+        functions=(mapping.function,),
+        options=module.Options.model_validate({"queue": mapping.source}),
+        enabled=mapping.enabled,
+        filter=pattern_of(patterns),
+        batch=Batch(size=mapping.batch, window=mapping.window * SECOND, partial_failures=mapping.partial),
+        ack="handled",
+        maximum_concurrency=mapping.maximum,
+    )
+
+
+def pattern_of(patterns: list[Json]) -> Json | None:
+    """Return one pattern that matches what any of *patterns* does; None is everything."""
+    return {"$or": patterns} if len(patterns) > 1 else patterns[0] if patterns else None
+
+
+class Mappings:
+    """All event source mappings. One change at a time; what a change answers is durable, and served."""
+
+    def __init__(self, store: Store, project: Path) -> None:
+        self.mappings: dict[str, SourceMapping] = {}
+        self.triggers: dict[str, Trigger] = {}
+        self.modules: dict[str, ModuleType] = {}
+        self._store = store
+        self._project = project
+        self._lock = anyio.Lock()
+        self._serve: Serve | None = None
+
+    async def load(self) -> None:
+        """Read all records; one that cannot be used is left out and told."""
+        for key, text in (await self._store.checkpoints(SCOPE)).items():
+            try:
+                value = json.loads(text)
+                self.mappings[key] = SourceMapping(**{**value, "filters": tuple(value["filters"])})
+                self.triggers |= await self.made(self.mappings[key])
+            except (ValueError, TypeError, KeyError, TriggerhubError) as error:
+                log.error("an event source mapping cannot be used; it is left out", uuid=key, why=repr(error))
+
+    def serve_by(self, serve: Serve) -> None:
+        """Tell *serve* of every change from now on."""
+        self._serve = serve
+
+    async def made(self, mapping: SourceMapping) -> dict[str, Trigger]:
+        """Return the trigger of a mapping, by its name. Raises ValueError, TriggerhubError."""
+        if TYPE not in self.modules:
+            # aiobotocore is loaded by it, which takes its time.
+            self.modules[TYPE] = await anyio.to_thread.run_sync(lambda: Plugins(self._project).load(TYPE))
+        trigger = trigger_of(mapping, self.modules[TYPE])
+        return {trigger.name: trigger}
+
+    async def change(
+        self, key: str, change: Callable[[SourceMapping | None], SourceMapping | None]
+    ) -> SourceMapping | None:
+        """Replace a mapping by what *change* makes of it; None removes it. Cancelled: it has happened, or has not."""
+        async with self._lock:
+            after = change(self.mappings.get(key))
+            made = {} if after is None else await self.made(after)
+            with anyio.CancelScope(shield=True):
+                text = None if after is None else json.dumps(asdict(after))
+                await self._store.set_checkpoints(SCOPE, {key: text})
+            if after is None:
+                self.mappings.pop(key, None)
+                self.triggers.pop(f"{PREFIX}{key}", None)
+            else:
+                self.mappings[key] = after
+                self.triggers |= made
+            if self._serve is not None:
+                await self._serve(self.triggers, self.modules)
+            return after
