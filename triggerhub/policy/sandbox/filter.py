@@ -20,7 +20,7 @@ _ARCHITECTURES: dict[Machine, int] = {"x86_64": 0xC000_003E, "aarch64": 0xC000_0
 
 _LOAD, _EQUAL, _GREATER, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, _ERRNO = 0x7FFF_0000, 0x8000_0000, 0x0005_0000
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+EPERM, ENOSYS, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 97
 
 _NUMBER, _ARCHITECTURE = 0, 4
 _ARGUMENTS = 16
@@ -65,13 +65,19 @@ UNKNOWN: dict[str, tuple[int, int]] = {
 UNBOUND: dict[str, tuple[int, int]] = {"memfd_create": (319, 279), "shmget": (29, 194)}
 """Refused with EPERM where no control group counts memory: it would be in no process's size."""
 
-_CLONE, _IOCTL, _SOCKET, _MMAP = (56, 220), (16, 29), (41, 198), (9, 222)
+_CLONE, _IOCTL, _SOCKET, _MMAP, _FCNTL = (56, 220), (16, 29), (41, 198), (9, 222), (72, 25)
 _NAMESPACES = 0x7E02_0080
 """Every CLONE_NEW… flag, the time namespace's included."""
 _TERMINAL = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: writing into a terminal as if its user had typed."""
-FAMILIES = (1, 2, 10, 16)
-"""AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK; vsock would leave a virtual machine, others only add kernel code."""
+_UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
+"""The families that there are: vsock would leave a virtual machine, others only add kernel code."""
+PROTOCOLS = (0, 1, 6, 17, 58, 262)
+"""Of the internet: the default, ICMP, TCP, UDP, ICMPv6 and MPTCP; SCTP and others are loaded for whoever asks."""
+_ROUTE = 0
+"""What programs ask netlink for: their interfaces and routes."""
+_LEASE = 1024
+"""F_SETLEASE, by which the owner of a file lets whoever opens it wait; without root, the owner is the hub's user."""
 _SHARED, _ANONYMOUS = 0x01, 0x20
 
 
@@ -103,9 +109,9 @@ def program(machine: Machine, *, soft: bool, sockets: bool = True) -> tuple[Step
     steps += _when(_CLONE[column], [_argument(0), Step(_ANY_BIT, _NAMESPACES, 0, 1), _refuse(EPERM)])
     wishes = [step for request in _TERMINAL for step in (Step(_EQUAL, request, 0, 1), _refuse(EPERM))]
     steps += _when(_IOCTL[column], [_argument(1), *wishes])
+    steps += _when(_FCNTL[column], [_argument(1), Step(_EQUAL, _LEASE, 0, 1), _refuse(EPERM)])
     if sockets:
-        families = [Step(_EQUAL, one, len(FAMILIES) - place, 0) for place, one in enumerate(FAMILIES)]
-        steps += _when(_SOCKET[column], [_argument(0), *families, _refuse(EAFNOSUPPORT)])
+        steps += _when(_SOCKET[column], _sockets())
     else:
         steps += [Step(_EQUAL, _SOCKET[column], 0, 1), _refuse(EPERM)]
     if soft:
@@ -131,6 +137,25 @@ def _refuse(error: int) -> Step:
 def _argument(index: int) -> Step:
     # The low half: flags, families and requests have 32 bits, and the kernel takes no more of them.
     return Step(_LOAD, _ARGUMENTS + 8 * index)
+
+
+def _sockets() -> list[Step]:
+    """Return what decides on a socket: its family, and of what that family."""
+    count = len(PROTOCOLS)
+    return [
+        _argument(0),
+        Step(_EQUAL, _UNIX, count + 9, 0),
+        Step(_EQUAL, _NETLINK, 3, 0),
+        Step(_EQUAL, _INET, 5, 0),
+        Step(_EQUAL, _INET6, 4, 0),
+        _refuse(EAFNOSUPPORT),
+        _argument(2),
+        Step(_EQUAL, _ROUTE, count + 3, 0),
+        _refuse(EPROTONOSUPPORT),
+        _argument(2),
+        *(Step(_EQUAL, one, count - place, 0) for place, one in enumerate(PROTOCOLS)),
+        _refuse(EPROTONOSUPPORT),
+    ]
 
 
 def _when(number: int, steps: list[Step]) -> list[Step]:

@@ -90,6 +90,8 @@ def _start(
             os.setsid()
             if rooted:
                 os.setgroups([])
+                # What the namespace uses up is counted as its maker's: not root's, of which the hub needs some.
+                kernel.be_effectively(plan.uid)
                 kernel.unshare(kernel.CLONE_NEWUSER)
             os.write(unshared[1], b"1")
             os.close(mapped[1])

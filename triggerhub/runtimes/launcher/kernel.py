@@ -34,7 +34,8 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_CAPBSET_DROP = 1, 4, 15, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
 
 _X86 = platform.machine() == "x86_64"
-_CLONE, _PIVOT_ROOT, _SECCOMP, _CAPSET = (56, 155, 317, 126) if _X86 else (220, 41, 277, 91)
+_CLONE, _PIVOT_ROOT, _SECCOMP = (56, 155, 317) if _X86 else (220, 41, 277)
+_CAPGET, _CAPSET = (125, 126) if _X86 else (90, 91)
 _OPENAT2, _MOUNT_SETATTR = 437, 442
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 
@@ -109,6 +110,17 @@ def clear_capabilities() -> None:
     """Give up every effective, permitted and inheritable capability."""
     header = struct.pack("=Ii", 0x2008_0522, 0)
     _syscall(_CAPSET, "capset", header, bytes(24))
+
+
+def be_effectively(uid: int) -> None:
+    """Let the effective user be *uid*, and keep the capabilities that such a change takes."""
+    os.setresuid(-1, uid, -1)
+    header, held = struct.pack("=Ii", 0x2008_0522, 0), ctypes.create_string_buffer(24)
+    _syscall(_CAPGET, "capget", header, held)
+    words = struct.unpack("=6I", held.raw)
+    # Effective, permitted, inheritable, for the low and for the high numbers: what is permitted becomes effective.
+    regained = struct.pack("=6I", words[1], words[1], words[2], words[4], words[4], words[5])
+    _syscall(_CAPSET, "capset", header, regained)
 
 
 def filter_calls(program: bytes) -> None:

@@ -36,7 +36,9 @@ def build(plan: Plan, owner: int) -> None:
     _proc()
     for path, target in plan.links:
         _parents(path)
-        os.symlink(target, path)
+        # Where something is bound below it, it is a folder.
+        if not os.path.lexists(path):
+            os.symlink(target, path)
     for path, text in plan.files:
         _parents(path)
         with open(path, "w") as file:
