@@ -160,8 +160,8 @@ class Function:
     on_failure: tuple[Destination, ...] = ()
     level: Level = "isolated"
     """The least isolation that it runs with."""
-    network: bool = False
-    """Whether it has the host's network; otherwise a loopback of its own."""
+    network: bool | tuple[str, ...] = False
+    """Whether it has the host's network, or which ``host:port`` of it; otherwise a loopback of its own."""
     read: tuple[Path, ...] = ()
     """What of the host it sees beside its code, absolute."""
     write: tuple[Path, ...] = ()

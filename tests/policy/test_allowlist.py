@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggerhub.policy.allowlist import Refused, admit, is_public, parse, pin
+from triggerhub.policy.allowlist import Refused, admit, is_public, parse, pin, speaks_of
 
 PUBLIC, INSIDE = ip_address("93.184.215.14"), ip_address("10.0.0.5")
 
@@ -111,6 +111,14 @@ def test_what_is_listed_is_admitted(host: str, port: int, known: tuple[object, .
 def test_what_is_not_listed_is_refused_by_the_name_of_the_setting(host: str, port: int, says: str) -> None:
     with pytest.raises(Refused, match=says):
         admit(LIST, host, port)
+
+
+@pytest.mark.parametrize(
+    ("host", "listed"),
+    [("localhost", True), ("127.0.0.1", False), ("10.0.0.5", True), ("::1", False), ("a.s3.example", True)],
+)
+def test_a_host_is_listed_whatever_its_port(host: str, listed: bool) -> None:
+    assert speaks_of(LIST, host) is listed
 
 
 def test_a_listed_name_is_pinned_to_its_public_addresses() -> None:

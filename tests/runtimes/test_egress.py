@@ -6,13 +6,11 @@ import asyncio
 import ipaddress
 import os
 import socket
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import pytest
 import uvloop
 
 from triggerhub.runtimes import egress
-from triggerhub.runtimes.bootstrap import forward
+from triggerhub.runtimes.launcher import forward
 
 WAIT = 20.0
 
@@ -70,12 +68,12 @@ class Way:
 
 
 @asynccontextmanager
-async def proxy(folder: Path, *entries: str, **names: str) -> AsyncIterator[Way]:
+async def proxy(folder: Path, *entries: str, room: egress.Room | None = None, **names: str) -> AsyncIterator[Way]:
     async def resolve(host: str, port: int) -> list[egress.Address]:
         return [ipaddress.ip_address(address) for name, address in names.items() if name == host.partition(".")[0]]
 
     way = Way(folder / "egress.sock")
-    async with egress.serve(way.path, entries, way.told.append, resolve=resolve):
+    async with egress.serve(way.path, entries, way.told.append, room or egress.Room(), resolve=resolve):
         yield way
 
 
@@ -159,6 +157,21 @@ async def cut(tmp_path: Path) -> None:
         assert set(os.listdir("/proc/self/fd")) <= before
 
 
+async def test_workers_share_a_room_and_wait_for_one_another(tmp_path: Path, server: int) -> None:
+    room = egress.Room(1)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    entry = f"127.0.0.1:{server}"
+    async with proxy(tmp_path / "a", entry, room=room) as one, proxy(tmp_path / "b", entry, room=room) as other:
+        _, writer = await one.connect()
+        waiting = asyncio.create_task(other.ask(post(f"http://{entry}/")))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done
+        writer.close()
+        assert (await asyncio.wait_for(waiting, WAIT)).endswith(b"hello")
+    assert room.left == 1
+
+
 async def test_a_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path, server: int) -> None:
     folder = tmp_path / ("f" * 120)
     folder.mkdir()
@@ -173,18 +186,26 @@ def free() -> int:
 
 async def test_a_client_that_heeds_the_variables_goes_through_the_forwarder(tmp_path: Path, server: int) -> None:
     async with proxy(tmp_path, f"localhost:{server}") as way:
-        port = free()
-        command = [sys.executable, "-I", forward.__file__, f"{port}={os.path.relpath(way.path)}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as forwarder:
-            try:
-                assert forwarder.stdout is not None
-                await asyncio.to_thread(forwarder.stdout.read)
-                assert await asyncio.to_thread(fetch, port, f"http://localhost:{server}/x", b"y" * 3_000_000) == 200
-                with pytest.raises(urllib.error.HTTPError, match=r"is not in sandbox\.network") as caught:
-                    await asyncio.to_thread(fetch, port, "http://other.example/", b"")
-                caught.value.close()
-            finally:
-                forwarder.kill()
+        with carried(free(), way.path) as port:
+            assert await asyncio.to_thread(fetch, port, f"http://localhost:{server}/x", b"y" * 3_000_000) == 200
+            with pytest.raises(urllib.error.HTTPError, match=r"is not in sandbox\.network") as caught:
+                await asyncio.to_thread(fetch, port, "http://other.example/", b"")
+            caught.value.close()
+
+
+@contextmanager
+def carried(port: int, path: Path) -> Iterator[int]:
+    """Carry from *port* to the socket at *path*, in a thread."""
+    carrier = forward.Forwarder({port: os.path.relpath(path)})
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: [carrier.step(0.05) for _ in iter(stop.is_set, True)])
+    thread.start()
+    try:
+        yield port
+    finally:
+        stop.set()
+        thread.join()
+        carrier.close()
 
 
 def fetch(port: int, url: str, body: bytes) -> int:
@@ -199,32 +220,20 @@ def test_the_forwarder_carries_more_than_it_holds_and_half_a_close(tmp_path: Pat
     with socket.socket(socket.AF_UNIX) as target:
         target.bind(os.path.relpath(path))
         target.listen()
-        port = free()
-        carrier = forward.Forwarder({port: os.path.relpath(path)})
-        stop = threading.Event()
-        thread = threading.Thread(target=lambda: [carrier.step(0.05) for _ in iter(stop.is_set, True)])
-        thread.start()
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as client:
-                server, _ = target.accept()
-                with server:
-                    sender = threading.Thread(
-                        target=lambda: (client.sendall(b"a" * 4_000_000), client.shutdown(socket.SHUT_WR))
-                    )
-                    sender.start()
-                    server.settimeout(WAIT)
-                    got = 0
-                    while data := server.recv(65536):
-                        got += len(data)
-                    sender.join()
-                    assert got == 4_000_000
-                    server.sendall(b"back")
-                    server.shutdown(socket.SHUT_WR)
-                    assert client.recv(10) == b"back"
-                    assert client.recv(10) == b""
-        finally:
-            stop.set()
-            thread.join()
-        for end in [*carrier._listeners, *carrier._ways]:
-            end.close()
-        carrier._selector.close()
+        with carried(free(), path) as port, socket.create_connection(("127.0.0.1", port), timeout=WAIT) as client:
+            server, _ = target.accept()
+            with server:
+                sender = threading.Thread(
+                    target=lambda: (client.sendall(b"a" * 4_000_000), client.shutdown(socket.SHUT_WR))
+                )
+                sender.start()
+                server.settimeout(WAIT)
+                got = 0
+                while data := server.recv(65536):
+                    got += len(data)
+                sender.join()
+                assert got == 4_000_000
+                server.sendall(b"back")
+                server.shutdown(socket.SHUT_WR)
+                assert client.recv(10) == b"back"
+                assert client.recv(10) == b""

@@ -262,7 +262,7 @@ class Functions:
                 (*place, "sandbox", key) for key in ("network", "read", "write") if key in table.get("sandbox", {})
             ]
             for path in ignored:
-                if path[-1] != "network" or table["sandbox"]["network"] is False:
+                if path[-1] != "network" or table["sandbox"]["network"] is not True:
                     message = f'{dotted(path)} has no effect at the level "trusted", which isolates nothing'
                     self._report.error(path, "bad-sandbox", message, hint, at="key")
 
@@ -336,8 +336,16 @@ def _parts(code: Code, written: Mapping[str, Any], project: Path) -> Iterator[tu
             case "on_success" | "on_failure":
                 yield key, tuple(value)
             case "sandbox":
-                yield from ((part, value[part]) for part in ("level", "network") if part in value)
-                for part in ("read", "write"):
-                    yield part, tuple(Path(os.path.normpath(project / path)) for path in value.get(part, ()))
+                yield from _sandbox(value, project)
             case _:
                 yield key, value
+
+
+def _sandbox(value: Mapping[str, Any], project: Path) -> Iterator[tuple[str, Any]]:
+    if "level" in value:
+        yield "level", value["level"]
+    if "network" in value:
+        network = value["network"]
+        yield "network", network if isinstance(network, bool) else tuple(dict.fromkeys(network))
+    for part in ("read", "write"):
+        yield part, tuple(Path(os.path.normpath(project / path)) for path in value.get(part, ()))

@@ -59,12 +59,6 @@ REFUSED: tuple[Refused, ...] = (
         says='levels other than "isolated" and "trusted" are not in this version',
     ),
     Refused(
-        name="sandbox.network",
-        paths=_everywhere("sandbox", "network"),
-        when=lambda value: isinstance(value, list),
-        says="a list of what may be reached is not in this version: a handler has the network or has it not",
-    ),
-    Refused(
         name="hub.user",
         paths=(("hub", "user"),),
         says="changing the user is not in this version; start the hub as the user it shall be",

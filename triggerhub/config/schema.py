@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from triggerhub.errors import TriggerhubError
-from triggerhub.policy import password, units
+from triggerhub.policy import allowlist, password, units
 from triggerhub.settings import GB, MB, MINUTE, Destination, Secret
 from triggerhub.source import Duration, RateLimit, SecretResolver, SecretValue, Size
 
@@ -68,6 +68,10 @@ def _network(value: str) -> str:
     except ValueError:
         raise ValueError(f'{value!r} is neither an address nor a network like "10.0.0.0/8"') from None
     return value
+
+
+def _reach(text: str) -> str:
+    return str(allowlist.parse(text))
 
 
 def _place(path: str) -> str:
@@ -126,6 +130,7 @@ Amount = Annotated[Size, _within(1, None, units.show_size)]
 Count = Annotated[int, _within(1, None, str)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address, json_schema_input_type=str)]
 Network = Annotated[str, AfterValidator(_network)]
+Reach = Annotated[str, AfterValidator(_reach)]
 To = Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Content = Annotated[str | Secret, BeforeValidator(_text_or_secret, json_schema_input_type=str | dict[str, str])]
@@ -222,8 +227,8 @@ class Sandbox(Table):
 
     level: Literal["contained", "isolated", "confined", "trusted"] = "isolated"
     """The least isolation that it runs with; ``trusted`` is none: it runs as the hub's own user."""
-    network: bool = False
-    """Whether it has the host's network; otherwise it has a loopback of its own."""
+    network: bool | list[Reach] = False
+    """Whether it has the host's network, or a list of ``host:port`` that it reaches by a proxy; else nothing of it."""
     read: list[Place] = []
     """What of the host it sees beside its code and what its triggers speak of."""
     write: list[Place] = []

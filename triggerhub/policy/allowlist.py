@@ -157,6 +157,14 @@ def pin(entries: Iterable[Entry], host: str, port: int, addresses: Sequence[Addr
     return kept
 
 
+def speaks_of(entries: Iterable[Entry], host: str) -> bool:
+    """Return whether some port of *host* is listed."""
+    address = literal(host)
+    if address is None:
+        return any(_matches(entry, host) for entry in entries)
+    return any(_lists((entry,), address, entry.port) for entry in entries)
+
+
 def is_public(address: Address) -> bool:
     """Return whether the address is of the internet at large, and of no host's or network's inside."""
     if isinstance(address, ipaddress.IPv6Address):

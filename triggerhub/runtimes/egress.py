@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import resource
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -24,12 +25,19 @@ from triggerhub.policy.forwarding import Asked, BadRequest
 
 PORT = 3128
 """Where the sandbox's own loopback offers the proxy."""
-MOST = 256
+SOCKET = "/run/egress.sock"
+"""Where the sandbox has the socket behind it."""
+MOST = 100
 """Connections that one worker may have open; more wait for one to end."""
+SHARE = 8
+"""Of the hub's descriptors, one in so many is for all workers' connections; each takes two."""
+LOOKUPS = 2
+"""Names that are looked up at once for one worker: the resolver's threads are everybody's."""
 PATIENCE = 15.0
 """Seconds that a client has for its request, and a server for being reached."""
 
 _CHUNK = 64 * 1024
+_OWN = ("localhost", "127.0.0.1", "::1")
 _AGAIN = 0.1
 """Seconds after which a connection is accepted again where none could be."""
 _TOLD = 100
@@ -38,13 +46,17 @@ _TOLD = 100
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
-def variables() -> dict[str, str]:
-    """Return the environment that sends well-behaved clients to the proxy."""
+def variables(entries: Sequence[str]) -> dict[str, str]:
+    """Return the environment that sends well-behaved clients to the proxy.
+
+    The sandbox's own loopback needs none, unless the list speaks of the host's.
+    """
     proxy = f"http://127.0.0.1:{PORT}"
-    here = "localhost,127.0.0.1,::1"
-    named = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": here}
-    # Most clients read them in lower case, curl reads http_proxy in no other.
-    return named | {name.lower(): value for name, value in named.items()}
+    listed = [allowlist.parse(entry) for entry in entries]
+    own = ",".join(host for host in _OWN if not allowlist.speaks_of(listed, host))
+    named = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": own}
+    # Most clients read them in lower case, curl reads http_proxy in no other. Node's own fetch wants to be told.
+    return named | {name.lower(): value for name, value in named.items()} | {"NODE_USE_ENV_PROXY": "1"}
 
 
 async def resolve(host: str, port: int) -> Sequence[Address]:
@@ -56,17 +68,24 @@ async def resolve(host: str, port: int) -> Sequence[Address]:
     return tuple(dict.fromkeys(ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found))
 
 
+class Room:
+    """How many connections all of a hub's workers may have open, so that they leave it descriptors."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.left = most or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // (2 * SHARE)
+
+
 @asynccontextmanager
 async def serve(
-    path: Path, entries: Sequence[str], tell: Callable[[str], None], *, resolve: Resolve = resolve
+    path: Path, entries: Sequence[str], tell: Callable[[str], None], room: Room, *, resolve: Resolve = resolve
 ) -> AsyncGenerator[None]:
     """Serve the proxy on a unix socket at *path* while the block runs; leaving cuts what is open.
 
-    *entries* are valid ``host:port``; *tell* takes each refusal once, in words for the function's log.
-    Whoever can reach *path* may connect: the folder keeps others out. Raises OSError.
+    *entries* are valid ``host:port``; *tell* takes each refusal once, in words for the function's log; *room* is
+    shared by all that are served. Whoever can reach *path* may connect: the folder keeps others out. Raises OSError.
     """
     with _listen(path) as listener:
-        proxy = _Proxy(listener, [allowlist.parse(entry) for entry in entries], tell, resolve)
+        proxy = _Proxy(listener, [allowlist.parse(entry) for entry in entries], tell, room, resolve)
         try:
             yield
         finally:
@@ -102,12 +121,19 @@ class _Proxy:
     """Accepts what one worker connects, and holds what is open of it."""
 
     def __init__(
-        self, listener: socket.socket, entries: Sequence[Entry], tell: Callable[[str], None], resolve: Resolve
+        self,
+        listener: socket.socket,
+        entries: Sequence[Entry],
+        tell: Callable[[str], None],
+        room: Room,
+        resolve: Resolve,
     ) -> None:
         self._listener = listener
         self._entries = tuple(entries)
         self._tell = tell
+        self._room = room
         self._resolve = resolve
+        self._lookups = asyncio.Semaphore(LOOKUPS)
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -127,16 +153,23 @@ class _Proxy:
         if self._listener.fileno() >= 0 and len(self._tasks) < MOST:
             self._loop.add_reader(self._listener, self._accept)
 
+    def _rest(self) -> None:
+        """Accept nothing for a while: there is no room, or no descriptor; there will be."""
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(_AGAIN, self._heed)
+
     def _accept(self) -> None:
+        if not self._room.left:
+            self._rest()
+            return
         try:
             client, _ = self._listener.accept()
         except BlockingIOError:
             return
         except OSError:
-            # No descriptor is left: some will be.
-            self._loop.remove_reader(self._listener)
-            self._loop.call_later(_AGAIN, self._heed)
+            self._rest()
             return
+        self._room.left -= 1
         client.setblocking(False)
         begun = asyncio.Event()
         task = self._loop.create_task(self._attend(client, begun), name="egress")
@@ -146,6 +179,7 @@ class _Proxy:
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            self._room.left += 1
             self._heed()
             # A task that is cancelled before it began runs none of its code.
             if not begun.is_set():
@@ -192,7 +226,7 @@ class _Proxy:
         if known:
             return known
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE), self._lookups:
                 addresses = await self._resolve(asked.host.removesuffix("."), asked.port)
         except TimeoutError:
             addresses = ()

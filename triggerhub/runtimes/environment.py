@@ -14,6 +14,7 @@ from pathlib import Path
 
 from triggerhub.aws import arn
 from triggerhub.model import Invocation
+from triggerhub.runtimes import egress
 from triggerhub.settings import MB, Function, Interpreter, Secret
 
 OPT = "_TRIGGERHUB_OPT"
@@ -71,6 +72,8 @@ def environment(
         variables["LC_CTYPE"] = "C.UTF-8"
     if api is not None:
         variables["AWS_LAMBDA_RUNTIME_API"] = api
+    if not isinstance(function.network, bool):
+        variables |= egress.variables(function.network)
     return (
         variables
         | _paths(function, task or str(function.code), interpreter, opt or function.opt)

@@ -7,12 +7,14 @@ is missing: such a handler can read and kill whatever the hub's user can.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from socket import socket
 
@@ -22,10 +24,11 @@ from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.policy.sandbox import view
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import listener, sandbox
+from triggerhub.runtimes import egress, listener, sandbox
 from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.environment import environment
 from triggerhub.runtimes.launch import BOOTSTRAP, Door, Launcher, spawner
+from triggerhub.runtimes.launcher.plan import Bind
 from triggerhub.runtimes.program import ProgramWorker
 from triggerhub.runtimes.provided import ProvidedWorker
 from triggerhub.runtimes.sandbox import Extra, Planner
@@ -83,6 +86,7 @@ class ProcessRuntime:
         self._node = node or shutil.which("node")
         self._launcher = launcher or Launcher()
         self._planner = Planner()
+        self._room = egress.Room()
         for folder in self._scratch.glob("worker-*"):
             remove_tree(folder)
 
@@ -131,25 +135,44 @@ class ProcessRuntime:
 
     @asynccontextmanager
     async def _sandboxed(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
+        async with self._way_out(function, stream) as extra:
+            try:
+                plan = self._planner.plan(function, extra)
+            except sandbox.Missing as error:
+                raise StartFailed(errors.SANDBOX, str(error), errors.payload(errors.SANDBOX, str(error))) from None
+            door = None if plan.listen is None else Door()
+            try:
+                async with self._launcher.held():
+                    yield _Place(
+                        task=view.TASK,
+                        runtime=view.RUNTIME,
+                        tmp="/tmp",
+                        spawn=spawner(self._launcher, plan, door),
+                        opt=None if function.opt is None else view.LAYERS,
+                        uid=plan.uid,
+                        door=door,
+                    )
+            finally:
+                if door is not None:
+                    door.close()
+
+    @asynccontextmanager
+    async def _way_out(self, function: Function, stream: str) -> AsyncGenerator[Extra]:
+        """Return what is added to the sandbox, the proxy of a network that is a list served meanwhile."""
+        extra = self._extra(function)
+        if isinstance(function.network, bool):
+            yield extra
+            return
+        folder = self._scratch / f"worker-{function.name}-{stream[:12]}"
+        folder.mkdir(parents=True, mode=0o700)
         try:
-            plan = self._planner.plan(function, self._extra(function))
-        except sandbox.Missing as error:
-            raise StartFailed(errors.SANDBOX, str(error), errors.payload(errors.SANDBOX, str(error))) from None
-        door = None if plan.listen is None else Door()
-        try:
-            async with self._launcher.held():
-                yield _Place(
-                    task=view.TASK,
-                    runtime=view.RUNTIME,
-                    tmp="/tmp",
-                    spawn=spawner(self._launcher, plan, door),
-                    opt=None if function.opt is None else view.LAYERS,
-                    uid=plan.uid,
-                    door=door,
-                )
+            path = await asyncio.to_thread(os.path.realpath, folder / "egress.sock")
+            tell = partial(self._output.write, function, None, "hub")
+            async with egress.serve(Path(path), function.network, tell, self._room):
+                bind = Bind(source=path, target=egress.SOCKET)
+                yield replace(extra, binds=(*extra.binds, bind), forwards=((egress.PORT, egress.SOCKET),))
         finally:
-            if door is not None:
-                door.close()
+            await _remove(folder)
 
     def _extra(self, function: Function) -> Extra:
         """Return what the function's runtime adds to its sandbox."""
@@ -160,7 +183,7 @@ class ProcessRuntime:
                 return Extra(template=True) if _forked(function, program) else Extra(prefixes=_folders(program))
             case "node":
                 return Extra(prefixes=_folders(chosen.program if chosen else self._node))
-            case "provided" if not function.network:
+            case "provided" if function.network is not True:
                 return Extra(listen=API_PORT)
         return Extra()
 

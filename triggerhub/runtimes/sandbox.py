@@ -39,6 +39,8 @@ class Extra:
     """Whether the launcher's own Python is the worker."""
     listen: int | None = None
     """The port within at which the hub serves it."""
+    forwards: tuple[tuple[int, str], ...] = ()
+    """Ports within, and the sockets among *binds* to which they lead."""
 
 
 class Missing(OSError):
@@ -54,7 +56,7 @@ class Planner:
 
     def plan(self, function: Function, extra: Extra) -> Plan:
         """Return the plan of a worker of *function*. Raises Missing."""
-        network = function.network
+        network = function.network is True
         fixed = [(str(function.code), view.TASK), (str(BOOTSTRAP), view.RUNTIME)]
         if function.opt is not None:
             fixed.append((str(function.opt), view.LAYERS))
@@ -89,6 +91,7 @@ class Planner:
             files=tuple(files.items()),
             hostname=hostname,
             network="host" if network else "own",
+            forwards=extra.forwards,
             tmp=function.tmp,
             tmp_inodes=max(function.tmp // 16384, 1024),
             shm=min(function.memory // 2, function.tmp),

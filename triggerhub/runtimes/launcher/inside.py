@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from . import confine, kernel
+from .forward import Forwarder
 from .plan import INSIDE, Plan, begin
 
 _BEGINNING = 64
@@ -37,6 +38,7 @@ def enter(plan: Plan, descriptors: list[int], null: int, template: Callable[[lis
     # The process is the handler's own: it may see its /proc/self.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     confine.landlock(plan)
+    _forward(plan)
     os.chdir(start.cwd)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -69,6 +71,27 @@ def _place(plan: Plan, descriptors: list[int], null: int) -> None:
     for number, one in lifted.items():
         os.dup2(one, number, inheritable=number != _BEGINNING)
     close_all_but({*wanted, REPORT})
+
+
+def _forward(plan: Plan) -> None:
+    """Carry the plan's forwards in a process that is process 1's to reap, confined as the worker is."""
+    if not plan.forwards:
+        return
+    # Bound before the worker goes on: its first connection finds somebody.
+    forwarder = Forwarder(dict(plan.forwards))
+    between = os.fork()
+    if between:
+        forwarder.close()
+        os.waitpid(between, 0)
+        return
+    try:
+        if os.fork() == 0:
+            close_all_but(forwarder.descriptors())
+            kernel.set_name("forwarder")
+            confine.seccomp(plan)
+            forwarder.run()
+    finally:
+        os._exit(0)
 
 
 def close_all_but(kept: set[int]) -> None:

@@ -64,6 +64,8 @@ class Plan:
     hostname: str = "localhost"
     network: Literal["own", "host"] = "own"
     """Its own loopback and nothing else, or all that the host has."""
+    forwards: tuple[tuple[int, str], ...] = ()
+    """Ports of its own loopback, and the sockets bound into it to which they lead."""
     tmp: int = 512 * 1024 * 1024
     tmp_inodes: int = 65536
     shm: int = 64 * 1024 * 1024
@@ -99,7 +101,15 @@ def encode(plan: Plan | Beginning) -> bytes:
 
 def decode(packet: bytes) -> Plan:
     """Return the plan. Raises BadPlan for anything that is not exactly one."""
-    given = _object(packet)
+    try:
+        return _plan(_object(packet))
+    except BadPlan:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadPlan(f"a part of the plan has another shape: {error}") from None
+
+
+def _plan(given: dict[str, Any]) -> Plan:
     binds = tuple(_made(Bind, bind) for bind in _list(given, "binds"))
     landlock = given.get("landlock")
     if landlock is not None:
@@ -115,6 +125,7 @@ def decode(packet: bytes) -> Plan:
             "limits": limits,
             "links": tuple((_text(a), _text(b)) for a, b in _pairs(given, "links")),
             "files": tuple((_text(a), _text(b)) for a, b in _pairs(given, "files")),
+            "forwards": tuple((_number(port), _text(path)) for port, path in _pairs(given, "forwards")),
             "groups": tuple(_text(path) for path in _list(given, "groups")),
             "descriptors": tuple(_number(number) for number in _list(given, "descriptors")),
         },

@@ -1,20 +1,15 @@
 """Carry connections from ports of a sandbox's loopback to sockets that the hub bound into it.
 
-Many programs can name a host and a port and no unix socket: the proxy of a network that is a list, and
-the Runtime API of Lambda, are reached so. Started inside a sandbox, or called after a fork: one thread,
-the standard library only. It ends with the sandbox.
+Many programs can name a host and a port, and no unix socket: the proxy of a network that is a list, and
+Lambda's Runtime API, are reached so. One thread; it ends with the sandbox.
 """
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
-import sys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import NoReturn
 
 CHUNK = 64 * 1024
 MOST = 256
@@ -71,7 +66,17 @@ class Forwarder:
             self._listeners[listener] = path
         self._listen(True)
 
-    def run(self) -> None:
+    def descriptors(self) -> set[int]:
+        """Return what it works with, before it has carried anything."""
+        return {self._selector.fileno(), *(listener.fileno() for listener in self._listeners)}
+
+    def close(self) -> None:
+        """Let go of everything; what another process has of it stays."""
+        for end in [*self._listeners, *self._ways]:
+            end.close()
+        self._selector.close()
+
+    def run(self) -> NoReturn:
         """Carry for ever."""
         while True:
             self.step(None)
@@ -155,15 +160,3 @@ class Forwarder:
                 self._selector.unregister(end)
             end.close()
         self._listen(True)
-
-
-def main() -> None:
-    """``forward.py PORT=PATH …``: bind the ports, say so by closing stdout, and carry."""
-    paths = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    forwarder = Forwarder({int(port): path for port, path in paths.items()})
-    os.close(1)
-    forwarder.run()
-
-
-if __name__ == "__main__":
-    main()
