@@ -24,6 +24,8 @@ from triggerhub.policy import allowlist, forwarding
 from triggerhub.runtimes import frames
 from triggerhub.runtimes.bootstrap import worker
 from triggerhub.runtimes.frames import HEAD, MAX_HEADER, Decoder, Frame, Kind, Malformed
+from triggerhub.runtimes.launcher import plan as launcher
+from triggerhub.runtimes.launcher.plan import FIRST_UID, Bind, Landlock, Plan
 
 LIMIT = 4096
 """Bytes of a payload: little, so that it is often gone over."""
@@ -36,6 +38,7 @@ TEXTS = (
     b"{", b"}", b"[", b'"', b"\\", b"null", b"NaN", b"1e999", b"-0", b'"\\ud800"', b'"\\u0000"', b"\xff", b"\xc0\x80",
     b"[" * 3000, b'{"a":' * 2000, b"9" * 5000, b'"id":"r"', b'"id":1', b",", b":", b"TH", b"TH\x04\x00", b"\r\n\r\n",
     b"\r\n", b"\n", b"HTTP/1.1", b"CONNECT ", b"http://", b"Connection: ", b"%00", b"@", b"[::1]", b"\x00", b" " * 3000,
+    b'"/../etc"', b'"\\u0000"', b"true", b"0", b"-1", b'{"id":1}', b'["/a","/b"]', b'"uid":0',
 )  # fmt: skip
 
 Input = tuple[bytes, list[int]]
@@ -96,6 +99,27 @@ def request(draw: random.Random) -> bytes:
     )
     fields = [b"Host: x", b"Connection: close, te", b"Proxy-Authorization: a", b"Content-Length: 3"]
     return b"\r\n".join([lines, *draw.sample(fields, draw.randrange(5))]) + b"\r\n\r\n"
+
+
+def plan(draw: random.Random) -> bytes:
+    made = Plan(
+        id=draw.choice((1, 2**31, 2**63)),
+        uid=draw.choice((FIRST_UID, FIRST_UID + 7)),
+        binds=tuple(
+            Bind(
+                source="/usr",
+                target=draw.choice(("/usr", "/var/task")),
+                access=draw.choice(("read", "write", "device")),
+            )
+            for _ in range(draw.randrange(4))
+        ),
+        links=(("/bin", "usr/bin"),),
+        files=(("/etc/passwd", "x"),),
+        limits=((7, 1024, 1024),),
+        landlock=draw.choice((None, Landlock(ruled=7, everywhere=4, below=(("/tmp", 7),)))),
+        descriptors=(0, 1, 3),
+    )
+    return launcher.encode(made)
 
 
 def spoil(data: bytes, draw: random.Random) -> bytes:
@@ -195,6 +219,23 @@ def serve(given: Input) -> bool:
     raise AssertionError("it stopped serving")
 
 
+def launch(given: Input) -> bool:
+    """The launcher's reader: what it takes is a plan all of whose parts are what they should be."""
+    try:
+        made = launcher.decode(given[0])
+    except launcher.BadPlan as error:
+        return one_line(error, False)
+    assert FIRST_UID <= made.uid < FIRST_UID + launcher.UIDS
+    paths = [path for bind in made.binds for path in (bind.source, bind.target)]
+    paths += [path for path, _ in (*made.links, *made.files)]
+    for path in paths:
+        assert path.startswith("/"), path
+        assert ".." not in path.split("/"), path
+        assert "\0" not in path, path
+    assert launcher.decode(launcher.encode(made)) == made, "what it took does not come back"
+    return True
+
+
 ENTRIES = [allowlist.parse(text) for text in ("api.example:443", "10.0.0.5:80", "[::1]:80")]
 
 
@@ -222,6 +263,7 @@ READERS: dict[str, tuple[Callable[[random.Random], bytes], Callable[[Input], boo
     "hub": (frame, decode, 1),
     "worker": (call, serve, 10),
     "proxy": (request, forward, 10),
+    "launcher": (plan, launch, 10),
 }
 """By name: what makes a valid message, what reads it, and for how many of the hub's inputs it gets one."""
 
