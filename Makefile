@@ -8,6 +8,8 @@ MINUTES ?= 20
 CUTS ?= 2000
 SEEDS ?= 1000
 INPUTS ?= 1000000
+TIMEOUTS ?= 1000
+LEVELS ?= isolated trusted
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -58,6 +60,12 @@ faults: $(VENV)/.dev ## let each of the store's first writes and syncs fail: mak
 simulate: $(VENV)/.dev ## live through days of the hub in virtual time: make simulate SEEDS=10000, or SEED=7 for one
 	$(BIN)/python -m tests.simulation.seeds $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(STATE),--state $(STATE)))
 
+attacks: $(VENV)/.dev ## let every attack loose on a sandbox, and on none: make attacks LEVELS="isolated trusted"
+	$(BIN)/python -m tests.runtimes.attacks.suite $(LEVELS)
+
+timeouts: $(VENV)/.dev ## one timeout after the other, and what stays: make timeouts TIMEOUTS=1000
+	$(BIN)/python -m tests.runtimes.timeouts --timeouts $(TIMEOUTS)
+
 fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: make fuzz INPUTS=1000000 SEED=7
 	$(BIN)/python -m tests.runtimes.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
@@ -99,4 +107,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos streamkills queuekills floods operations powercut faults simulate clocks fuzz soak bench wheel clean
+.PHONY: help run test check coverage chaos streamkills queuekills floods operations powercut faults simulate clocks attacks timeouts fuzz soak bench wheel clean
