@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -147,6 +148,27 @@ def test_half_a_surrogate_pair_becomes_a_key_that_can_be_stored() -> None:
 )
 def test_view(data: bytes, expected: object) -> None:
     assert view(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("carried", "expected"),
+    [
+        (b'{"a": 1}', {"a": 1}),
+        (b"7", 7),
+        (b"hello", "hello"),
+        (b"\xff\xfe", None),
+        (b"", ""),
+    ],
+)
+def test_what_a_record_of_kinesis_carries_is_seen_decoded(carried: bytes, expected: object) -> None:
+    kinesis = {"partitionKey": "k", "data": base64.b64encode(carried).decode()}
+    record = {"eventSource": "aws:kinesis", "kinesis": kinesis}
+    assert view(json.dumps(record).encode()) == {**record, "data": expected}
+
+
+@pytest.mark.parametrize("kinesis", [None, 1, {}, {"data": 7}, {"data": "no base64!"}])
+def test_a_record_that_only_says_it_is_of_kinesis_carries_nothing(kinesis: object) -> None:
+    assert view(json.dumps({"eventSource": "aws:kinesis", "kinesis": kinesis}).encode())["data"] is None
 
 
 def test_nesting_of_ten_thousand_is_survived() -> None:
