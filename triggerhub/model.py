@@ -26,6 +26,11 @@ def destination_trigger(function: str) -> str:
     return f"destination:{function}"
 
 
+def alarm_trigger(alarm: str) -> str:
+    """Name the built-in trigger of what *alarm* tells."""
+    return f"alarm:{alarm}"
+
+
 class State(StrEnum):
     """Where a delivery stands. Retrying and delayed are not states: they are a ``due`` in the future."""
 

@@ -255,6 +255,33 @@ class ConsoleSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """An alarm's sentence, read by ``policy.alarm``."""
+
+    text: str
+    measure: str
+    name: str
+    """The function or trigger."""
+    comparison: str
+    bound: float
+    """In milliseconds for a time, in percent for a share."""
+    window: Millis | None
+    """None where the measure is as it stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """When somebody is told, and who."""
+
+    when: Condition
+    hold: Millis = 0
+    """How long the condition has to hold."""
+    repeat: Millis | None = None
+    """Tell again after so long while it lasts."""
+    then: tuple[Destination, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """Everything that was configured, valid as a whole."""
 
@@ -264,5 +291,6 @@ class Project:
     triggers: Mapping[str, Trigger]
     defaults: Function = field(default_factory=lambda: Function(name="", runtime="python"))
     """What ``[defaults]`` says, for functions that were made by the Lambda API: code, time and memory are their own."""
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
     """Where the file says what: the line of each key, by its path."""

@@ -302,6 +302,10 @@ class Store(Protocol):
 
     async def stats(self) -> Stats: ...
 
+    async def earliest(self, lanes: Sequence[Lane]) -> Millis | None:
+        """Return when the first of the lanes' unblocked queued deliveries is or was due; None where none waits."""
+        ...
+
     async def audit(self) -> list[str]:
         """Count the rows themselves and compare with the ledgers, and look for damage; a sentence per finding."""
         ...

@@ -53,6 +53,7 @@ def test_a_configuration_passes_check(block: Block, tmp_path: Path, pem: str) ->
     named = set(re.findall(r'function = "([\w-]+)"|"function:([\w-]+)"', text))
     for list_ in re.findall(r"functions = \[(.*?)\]", text):
         named |= {(name, "") for name in re.findall(r'"([\w-]+)"', list_)}
+    named |= {(name, "") for name in re.findall(r'when +[=] "\w+\(([\w-]+)\)', text)}
     for name in {"".join(one) for one in named} | set(re.findall(r"(?m)^\[functions\.([\w-]+)\]", text)):
         (tmp_path / "handlers" / f"{name}.py").write_text("def handler(event, context): ...\n")
     secrets = dict.fromkeys(re.findall(r'\{ secret = "(\w+)" \}', text), "a-secret-that-is-long-enough-for-HS512" * 2)

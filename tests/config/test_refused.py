@@ -19,7 +19,6 @@ SETTINGS = {
     "sandbox.level": '[defaults]\nsandbox = { level = "contained" }\n',
     "hub.user": '[hub]\nuser = "hub"\n',
     "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',
-    "alarms": '[alarms.order-failures]\nwhen = "errors(echo) > 5 in 10m"\n',
     "respond stream": TRIGGER + 'type = "webhook"\npath = "/x"\nauth = "none"\nrespond = "stream"\n',
 }
 """One example for each that is written in triggerhub.toml."""
@@ -75,6 +74,6 @@ def test_the_example_shows_only_what_is_to_come_and_what_it_leaves_to_its_reader
         (30, "unknown-function"),  # tell-ops
         (34, "no-handler"),  # notify.mjs
         (71, "bad-secret"),  # GITHUB_WEBHOOK_SECRET
-        (78, "not-available"),  # alarms
+        (80, "unknown-function"),  # tell-ops
         (83, "bad-secret"),  # CONSOLE_ADMIN_HASH
     ]

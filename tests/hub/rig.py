@@ -270,8 +270,10 @@ def trigger(name: str = "hand", **settings: Any) -> Trigger:
 
 def project(functions: Sequence[Function], triggers: Sequence[Trigger], folder: Path, **hub: Any) -> Project:
     hub = {"node": "test", **hub}
+    alarms = hub.pop("alarms", {})
     settings = HubSettings(project=folder, handlers=folder / "handlers", data=folder, **hub)
-    return Project(hub=settings, functions={f.name: f for f in functions}, triggers={t.name: t for t in triggers})
+    named = {f.name: f for f in functions}
+    return Project(hub=settings, functions=named, triggers={t.name: t for t in triggers}, alarms=alarms)
 
 
 @asynccontextmanager

@@ -22,6 +22,11 @@ def rule(name: str, *, region: str = REGION) -> str:
     return f"arn:aws:events:{region}:{ACCOUNT}:rule/{name}"
 
 
+def alarm(name: str, *, region: str = REGION) -> str:
+    """Return the ARN of a CloudWatch alarm."""
+    return f"arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:{name}"
+
+
 def queue(name: str, *, region: str = REGION) -> str:
     """Return a queue's ARN."""
     return f"arn:aws:sqs:{region}:{ACCOUNT}:{name}"

@@ -37,6 +37,7 @@ SECTIONS = {
         "status": ("status:status", "Say what the hub is and how it does."),
         "functions": ("functions:functions", "Functions: list, show, versions, rollback, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
+        "alarms": ("alarms:alarms", "List the alarms: which are on, since when, and what they measure."),
         "token": ("token:token", "Tokens by which programs prove who they are: create, list, revoke."),
         "hash-password": (
             "token:hash_password",

@@ -105,6 +105,9 @@ class Destinations:
             table = _table(data, "triggers", name)
             started = trigger.functions if trigger else ()
             self._each(("triggers", name, "on_failure"), _written(table, "on_failure"), started)
+        alarms = data.get("alarms")
+        for name in alarms if isinstance(alarms, dict) else ():
+            self._each(("alarms", name, "then"), _written(_table(data, "alarms", name), "then"), ())
 
     def inline(self, name: str, own: Mapping[str, Any], to: Report) -> None:
         """Check those that a handler's own metadata set."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from triggerhub.config import console, crosscheck, daemon, document, refused
+from triggerhub.config import alarms, console, crosscheck, daemon, document, refused
 from triggerhub.config.code import Shelf
 from triggerhub.config.complain import shown, suggestion
 from triggerhub.config.discover import discover
@@ -87,6 +87,14 @@ class _Loading:
         context = {"secrets": secrets, "project": self._path, "data": hub.data}
         triggers = Triggers(self._report, self._plugins(), functions, context)
         triggers.build(self._data.get("triggers", {}))
+        watched = alarms.build(
+            self._data.get("alarms", {}),
+            functions.made.keys(),
+            triggers.made.keys(),
+            hub.keep,
+            self._report,
+            secrets,
+        )
         self._cross(hub, functions, triggers)
         for reference, why in secrets.exposed:
             places = [place for place, value in written.items() if value == reference]
@@ -102,6 +110,7 @@ class _Loading:
             defaults=functions.defaults,
             functions={name: crosscheck.showing(one, triggers.made) for name, one in functions.made.items() if one},
             triggers={name: one for name, one in triggers.made.items() if one},
+            alarms=watched,
         )
         return Loaded(project=loaded, problems=problems, sources=triggers.sources)
 

@@ -70,7 +70,6 @@ REFUSED: tuple[Refused, ...] = (
         says="stores other than the SQLite database in the data folder are not in this version",
         at="key",
     ),
-    Refused(name="alarms", paths=(("alarms",),), says="alarms are not in this version", at="key"),
     STREAM,
 )
 

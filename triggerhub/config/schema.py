@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from triggerhub.errors import TriggerhubError
-from triggerhub.policy import allowlist, password, units
-from triggerhub.settings import GB, MB, MINUTE, Destination, Secret
+from triggerhub.policy import alarm, allowlist, password, units
+from triggerhub.settings import GB, MB, MINUTE, Condition, Destination, Secret
 from triggerhub.source import Duration, RateLimit, SecretResolver, SecretValue, Size
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -107,6 +107,12 @@ def _host_name(value: str) -> str:
     return value.lower()
 
 
+def _sentence(value: Any) -> Condition:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a sentence in quotes like {alarm.EXAMPLE!r}")
+    return alarm.parse(value)
+
+
 def _login(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", value):
         raise ValueError("a user's name has letters, digits, '_', '-', '.' and '@', at most 64")
@@ -137,6 +143,7 @@ Content = Annotated[str | Secret, BeforeValidator(_text_or_secret, json_schema_i
 HostName = Annotated[str, AfterValidator(_host_name)]
 Login = Annotated[str, AfterValidator(_login)]
 Text = Annotated[str, Field(min_length=1)]
+Sentence = Annotated[Condition, BeforeValidator(_sentence, json_schema_input_type=str)]
 Place = Annotated[Text, AfterValidator(_place)]
 
 
@@ -374,9 +381,22 @@ class Console(Table):
     """Names by which the admin address is called, besides the address itself: those of a proxy before it."""
 
 
+class Alarm(Table):
+    """When somebody is told, and who."""
+
+    when: Sentence
+    """A sentence like ``errors(ship-order) > 5 in 10m``."""
+    hold: Annotated[Duration, _within(0, None, units.show_duration)] = 0
+    """How long the condition has to hold before the alarm goes off, and not to before it is over."""
+    repeat: Annotated[Duration, _within(MINUTE, None, units.show_duration)] | None = None
+    """Tell again after so long while it lasts."""
+    then: list[To] = []
+    """Who is told, when it goes off and when it is over."""
+
+
 TABLES: dict[str, type[Table]] = {"hub": Hub, "defaults": Defaults, "console": Console}
 """The tables of which there is one."""
-NAMED: dict[str, type[Table]] = {"functions": Function, "triggers": Trigger}
+NAMED: dict[str, type[Table]] = {"functions": Function, "triggers": Trigger, "alarms": Alarm}
 """The tables of which there is one per name."""
 COMMON = frozenset(Trigger.model_fields)
 """The keys of a trigger's table that are not its source's."""

@@ -16,6 +16,7 @@ import structlog
 from triggerhub.aws.arn import function as function_arn
 from triggerhub.errors import Conflict, NotFound
 from triggerhub.hub import handmade
+from triggerhub.hub.alarms import Alarms
 from triggerhub.hub.call import Caller, Tap
 from triggerhub.hub.clock import Clock, SystemClock
 from triggerhub.hub.direct import Direct
@@ -113,6 +114,7 @@ class Hub:
         self._depth: Depth
         self._inlet: Inlet
         self._status: Status
+        self.alarms: Alarms
 
     # lifetime
 
@@ -147,6 +149,17 @@ class Hub:
             verdicts=self._verdicts,
             wake=self._wake,
         )
+        self.alarms = Alarms(
+            lambda: self.project,
+            self._degraded,
+            store=self._store,
+            inlet=self._inlet,
+            stamp=self._stamp,
+            queue=self._queue,
+            metrics=self._metrics,
+            feed=self._feed,
+            clock=self._clock,
+        )
         performer = Performer(self.project.hub.project)
         parts = Parts(
             services=services,
@@ -163,6 +176,7 @@ class Hub:
             background.start_soon(self._inlet.until_broken)
             background.start_soon(self.pulse.beat)
             background.start_soon(self._preparation.run)
+            background.start_soon(self.alarms.watch)
             background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
             background.start_soon(audit, self._store, self._status.audited)
             async with self._wiring.dispatching(parts):
@@ -460,7 +474,8 @@ class Hub:
 
     async def status(self) -> dict[str, Json]:
         """What the whole hub is and how it does."""
-        return await self._status.whole(ready=self.ready, addresses=self.addresses)
+        whole = await self._status.whole(ready=self.ready, addresses=self.addresses)
+        return {**whole, "problems": [*whole["problems"], *self.alarms.on()]}
 
     async def stats(self) -> Stats:
         """The ledgers."""
@@ -493,6 +508,10 @@ class Hub:
     def _queue(self, name: str, body: bytes) -> tuple[Gate, Event]:
         trigger, module = self._wiring.consumer(name)
         return self._wiring.gates[trigger.name], module.wrap(trigger.options, trigger.name, body, self._clock.now())
+
+    def _degraded(self, trigger: str) -> bool:
+        supervised = self._wiring.supervised.get(trigger)
+        return supervised is not None and supervised.why is not None
 
     def _wake(self, lane: Lane) -> None:
         if dispatcher := self._wiring.dispatchers.get(lane.function):

@@ -63,6 +63,8 @@ def built_in(project: Project) -> dict[str, Function]:
         wanted += [*function.on_success, *function.on_failure]
     for trigger in project.triggers.values():
         wanted += trigger.on_failure or ()
+    for alarm in project.alarms.values():
+        wanted += alarm.then
     return {
         function_of(one): Function(name=function_of(one), runtime="executable", source="destination")
         for one in wanted

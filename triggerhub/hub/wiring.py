@@ -30,7 +30,7 @@ from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
-from triggerhub.model import API_TRIGGER, Event, Outcome, destination_trigger
+from triggerhub.model import API_TRIGGER, Event, Outcome, alarm_trigger, destination_trigger
 from triggerhub.policy.reconcile import plan
 from triggerhub.settings import Destination, Function, Project, Trigger
 from triggerhub.source import Routes, Source
@@ -350,7 +350,8 @@ class Wiring:
                     on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,
                     maximum_concurrency=trigger.maximum_concurrency,
                 )
-        for trigger_name in (API_TRIGGER, *map(destination_trigger, self._sending(project))):
+        telling = (alarm_trigger(alarm) for alarm in project.alarms)
+        for trigger_name in (API_TRIGGER, *map(destination_trigger, self._sending(project)), *telling):
             lane = Lane(trigger_name, name)
             plans[lane] = LanePlan(
                 lane=lane, retry=function.retry, on_success=function.on_success, on_failure=function.on_failure

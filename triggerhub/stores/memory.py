@@ -339,6 +339,10 @@ class MemoryStore:
             for (function, kind, message), dead in list(found.items())[:limit]
         )
 
+    async def earliest(self, lanes: Sequence[Lane]) -> Millis | None:
+        waiting = (row for lane in lanes for row in self._queued[lane].values() if not row.blocked)
+        return min((row.delivery.due for row in waiting), default=None)
+
     async def stats(self) -> Stats:
         return Stats(
             accepted=self._ledger["accepted"],

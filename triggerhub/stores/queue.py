@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from triggerhub.crash import crash_point
 from triggerhub.model import Bury, Complete, Delivery, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
-from triggerhub.store import Claimed, Fence, Grant, Settlement, Want
+from triggerhub.store import Claimed, Fence, Grant, Lane, Settlement, Want
 from triggerhub.stores import fault, line, many, rows
 from triggerhub.stores.intake import accept, put_answers
 from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
@@ -166,6 +167,12 @@ def _left_running(t: Transaction, owner: int) -> list[Delivery]:
             (*lane, owner),
         ).fetchall()
     ]
+
+
+def earliest(db: sqlite3.Connection, lanes: Sequence[Lane]) -> Millis | None:
+    """Return when the first unblocked queued delivery of the lanes is or was due."""
+    found = (db.execute(EARLIEST, (lane.function, lane.trigger)).fetchone() for lane in lanes)
+    return min((row[0] for row in found if row), default=None)
 
 
 def end(t: Transaction, one: Delivery, state: int, now: Millis, reason: str) -> None:

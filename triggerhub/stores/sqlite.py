@@ -21,6 +21,7 @@ from triggerhub.store import (
     Detail,
     Grant,
     Intake,
+    Lane,
     Lease,
     Query,
     Record,
@@ -203,6 +204,9 @@ class SQLiteStore:
 
     async def graves(self, limit: int = 10_000) -> list[Group]:
         return await self._read(self._slow, searching.graves, limit)
+
+    async def earliest(self, lanes: Sequence[Lane]) -> Millis | None:
+        return await self._read(self._quick, queue.earliest, lanes)
 
     async def stats(self) -> Stats:
         return await self._read(self._quick, reading.stats)

@@ -65,6 +65,7 @@ class Totals:
     retries: int = 0
     dead: int = 0
     cold_starts: int = 0
+    throttles: int = 0
     durations: tuple[int, ...] = (0,) * (len(BUCKETS_MS) + 1)
     """Calls by the buckets of :data:`BUCKETS_MS` and one above them."""
 
@@ -76,6 +77,8 @@ class Metrics:
         self._events: dict[str, Counter[str]] = {name: Counter() for name in EVENTS}
         self._calls: dict[str, Counter[str]] = {name: Counter() for name in CALLS}
         self._durations: dict[str, _Histogram] = {}
+        self.alarms: dict[str, bool] = {}
+        """Which alarms are on, by name."""
 
     def count(self, what: str, label: str, number: int = 1) -> None:
         """Add to a counter of :data:`EVENTS` (by trigger) or :data:`CALLS` (by function)."""
@@ -96,10 +99,14 @@ class Metrics:
         calls = {
             what: sum(counter.values()) if function is None else counter[function]
             for what, counter in self._calls.items()
-            if what in ("invocations", "errors", "retries", "dead", "cold_starts")
+            if what in ("invocations", "errors", "retries", "dead", "cold_starts", "throttles")
         }
         accepted = sum(self._events["accepted"].values()) if function is None else 0
         return Totals(accepted=accepted, durations=tuple(map(sum, columns)) or Totals().durations, **calls)
+
+    def accepted(self, trigger: str) -> int:
+        """Return how many events of a trigger were committed."""
+        return self._events["accepted"][trigger]
 
     @property
     def called(self) -> list[str]:
@@ -123,6 +130,10 @@ class Metrics:
         for function, histogram in self._durations.items():
             durations.add_metric([function], histogram.buckets(), histogram.total / 1000)
         yield durations
+        alarms = GaugeMetricFamily("triggerhub_alarm", "Whether an alarm is on.", labels=["alarm"])
+        for name, on in self.alarms.items():
+            alarms.add_metric([name], on)
+        yield alarms
 
 
 class _Page(Collector):

@@ -43,6 +43,7 @@ def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Se
     admin = _Admin(hub, closing)
     api: list[BaseRoute] = [
         Route("/status", admin.status),
+        Route("/alarms", admin.alarms),
         Route("/audit", admin.audit),
         Route("/output", admin.output),
         Route("/watch", admin.watch),
@@ -114,6 +115,10 @@ class _Admin:
 
     async def status(self, request: Request) -> Response:
         return json(shape.dump(shape.timed(await self._hub.status(), "started")))
+
+    async def alarms(self, request: Request) -> Response:
+        """Tell of every alarm whether it is on, since when, and what it measured last."""
+        return json(shape.dump([shape.timed(row, "since") for row in self._hub.alarms.rows()]))
 
     async def audit(self, request: Request) -> Response:
         """Count every row and compare with the ledgers: a sentence per difference."""

@@ -1,0 +1,116 @@
+"""Alarms of a running hub: who is told, once, also over restarts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub.rig import Failure, HeldStore, Rig, echoing, rig
+from triggerhub.errors import StoreFull
+from triggerhub.hub import alarms
+from triggerhub.model import Invocation
+from triggerhub.policy import alarm
+from triggerhub.settings import Alarm, Destination
+from triggerhub.stores.memory import MemoryStore
+from triggerhub.testing import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarms, "LOOK", 0.002)
+
+
+async def fail(invocation: Invocation) -> Any:
+    raise Failure("broken")
+
+
+def when(sentence: str, **settings: Any) -> dict[str, Alarm]:
+    then = (Destination(kind="function", target="tell"),)
+    return {"trouble": Alarm(when=alarm.parse(sentence), then=then, **settings)}
+
+
+def told(hub: Rig) -> list[tuple[str, str]]:
+    events = [json.loads(call.payload) for call in hub.runtime.calls if call.function == "tell"]
+    return [(event["detail"]["state"]["value"], event["detail"]["state"]["reason"]) for event in events]
+
+
+def state(hub: Rig) -> str:
+    (row,) = hub.hub.alarms.rows()
+    return str(row["state"])
+
+
+async def test_errors_are_told_of_once_and_so_is_their_end(tmp_path: Path) -> None:
+    clock = FakeClock(1_000_000)
+    handlers = {"work": fail, "tell": echoing}
+    async with rig(tmp_path, handlers, clock=clock, alarms=when("errors(work) > 1 in 10m")) as hub:
+        await hub.until(lambda: hub.hub.alarms.rows()[0]["value"] == "0", "it was looked at")
+        await hub.emit("hand", {})
+        for _ in range(3):
+            await hub.idle()
+            hub.advance(60_000)
+        await hub.until(lambda: told(hub), "somebody was told")
+        assert [value for value, _ in told(hub)] == ["ALARM"]
+        assert told(hub)[0][1] in ("errors(work) > 1 in 10m: 2 now", "errors(work) > 1 in 10m: 3 now")
+        problems = (await hub.hub.status())["problems"]
+        assert problems == ["alarm trouble is on: errors(work) > 1 in 10m"]
+        assert b'triggerhub_alarm{alarm="trouble"} 1.0' in await hub.hub.metrics()
+        hub.advance(11 * 60_000)
+        await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")
+        hub.advance(alarm.CALM)
+        await hub.until(lambda: len(told(hub)) == 2, "its end was told")
+        assert told(hub)[1] == ("OK", "errors(work) > 1 in 10m: 0 now")
+        rows = [row for row in hub.store.rows.values() if row.delivery.function == "tell"]
+        assert {row.delivery.trigger for row in rows} == {"alarm:trouble"}
+
+
+async def test_a_missing_heartbeat_is_told_of_and_outlives_a_restart(tmp_path: Path) -> None:
+    store, clock = MemoryStore(), FakeClock(1_000_000)
+    sentence = "succeeded(work) < 1 in 1h"
+    handlers = {"work": echoing, "tell": echoing}
+    async with rig(tmp_path, handlers, clock=clock, store=store, alarms=when(sentence)) as hub:
+        await hub.until(lambda: hub.hub.alarms.rows()[0]["value"] == "0", "it was looked at")
+        hub.advance(30 * 60_000)
+        await hub.idle()
+        assert told(hub) == []
+    store.reopen()
+    async with rig(tmp_path, handlers, clock=clock, store=store, alarms=when(sentence)) as hub:
+        hub.advance(31 * 60_000)
+        await hub.until(lambda: told(hub), "somebody was told")
+        assert told(hub) == [("ALARM", "succeeded(work) < 1 in 1h: 0 now")]
+    store.reopen()
+    async with rig(tmp_path, handlers, clock=clock, store=store, alarms=when(sentence)) as hub:
+        await hub.until(lambda: state(hub) == "alarm" and hub.hub.alarms.rows()[0]["value"], "it is known to be on")
+        await hub.emit("hand", {})
+        await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")
+        hub.advance(alarm.CALM)
+        await hub.until(lambda: told(hub), "its end was told")
+        assert told(hub) == [("OK", "succeeded(work) < 1 in 1h: 1 now")]
+
+
+async def test_what_waits_is_told_of_again_while_it_lasts(tmp_path: Path) -> None:
+    clock = FakeClock(1_000_000)
+    handlers = {"work": echoing, "tell": echoing}
+    async with rig(tmp_path, handlers, clock=clock, alarms=when("lag(hand) > 5m", repeat=60_000)) as hub:
+        await hub.hub.pause("function", "work")
+        await hub.emit("hand", {})
+        hub.advance(5 * 60_000)
+        await hub.idle()
+        assert told(hub) == []
+        hub.advance(1)
+        await hub.until(lambda: len(told(hub)) == 1, "somebody was told")
+        hub.advance(60_000)
+        await hub.until(lambda: len(told(hub)) == 2, "somebody was told again")
+        assert [value for value, _ in told(hub)] == ["ALARM", "ALARM"]
+        await hub.hub.resume("function", "work")
+
+
+async def test_an_alarm_that_cannot_be_told_is_tried_again(tmp_path: Path) -> None:
+    store, clock = HeldStore(), FakeClock(1_000_000)
+    async with rig(tmp_path, {"work": echoing, "tell": echoing}, store=store, clock=clock,
+                   alarms=when("queued(work) >= 0")) as hub:  # fmt: skip
+        store.raises["append"] += [StoreFull("full"), StoreFull("full")]
+        await hub.until(lambda: told(hub), "somebody was told in the end")
+        assert len(told(hub)) == 1

@@ -1,0 +1,121 @@
+"""When an alarm goes off, and when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggerhub.policy import alarm
+from triggerhub.policy.alarm import CALM, Standing
+from triggerhub.settings import HOUR, MINUTE, SECOND
+
+
+@pytest.mark.parametrize(
+    ("text", "measure", "name", "comparison", "bound", "window"),
+    [
+        ("errors(ship-order) > 5 in 10m", "errors", "ship-order", ">", 5, 10 * MINUTE),
+        ("  error_rate( a )>=2.5 %   in 1h ", "error_rate", "a", ">=", 2.5, HOUR),
+        ("p95(a_b) > 1m30s in 10s", "p95", "a_b", ">", 90 * SECOND, 10 * SECOND),
+        ("succeeded(nightly) < 1 in 25h", "succeeded", "nightly", "<", 1, 25 * HOUR),
+        ("lag(orders) > 5m", "lag", "orders", ">", 5 * MINUTE, None),
+        ("queued(orders) <= 0", "queued", "orders", "<=", 0, None),
+    ],
+)
+def test_a_sentence_is_read(text: str, measure: str, name: str, comparison: str, bound: float, window: int) -> None:
+    read = alarm.parse(text)
+    assert (read.measure, read.name, read.comparison, read.bound, read.window) == (
+        measure, name, comparison, bound, window,
+    )  # fmt: skip
+    assert alarm.parse(read.text) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "expected a sentence like"),
+        ("errors > 5 in 10m", "expected a sentence like"),
+        ("errors(a) = 5 in 10m", "expected a sentence like"),
+        ("errors(a) > 5 in", "expected a sentence like"),
+        ("eror(a) > 5 in 10m", "did you mean errors"),
+        ("nonsense(a) > 5 in 10m", "there is errors, error_rate"),
+        ("errors() > 5 in 10m", r"errors is taken of one function: errors\(NAME\)"),
+        ("errors(a) > 5", "add one, like 'in 10m'"),
+        ("errors(a) > 5% in 10m", "a number, not percent"),
+        ("errors(a) > five in 10m", "'five' is no number"),
+        ("errors(a) > -1 in 10m", "'-1' is no number"),
+        ("errors(a) > 5 in 10", "is not a duration"),
+        ("errors(a) > 5 in 1s", "not between 10s and 1w"),
+        ("errors(a) > 5 in 8d", "not between 10s and 1w"),
+        ("error_rate(a) > 5 in 10m", "write percent, like 5%"),
+        ("p95(a) > 5 in 10m", "is not a duration"),
+        ("lag(a) > 5m in 10m", "leave out 'in 10m'"),
+    ],
+)
+def test_what_is_no_sentence_is_refused_with_what_was_expected(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        alarm.parse(text)
+
+
+OK = Standing(since=0, seen=0)
+ON = Standing(since=0, seen=0, state="alarm")
+
+
+@pytest.mark.parametrize(
+    ("standing", "holds", "now", "hold", "repeat", "state", "change"),
+    [
+        (OK, False, 1000, 0, None, "ok", None),
+        (OK, None, 1000, 0, None, "ok", None),
+        (OK, True, 1000, 0, None, "alarm", "alarm"),
+        (OK, True, 1000, 500, None, "ok", None),
+        (replace(OK, turning=400), True, 1000, 600, None, "alarm", "alarm"),
+        (ON, True, 1000, 0, None, "alarm", None),
+        (ON, None, 1000, 0, None, "alarm", None),
+        (ON, True, 1000, 0, 1000, "alarm", "again"),
+        (ON, True, 999, 0, 1000, "alarm", None),
+        (ON, False, CALM * 2, 0, None, "alarm", None),
+        (replace(ON, turning=1000), False, 1000 + CALM, 0, None, "ok", "ok"),
+        (replace(ON, turning=1000), False, 1000 + CALM, CALM + 1, None, "alarm", None),
+    ],
+)
+def test_it_goes_from_state_to_state(
+    standing: Standing, holds: bool | None, now: int, hold: int, repeat: int | None, state: str, change: str | None
+) -> None:
+    after, told = alarm.step(standing, holds, now, hold=hold, repeat=repeat)
+    assert (after.state, told) == (state, change)
+
+
+def test_too_little_is_judged_once_the_window_has_been_seen() -> None:
+    when = alarm.parse("succeeded(a) < 1 in 1h")
+    assert alarm.judge(when, OK, 0, HOUR - 1) is None
+    assert alarm.judge(when, OK, 0, HOUR) is True
+    assert alarm.judge(when, OK, 1, HOUR) is False
+    assert alarm.judge(alarm.parse("errors(a) > 1 in 1h"), OK, 2, 1) is True
+    assert alarm.judge(when, OK, None, HOUR) is None
+
+
+@given(
+    looks=st.lists(st.tuples(st.integers(0, 5 * MINUTE), st.sampled_from([True, False, None])), max_size=60),
+    hold=st.integers(0, 3 * MINUTE),
+    repeat=st.none() | st.integers(MINUTE, HOUR),
+)
+def test_what_is_told_makes_sense(looks: list[tuple[int, bool | None]], hold: int, repeat: int | None) -> None:
+    standing, now, told = alarm.begin(0), 0, []
+    for passed, holds in looks:
+        now += passed
+        before = standing
+        standing, change = alarm.step(standing, holds, now, hold=hold, repeat=repeat)
+        assert (change in ("alarm", "ok")) == (standing.state != before.state)
+        if change == "again":
+            assert holds is not False
+            assert now - before.told >= (repeat or 0)
+        if change == "ok":
+            assert now - (before.turning or now) >= max(hold, CALM)
+        if change:
+            told.append(change)
+    turns = [one for one in told if one != "again"]
+    assert turns == ["alarm", "ok"] * (len(turns) // 2) + ["alarm"] * (len(turns) % 2)
+    if repeat is None:
+        assert "again" not in told

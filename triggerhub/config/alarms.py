@@ -1,0 +1,50 @@
+"""Make the project's alarms of their tables; what they look at and who is told must be there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from triggerhub.config.complain import suggestion, validate
+from triggerhub.config.problem import Report
+from triggerhub.config.schema import NAME
+from triggerhub.config.schema import Alarm as AlarmTable
+from triggerhub.config.secrets import Secrets
+from triggerhub.model import Millis
+from triggerhub.policy import units
+from triggerhub.policy.alarm import MEASURES
+from triggerhub.settings import Alarm
+
+
+def build(
+    tables: Mapping[str, Any],
+    functions: Collection[str],
+    triggers: Collection[str],
+    keep: Millis,
+    report: Report,
+    secrets: Secrets,
+) -> dict[str, Alarm]:
+    """Return the alarms that have no error; *functions* and *triggers* name all there are, *keep* is the history."""
+    made = {}
+    for name, raw in tables.items():
+        base = ("alarms", name)
+        if not NAME.fullmatch(name):
+            message = f"{name!r} cannot be an alarm's name: letters, digits, '-' and '_', at most 64"
+            report.error(base, "bad-name", message, at="key")
+            continue
+        table = validate(AlarmTable, raw, base, report, secrets)
+        if table is None:
+            continue
+        when = table.when
+        known = {"function": functions, "trigger": triggers, "either": {*functions, *triggers}}
+        there = known[of := MEASURES[when.measure].of]
+        if when.name not in there:
+            kind = "function or trigger" if of == "either" else of
+            message = f'alarms.{name}.when: there is no {kind} "{when.name}"'
+            report.error((*base, "when"), f"unknown-{'function' if of == 'either' else of}", message,
+                         suggestion(when.name, there))  # fmt: skip
+        if when.measure == "succeeded" and when.window is not None and when.window > keep:
+            message = f"alarms.{name}.when: the history goes back {units.show_duration(keep)}, and no further"
+            report.error((*base, "when"), "bad-alarm", message, "shorten the window, or raise [hub] keep")
+        made[name] = Alarm(when=when, hold=table.hold, repeat=table.repeat, then=tuple(table.then))
+    return made

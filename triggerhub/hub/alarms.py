@@ -1,0 +1,228 @@
+"""Watch the measures of alarms, and tell destinations when one goes off and when it is over.
+
+What an alarm is told of is an event of the built-in trigger ``alarm:NAME``, stored and retried like any other. Its
+standing is kept in the store, so that a restart neither forgets a recovery nor tells of the same trouble twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TypeAlias
+
+import anyio
+import structlog
+
+from triggerhub.aws import cloudwatch
+from triggerhub.errors import StoreBroken
+from triggerhub.hub.clock import Clock
+from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.gate import Gate
+from triggerhub.hub.intake import Inlet
+from triggerhub.hub.outlet import function_of
+from triggerhub.model import Event, Json, Millis, State, alarm_trigger
+from triggerhub.policy import alarm
+from triggerhub.policy.alarm import Standing
+from triggerhub.policy.quantile import quantile
+from triggerhub.settings import MINUTE, SECOND, Alarm, Condition, Destination, Project
+from triggerhub.source import Filtered
+from triggerhub.store import Intake, Lane, Owed, Query, Store
+from triggerhub.telemetry.metrics import BUCKETS_MS, Metrics, Totals
+
+log = structlog.get_logger("alarm")
+
+LOOK = 10.0
+"""Seconds between looks."""
+READINGS = 60
+"""How many readings a window is made of at most: it is exact to a sixtieth."""
+SCOPE = "alarm"
+
+Stamp: TypeAlias = Callable[[Event, str], Event]
+Queue: TypeAlias = Callable[[str, bytes], tuple[Gate, Event]]
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+class _Watched:
+    """One alarm: where it stands, and what was read within its window."""
+
+    def __init__(self, text: str, standing: Standing) -> None:
+        self.text = text
+        self.standing = standing
+        self.value: float | None = None
+        self._readings: deque[tuple[Millis, Totals]] = deque()
+
+    def since(self, totals: Totals, window: Millis, now: Millis) -> Totals:
+        """Return what was counted before the window, and remember *totals* for later."""
+        readings = self._readings
+        if readings and readings[-1][0] > now:  # the clock was put back
+            readings.clear()
+        if not readings or now - readings[-1][0] >= window // READINGS:
+            readings.append((now, totals))
+        while len(readings) > 1 and readings[1][0] <= now - window:
+            readings.popleft()
+        return readings[0][1]
+
+
+class Alarms:
+    """Looks every few seconds until cancelled; the memory is bounded by the alarms of the configuration."""
+
+    def __init__(
+        self,
+        project: Callable[[], Project],
+        degraded: Callable[[str], bool],
+        *,
+        store: Store,
+        inlet: Inlet,
+        stamp: Stamp,
+        queue: Queue,
+        metrics: Metrics,
+        feed: Feed,
+        clock: Clock,
+    ) -> None:
+        """*degraded* says whether a trigger's source does not work; *queue* is as an Outlet's."""
+        self._project, self._degraded = project, degraded
+        self._store, self._inlet, self._stamp, self._queue = store, inlet, stamp, queue
+        self._metrics, self._feed, self._clock = metrics, feed, clock
+        self._watched: dict[str, _Watched] = {}
+
+    async def watch(self) -> None:
+        """Raises StoreBroken; any other trouble is logged, and looked at again."""
+        while True:
+            for name, one in self._project().alarms.items():
+                try:
+                    await self._look(name, one)
+                except StoreBroken:
+                    raise
+                except Exception as error:  # one alarm's trouble is not the others'
+                    log.error("an alarm could not be looked at", alarm=name, exc_info=error)
+            for name in self._watched.keys() - self._project().alarms.keys():
+                del self._watched[name]
+            self._metrics.alarms = {name: one.standing.state == "alarm" for name, one in self._watched.items()}
+            await anyio.sleep(LOOK)
+
+    def rows(self) -> list[dict[str, Json]]:
+        """One row per alarm of the configuration."""
+        rows = []
+        for name, one in self._project().alarms.items():
+            watched = self._watched.get(name)
+            rows.append(
+                {
+                    "name": name,
+                    "when": one.when.text,
+                    "state": watched.standing.state if watched else "ok",
+                    "since": watched.standing.since if watched else None,
+                    "value": None if watched is None or watched.value is None else _shown(one.when, watched.value),
+                    "then": [str(to) for to in one.then],
+                }
+            )
+        return rows
+
+    def on(self) -> list[str]:
+        """Say which alarms are on, in a sentence each."""
+        return [f"alarm {row['name']} is on: {row['when']}" for row in self.rows() if row["state"] == "alarm"]
+
+    async def _look(self, name: str, one: Alarm) -> None:
+        now = self._clock.now()
+        watched = self._watched.get(name)
+        if watched is None or watched.text != one.when.text:
+            watched = self._watched[name] = _Watched(one.when.text, await self._recalled(name, one, now))
+        watched.value = await self._measured(one.when, watched, now)
+        holds = alarm.judge(one.when, watched.standing, watched.value, now)
+        standing, change = alarm.step(watched.standing, holds, now, hold=one.hold, repeat=one.repeat)
+        if change is not None:
+            await self._tell(name, one, watched, change, now)
+        if standing != watched.standing:
+            await self._store.set_checkpoints(SCOPE, {name: json.dumps({"when": one.when.text, **asdict(standing)})})
+        watched.standing = standing
+
+    async def _recalled(self, name: str, one: Alarm, now: Millis) -> Standing:
+        stored = (await self._store.checkpoints(SCOPE, name)).get(name)
+        if stored is not None:
+            fields = json.loads(stored)
+            if fields.pop("when") == one.when.text:
+                return Standing(**fields)
+        standing = alarm.begin(now)
+        await self._store.set_checkpoints(SCOPE, {name: json.dumps({"when": one.when.text, **asdict(standing)})})
+        return standing
+
+    # measuring
+
+    async def _measured(self, when: Condition, watched: _Watched, now: Millis) -> float | None:
+        match when.measure:
+            case "queued":
+                return float(sum(counts.get(State.QUEUED, 0) for counts in (await self._lanes(when.name)).values()))
+            case "lag":
+                due = await self._store.earliest(list(await self._lanes(when.name)))
+                return 0.0 if due is None else float(max(now - due, 0))
+            case "degraded":
+                return float(self._degraded(when.name))
+            case "succeeded":
+                query = Query(
+                    state=State.SUCCEEDED, function=when.name, since=now - (when.window or 0), limit=int(when.bound) + 2
+                )
+                return float(len(await self._store.page(query)))
+        window = when.window or MINUTE
+        if when.measure == "accepted":
+            totals = Totals(accepted=self._metrics.accepted(when.name))
+        else:
+            totals = self._metrics.totals(when.name)
+        return _difference(when.measure, watched.since(totals, window, now), totals)
+
+    async def _lanes(self, name: str) -> Mapping[Lane, Mapping[State, int]]:
+        stats = await self._store.stats()
+        own = name in self._project().triggers
+        return {
+            lane: counts for lane, counts in stats.by_lane.items() if (lane.trigger if own else lane.function) == name
+        }
+
+    # telling
+
+    async def _tell(self, name: str, one: Alarm, watched: _Watched, change: alarm.Change, now: Millis) -> None:
+        shown = "nothing measured" if watched.value is None else f"{_shown(one.when, watched.value)} now"
+        reason = f"{one.when.text}: {shown}"
+        words = {"alarm": "an alarm went off", "again": "an alarm is still on", "ok": "an alarm is over"}
+        say = log.info if change == "ok" else log.warning
+        say(words[change], alarm=name, why=reason, on_screen=True)
+        self._feed.publish(Happening(time=now, kind=f"alarm-{'ok' if change == 'ok' else 'on'}", text=reason))
+        body = cloudwatch.alarm_state_change(
+            name=name,
+            state="OK" if change == "ok" else "ALARM",
+            previous="ALARM" if change in ("ok", "again") else "OK",
+            reason=reason,
+            since=watched.standing.since,
+            time=now,
+            description=one.when.text,
+        )
+        intakes = [made for to in one.then if (made := self._intake(name, to, body, now))]
+        if intakes:
+            await self._inlet.put(intakes)
+
+    def _intake(self, name: str, to: Destination, body: bytes, now: Millis) -> Intake | None:
+        if to.kind == "queue":
+            gate, event = self._queue(to.target, body)
+            admitted = gate.admit(self._stamp(event, gate.trigger.name))
+            return None if isinstance(admitted, Filtered) else admitted
+        event = self._stamp(Event(data=body, time=now), alarm_trigger(name))
+        return Intake(event=event, owed=(Owed(function=function_of(to)),))
+
+
+def _difference(measure: str, before: Totals, now: Totals) -> float | None:
+    calls, errors = now.invocations - before.invocations, now.errors - before.errors
+    if measure == "error_rate":
+        return 100 * errors / calls if calls else None
+    if measure in _QUANTILES:
+        durations = [late - early for early, late in zip(before.durations, now.durations, strict=True)]
+        return quantile(_QUANTILES[measure], BUCKETS_MS, durations)
+    return float(getattr(now, measure) - getattr(before, measure))
+
+
+def _shown(when: Condition, value: float) -> str:
+    match alarm.MEASURES[when.measure].kind:
+        case "time":
+            return f"{value / SECOND:.3g}s"
+        case "share":
+            return f"{value:.3g}%"
+        case _:
+            return f"{value:,.0f}"
