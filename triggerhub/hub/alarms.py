@@ -17,19 +17,20 @@ import structlog
 
 from triggerhub.aws import cloudwatch
 from triggerhub.errors import StoreBroken
-from triggerhub.hub.clock import Clock
-from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.outlet import function_of
+from triggerhub.hub.settler import Services
+from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Event, Json, Millis, State, alarm_trigger
 from triggerhub.policy import alarm
 from triggerhub.policy.alarm import Standing
 from triggerhub.policy.quantile import quantile
-from triggerhub.settings import MINUTE, SECOND, Alarm, Condition, Destination, Project
+from triggerhub.settings import MINUTE, SECOND, Alarm, Condition, Destination
 from triggerhub.source import Filtered
-from triggerhub.store import Intake, Lane, Owed, Query, Store
-from triggerhub.telemetry.metrics import BUCKETS_MS, Metrics, Totals
+from triggerhub.store import Intake, Lane, Owed, Query
+from triggerhub.telemetry.metrics import BUCKETS_MS, Totals
 
 log = structlog.get_logger("alarm")
 
@@ -68,36 +69,24 @@ class _Watched:
 class Alarms:
     """Looks every few seconds until cancelled; the memory is bounded by the alarms of the configuration."""
 
-    def __init__(
-        self,
-        project: Callable[[], Project],
-        degraded: Callable[[str], bool],
-        *,
-        store: Store,
-        inlet: Inlet,
-        stamp: Stamp,
-        queue: Queue,
-        metrics: Metrics,
-        feed: Feed,
-        clock: Clock,
-    ) -> None:
-        """*degraded* says whether a trigger's source does not work; *queue* is as an Outlet's."""
-        self._project, self._degraded = project, degraded
-        self._store, self._inlet, self._stamp, self._queue = store, inlet, stamp, queue
-        self._metrics, self._feed, self._clock = metrics, feed, clock
+    def __init__(self, wiring: Wiring, services: Services, inlet: Inlet, stamp: Stamp, queue: Queue) -> None:
+        """*stamp* and *queue* are as an Outlet's."""
+        self._wiring, self._inlet, self._stamp, self._queue = wiring, inlet, stamp, queue
+        self._store, self._metrics, self._feed = services.store, services.metrics, services.feed
+        self._clock = services.clock
         self._watched: dict[str, _Watched] = {}
 
     async def watch(self) -> None:
         """Raises StoreBroken; any other trouble is logged, and looked at again."""
         while True:
-            for name, one in self._project().alarms.items():
+            for name, one in self._wiring.project.alarms.items():
                 try:
                     await self._look(name, one)
                 except StoreBroken:
                     raise
                 except Exception as error:  # one alarm's trouble is not the others'
                     log.error("an alarm could not be looked at", alarm=name, exc_info=error)
-            for name in self._watched.keys() - self._project().alarms.keys():
+            for name in self._watched.keys() - self._wiring.project.alarms.keys():
                 del self._watched[name]
             self._metrics.alarms = {name: one.standing.state == "alarm" for name, one in self._watched.items()}
             await anyio.sleep(LOOK)
@@ -105,7 +94,7 @@ class Alarms:
     def rows(self) -> list[dict[str, Json]]:
         """One row per alarm of the configuration."""
         rows = []
-        for name, one in self._project().alarms.items():
+        for name, one in self._wiring.project.alarms.items():
             watched = self._watched.get(name)
             rows.append(
                 {
@@ -172,10 +161,14 @@ class Alarms:
 
     async def _lanes(self, name: str) -> Mapping[Lane, Mapping[State, int]]:
         stats = await self._store.stats()
-        own = name in self._project().triggers
+        own = name in self._wiring.project.triggers
         return {
             lane: counts for lane, counts in stats.by_lane.items() if (lane.trigger if own else lane.function) == name
         }
+
+    def _degraded(self, trigger: str) -> bool:
+        supervised = self._wiring.supervised.get(trigger)
+        return supervised is not None and supervised.why is not None
 
     # telling
 

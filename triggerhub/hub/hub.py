@@ -149,17 +149,7 @@ class Hub:
             verdicts=self._verdicts,
             wake=self._wake,
         )
-        self.alarms = Alarms(
-            lambda: self.project,
-            self._degraded,
-            store=self._store,
-            inlet=self._inlet,
-            stamp=self._stamp,
-            queue=self._queue,
-            metrics=self._metrics,
-            feed=self._feed,
-            clock=self._clock,
-        )
+        self.alarms = Alarms(self._wiring, services, self._inlet, self._stamp, self._queue)
         performer = Performer(self.project.hub.project)
         parts = Parts(
             services=services,
@@ -508,10 +498,6 @@ class Hub:
     def _queue(self, name: str, body: bytes) -> tuple[Gate, Event]:
         trigger, module = self._wiring.consumer(name)
         return self._wiring.gates[trigger.name], module.wrap(trigger.options, trigger.name, body, self._clock.now())
-
-    def _degraded(self, trigger: str) -> bool:
-        supervised = self._wiring.supervised.get(trigger)
-        return supervised is not None and supervised.why is not None
 
     def _wake(self, lane: Lane) -> None:
         if dispatcher := self._wiring.dispatchers.get(lane.function):
