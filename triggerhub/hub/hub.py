@@ -129,16 +129,6 @@ class Hub:
         await anyio.to_thread.run_sync(self.changes.retain, self._clock.now())
         self._depth = Depth(await self._store.stats())
         self._inlet = Inlet(self._store, self._clock, self._mint, self._depth, self._feed, self._metrics, self._wake)
-        self._status = Status(
-            self._wiring,
-            self._store,
-            self._inlet,
-            self._pool,
-            self._paused,
-            self._preparation,
-            self._clock,
-            self._metrics,
-        )
         services = Services(
             store=self._store,
             clock=self._clock,
@@ -149,6 +139,7 @@ class Hub:
             verdicts=self._verdicts,
             wake=self._wake,
         )
+        self._status = Status(self._wiring, services, self._inlet, self._pool, self._paused, self._preparation)
         self.alarms = Alarms(self._wiring, services, self._inlet, self._stamp, self._queue)
         performer = Performer(self.project.hub.project)
         parts = Parts(

@@ -8,17 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import triggerhub
-from triggerhub.hub.clock import Clock
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.maintain import free_share
 from triggerhub.hub.pause import Paused
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
+from triggerhub.hub.settler import Services
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Json, Millis, State
 from triggerhub.settings import Function, Trigger
-from triggerhub.store import Lane, Stats, Store
-from triggerhub.telemetry.metrics import Metrics
+from triggerhub.store import Lane, Stats
 
 
 class Status:
@@ -27,17 +26,21 @@ class Status:
     def __init__(
         self,
         wiring: Wiring,
-        store: Store,
+        services: Services,
         inlet: Inlet,
         pool: Pool,
         paused: Paused,
         preparation: Preparation,
-        clock: Clock,
-        metrics: Metrics,
     ) -> None:
-        self._wiring, self._store, self._inlet, self._pool = wiring, store, inlet, pool
-        self._paused, self._preparation, self._clock, self._metrics = paused, preparation, clock, metrics
-        self._started = clock.now()
+        self._wiring, self._inlet, self._pool, self._paused, self._preparation = (
+            wiring,
+            inlet,
+            pool,
+            paused,
+            preparation,
+        )
+        self._store, self._clock, self._metrics = services.store, services.clock, services.metrics
+        self._started = self._clock.now()
         self._findings: tuple[str, ...] = ()
 
     async def functions(self) -> list[dict[str, Json]]:
