@@ -238,7 +238,7 @@ class Trouble:
 
 
 def understood(error: Exception, service: str, operation: str) -> AwsFault:
-    """Turn what aiobotocore raises into an AwsFault."""
+    """Turn what aiobotocore raises into an AwsFault; what it does not raise by itself is raised again."""
     if isinstance(error, AwsFault):
         return error
     names = importlib.import_module("botocore.exceptions")
@@ -265,8 +265,14 @@ def understood(error: Exception, service: str, operation: str) -> AwsFault:
         return AwsFault("credentials", f"the credentials cannot be had: {error}", hint="They are tried again.")
     if isinstance(error, names.ParamValidationError):
         return AwsFault("refused", f"{where}: {error}")
-    kind = type(error).__name__
-    return AwsFault("unreachable", f"{where}: no answer ({kind})", hint="Is the endpoint there? It is tried again.")
+    if isinstance(error, names.BotoCoreError | OSError | TimeoutError) or type(error).__module__.startswith(_NETWORK):
+        why = f"{where}: no answer ({type(error).__name__})"
+        return AwsFault("unreachable", why, hint="Is the endpoint there? It is tried again.")
+    raise error
+
+
+_NETWORK = ("aiohttp.", "botocore.parsers")
+"""Whose own errors tell of an answer that did not come, or not whole."""
 
 
 def _no_credentials() -> AwsFault:

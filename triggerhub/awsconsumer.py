@@ -96,13 +96,19 @@ class Consumer:
     wait: Millis
     visibility: Millis | None = None
     """How long a received message is hidden unless that is renewed; the queue's own where absent."""
-    _count: int = 1
-    _running: int = 0
+    _askers: int = field(default=1, init=False)
+    """How many may ask at once."""
+    _limit: int = field(default=1, init=False)
+    """How many may be under way, asking or handling."""
+    _asking: int = field(default=0, init=False)
+    _running: int = field(default=0, init=False)
+    _under_way: list[list[Message]] = field(default_factory=list, init=False)
     _tasks: TaskGroup = field(init=False)
 
     async def run(self) -> None:
         """Receive until cancelled; a stop lets what was received be handled, at most as long as the drain is."""
         async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._beat)
             self._start()
 
     # receiving
@@ -119,26 +125,32 @@ class Consumer:
         return max(self.queue.visibility, SHORTEST)
 
     def _start(self) -> None:
-        while self._running < self._count:
+        while self._asking < self._askers and self._running < self._limit:
+            self._asking += 1
             self._running += 1
             self._tasks.start_soon(self._receive, name=f"receive:{self.ctx.trigger.name}")
 
     async def _receive(self) -> None:
+        """Ask and handle by turns, for as long as one more is wanted."""
         try:
-            while self._running <= self._count:
+            while True:
                 try:
                     await self._turn()
                 except AwsFault as fault:
                     self._reckon("failed")
                     await self.trouble.rest(fault)
+                    continue
+                if self._running > self._limit or self._asking >= self._askers:
+                    return
+                self._asking += 1
         finally:
             self._running -= 1
 
     def _reckon(self, turn: receiving.Turn) -> None:
-        """Let there be as many receivers as the turn of one of them makes worthwhile."""
+        """Let there be as many as the turn of one of them makes worthwhile."""
         most = self.ctx.places if self._handles else STORING
-        self._count = receiving.receivers(self._count, turn, most=most)
-        self._start()
+        self._askers = receiving.askers(self._askers, turn, most=most)
+        self._limit = receiving.batches(self._limit, turn, running=self._running, most=most)
 
     async def _turn(self) -> None:
         """Take one batch on its whole way. Raises AwsFault where nothing was received."""
@@ -146,17 +158,18 @@ class Consumer:
             await self.ctx.free()
         async with self.ctx.finish():
             batch, asked = await self._gather()
+            self._asking -= 1
             # SQS looks at a part of its servers only: a request that is half filled tells of a backlog.
             self._reckon("empty" if not batch else "full" if len(batch) * 2 >= asked else "some")
             if not batch:
                 return
+            self._start()
             crash_point("received")
-            with anyio.CancelScope() as beating:
-                self._tasks.start_soon(self._beat, batch, beating)
-                try:
-                    failed = await self._take(batch)
-                finally:
-                    beating.cancel()
+            self._under_way.append(batch)
+            try:
+                failed = await self._take(batch)
+            finally:
+                self._under_way.remove(batch)
         if failed and not self.ctx.trigger.batch.partial_failures:
             self._reckon("failed")
 
@@ -204,13 +217,13 @@ class Consumer:
         except BadInput as error:
             return Message(raw, refused=error)
 
-    async def _beat(self, batch: Sequence[Message], scope: anyio.CancelScope) -> None:
+    async def _beat(self) -> None:
         """Keep hidden what is under way."""
-        while not scope.cancel_called:
+        while True:
             await anyio.sleep(receiving.hidden(self._hidden))
-            if scope.cancel_called:
-                return
-            await self._hide([one for one in batch if not one.settled], self._hidden)
+            unsettled = [one for batch in self._under_way for one in batch if not one.settled]
+            if unsettled:
+                await self._hide(unsettled, self._hidden)
 
     # handling
 
@@ -291,7 +304,12 @@ class Consumer:
                 undecided.append(one)
         await self._delete(done)
         await self._back_off(failed)
-        await self._give_back(undecided, 0)
+        if self.ctx.ending:
+            await self._give_back(undecided, 0)
+        for one in undecided:
+            # Not run: another call has its key, or the function was paused. Asked for again at once, it would be
+            # received so often that its queue gives it up; so it comes when its time in hiding ends.
+            one.settled = True
         return len(done), len(failed)
 
     async def _back_off(self, failed: Sequence[Message]) -> None:

@@ -288,7 +288,7 @@ class Context(Protocol):
         lines and counts. When it is over, one delivery per event is written in one commit: succeeded, or cancelled
         and left to the source; the next call with its dedup key goes on with the same delivery. Only then it returns,
         so that the source may acknowledge what is ``done``. Retrying, backoff and giving up are the source's; for the
-        last there is ``bury``.
+        last there is ``bury``. BadInput where the trigger's own ``key`` cannot be read out of one of the events.
 
         *payload* is what the function receives instead of the events' envelope; with it the call is made also where
         no event is left to run (a window's end). *judge* reads the outcome of a call where the source has rules of its

@@ -17,7 +17,7 @@ from tests.aws_double.sqs import SqsDouble
 from tests.hub.rig import Failure, Rig, function, rig, trigger
 from triggerhub import awsclient, awsconsumer
 from triggerhub.model import Invocation, State
-from triggerhub.settings import Batch, RetryPolicy
+from triggerhub.settings import Batch, Idempotency, RetryPolicy
 from triggerhub.store import Query
 
 pytestmark = pytest.mark.usefixtures("keys")
@@ -84,6 +84,7 @@ async def polled(
     options: dict[str, Any] | None = None,
     made: dict[str, str] | None = None,
     drain: int = 30_000,
+    more: dict[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncGenerator[tuple[SqsDouble, Rig]]:
     """A hub that takes from a queue of the double."""
@@ -96,9 +97,9 @@ async def polled(
         retry = {"work": settings.pop("retry", QUICK)}
         settings = {"batch": Batch(size=10), "retry": retry, **settings}
         one = trigger("orders", type="sqs", options=chosen, ack=ack, **settings)
-        work = function("work", concurrency=concurrency)
-        more = {"sqs": sqs}
-        async with rig(folder, {"work": seen}, functions=[work], triggers=[one], more=more, drain=drain) as hub:
+        work = function("work", concurrency=concurrency, **(more or {}))
+        sources = {"sqs": sqs}
+        async with rig(folder, {"work": seen}, functions=[work], triggers=[one], more=sources, drain=drain) as hub:
             yield double, hub
 
 
@@ -378,8 +379,18 @@ async def test_a_long_handler_keeps_its_messages_hidden(tmp_path: Path) -> None:
 # trouble
 
 
-@pytest.mark.parametrize("kind", ["throttle", "fail", "drop", "refuse"])
-@pytest.mark.parametrize("operation", ["ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
+@pytest.mark.parametrize(
+    ("kind", "operation"),
+    [
+        ("throttle", "ReceiveMessage"),
+        ("fail", "ReceiveMessage"),
+        ("drop", "ReceiveMessage"),
+        ("refuse", "ReceiveMessage"),
+        ("fail", "DeleteMessageBatch"),
+        ("drop", "DeleteMessageBatch"),
+        ("refuse", "ChangeMessageVisibilityBatch"),
+    ],
+)
 async def test_no_trouble_loses_a_message(tmp_path: Path, kind: str, operation: str) -> None:
     seen, double = Seen(), SqsDouble()
     seen.failing["3"] = 1
@@ -512,3 +523,20 @@ async def test_a_paused_function_takes_nothing(tmp_path: Path) -> None:
 
 def test_constants_are_sqs_own() -> None:
     assert (awsconsumer.REQUEST, awsconsumer.LONGEST) == (10, 43_200)
+
+
+async def test_what_another_call_has_is_not_asked_for_again_and_again(tmp_path: Path) -> None:
+    seen = Seen()
+    seen.hold = anyio.Event()
+    key = {"idempotency": Idempotency(key="$.body.order")}
+    async with polled(tmp_path, seen, batch=Batch(), options={"visibility": "1s"}, more=key) as (double, hub):
+        send(double, '{"order": 1, "n": 1}', '{"order": 1, "n": 2}')
+        await until(lambda: seen.running == 1, "one runs")
+        await until(lambda: double.calls["ReceiveMessage"] > 5, "it goes on asking")
+        for _ in range(30):
+            await anyio.sleep(0.01)
+        assert max(one.received for one in double.queues["orders"].messages.values()) <= 3
+        seen.hold.set()
+        await emptied(double)
+        assert await states(hub) == {"succeeded": 2}
+    assert len(seen.bodies) == 1
