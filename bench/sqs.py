@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
-from tests.e2e.daemon import Daemon, daemon
+from tests.e2e.daemon import Daemon, daemon, granted
 
 MESSAGES, SIZE = 5_000, 1024
 KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
 TOML = """
 [functions.work]
 concurrency = {receivers}
-env = {{ SEEN = "{seen}" }}
+{granted}env = {{ SEEN = "{seen}" }}
 
 [triggers.drain]
 type = "sqs"
@@ -141,8 +141,11 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ |= KEYS
     with double() as url, tempfile.TemporaryDirectory() as folder:
-        seen = Path(folder) / "seen"
-        toml = TOML.format(receivers=arguments.receivers, seen=seen, url=url, ack=arguments.ack)
+        seen = Path(folder) / "seen" / "moments"
+        seen.parent.mkdir()
+        toml = TOML.format(
+            receivers=arguments.receivers, seen=seen, url=url, ack=arguments.ack, granted=granted(seen.parent)
+        )
 
         async def make() -> None:
             async with client(url, 1) as sqs:

@@ -16,18 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.aws_double.sqs import SqsDouble, threaded
-from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.daemon import Daemon, daemon, granted, until
 
 POINTS = ("received", "mid-handler", "handled", "inside-record", "recorded", "stored", "before-delete")
 FAILING = 10
 """One message in so many fails at first."""
+BACKLOG = 200
+"""Above so many messages no more are sent while the hub is to die: a life of a moment handles few."""
 TRIGGERS = ("grouped", "kept", "queued")
 QUEUES = {"grouped": "grouped.fifo", "kept": "kept", "queued": "queued"}
 TOML = """
 [defaults]
 retry = {{ attempts = 5, initial = "10ms", max = "50ms" }}
 env = {{ JOURNALS = "{journals}" }}
-concurrency = 4
+{granted}concurrency = 4
 
 [triggers.kept]
 type = "sqs"
@@ -123,15 +125,17 @@ def run(folder: Path, kills: int, seed: int) -> Report:
     handlers = {f"{name}.py": HANDLER for name in TRIGGERS}
     with (
         threaded(double) as address,
-        daemon(folder, TOML.format(url=address, journals=journals), handlers, start=False) as hub,
+        daemon(
+            folder, TOML.format(url=address, journals=journals, granted=granted(journals)), handlers, start=False
+        ) as hub,
     ):
         for number in range(kills):
-            _send(double, report, draw, 20)
+            _send(double, report, draw, 10)
             point = POINTS[number % len(POINTS)]
             if _killed(hub, double, report, point, draw):
                 report.kills[point] += 1
         hub.start(environ=environ())
-        until(lambda: not any(queue.messages for queue in double.queues.values()), "the queues are empty", within=120)
+        until(lambda: not any(queue.messages for queue in double.queues.values()), "the queues are empty", within=300)
         until(lambda: hub.counts()["queued"] == 0 and hub.counts()["running"] == 0, "everything is settled", within=120)
         _judge(hub, report, journals)
         hub.stop()
@@ -158,7 +162,8 @@ def _killed(hub: Daemon, double: SqsDouble, report: Report, point: str, draw: ra
     hub.start(ready=False, environ=environ(point, draw.randrange(1, 4)))
     deadline = time.monotonic() + 15
     while hub.alive and time.monotonic() < deadline:
-        _send(double, report, draw, 1)
+        if len(double.queues["kept"].messages) < BACKLOG:
+            _send(double, report, draw, 1)
         time.sleep(0.05)
     died = not hub.alive
     hub.kill()

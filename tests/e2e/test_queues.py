@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from tests.aws_double.sqs import SqsDouble, threaded
-from tests.e2e.daemon import daemon, until
+from tests.e2e.daemon import daemon, granted, until
 from tests.e2e.queuekills import environ
 
 TOML = """
 [defaults]
 env = {{ JOURNAL = "{journal}", POWERTOOLS_TRACE_DISABLED = "1" }}
-retry = {{ initial = "1ms", max = "1ms" }}
+{granted}retry = {{ initial = "10ms", max = "10ms" }}
 
 [triggers.orders]
 type = "sqs"
@@ -106,9 +106,17 @@ def test_powertools_handlers_run_unmodified(tmp_path: Path) -> None:
     double = SqsDouble()
     for name in ("orders", "ordered.fifo", "uploads"):
         double.do_CreateQueue(name)
-    journal = tmp_path / "journal"
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    journal = journals / "journal"
+    granted(journal)
     handlers = {"batch.py": BATCH, "fifo.py": FIFO, "objects.py": OBJECTS}
-    with threaded(double) as url, daemon(tmp_path, TOML.format(url=url, journal=journal), handlers, start=False) as hub:
+    with (
+        threaded(double) as url,
+        daemon(
+            tmp_path, TOML.format(url=url, journal=journal, granted=granted(journals)), handlers, start=False
+        ) as hub,
+    ):
         hub.start(environ=environ())
         kind = {"kind": {"DataType": "String", "StringValue": "new"}}
         for number in range(5):
