@@ -78,6 +78,9 @@ bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how 
 	$(BIN)/python bench/streams.py
 	$(BIN)/python bench/sqs.py
 
+screenshots: $(VENV)/.dev ## draw docs/images anew: make screenshots SECONDS=120
+	$(BIN)/python docs/screenshots.py $(if $(SECONDS),--seconds $(SECONDS))
+
 wheel: $(VENV)/.dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
@@ -107,4 +110,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos streamkills queuekills floods operations powercut faults simulate clocks attacks timeouts fuzz soak bench wheel clean
+.PHONY: help run test check coverage chaos streamkills queuekills floods operations powercut faults simulate clocks attacks timeouts fuzz soak bench screenshots wheel clean

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggerhub.model import State
-from triggerhub.policy.searching import Search, parse
+from triggerhub.model import Delivery, Fault, State
+from triggerhub.policy.searching import Search, holds, parse
 
 ID = "019a0000-0000-7000-8000-000000000001"
 
@@ -55,3 +55,19 @@ def test_what_cannot_be_read_says_why(text: str, says: str) -> None:
 def test_what_is_written_is_read_again(error: str | None, key: str | None, state: State | None) -> None:
     search = Search(error=error, key=key, state=state, since="1h")
     assert parse(str(search)) == search
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True), ("fn:f trigger:t state:dead", True), ("fn:g", False), ("trigger:u", False), ("state:queued", False),
+        ("since:1m", True), ("since:1s", False), ("error~TIMED", True), ("error~x", False), ("key:k", True), ("key:o", True),
+        ("key:x", False), (ID, True), (ID[:-2] + "00", True), (ID[:-1] + "2", False),
+    ],
+)  # fmt: skip
+def test_every_word_must_hold(text: str, expected: bool) -> None:
+    row = Delivery(
+        id=ID, event_id=ID[:-2] + "00", trigger="t", function="f", state=State.DEAD, attempts=1, created=100_000,
+        due=0, dedup_key="k", ordering_key="o", error=Fault(type="E", message="timed out"),
+    )  # fmt: skip
+    assert holds(parse(text), row, 130_000) is expected

@@ -56,7 +56,7 @@ _OPERATED = re.compile(
 )
 _INVOKED = re.compile(r"/20\d\d-\d\d-\d\d/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?")
 _TOLD = re.compile(
-    r"/api/v1/(output|events/[^/]+|functions/[^/]+/invoke)|/deliveries/[^/]+/(logs|event\.json|result\.json|resend)"
+    r"/api/v1/(output|watch|backup|events/[^/]+|functions/[^/]+/invoke)|/deliveries/[^/]+/(logs|event\.json|result\.json|resend)"
     r"|/functions/[^/]+/test|/dead-letters/export\.jsonl"
 )
 _OWNED = re.compile(r"/settings(/.*)?|/api/v1/(tokens|changes)(/.*)?")
@@ -71,9 +71,7 @@ def needed(method: str, path: str) -> Needed:
         return Needed(role=Role.VIEWER, payloads=payloads)
     if _INVOKED.fullmatch(path):
         return Needed(role=Role.OPERATOR, payloads=True)
-    if _OPERATED.fullmatch(path):
-        return Needed(role=Role.OPERATOR, payloads=payloads)
-    return Needed(role=Role.ADMIN)
+    return Needed(role=Role.OPERATOR if _OPERATED.fullmatch(path) else Role.ADMIN, payloads=payloads)
 
 
 def noted(path: str) -> bool:

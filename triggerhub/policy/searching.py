@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 
-from triggerhub.model import State
+from triggerhub.model import Delivery, Millis, State
 from triggerhub.policy import units
 
 WORDS = {
@@ -71,6 +71,20 @@ def parse(text: str) -> Search:
         if position == end < len(text):
             raise ValueError(f"expected a space before {text[end : end + 60]!r}")
     return Search(**found)  # type: ignore[arg-type]
+
+
+def holds(search: Search, row: Delivery, now: Millis) -> bool:
+    """Whether a delivery is one that is searched for."""
+    error = f"{row.error.type}: {row.error.message}" if row.error else ""
+    return (
+        search.function in (None, row.function)
+        and search.trigger in (None, row.trigger)
+        and search.state in (None, row.state)
+        and (search.since is None or row.created >= now - units.duration(search.since))
+        and (search.error is None or search.error.lower() in error.lower())
+        and (search.key is None or search.key in (row.dedup_key, row.ordering_key))
+        and search.id in (None, row.id, row.event_id)
+    )
 
 
 def _read(match: re.Match[str]) -> str:

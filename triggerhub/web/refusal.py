@@ -30,6 +30,10 @@ class TooLarge(BadInput):
     """A body is over the limit: HTTP 413."""
 
 
+class Forbidden(TriggerhubError):
+    """Who asks may not do this: HTTP 403."""
+
+
 class Stopping(TriggerhubError):
     """The hub has only begun, or ended before the answer was there: HTTP 503."""
 
@@ -37,6 +41,7 @@ class Stopping(TriggerhubError):
 KINDS: tuple[tuple[type[TriggerhubError], int, str], ...] = (
     (BadInput, 400, "bad-input"),
     (NotFound, 404, "not-found"),
+    (Forbidden, 403, "forbidden"),
     (Conflict, 409, "conflict"),
     (ConfigError, 409, "configuration"),
     (BacklogFull, 429, "backlog-full"),

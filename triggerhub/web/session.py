@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import anyio
 
@@ -22,8 +23,12 @@ MOST = 1000
 """Sessions at a time; the one that was used the longest ago goes first."""
 ADDRESSES = 10_000
 """Addresses whose failures are remembered."""
-_NOBODY = password.hashed("", b"nobody has it...")
-"""What a name that nobody has is compared with, so that it takes as long."""
+
+
+@cache
+def _nobody() -> str:
+    """Return what a name that nobody has is compared with, so that it takes as long."""
+    return password.hashed("", b"nobody has it...")
 
 
 @dataclass(slots=True)
@@ -67,13 +72,14 @@ class Sessions:
     async def enter(self, client: str, name: str, word: str) -> str | None:
         """Return the key of a new session; None where name and password do not fit, which is remembered."""
         user = self._settings().users.get(name)
-        kept = user.hash.reveal() if user else _NOBODY
         # Counted before it is known: many at once are many tries.
         self._tries[client] = access.failed(self._tries.get(client, Tries()), _now())
         self._tries.move_to_end(client)
         while len(self._tries) > ADDRESSES:
             self._tries.popitem(last=False)
-        fits = await anyio.to_thread.run_sync(password.fits, word, kept, limiter=self._one)
+        fits = await anyio.to_thread.run_sync(
+            lambda: password.fits(word, user.hash.reveal() if user else _nobody()), limiter=self._one
+        )
         if user is None or not fits:
             return None
         self._tries.pop(client, None)

@@ -16,7 +16,9 @@ from triggerhub.hub.tokens import Token
 from triggerhub.model import Json
 from triggerhub.policy.access import Role
 from triggerhub.web import asked, shape
+from triggerhub.web.access import asker
 from triggerhub.web.deliveries import json
+from triggerhub.web.refusal import Forbidden
 
 
 class Tokens:
@@ -44,10 +46,13 @@ class Tokens:
         except ValueError:
             raise BadInput(f"there is no role {fields['role']!r}", hint=f"There is: {', '.join(Role)}.") from None
         lasts = asked.duration(fields.get("lasts"), "lasts") or None
+        payloads = fields.get("payloads", False)
+        if payloads and not asker(request.scope).principal.payloads:
+            raise Forbidden("who may not see what events carry cannot make a token that may")
         made, text = await self._hub.tokens.create(
             fields.get("name", ""),
             role,
-            payloads=fields.get("payloads", False),
+            payloads=payloads,
             lasts=lasts,
             aws=fields.get("aws", False),
             actions=_texts(fields, "actions"),

@@ -24,6 +24,9 @@ admin = "127.0.0.1:{ADMIN}"
 [defaults]
 retry = { attempts = 2, initial = "10ms", max = "10ms" }
 
+[functions.ship]
+env = { TOKEN = { secret = "SHIP_TOKEN" } }
+
 [triggers.orders]
 type = "webhook"
 path = "/orders"
@@ -38,12 +41,13 @@ type = "cron"
 schedule = "30 2 * * *"
 function = "mail"
 """
+SECRETS = {"SHIP_TOKEN": "s3cret-of-the-shop"}
 HANDLERS = {
     "ship.py": """
-import json
+import json, os
 def handler(event, context):
     body = json.loads(event["body"])
-    print("shipping", body["id"])
+    print("shipping", body["id"], "with", os.environ["TOKEN"])
     if "sold out" in body["id"]:
         raise LookupError(f"item {len(body['id'])} is sold out: {body['id']}")
     return {"shipped": body["id"]}
@@ -107,7 +111,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with daemon(tmp_path_factory.mktemp("hub"), TOML, HANDLERS) as hub:
+    with daemon(tmp_path_factory.mktemp("hub"), TOML, HANDLERS, start=False) as hub:
+        hub.start(environ=SECRETS)
         yield Site(hub)
 
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.daemon import daemon, until
-from tests.web.console.conftest import HANDLERS, TOML, Answer, Site, visiting
+from tests.web.console.conftest import HANDLERS, SECRETS, TOML, Answer, Site, visiting
 
 ACCESS = """
 [console]
@@ -42,7 +42,7 @@ def cheap(word: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with daemon(tmp_path_factory.mktemp("hub"), TOML + ACCESS, HANDLERS, start=False) as hub:
-        hub.start(environ={"ANNA": cheap(WORD)})
+        hub.start(environ={**SECRETS, "ANNA": cheap(WORD)})
         yield Site(hub)
 
 

@@ -10,12 +10,29 @@ from playwright.sync_api import Browser, expect
 
 from tests.web.console.conftest import Site, Visitor, visiting
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
+LOOKS: dict[str, tuple[dict[str, Any], str]] = {
+    "light": ({"color_scheme": "light", "viewport": {"width": 1360, "height": 900}}, "axe.run()"),
+    "dark": (
+        {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
+        "axe.run({runOnly: ['color-contrast']})",
+    ),
+    "phone": (
+        {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
+        "axe.run({runOnly: ['scrollable-region-focusable', 'label', 'button-name']})",
+    ),
 }
-PAGES = ("/", "/deliveries", "/deliveries/{id}?q=state%3Adead", "/dead-letters")
+"""How it is looked at, and what is asked of it there: all of it once, and what differs."""
+PAGES = (
+    "/",
+    "/deliveries",
+    "/deliveries/{id}?q=state%3Adead",
+    "/dead-letters",
+    "/functions",
+    "/functions/ship",
+    "/triggers",
+    "/triggers/orders",
+    "/settings",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +45,13 @@ def dead(site: Site) -> str:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_is_accessible_and_whole(site: Site, browser: Browser, axe: str, dead: str, look: str) -> None:
-    with visiting(browser, site.base, **LOOKS[look]) as visitor:
+    options, question = LOOKS[look]
+    with visiting(browser, site.base, **options) as visitor:
         for path in PAGES:
             visitor.go(path.format(id=dead))
             visitor.sees("#live[data-state=live]")
             visitor.page.evaluate(axe)
-            found = visitor.page.evaluate("axe.run()")
+            found = visitor.page.evaluate(question)
             serious = [
                 (one["id"], [node["html"][:200] for node in one["nodes"]])
                 for one in found["violations"]
@@ -129,3 +147,40 @@ def test_dead_letters_are_redriven_and_the_progress_is_seen(visitor: Visitor, si
     visitor.page.click("#bulk-stop")
     visitor.sees("#groups", "No dead letters.")
     assert site.hub.counts()["discarded"] == 3
+
+
+def test_a_trigger_is_paused_and_an_event_examined(visitor: Visitor, site: Site) -> None:
+    visitor.go("/triggers")
+    visitor.page.click("#orders >> text=Pause")
+    visitor.sees("#orders .state", "paused")
+    assert site.hub.post("/orders", b'{"id":"late","customer":"c","total":1}')[0] == 503
+    visitor.go("/")
+    visitor.sees("#attention", "Trigger orders is paused.")
+    visitor.page.click("#attention >> text=Resume")
+    expect(visitor.page.locator("#attention")).not_to_contain_text("is paused")
+    visitor.go("/triggers/orders")
+    visitor.page.fill("#event", '{"id": "x", "customer": "c", "total": 0}')
+    visitor.page.click("button:text-is('Examine')")
+    visitor.sees("#told .trouble", "It would be filtered")
+    visitor.page.fill("#event", '{"id": "x1", "customer": "c", "total": 5}')
+    visitor.page.click("button:text-is('Examine')")
+    visitor.sees("#told .good", "It would be accepted and delivered to ship, mail")
+    visitor.sees("#told", "x1")
+    visitor.page.click("button:text-is('Send')")
+    visitor.sees("#told", "delivery 1")
+    visitor.go("/triggers/nightly")
+    visitor.page.click("button:text-is('Fire')")
+    visitor.sees("#tell", "It was accepted")
+
+
+def test_a_function_is_tried(visitor: Visitor) -> None:
+    visitor.go("/functions")
+    visitor.page.click("#functions >> text=ship")
+    visitor.page.fill("#event", '{"body": "{\\"id\\": \\"sold out\\"}"}')
+    visitor.page.click("button:text-is('Call')")
+    visitor.sees("#tested", "LookupError")
+    visitor.sees("#tested", "shipping sold out")
+    visitor.page.fill("#event", '{"body": "{\\"id\\": \\"this\\"}"}')
+    visitor.page.click("button:text-is('Call')")
+    visitor.sees("#tested .returned")
+    visitor.sees("#tested", '"shipped": "this"')

@@ -9,9 +9,18 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.web.console.conftest import HOSTILE, Site
+from tests.web.console.conftest import HOSTILE, SECRETS, Site
 
-PAGES = ["/", "/deliveries", "/dead-letters"]
+PAGES = [
+    "/",
+    "/deliveries",
+    "/dead-letters",
+    "/functions",
+    "/functions/ship",
+    "/triggers",
+    "/triggers/orders",
+    "/settings",
+]
 NAUGHTY = f"{HOSTILE} \u202egnp.exe\x00\x1b[31m sold out \ud83d\ude00"
 
 
@@ -122,7 +131,8 @@ def test_a_delivery_shows_its_life_event_result_and_log(site: Site, dead: str) -
     assert "&#34;total\\&#34;: 1.1" in page
     assert "LookupError" in page
     logs = site.get(f"/deliveries/{dead}/logs").text
-    assert "shipping" in logs
+    assert "with •••" in logs
+    assert SECRETS["SHIP_TOKEN"] not in logs
     assert "REPORT RequestId" in logs
     gone = site.get("/deliveries/01990000-0000-7000-8000-000000000001")
     assert (gone.status, "may be pruned" in gone.text) == (404, True)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from triggerhub import ids
 from triggerhub.errors import Conflict
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
@@ -104,12 +105,14 @@ class Deliveries:
         }
 
     async def _found(self, search: Search, before: str | None) -> list[Any]:
+        now = time.time_ns() // 1_000_000
         if search.id is not None:
-            row = (await self._hub.get(search.id)).delivery if not search.id.endswith("00") else None
-            return [row] if row else (await self._hub.event(search.id))[1]
-        since = None
-        if search.since is not None:
-            since = time.time_ns() // 1_000_000 - units.duration(search.since)
+            if search.id == ids.event_of(search.id):
+                rows = (await self._hub.event(search.id))[1]
+            else:
+                rows = [(await self._hub.get(search.id)).delivery]
+            return [row for row in rows if searching.holds(search, row, now)]
+        since = now - units.duration(search.since) if search.since is not None else None
         query = Query(
             state=search.state,
             function=search.function,

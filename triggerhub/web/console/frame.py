@@ -12,7 +12,9 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import State
 from triggerhub.policy.access import Role
 from triggerhub.policy.grouping import Group
+from triggerhub.policy.masking import Mask, mask, secrets_in
 from triggerhub.policy.searching import WORDS
+from triggerhub.settings import Project
 from triggerhub.web.access import asker
 from triggerhub.web.console import render
 from triggerhub.web.console.live import Readings
@@ -33,6 +35,8 @@ class Frame:
     def __init__(self, hub: Hub, readings: Readings) -> None:
         self._hub = hub
         self._readings = readings
+        self._masked: Project | None = None
+        self._mask: Mask | None = None
 
     async def around(self, here: str, request: Request) -> dict[str, Any]:
         """Return the values that ``page.html`` needs on the page *here*."""
@@ -50,7 +54,7 @@ class Frame:
             "signed_in": found.session is not None,
             "csrf": found.session.csrf if found.session else None,
             "readings": readings,
-            "first": render.data({key: value for key, value in readings.items() if key != "point"}),
+            "first": render.data({"now": time.time_ns() // 1_000_000, "mark": readings["mark"]}),
             "completions": render.data(
                 {
                     "fn:": sorted(project.functions),
@@ -73,4 +77,8 @@ class Frame:
 
     def common(self) -> dict[str, Any]:
         """Return what pieces of a page need, too."""
-        return {"now": time.time_ns() // 1_000_000}
+        project = self._hub.project
+        if project is not self._masked:
+            self._masked = project
+            self._mask = mask(secrets_in((project.functions, project.triggers)))
+        return {"now": time.time_ns() // 1_000_000, "mask": self._mask}

@@ -17,6 +17,7 @@ from triggerhub.store import Query
 from triggerhub.web import shape
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
+from triggerhub.web.refusal import Stopping
 
 SHOWN = 200
 """Groups on the page; of more it is said how many."""
@@ -74,3 +75,5 @@ class Letters:
                     with suppress(NotFound):  # redriven, discarded or pruned meanwhile
                         yield shape.detail(await self._hub.get(row.id)) + b"\n"
             before = rows[-1].id
+            if self._hub.phase != "running":
+                raise Stopping("the hub is stopping")  # the connection breaks: nobody takes a part for all

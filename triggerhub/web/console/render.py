@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from triggerhub.model import Json, Millis
 from triggerhub.policy import units
 from triggerhub.policy.prettyjson import pretty
+from triggerhub.policy.scatter import Plot
 from triggerhub.policy.unseen import spelt
 from triggerhub.web import shape
 from triggerhub.web.console import asset
@@ -25,8 +27,12 @@ SHOWN = 64 * 1024
 """Characters of a payload on a page; the whole of it can be downloaded."""
 
 
-def _final(value: object) -> object:
-    return spelt(value) if type(value) is str else "" if value is None else value
+@pass_context
+def _final(context: Context, value: object) -> object:
+    if type(value) is str:
+        masked = context.get("mask")
+        return spelt(masked(value) if masked else value)
+    return "" if value is None else value
 
 
 @cache
@@ -48,12 +54,31 @@ def environment() -> Environment:
         "number": number,
         "percent": percent,
         "block": block,
+        "whole": whole,
         "cut": cut,
         "clock": clock,
+        "dots": dots,
         "duration": units.show_duration,
     }
     made.globals |= {"asset": asset.address}
     return made
+
+
+def warm() -> None:
+    """Compile every template and pack every file: for a thread, before the first page."""
+    for name in environment().list_templates():
+        environment().get_template(name)
+    asset.assets()
+
+
+def dots(drawn: Plot) -> Markup:
+    """Return the circles of a plot: hundreds of them, of numbers, states and ids alone."""
+    return Markup(
+        "".join(
+            f'<circle class="{one.state}" cx="{one.x * 98 + 1:.2f}%" cy="{one.y * 100:.1f}%" r="3" data-id="{one.id}"/>'
+            for one in drawn.dots
+        )
+    )
 
 
 def page(name: str, values: Mapping[str, Any]) -> str:
@@ -123,8 +148,15 @@ def cut(text: str | None, most: int = 200) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def block(text: str) -> Markup:
-    """Return a text of several lines; within each, what is not seen is spelt out and marked."""
+@pass_context
+def block(context: Context, text: str) -> Markup:
+    """Return a text of several lines; within each, what is not seen is spelt out. Secrets are dots."""
+    masked = context.get("mask")
+    return whole(masked(text) if masked else text)
+
+
+def whole(text: str) -> Markup:
+    """Return a text of several lines with its secrets, for somebody to edit and send again."""
     return Markup("\n").join(escape(spelt(line)) for line in text.split("\n"))
 
 

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from triggerhub.errors import TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.web import refusal
-from triggerhub.web.console import answer, asset
+from triggerhub.web.console import answer, asset, render
 from triggerhub.web.console.deliveries import Deliveries
 from triggerhub.web.console.entrance import Entrance
 from triggerhub.web.console.frame import Frame
@@ -32,6 +32,7 @@ class Console:
 
     def __init__(self, hub: Hub, closing: anyio.Event, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._warm = False
         self._readings = Readings(hub)
         self._closing = closing
         self._hub = hub
@@ -62,6 +63,10 @@ class Console:
         """Return *page* with a page instead of JSON for what it refuses."""
 
         async def shown(request: Request) -> Response:
+            if not self._warm:
+                # It takes a tenth of a second, for which no event shall wait.
+                await anyio.to_thread.run_sync(render.warm)
+                self._warm = True
             try:
                 return await page(request)
             except TriggerhubError as error:

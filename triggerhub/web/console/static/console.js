@@ -22,6 +22,7 @@
 
   // ── what is live ────────────────────────────────────────────────────────
   const first = json("first");
+  const skew = first ? first.now - Date.now() : 0; // this machine's clock may be another than the hub's
   let mark = first && first.mark, stale = false, paused = false, busy = false, last = 0, stream = null;
   const light = (state, word) => { const live = $("#live"); live.dataset.state = state; live.lastElementChild.textContent = word; };
 
@@ -64,13 +65,18 @@
     stream = new EventSource("/live");
     stream.onopen = () => light("live", paused ? "live, list paused" : "live");
     stream.onmessage = (event) => show(JSON.parse(event.data));
-    stream.onerror = () => { light("lost", "connection lost"); if (stream.readyState === 2) { stream.close(); stream = null; setTimeout(listen, 5000); } };
+    stream.onerror = () => { light("lost", "connection lost"); if (stream.readyState === 2) { stream = null; knock(); } };
+  };
+  // Refused for good: signed out, perhaps, and then the page itself leads to the door.
+  const knock = async () => {
+    try { if ((await fetch(location.href, { redirect: "manual", headers: { Accept: "text/html" } })).type === "opaqueredirect") return location.reload(); } catch { /* not there yet */ }
+    setTimeout(listen, 5000);
   };
   // A hidden tab holds no connection: browsers have six of them for all tabs together.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) { stream?.close(); stream = null; light("", "sleeping"); } else listen();
   });
-  setInterval(() => { for (const time of $$("time")) { const text = since(Date.now() - Date.parse(time.dateTime)); if (time.textContent !== text) time.textContent = text; } refresh(); }, 1000);
+  setInterval(() => { for (const time of $$("time")) { const text = since(Date.now() + skew - Date.parse(time.dateTime)); if (time.textContent !== text) time.textContent = text; } refresh(); }, 1000);
 
   // ── charts ──────────────────────────────────────────────────────────────
   const charts = (() => {
@@ -323,7 +329,7 @@
   document.addEventListener("tell", (event) => tell(event.detail.value));
   document.addEventListener("htmx:confirm", (event) => { const question = event.target.dataset?.sure; if (question) { event.preventDefault(); if (confirm(question)) event.detail.issueRequest(true); } });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.requestConfig?.verb !== "get") { stale = true; last = 0; refresh(); } });
-  document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
+  document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (xhr.status === 401) return location.reload(); if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
   document.addEventListener("htmx:sendError", () => light("lost", "connection lost"));
   document.addEventListener("htmx:afterSwap", choose);
 
