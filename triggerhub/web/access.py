@@ -13,7 +13,7 @@ from urllib.parse import quote
 import anyio
 import structlog
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -76,6 +76,7 @@ class Access:
             response = refusal.response(403, "bad-csrf", why, "Load the page again.")
             return await response(scope, receive, send)
         if found.principal is not LOCAL:
+            send = self._while_known(headers, send)
             refused = access.refusal(found.principal, access.needed(method, path))
             if refused is not None:
                 return await refusal.response(403, "forbidden", refused)(scope, receive, send)
@@ -84,8 +85,11 @@ class Access:
             return await self._app(scope, receive, send)
         return await self._noted(found.principal, scope, receive, send)
 
-    def _known(self, headers: Headers) -> Asker | Response | None:
-        """Return who it is, a refusal of what he shows, or None where he shows nothing and must."""
+    def _known(self, headers: Headers, *, touch: bool = True) -> Asker | Response | None:
+        """Return who it is, a refusal of what he shows, or None where he shows nothing and must.
+
+        With *touch* a session goes on from now.
+        """
         if self._trusted:
             return Asker(LOCAL)
         shown = headers.get("authorization")
@@ -98,9 +102,19 @@ class Access:
             return Asker(principal)
         if self._hub.project.console.auth == "none":
             return Asker(LOCAL)
-        if found := self._sessions.find(cookies(headers).get(COOKIE)):
+        if found := self._sessions.find(cookies(headers).get(COOKIE), touch=touch):
             return Asker(found[1], found[0])
         return None
+
+    def _while_known(self, headers: Headers, send: Send) -> Send:
+        """Return a *send* that ends a stream once who asked for it has signed out or lost his token."""
+
+        async def sending(message: Message) -> None:
+            if message.get("more_body") and not isinstance(self._known(headers, touch=False), Asker):
+                raise ClientDisconnect
+            await send(message)
+
+        return sending
 
     def _unknown(self, headers: Headers, method: str, path: str, scope: Scope) -> Response:
         if method == "GET" and "text/html" in headers.get("accept", "") and not headers.get("hx-request"):

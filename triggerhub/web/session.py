@@ -52,8 +52,11 @@ class Sessions:
         # A hash takes 32 MB and a tenth of a second.
         self._one = anyio.CapacityLimiter(1)
 
-    def find(self, key: str | None) -> tuple[Session, Principal] | None:
-        """Return a session and whose it is; a changed password, a removed user and time end it."""
+    def find(self, key: str | None, *, touch: bool = True) -> tuple[Session, Principal] | None:
+        """Return a session and whose it is; a changed password, a removed user and time end it.
+
+        With *touch* it is used now, and its time begins anew.
+        """
         session = self._open.get(key or "")
         if key is None or session is None:
             return None
@@ -61,8 +64,9 @@ class Sessions:
         if user is None or user.hash != session.hash or now - session.used > IDLE or now - session.began > LONGEST:
             del self._open[key]
             return None
-        session.used = now
-        self._open.move_to_end(key)
+        if touch:
+            session.used = now
+            self._open.move_to_end(key)
         return session, Principal(name=session.name, role=Role(user.role), payloads=user.payloads)
 
     def wait(self, client: str) -> Millis:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -196,6 +197,18 @@ def test_a_program_has_a_token_until_it_is_revoked(site: Site) -> None:
     )
 
 
+def test_a_stream_ends_with_the_session(site: Site) -> None:
+    anna = guest(site, "anna")
+    connection = http.client.HTTPConnection("127.0.0.1", site.hub.admin, timeout=60)
+    connection.request("GET", "/live", headers={"Cookie": anna.cookie})
+    stream = connection.getresponse()
+    assert stream.readline().startswith(b"data: ")
+    anna.ask("POST", "/logout")
+    site.order("after that")
+    stream.read()  # comes to an end
+    connection.close()
+
+
 def test_who_changed_what_is_written_down(site: Site, dead: str) -> None:
     olga = guest(site, "olga")
     olga.ask("POST", "/api/v1/dead-letters/discard", b'{"function": "mail", "reason": "a drill"}')
@@ -235,7 +248,7 @@ def test_people_sign_in_see_what_they_may_and_leave(
         if look == "phone":
             return
         visitor.page.click("text=sign out")
-        visitor.page.wait_for_url("**/login")
+        visitor.page.wait_for_url("**/login*")
         visitor.page.fill("#user", "olga")
         visitor.page.fill("#password", WORD)
         visitor.page.click("text=Sign in >> nth=-1")

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
+from triggerhub.policy import units
 from triggerhub.settings import Project, Secret
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
@@ -63,6 +64,12 @@ def _tables(project: Project) -> list[tuple[str, list[Value]]]:
     return tables
 
 
+_DURATIONS = {
+    "drain", "keep", "timeout", "idle", "initial", "max", "max_age", "window", "dead_letters_keep", "settle",
+    "reconcile", "jitter", "per",
+}  # fmt: skip
+_SIZES = {"keep_size", "memory", "tmp", "body"}
+_ADDRESSES = {"listen", "admin"}
 _LEFT_OUT = {"code", "project", "name"}
 
 
@@ -75,7 +82,7 @@ def _values(held: object, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
     elif isinstance(held, Mapping):
         members = {str(name): value for name, value in held.items()}
     else:
-        yield above, _text(held)
+        yield above, _text(held, above[-1])
         return
     for name, value in members.items():
         if (not above and name in _LEFT_OUT) or value is None or value == () or value == {} or value == []:
@@ -88,9 +95,16 @@ def _values(held: object, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
             yield from _values(value, (*above, name))
 
 
-def _text(value: object) -> str:
+def _text(value: object, key: str = "") -> str:
     if isinstance(value, Secret):
         return "•••"
+    if isinstance(value, int) and key in _DURATIONS:
+        return units.show_duration(value)
+    if isinstance(value, int) and key in _SIZES:
+        return units.show_size(value)
+    if key in _ADDRESSES and isinstance(value, tuple):
+        host, port = value
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
