@@ -47,7 +47,7 @@ class Tokens:
             raise BadInput(f"there is no role {fields['role']!r}", hint=f"There is: {', '.join(Role)}.") from None
         lasts = asked.duration(fields.get("lasts"), "lasts") or None
         payloads = fields.get("payloads", False)
-        if payloads and not asker(request.scope).principal.payloads:
+        if (payloads or fields.get("aws")) and not asker(request.scope).principal.payloads:
             raise Forbidden("who may not see what events carry cannot make a token that may")
         made, text = await self._hub.tokens.create(
             fields.get("name", ""),
