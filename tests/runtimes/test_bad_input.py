@@ -24,6 +24,7 @@ AT_START = [
     ("python", "x = 1\n", {"handler": "app"}, "Runtime.MalformedHandlerName", "Bad handler 'app'"),
     ("python", "import os\nos._exit(3)\n", {}, "Runtime.ExitError", "Runtime exited with error: exit status 3"),
     ("python", "import os\nos.kill(os.getpid(), 9)\n", {}, "Runtime.ExitError", "signal: killed"),
+    ("python", "import os\nprint('no key')\nos._exit(3)\n", {}, "Runtime.ExitError", "exit status 3\nno key"),
     ("python", "1 / 0\n", {}, "ZeroDivisionError", "division by zero"),
     ("node", 'import "no-such";\n', {}, "Runtime.ImportModuleError", "Cannot find package 'no-such'"),
     ("node", "export const handler = (\n", {}, "Runtime.UserCodeSyntaxError", "SyntaxError"),

@@ -151,6 +151,7 @@ async def test_failures(bench: Bench, text: str, outcome: type, fault: tuple[str
         ),
         ("sys.exit(1)", "Runtime.ExitError", "Runtime exited with error: exit status 1"),
         ("pass", "Runtime.ExitError", "Runtime exited without providing a reason"),
+        ("sys.exit('no key')", "Runtime.ExitError", "Runtime exited with error: exit status 1\nno key"),
     ],
 )
 async def test_a_start_that_fails(bench: Bench, text: str, kind: str, message: str) -> None:

@@ -11,7 +11,7 @@ _ADVICE = {
     "Runtime.HandlerNotFound": 'define handler(event, context), or name another function: handler = "FILE:NAME"',
     "Runtime.MalformedHandlerName": 'write handler = "FILE:NAME" in the function\'s table',
     "Runtime.MarshalError": "return what JSON can hold: texts, numbers, lists, objects with texts as keys, nothing",
-    "Runtime.ExitError": "its last words are in the log; a handler answers or raises, and lives on",
+    "Runtime.ExitError": "its last words are in the log (triggerhub logs); a handler answers or raises, and lives on",
     "Runtime.OutOfMemory": "raise its memory, or let it hold less at a time",
     "Runtime.InvalidEntrypoint": "triggerhub check names what is not installed, and what was found",
     "Runtime.DependenciesNotReady": "triggerhub status says how far they are",

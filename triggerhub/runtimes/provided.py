@@ -25,7 +25,7 @@ from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, R
 from triggerhub.runtime import Output
 from triggerhub.runtimes import extensions
 from triggerhub.runtimes.child import Child, Process, Spawn
-from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
+from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
 from triggerhub.runtimes.extensions import Extensions
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.listener import Connection, Request
@@ -310,7 +310,11 @@ class ProvidedWorker:
         if ending is None and self._invocation is not None and not self._handed and self._served:
             ending = lambda usage: Interrupted(usage=usage)  # noqa: E731 - the handler never began
         if ending is None:
-            ending = crashed(self._child.fault or errors.exited(self._request, status))
+            fault = self._child.fault or errors.exited(self._request, status)
+            if not self._ready.done():
+                self._lines.drain()
+                fault = last_words(fault, self._lines.tail)
+            ending = crashed(fault)
         if not self._ready.done():
             self._ready.set_exception(start_failed(ending))
             # Nobody may be waiting for it any more.

@@ -21,7 +21,7 @@ from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, R
 from triggerhub.runtime import Output
 from triggerhub.runtimes import frames
 from triggerhub.runtimes.child import Child, Process, Spawn
-from triggerhub.runtimes.ending import Ending, crashed, start_failed, timed_out
+from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
 from triggerhub.runtimes.frames import Frame, Kind
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.watch import Watch
@@ -268,7 +268,11 @@ class WarmWorker:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._socket.close()
-        ending = self._ending or crashed(self._child.fault or errors.exited(self._request, status))
+        fault = self._child.fault or errors.exited(self._request, status)
+        if not self._ready.done():
+            self._lines.drain()
+            fault = last_words(fault, self._lines.tail)
+        ending = self._ending or crashed(fault)
         if not self._ready.done():
             self._ready.set_exception(start_failed(ending))
             # Nobody may be waiting for it any more.
