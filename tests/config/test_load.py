@@ -381,3 +381,20 @@ def test_ten_kilobytes_of_noise_are_a_problem_and_no_failure(make: Callable[...,
         result = load(project, environ={})
         assert result.project is None
         assert result.problems
+
+
+@pytest.mark.parametrize(
+    ("written", "network"),
+    [
+        ("", False),
+        ("network = false", False),
+        ("network = true", True),
+        ("network = []", ()),
+        ('network = ["B.example:443", "a.example:80", "b.example:443"]', ("b.example:443", "a.example:80")),
+    ],
+)
+def test_what_a_function_may_reach(make: Callable[..., Path], written: str, network: object) -> None:
+    result = load(make(f"[functions.echo]\nsandbox = {{ {written} }}\n", {"echo.py": ""}), environ={})
+    assert [str(problem) for problem in result.problems] == []
+    assert result.project is not None
+    assert result.project.functions["echo"].network == network

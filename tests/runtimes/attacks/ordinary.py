@@ -44,9 +44,8 @@ def why_not() -> str:
 
 def command(home: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
     """Return how to run Python with *arguments* as an ordinary user, and in which environment."""
-    python = interpreter()
+    python = sys.executable if os.geteuid() else interpreter()
     assert python is not None
-    os.chown(home, UID, UID)
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
@@ -54,6 +53,9 @@ def command(home: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
         "PYTHONPATH": f"{ROOT}:{packages()}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    if os.geteuid():
+        return [python, *arguments], environment
+    os.chown(home, UID, UID)
     return ["setpriv", f"--reuid={UID}", f"--regid={UID}", *DROPPED, python, *arguments], environment
 
 
