@@ -197,7 +197,7 @@ class Table:
         with translated():
             answer = await self.streams.call("get_records", ShardIterator=iterator, Limit=limit)
         found = answer["Records"]
-        return Page(records=found, next=answer.get("NextShardIterator"), more=bool(found))
+        return Page(records=found, next=answer.get("NextShardIterator"), more=bool(found), now=clock(answer))
 
     def record(self, given: Any, described: Described, shard: str) -> Record:
         change = given["dynamodb"]

@@ -155,7 +155,7 @@ class Stream:
         with translated():
             answer = await self._connection.call("get_records", ShardIterator=iterator, Limit=limit)
         behind = answer.get("MillisBehindLatest") or 0
-        return Page(records=answer["Records"], next=answer.get("NextShardIterator"), more=behind > 0)
+        return Page(records=answer["Records"], next=answer.get("NextShardIterator"), more=behind > 0, now=clock(answer))
 
     def record(self, given: Any, described: Described, shard: str) -> Record:
         data = kinesis.record(

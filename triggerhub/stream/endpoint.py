@@ -61,6 +61,8 @@ class Page:
     """Where to read on; None is the end of a closed shard."""
     more: bool
     """Whether there is certainly more to read now."""
+    now: Millis | None = None
+    """The service's own clock."""
 
 
 class Endpoint(Protocol):
