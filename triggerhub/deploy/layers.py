@@ -55,13 +55,16 @@ class Layers:
         self._store = store
         self._lock = anyio.Lock()
 
-    async def load(self) -> None:
-        """Read all records; one that is damaged is left out and told."""
+    async def load(self) -> bool:
+        """Read all records; one that is damaged is left out and told. Returns whether there was none."""
+        whole = True
         for name, text in (await self._store.checkpoints(SCOPE)).items():
             try:
                 self.layers[name] = _from_json(json.loads(text))
             except (ValueError, TypeError, KeyError) as error:
+                whole = False
                 log.error("the record of a layer cannot be read; it is left out", layer=name, why=repr(error))
+        return whole
 
     async def change(self, name: str, change: LayerChange) -> Layer:
         """Replace a layer's record by what *change* makes of it, or of a new one. Cancelled: it has happened or not."""

@@ -60,31 +60,28 @@ class Registry:
 
     async def load(self) -> None:
         """Read all records, and unpack what this boot has not unpacked; one that is damaged is left out and told."""
-        await self.layers.load()
+        whole = await self.layers.load()
         await self.mappings.load()
         for name, text in (await self._store.checkpoints(SCOPE)).items():
             try:
                 self.functions[name] = record.from_json(json.loads(text))
                 self._index(name, None, self.functions[name])
             except (ValueError, TypeError, KeyError) as error:
+                whole = False
                 log.error(
                     "the record of a deployed function cannot be read; it is left out", function=name, why=repr(error)
                 )
-        await anyio.to_thread.run_sync(self._settle)
+        await anyio.to_thread.run_sync(self._settle, whole)
 
-    def _settle(self) -> None:
+    def _settle(self, whole: bool) -> None:
+        """Serve what was read; where that was not all, what nothing seems to need may be another record's."""
         codes = {code for one in self.functions.values() for code in one.codes} | self.layers.codes
         try:
-            self.shelf.collect(codes)
+            self.shelf.collect(codes if whole else None)
         except OSError as error:
             log.warning("old code could not be removed", error=str(error))
-        for name, deployed in list(self.functions.items()):
-            try:
-                self.served |= self._made(deployed)
-            except (OSError, TriggerhubError) as error:
-                log.error(
-                    "the code of a deployed function cannot be used; it is left out", function=name, why=str(error)
-                )
+        for deployed in self.functions.values():
+            self.served |= self._made(deployed)
 
     def serve_by(self, serve: Serve) -> None:
         """Tell *serve* of every change from now on."""
@@ -133,10 +130,25 @@ class Registry:
             self.urls[url.id] = (name, alias)
 
     def _made(self, deployed: Deployed) -> dict[str, Function]:
-        """Return what the hub runs of a function. Raises ConfigError for a runtime that this host does not have."""
-        made = {deployed.name: self._function(deployed, deployed.latest)}
-        for number, version in deployed.versions.items():
-            made[f"{deployed.name}:{number}"] = self._function(deployed, version)
+        """Return what the hub runs of a function. Raises ConfigError, OSError for what is new in it and cannot be run.
+
+        What was there before and cannot be run any more, for want of its interpreter, is left out and told.
+        """
+        made, before = {}, self.functions.get(deployed.name)
+        for version in (deployed.latest, *deployed.versions.values()):
+            try:
+                function = self._function(deployed, version)
+            except (OSError, TriggerhubError) as error:
+                if before is None or before.version(version.number) != version:
+                    raise
+                log.error(
+                    "a deployed function cannot be run",
+                    function=deployed.name,
+                    version=version.number,
+                    why=str(error),
+                )
+            else:
+                made[function.name] = function
         return made
 
     def _function(self, deployed: Deployed, version: Version) -> Function:

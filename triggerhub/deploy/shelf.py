@@ -77,17 +77,17 @@ class Shelf:
     def path(self, name: str) -> Path:
         return self.archives / name
 
-    def collect(self, keep: Collection[str]) -> None:
-        """Remove archives that no function needs, drafts, and what other boots unpacked."""
+    def collect(self, keep: Collection[str] | None) -> None:
+        """Remove archives that are not in *keep* (None is all of them), drafts, and what other boots unpacked."""
         for path in self.archives.iterdir() if self.archives.is_dir() else ():
-            if path.name not in keep:
+            if path.name.startswith(".") or (keep is not None and path.name not in keep):
                 with suppress(OSError):
                     path.unlink()
         for boot in self._boots.iterdir() if self._boots.is_dir() else ():
             if boot != self._unpacked:
                 archive.remove(boot)
         for folder in self._unpacked.iterdir() if self._unpacked.is_dir() else ():
-            if folder.name not in keep:
+            if folder.name.startswith(".") or (keep is not None and folder.name not in keep):
                 archive.remove(folder)
 
 

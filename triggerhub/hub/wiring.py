@@ -167,6 +167,8 @@ class Wiring:
         What its configuration says of a function of the same name stands.
         """
         self._deployed = dict(functions)
+        if not self.taking:
+            return  # the hub is stopping: the next one serves them
         fed = [one.target for name in changed if name in functions for one in _sent(functions[name])]
         self._configure(self._whole(self._own), {*changed, *fed})
 

@@ -57,7 +57,8 @@ class Functions:
         if asked.given.get("MasterRegion") is not None:
             raise ApiError("InvalidParameterValueException", "MasterRegion: Lambda@Edge is not in this version.")
         everything = asked.given.get("FunctionVersion") == "ALL"
-        names = sorted({name.partition(":")[0] for name in self._hub.project.functions})
+        serving = {name.partition(":")[0] for name in self._hub.project.functions}
+        names = sorted(serving | self._registry.functions.keys())
         rows: list[tuple[str, tuple[str, str | None]]] = []
         for name in names:
             deployed = self.deployed(name) if everything else None
@@ -103,14 +104,15 @@ class Functions:
         version = deployed.version(number)
         if version is None:
             raise missing(name, qualifier)
-        return shape.configuration(deployed, version, qualifier), version
+        configured = shape.configuration(deployed, version, qualifier)
+        if (name if number == LATEST else f"{name}:{number}") not in self._registry.served:
+            configured |= shape.FAILED
+        return configured, version
 
     def deployed(self, name: str) -> Deployed | None:
         """Return the function that was made by the API; None where there is none, or the folder has it."""
         function = self._hub.project.functions.get(name)
-        if function is None or function.source != DEPLOYED:
-            return None
-        return self._registry.functions.get(name)
+        return self._registry.functions.get(name) if function is None or function.source == DEPLOYED else None
 
     def changeable(self, name: str) -> Deployed:
         """Return a function that may be changed here. Raises ApiError."""
@@ -252,6 +254,12 @@ class Functions:
             versions = {number: one for number, one in current.versions.items() if number != found.qualifier}
             return replace(current, versions=versions)
 
+        if (
+            found.qualifier is None
+            and self.changeable(found.name).reserved == 0
+            and found.name in self._registry.served
+        ):
+            await self._hub.resume("function", found.name)  # the next one of this name does not begin stopped
         await self._registry.change(found.name, remove)
         return {}
 

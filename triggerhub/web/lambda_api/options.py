@@ -52,10 +52,16 @@ class Options:
 
     async def _put_concurrency(self, asked: Asked) -> Mapping[str, Json]:
         name, wanted = self._name(asked), asked.given["ReservedConcurrentExecutions"]
-        await self._change(name, reserved=wanted)
-        # None at all holds back what is queued, too: a delivery waits, and is not lost.
-        await (self._hub.resume if wanted else self._hub.pause)("function", name)
+        await self._reserve(name, wanted)
         return {"ReservedConcurrentExecutions": wanted}
+
+    async def _reserve(self, name: str, wanted: int | None) -> None:
+        """Set a reservation. One of none holds back what is queued, too: a delivery waits, and is not lost."""
+        stopped = self._functions.changeable(name).reserved == 0
+        await self._change(name, reserved=wanted)
+        if (wanted == 0) != stopped:
+            for served in [one for one in self._registry.served if one.partition(":")[0] == name]:
+                await (self._hub.pause if wanted == 0 else self._hub.resume)("function", served)
 
     async def _get_concurrency(self, asked: Asked) -> Mapping[str, Json]:
         deployed = self._looked_at(asked)
@@ -64,11 +70,7 @@ class Options:
         return {"ReservedConcurrentExecutions": deployed.reserved}
 
     async def _delete_concurrency(self, asked: Asked) -> Mapping[str, Json]:
-        name = self._name(asked)
-        stopped = self._functions.changeable(name).reserved == 0
-        await self._change(name, reserved=None)
-        if stopped:
-            await self._hub.resume("function", name)
+        await self._reserve(self._name(asked), None)
         return {}
 
     # what has one value here

@@ -26,6 +26,14 @@ _ALWAYS: dict[str, Json] = {
 }
 
 
+FAILED: Json = {
+    "State": "Failed",
+    "StateReason": "It cannot be run on this machine any more; the hub's log says why.",
+    "StateReasonCode": "InvalidRuntime",
+}
+"""What is shown of a version whose interpreter, say, is gone."""
+
+
 def when(moment: Millis) -> str:
     """Write a moment as LastModified has it."""
     return f"{datetime.fromtimestamp(moment / 1000, UTC):%Y-%m-%dT%H:%M:%S}.{moment % 1000:03d}+0000"

@@ -1,0 +1,102 @@
+"""What was deployed is there after a restart; what cannot be read or run takes nothing else with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.package import RUNTIME, answering
+from triggerhub.archive import BadArchive
+from triggerhub.deploy.record import Deployed, Version, to_json
+from triggerhub.deploy.registry import SCOPE, Registry
+from triggerhub.errors import StoreFull
+from triggerhub.settings import Function
+from triggerhub.stores.memory import MemoryStore
+
+
+def nothing(home: Path, layers: Sequence[Path]) -> Path:
+    raise AssertionError("there are no layers here")
+
+
+def registry(store: Any, folder: Path) -> Registry:
+    return Registry(store, folder / "functions", assemble=nothing)
+
+
+async def deploy(made: Registry, name: str, answer: Any, **facts: Any) -> Deployed:
+    code = await made.put(answering(answer))
+    version = Version(
+        runtime=RUNTIME, handler="app.handler", role="r", code=code, code_size=1, modified=1, revision="r"
+    )
+    wanted = Deployed(name=name, latest=replace(version, **facts))
+    changed = await made.change(name, lambda _: wanted)
+    assert changed == wanted
+    return changed
+
+
+async def test_a_restart_brings_back_what_was_served_and_removes_what_nothing_needs(tmp_path: Path) -> None:
+    store = MemoryStore()
+    made = registry(store, tmp_path)
+    told: list[set[str]] = []
+    made.serve_by(lambda _, changed: told.append(changed))
+    kept = await deploy(made, "kept", 1)
+    await deploy(made, "gone", 2)
+    await made.change("gone", lambda _: None)
+    assert told == [{"kept"}, {"gone"}, {"gone"}]
+    again = registry(store, tmp_path)
+    await again.load()
+    assert (again.functions, again.served) == ({"kept": kept}, made.served)
+    assert [path.name for path in again.shelf.archives.iterdir()] == [kept.latest.code]
+    assert (again.served["kept"].code / "app.py").exists()
+
+
+async def test_a_record_of_a_newer_hub_keeps_its_code(tmp_path: Path) -> None:
+    store = MemoryStore()
+    made = registry(store, tmp_path)
+    one, two = await deploy(made, "one", 1), await deploy(made, "two", 2)
+    await store.set_checkpoints(SCOPE, {"two": json.dumps({**to_json(two), "newer": True})})
+    again = registry(store, tmp_path)
+    await again.load()
+    assert list(again.served) == ["one"]
+    assert {path.name for path in again.shelf.archives.iterdir()} == {one.latest.code, two.latest.code}
+
+
+async def test_a_runtime_that_is_gone_takes_its_own_versions_alone(tmp_path: Path) -> None:
+    store = MemoryStore()
+    made = registry(store, tmp_path)
+    one = await deploy(made, "one", 1)
+    odd = replace(
+        one, latest=replace(one.latest, runtime="nodejs99.x"), versions={"1": replace(one.latest, number="1")}
+    )
+    await store.set_checkpoints(SCOPE, {"one": json.dumps(to_json(odd))})
+    again = registry(store, tmp_path)
+    await again.load()
+    assert list(again.served) == ["one:1"]
+    mended = await again.change("one", lambda _: replace(odd, latest=one.latest))
+    assert mended is not None
+    assert list(again.served) == ["one:1", "one"]
+
+
+async def test_what_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    made = registry(store, tmp_path)
+    served: list[dict[str, Function]] = []
+    made.serve_by(lambda functions, _: served.append(dict(functions)))
+    one = await deploy(made, "one", 1)
+
+    async def full(scope: str, values: Any) -> None:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "set_checkpoints", full)
+        with pytest.raises(StoreFull):
+            await made.change("one", lambda _: None)
+    with pytest.raises(BadArchive):
+        await made.put(b"no archive")
+    assert made.functions == {"one": one}
+    assert len(served) == 1
+    assert len(list(made.shelf.archives.iterdir())) == 1
