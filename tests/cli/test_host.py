@@ -170,3 +170,25 @@ def test_who_the_hub_is_to_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "good",
         "arn:aws:sts::123456789012:user/moto, by environment variables, for a / None",
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "says"),
+    [
+        (("/uv", True, "/npm"), "good", "uv, npm / None"),
+        ((None, True, "/npm"), "good", "pip, npm / None"),
+        ((None, True, None), "note", "pip; no npm: no dependencies for Node handlers / Install npm."),
+        ((None, False, "/npm"), "note", "neither uv nor pip: no dependencies for Python handlers / Install uv"),
+    ],
+)
+def test_installers(found: tuple[str | None, bool, str | None], verdict: str, says: str) -> None:
+    told, text = said(host.installers(*found))
+    assert told == verdict
+    assert text.startswith(says)
+
+
+def test_the_interpreters_that_a_runtime_may_name() -> None:
+    assert said(host.interpreters(["python3.9", "python3.11"], ["nodejs20.x"])) == (
+        "good",
+        "python3.9, python3.11, nodejs20.x / None",
+    )

@@ -20,13 +20,14 @@ import tempfile
 import time
 import tomllib
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from triggerhub.cli import words
+from triggerhub.config.interpreters import installed
 from triggerhub.policy.mounts import file_system
 from triggerhub.settings import GB, KB, MB
 
@@ -95,6 +96,8 @@ def look(project: Path, data: Path) -> Iterator[Reading]:
     yield clock(time.time(), _clock_state())
     yield zones(_zone(project))
     yield node(shutil.which("node"))
+    yield interpreters(installed("python", os.environ), installed("node", os.environ))
+    yield installers(shutil.which("uv"), importlib.util.find_spec("pip") is not None, shutil.which("npm"))
     yield cryptography()
     yield isolation(os.geteuid())
     yield from addresses(project)
@@ -252,6 +255,22 @@ def node(path: str | None) -> Reading:
     if major < NODE:
         return note("node", f"{version} at {path}: old", f"Install Node.js {NODE} or newer.")
     return good("node", f"{version} at {path}")
+
+
+def interpreters(pythons: Sequence[str], nodes: Sequence[str]) -> Reading:
+    """What ``runtime`` may name."""
+    return good("runtimes", ", ".join([*pythons, *nodes]))
+
+
+def installers(uv: str | None, pip: bool, npm: str | None) -> Reading:
+    """What installs the packages that functions depend on."""
+    found = [name for name, there in (("uv", uv), ("pip", pip and not uv), ("npm", npm)) if there]
+    if not uv and not pip:
+        remedy = "Install uv, or pip into the hub's own environment."
+        return note("installers", "neither uv nor pip: no dependencies for Python handlers", remedy)
+    if not npm:
+        return note("installers", f"{', '.join(found)}; no npm: no dependencies for Node handlers", "Install npm.")
+    return good("installers", ", ".join(found))
 
 
 def cryptography() -> Reading:

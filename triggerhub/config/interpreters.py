@@ -84,8 +84,13 @@ def find(wanted: Wanted, environ: Mapping[str, str]) -> Interpreter | None:
         found = _asked(wanted.runtime, program)
         if found is not None and found.version[: len(wanted.version)] == wanted.version:
             return found
-    there = sorted({one.name for one in _all(wanted.runtime, environ)})
-    raise Missing(wanted, there)
+    raise Missing(wanted, installed("python" if wanted.runtime == "python" else "node", environ))
+
+
+def installed(kind: Literal["python", "node"], environ: Mapping[str, str]) -> list[str]:
+    """Name the interpreters of this host that run handlers. Blocks: each is started once."""
+    names = {one.name for one in _all(kind, environ)}
+    return sorted(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
 
 
 def on_path(name: str) -> Interpreter | None:

@@ -23,7 +23,7 @@ from triggerhub.runtimes.child import Child
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.settings import Function, Needs
 
-LIMIT = 900.0
+LIMIT = 1800.0
 """Seconds that one build may take."""
 _TOLD = 600
 """How many characters of a tool's last words are shown."""
