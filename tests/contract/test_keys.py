@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,13 @@ from typing import Any
 import boto3
 import pytest
 from botocore import auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.contract.conftest import client
-from tests.contract.package import answering, called, create
+from tests.contract.package import answering, called, create, zipped
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, daemon
 
@@ -83,3 +88,33 @@ def test_a_stale_signature_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(auth, "get_current_datetime", lambda *a, **k: now(*a, **k) - timedelta(minutes=6))
         with pytest.raises(ClientError, match="Signature expired"):
             late.list_functions()
+
+
+def test_a_function_url_of_aws_iam_is_for_those_who_sign(tmp_path: Path) -> None:
+    web = "def handler(event, context):\n    return event['requestContext']\n"
+    with daemon(tmp_path, "", {}) as hub:
+        create(client(hub), "web", zipped({"app.py": web}))
+        url = client(hub).create_function_url_config(FunctionName="web", AuthType="AWS_IAM")["FunctionUrl"]
+        nobody = Credentials("AKIDAKIDAKIDAKIDAKID", "any")
+        assert signed(url, nobody) == (403, {"Message": "Forbidden"})
+        caller = made(hub, "caller", "--action", "lambda:InvokeFunctionUrl")._request_signer._credentials
+        viewer = made(hub, "viewer")._request_signer._credentials
+        status, context = signed(f"{url}a%20b?x=1&y=%2F", caller)
+        assert status == 200
+        assert context["authorizer"]["iam"]["accessKey"] == caller.access_key
+        assert context["authorizer"]["iam"]["userArn"] == "arn:aws:iam::000000000000:user/caller"
+        assert (context["accountId"], context["http"]["path"]) == ("000000000000", "/a b")
+        for other in (viewer, Credentials(caller.access_key, "wrong"), nobody, None):
+            assert signed(url, other) == (403, {"Message": "Forbidden"})
+
+
+def signed(url: str, keys: Any) -> tuple[int, Any]:
+    """What a GET of *url* answers, signed by *keys*."""
+    request = AWSRequest(method="GET", url=url)
+    if keys is not None:
+        auth.SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(request.headers)), timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)

@@ -55,13 +55,15 @@ def request(
     version: str = "1.1",
     params: Mapping[str, str] | None = None,
     account: str = ACCOUNT,
+    authorizer: Json | None = None,
 ) -> bytes:
     """Return the record of a request as JSON.
 
     *api* is the trigger's name, *route* the path as it was configured (DEFAULT_ROUTE: one for all); header
     names are lower case. The body is a string where its type is text, JSON or XML and it is valid UTF-8 (a
     body without a type counts as text), else base64, forms included, as in AWS. Absent, not null: ``body``,
-    ``cookies``, ``pathParameters`` and ``queryStringParameters`` where there are none.
+    ``cookies``, ``pathParameters`` and ``queryStringParameters`` where there are none, and ``authorizer`` where
+    nobody was asked for.
     """
     merged, cookies = _merge(headers)
     text = encode_basestring
@@ -69,6 +71,7 @@ def request(
     route_key = text(route if route == DEFAULT_ROUTE else f"{method} {route}")
     path_text = text(path)
     optional = ""
+    authorized = "" if authorizer is None else f'"authorizer":{_dump(authorizer)},'
     if cookies:
         optional += f'"cookies":{_dump(cookies)},'
     if query:
@@ -78,7 +81,7 @@ def request(
     return (
         f'{{"version":"2.0","routeKey":{route_key},"rawPath":{text(raw_path)},"rawQueryString":{text(query)},{optional}'
         f'"headers":{_dump(merged)},'
-        f'"requestContext":{{"accountId":{text(account)},"apiId":{text(api)},"domainName":{text(domain)},'
+        f'"requestContext":{{"accountId":{text(account)},"apiId":{text(api)},{authorized}"domainName":{text(domain)},'
         f'"domainPrefix":{text(domain.partition(".")[0])},"http":{{"method":{text(method)},"path":{path_text},'
         f'"protocol":"HTTP/{version}","sourceIp":{text(client)},"userAgent":{text(merged.get("user-agent", ""))}}},'
         f'"requestId":{text(request_id)},"routeKey":{route_key},"stage":"$default",'

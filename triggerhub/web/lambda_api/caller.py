@@ -16,7 +16,7 @@ from triggerhub.hub.hub import Hub
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Json
 from triggerhub.policy import access, sigv4
-from triggerhub.policy.access import LOCAL, Principal
+from triggerhub.policy.access import LOCAL, Needed, Principal
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
 from triggerhub.web.access import write_down
 
@@ -24,6 +24,37 @@ SERVICE = "lambda"
 UNKNOWN = "The security token included in the request is invalid."
 _CALLS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
 """Operations whose action has another name."""
+
+
+def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
+    """Return the access key that signed *request*. Raises ApiError."""
+    token = hub.tokens.by_key(signature.access_key)
+    if token is None or token.secret is None or "x-amz-security-token" in request.headers:
+        raise ApiError("UnrecognizedClientException", UNKNOWN)
+    try:
+        sigv4.verify(signature, token.secret, request, service=SERVICE, now=time.time())
+    except Refused as error:
+        raise ApiError(error.kind, error.message) from error
+    return token
+
+
+def require(token: Token, action: str, function: str, needed: Needed) -> None:
+    """Raise ApiError where the key's patterns, or else its role, do not allow *action*."""
+    if token.actions:
+        allowed = any(fnmatchcase(f"lambda:{action}", pattern) for pattern in token.actions)
+    else:
+        allowed = access.refusal(token.principal, needed) is None
+    if not allowed or (token.functions and not any(fnmatchcase(function, one) for one in token.functions)):
+        raise ApiError(
+            "AccessDeniedException",
+            f"User: {user_arn(token)} is not authorized to perform: lambda:{action} on resource: "
+            f"{arn.function(function)} because no identity-based policy allows the lambda:{action} action",
+        )
+
+
+def user_arn(token: Token) -> str:
+    """Return whom a key stands for, in AWS's words."""
+    return f"arn:aws:iam::{arn.ACCOUNT}:user/{token.name}"
 
 
 class Callers:
@@ -47,9 +78,6 @@ class Callers:
         """
         if scope.get("trusted", True) or (self._hub.project.console.auth == "none" and not self._hub.tokens.keys):
             return LOCAL
-        token = self._hub.tokens.by_key(signature.access_key)
-        if token is None or token.secret is None or "x-amz-security-token" in headers:
-            raise ApiError("UnrecognizedClientException", UNKNOWN)
         request = Signed(
             method=scope["method"],
             raw_path=scope["raw_path"].decode("latin-1"),
@@ -57,28 +85,11 @@ class Callers:
             headers=headers,
             body=body,
         )
-        try:
-            sigv4.verify(signature, token.secret, request, service=SERVICE, now=time.time())
-        except Refused as error:
-            raise ApiError(error.kind, error.message) from error
-        self._may(token, scope, _CALLS.get(operation, operation), resource)
-        return token.principal
-
-    def _may(self, token: Token, scope: Scope, action: str, resource: str | None) -> None:
-        """Raise ApiError where the key's patterns, or else its role, do not have this."""
+        token = verified(self._hub, signature, request)
         found = reference.parse(resource) if resource else None
-        name = found.name if found else "*"
-        if token.actions:
-            allowed = any(fnmatchcase(f"lambda:{action}", pattern) for pattern in token.actions)
-        else:
-            allowed = access.refusal(token.principal, access.needed(scope["method"], scope["path"])) is None
-        if not allowed or (token.functions and not any(fnmatchcase(name, one) for one in token.functions)):
-            who = f"arn:aws:iam::{arn.ACCOUNT}:user/{token.name}"
-            raise ApiError(
-                "AccessDeniedException",
-                f"User: {who} is not authorized to perform: lambda:{action} on resource: {arn.function(name)} because "
-                f"no identity-based policy allows the lambda:{action} action",
-            )
+        needed = access.needed(scope["method"], scope["path"])
+        require(token, _CALLS.get(operation, operation), found.name if found else "*", needed)
+        return token.principal
 
     async def noted(
         self, who: Principal | None, scope: Scope, operation: Operation, given: Mapping[str, Json], *, ok: bool

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import time
+from urllib.parse import parse_qsl
 
 import structlog
 
-from triggerhub.aws import apigateway
+from triggerhub.aws import apigateway, arn
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed, Url
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.call import THROTTLED
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Interrupted, Outcome, Returned
-from triggerhub.policy import cors
+from triggerhub.hub.tokens import Token
+from triggerhub.model import Interrupted, Json, Outcome, Returned
+from triggerhub.policy import cors, sigv4
+from triggerhub.policy.access import Needed, Role
+from triggerhub.policy.sigv4 import Signed
 from triggerhub.settings import DEPLOYED, MB
 from triggerhub.source import Request, Response, Route
+from triggerhub.web.lambda_api.caller import require, user_arn, verified
 from triggerhub.web.lambda_api.permissions import opens
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import PREFIX
@@ -26,6 +31,7 @@ log = structlog.get_logger("lambda")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 LIMIT = 6 * MB
 _JSON = ("content-type", "application/json")
+_FORBIDDEN_BODY = b'{"Message":"Forbidden"}'
 _FORBIDDEN = Response(
     status=403, body=b'{"Message":null}', headers=(_JSON, ("x-amzn-errortype", "AccessDeniedException"))
 )
@@ -55,20 +61,49 @@ class Doorway:
         origin = request.header("origin")
         if rules is not None and origin is not None and cors.is_preflight(request.method, request.headers):
             return Response(status=204, headers=cors.preflight(rules, origin))
-        if not opens(deployed.policies.get(alias, ())):
+        signer = None
+        if url.auth == "AWS_IAM":
+            try:
+                signer = self._signer(request, deployed.name)
+            except ApiError as error:
+                return Response(status=403, body=_FORBIDDEN_BODY, headers=(_JSON, ("x-amzn-errortype", error.kind)))
+        elif not opens(deployed.policies.get(alias, ())):
             return _FORBIDDEN
-        response = await self._called(request, deployed, alias, url, f"/{rest}")
+        response = await self._called(request, deployed, alias, url, f"/{rest}", signer)
         if rules is None:
             return response
         headers = cors.apply(rules, origin, response.headers)
         return Response(status=response.status, body=response.body, headers=headers)
 
-    async def _called(self, request: Request, deployed: Deployed, alias: str, url: Url, raw_path: str) -> Response:
+    def _signer(self, request: Request, function: str) -> Token:
+        """Return the access key that signed a request and may call *function* by its URL. Raises ApiError."""
+        headers: dict[str, str] = {}
+        for name, value in request.headers:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        try:
+            signature = sigv4.parse(headers.get("authorization"))
+        except sigv4.Refused as error:
+            raise ApiError(error.kind, error.message) from error
+        signed = Signed(
+            method=request.method,
+            raw_path=request.raw_path,
+            query=parse_qsl(request.query, keep_blank_values=True),
+            headers=headers,
+            body=request.body,
+        )
+        token = verified(self._hub, signature, signed)
+        require(token, "InvokeFunctionUrl", function, Needed(role=Role.OPERATOR))
+        return token
+
+    async def _called(
+        self, request: Request, deployed: Deployed, alias: str, url: Url, raw_path: str, signer: Token | None
+    ) -> Response:
         path = request.path.removeprefix(f"{PREFIX}{url.id}") or "/"
         payload = apigateway.request(
             api=url.id,
             route=apigateway.DEFAULT_ROUTE,
-            account="anonymous",
+            account="anonymous" if signer is None else arn.ACCOUNT,
+            authorizer=None if signer is None else _authorizer(signer),
             request_id=apigateway.request_id(os.urandom(11)),
             time=time.time_ns() // 1_000_000,
             method=request.method,
@@ -101,6 +136,21 @@ class Doorway:
             return None  # the handlers folder has this name now
         deployed = self._registry.functions[name]
         return deployed, alias, deployed.urls[alias]
+
+
+def _authorizer(token: Token) -> Json:
+    """Return who signed, as the request's context tells it."""
+    return {
+        "iam": {
+            "accessKey": token.key,
+            "accountId": arn.ACCOUNT,
+            "callerId": token.id,
+            "cognitoIdentity": None,
+            "principalOrgId": None,
+            "userArn": user_arn(token),
+            "userId": token.id,
+        }
+    }
 
 
 def _response(function: str, outcome: Outcome) -> Response:

@@ -34,7 +34,7 @@ DIFFERS: dict[str, str] = {
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
     "CreateEventSourceMapping": "queues of SQS; a stream takes a trigger; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
-    "CreateFunctionUrlConfig": "`AuthType` `NONE` and `InvokeMode` `BUFFERED`; the address is one of the ingress",
+    "CreateFunctionUrlConfig": "`InvokeMode` is `BUFFERED`; the address is one of the ingress",
     "DeleteFunction": "not while it has event source mappings; what is queued waits for the next of its name",
     "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
     "GetFunction": "of a function of the handlers folder there is no archive",

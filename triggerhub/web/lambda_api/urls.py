@@ -148,9 +148,6 @@ class Urls:
 
 def _refuse(given: Mapping[str, Json]) -> None:
     """Raise ApiError for what a URL cannot be here."""
-    if given.get("AuthType") == "AWS_IAM":
-        text = "AuthType: AWS_IAM needs access keys, which are not in this version; a webhook trigger can have auth."
-        raise ApiError("InvalidParameterValueException", text)
     if given.get("InvokeMode", "BUFFERED") != "BUFFERED":
         text = "InvokeMode: RESPONSE_STREAM is not in this version; an answer is sent once it is whole."
         raise ApiError("InvalidParameterValueException", text)
