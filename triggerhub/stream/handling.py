@@ -50,6 +50,8 @@ class ShardHandling:
         self._cursor = Cursor(ctx, endpoint, described, shard, self._place, trouble)
         self._committing: set[int] = set()
         """Lanes whose last step is on its way into the store."""
+        self._unheard: set[int] = set()
+        """Lanes whose last call did not come about: the function is paused, or the hub stops."""
         self._running = 0
         """Steps under way."""
         self._gone: GoneError | None = None
@@ -129,7 +131,7 @@ class ShardHandling:
 
     async def _do(self, step: Step) -> None:
         try:
-            if isinstance(step, Call):
+            if step.lane in self._unheard:
                 await self._ctx.free()
             async with self._ctx.finish():
                 if isinstance(step, Call):
@@ -166,6 +168,7 @@ class ShardHandling:
         crash_point("position-stored")
 
     def _settle(self, step: Call, verdict: Verdict) -> None:
+        (self._unheard.add if isinstance(verdict, Unheard) else self._unheard.discard)(step.lane)
         self._shard.obey(self._ctx.retry)
         self._shard.settle(step, verdict, self._ctx.now(), random.random())
 
