@@ -284,6 +284,13 @@ class Store(Protocol):
         """Return an event and its deliveries that are still kept."""
         ...
 
+    async def hasten(self, by: Millis, *, now: Millis) -> int:
+        """Make due earlier by so much what is queued for after *now*; return how much of it there was.
+
+        For a clock that was put back: what waits goes on waiting as long as it would have, and no longer.
+        """
+        ...
+
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         """Queue finished deliveries again, attempts and losses from 0, ids kept, due now; return those that were."""
         ...

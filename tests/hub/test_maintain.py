@@ -102,3 +102,29 @@ async def test_what_an_audit_finds_is_shown_until_it_is_mended(tmp_path: Path, m
             store.rows[name] = row
             while (await r.hub.status())["problems"]:
                 await anyio.sleep(0.01)
+
+
+async def test_what_waits_when_the_clock_is_put_back_waits_no_longer_for_it(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with rig(tmp_path, {"work": echoing}, clock=clock) as r:
+        await r.hub.pause("function", "work")
+        now = (await r.hub.invoke_async("work", b"1")).deliveries[0]
+        later = (await r.hub.invoke_async("work", b"2", delay=2 * DAY)).deliveries[0]
+        clock.advance(-DAY)
+        await r.hub.resume("function", "work")
+        with anyio.fail_after(20):
+            while not (await r.row(now)).state.finished:
+                await anyio.sleep(0.01)
+        # This clock stands still: the seconds of the loop's count as put back, too.
+        assert (await r.row(later)).due == pytest.approx(clock.now() + 2 * DAY, abs=30_000)
+
+
+async def test_a_clock_that_is_a_little_behind_moves_nothing() -> None:
+    clock = FakeClock()
+    hands = maintain.Hands(clock)
+    clock.advance(-maintain.STEP)
+    assert hands.put_back() == 0, "a clock is set by small steps all the time"
+    clock.advance(-maintain.STEP - 100)
+    assert hands.put_back() >= maintain.STEP
+    clock.advance(DAY)
+    assert hands.put_back() == 0

@@ -548,9 +548,9 @@ class Result:
     steps: int
 
 
-async def _at_once(function: Callable[[], Any], *_: Any, **__: Any) -> Any:
+async def _at_once(function: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
     """Do what a thread would: no thread has a place in virtual time."""
-    return function()
+    return function(*arguments)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from tests.stores.rig import LANE, NOW, Hand, Home, intake
-from triggerhub.model import State
+from triggerhub.model import Retry, State
 from triggerhub.store import Fence, Lane, Want
 
 
@@ -65,6 +65,20 @@ async def test_no_more_than_the_limit_and_then_at_once_again(hand: Hand) -> None
     grant = await hand.grant(3)
     assert [one.delivery.id for one in grant.claimed] == made[3:]
     assert grant.next is None
+
+
+async def test_what_waits_is_brought_forward_and_nothing_else(hand: Hand) -> None:
+    due = await hand.put()
+    running, done = [await hand.put() for _ in range(2)]
+    late = await hand.put(due=NOW + 900, trigger="u")
+    line = [await hand.put(due=NOW + 500, order="k") for _ in range(2)]
+    claimed = {one.delivery.id: one for one in await hand.take()}
+    await hand.settle(claimed[done])
+    await hand.settle(claimed[due], Retry(NOW + 300))
+    assert await hand.store.hasten(400, now=NOW + 300) == 3
+    shown = {one: (await hand.look(one)).due - NOW for one in (due, running, done, late, *line)}
+    assert shown == {due: 300, running: 0, done: 0, late: 500, line[0]: 100, line[1]: 100}
+    assert await hand.store.audit() == []
 
 
 async def test_next_is_the_moment_of_the_next_one_due(hand: Hand) -> None:

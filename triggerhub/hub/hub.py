@@ -35,7 +35,7 @@ from triggerhub.hub.status import Status
 from triggerhub.hub.tokens import Tokens
 from triggerhub.hub.trial import Trial
 from triggerhub.hub.verdict import Verdicts
-from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of, unknown
+from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
 from triggerhub.model import (
     API_TRIGGER,
     Delivery,
@@ -45,7 +45,6 @@ from triggerhub.model import (
     Millis,
     Outcome,
     Returned,
-    destination_trigger,
 )
 from triggerhub.policy import selecting
 from triggerhub.policy.grouping import Group
@@ -158,7 +157,9 @@ class Hub:
             background.start_soon(self.pulse.beat)
             background.start_soon(self._preparation.run)
             background.start_soon(self.alarms.watch)
-            background.start_soon(maintain, self._store, self._pool, self._clock, lambda: self.project)
+            background.start_soon(
+                maintain, self._store, self._pool, self._clock, lambda: self.project, self._wiring.wake
+            )
             background.start_soon(audit, self._store, self._status.audited)
             async with self._wiring.dispatching(parts):
                 yield self
@@ -314,14 +315,7 @@ class Hub:
 
     async def known(self, query: Query) -> None:
         """NotFound where a name in *query* is neither in the configuration nor in the history."""
-        lanes, project = (await self._store.stats()).by_lane, self.project
-        functions = {*project.functions, *(lane.function for lane in lanes)}
-        triggers = {*project.triggers, *(lane.trigger for lane in lanes)}
-        if query.function is not None and query.function not in functions:
-            raise unknown("function", query.function, functions)
-        built_in = {API_TRIGGER, *map(destination_trigger, functions)}
-        if query.trigger is not None and query.trigger not in triggers | built_in:
-            raise unknown("trigger", query.trigger, triggers)
+        await self._status.known(query)
 
     async def get(self, delivery: str) -> Detail:
         """NotFound."""

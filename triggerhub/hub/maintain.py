@@ -9,11 +9,12 @@ import anyio
 import anyio.lowlevel
 import structlog
 
-from triggerhub.errors import StoreBroken
+from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.outlet import built_in
 from triggerhub.hub.pool import Pool
-from triggerhub.settings import Project
+from triggerhub.model import Millis
+from triggerhub.settings import SECOND, Project
 from triggerhub.store import Store
 
 log = structlog.get_logger("maintain")
@@ -23,6 +24,8 @@ SWEEP = 1.0
 PRUNE = 60
 """Sweeps between prunings."""
 CHUNK = 1000
+STEP = 5 * SECOND
+"""A clock that is behind by more than this from one sweep to the next was put back."""
 AUDITED = 10.0
 """Seconds after the start at which the store is audited: what a crash or a disk did to it lies there by then."""
 AUDITS = 24 * 3600.0
@@ -32,11 +35,24 @@ TOLD = 3
 REMEDY = "put a backup in its place with `triggerhub restore FILE`"
 
 
-async def maintain(store: Store, pool: Pool, clock: Clock, project: Callable[[], Project]) -> None:
-    """Run until cancelled."""
+async def maintain(
+    store: Store, pool: Pool, clock: Clock, project: Callable[[], Project], wake: Callable[[], None]
+) -> None:
+    """Run until cancelled; *wake* has every dispatcher look what is due."""
     turn = 0
+    hands = Hands(clock)
     while True:
         pool.sweep()
+        if back := hands.put_back():
+            try:
+                moved = await store.hasten(back, now=clock.now())
+            except StoreFull as error:
+                log.error("what waits could not be brought forward", error=error.message)
+            else:
+                log.warning(
+                    "the clock was put back; what waits is brought forward", seconds=back / 1000, deliveries=moved
+                )
+                wake()
         if turn % PRUNE == 0:
             try:
                 await prune(store, clock, project())
@@ -46,6 +62,21 @@ async def maintain(store: Store, pool: Pool, clock: Clock, project: Callable[[],
                 log.error("history could not be pruned", exc_info=error)
         turn += 1
         await anyio.sleep(SWEEP)
+
+
+class Hands:
+    """Compares the wall clock with the one that nobody sets."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._wall, self._steady = clock.now(), anyio.current_time()
+
+    def put_back(self) -> Millis:
+        """Return by how much the clock was put back since the last look; 0 where it was not."""
+        wall, steady = self._clock.now(), anyio.current_time()
+        back = int((steady - self._steady) * 1000) - (wall - self._wall)
+        self._wall, self._steady = wall, steady
+        return back if back > STEP else 0
 
 
 async def audit(store: Store, note: Callable[[Sequence[str]], None]) -> None:

@@ -14,10 +14,10 @@ from triggerhub.hub.pause import Paused
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.settler import Services
-from triggerhub.hub.wiring import Wiring
-from triggerhub.model import Json, Millis, State
+from triggerhub.hub.wiring import Wiring, unknown
+from triggerhub.model import API_TRIGGER, Json, Millis, State, destination_trigger
 from triggerhub.settings import Function, Trigger
-from triggerhub.store import Lane, Stats
+from triggerhub.store import Lane, Query, Stats
 
 
 class Status:
@@ -102,6 +102,17 @@ class Status:
         zone = ZoneInfo(self._wiring.project.hub.timezone)
         upcoming: Millis | None = module.upcoming(trigger.options, trigger, self._clock.now(), zone)
         return upcoming
+
+    async def known(self, query: Query) -> None:
+        """NotFound where a name in *query* is neither in the configuration nor in the history."""
+        lanes, project = (await self._store.stats()).by_lane, self._wiring.project
+        functions = {*project.functions, *(lane.function for lane in lanes)}
+        triggers = {*project.triggers, *(lane.trigger for lane in lanes)}
+        if query.function is not None and query.function not in functions:
+            raise unknown("function", query.function, functions)
+        built_in = {API_TRIGGER, *map(destination_trigger, functions)}
+        if query.trigger is not None and query.trigger not in triggers | built_in:
+            raise unknown("trigger", query.trigger, triggers)
 
     async def whole(self, *, ready: bool, addresses: Mapping[str, str]) -> dict[str, Json]:
         """What the hub is and how it does."""

@@ -431,6 +431,11 @@ class Wiring:
                 return trigger, self.modules[trigger.type]
         raise NotFound(f"no trigger consumes the queue {topic!r}", hint="Bring its trigger back.")
 
+    def wake(self) -> None:
+        """Have every dispatcher look what is due."""
+        for dispatcher in self.dispatchers.values():
+            dispatcher.wake()
+
     # pausing: a reload may have taken away what was there when it was asked for
 
     def pause_function(self, name: str) -> None:

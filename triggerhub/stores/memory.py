@@ -295,6 +295,13 @@ class MemoryStore:
         rows = [replace(row.delivery) for row in self.rows.values() if row.delivery.event_id == event]
         return self._events[event], sorted(rows, key=lambda one: one.id)
 
+    async def hasten(self, by: Millis, *, now: Millis) -> int:
+        waiting = [row.delivery for row in self.rows.values() if row.delivery.state is State.QUEUED]
+        late = [one for one in waiting if one.due > now]
+        for one in late:
+            one.due -= by
+        return len(late)
+
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         queued = []
         for row in self._known(deliveries):

@@ -193,6 +193,9 @@ class SQLiteStore:
     async def event(self, event: str) -> tuple[Event, list[Delivery]] | None:
         return await self._read(self._quick, reading.event, event, self._blobs)
 
+    async def hasten(self, by: Millis, *, now: Millis) -> int:
+        return await self.writer.do(lambda t: queue.hasten(t, by, now))
+
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         return await self.writer.do(lambda t: housekeeping.redrive(t, deliveries, now))
 
