@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import anyio
 from pydantic import AfterValidator, Field
 
-from triggerhub import source
+from triggerhub import __version__, source
 from triggerhub.aws import faults
 from triggerhub.errors import TriggerhubError
 from triggerhub.model import Millis
@@ -378,6 +378,6 @@ def _config(wait: Millis = 0, connections: int = 10, **more: Any) -> Any:
         retries={"mode": "standard", "max_attempts": 2},
         tcp_keepalive=True,
         parameter_validation=False,  # what is sent is made by the sources, and the service looks at it, too
-        user_agent_extra="triggerhub",
+        user_agent=f"triggerhub/{__version__}",  # botocore's own is put together twice for every request
         **more,
     )
