@@ -61,7 +61,7 @@ async def run(ctx: source.Context, options: Options) -> None:
 async def probe(ctx: source.Context, options: Options) -> str:
     """Ask for the stream, and read from it. Raises AwsFault, GoneError."""
     async with _table(options) as table:
-        who = await table.streams.identity()
+        who = await table.streams.asker()
         return f"{await keeper.probe(table)} as {who}"
 
 

@@ -53,7 +53,7 @@ async def run(ctx: source.Context, options: Options) -> None:
 async def probe(ctx: source.Context, options: Options) -> str:
     """Ask for the stream, and read from it. Raises AwsFault, GoneError."""
     async with _connected(options) as connection:
-        who = await connection.identity()
+        who = await connection.asker()
         return f"{await keeper.probe(Stream(options, connection))} as {who}"
 
 

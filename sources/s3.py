@@ -40,7 +40,7 @@ PAGE = 500
 class Options(awsclient.Options):
     """What ``type = "s3"`` takes."""
 
-    bucket: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")]
+    bucket: Annotated[str, awsclient.like(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", "a bucket's name, not its ARN or URL")]
     """The bucket's name."""
     prefix: str = ""
     """Only objects whose keys begin so."""
@@ -217,7 +217,7 @@ async def probe(ctx: source.Context, options: Options) -> str:
     if options.queue is not None:
         return await awsqueue.tried(ctx, options, options.queue)
     async with awsclient.connected("s3", options) as s3:
-        who = await s3.identity()
+        who = await s3.asker()
         await s3.call("list_objects_v2", Bucket=options.bucket, Prefix=options.prefix, MaxKeys=1)
         return f"s3://{options.bucket}/{options.prefix} as {who}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -47,8 +48,23 @@ def _address(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-\d+$")]
-Role = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
+
+
+def like(pattern: str, expected: str) -> AfterValidator:
+    """Refuse a text that does not match the pattern as a whole, in words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}, got {value[:200]!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+Region = Annotated[str, like(r"[a-z]{2,}(-[a-z]+)+-\d+", 'a region like "eu-central-1"')]
+Role = Annotated[
+    str, like(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "a role's ARN like arn:aws:iam::123456789012:role/hub")
+]
 
 
 class Options(source.Options):
@@ -143,6 +159,15 @@ class Connection:
         except Exception as error:
             raise understood(error, "sts", "get_caller_identity") from error
         return Identity(found=_FOUND.get(credentials.method, credentials.method), arn=answer["Arn"])
+
+    async def asker(self) -> str:
+        """Say who asks. Raises AwsFault for credentials that are none; an endpoint need not have an STS."""
+        try:
+            return str(await self.identity())
+        except AwsFault as fault:
+            if fault.kind == "credentials":
+                raise
+            return f"somebody unknown ({fault.message})"
 
     async def close(self) -> None:
         for made in list(self._clients):
@@ -267,7 +292,7 @@ def understood(error: Exception, service: str, operation: str) -> AwsFault:
         return AwsFault("refused", f"{where}: {error}")
     if isinstance(error, names.BotoCoreError | OSError | TimeoutError) or type(error).__module__.startswith(_NETWORK):
         why = f"{where}: no answer ({type(error).__name__})"
-        return AwsFault("unreachable", why, hint="Is the endpoint there? It is tried again.")
+        return AwsFault("unreachable", why, hint="Is the endpoint there?")
     raise error
 
 

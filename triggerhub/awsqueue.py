@@ -92,7 +92,7 @@ async def consume(
 async def tried(ctx: source.Context, options: awsclient.Options, queue: str) -> str:
     """Ask for the queue, and whether messages may be received, deleted and hidden. Raises AwsFault."""
     async with connecting(ctx, options, queue, 0) as connection:
-        who = await connection.identity()
+        who = await connection.asker()
         found = await find(connection, sqs.address(queue))
         await _permitted(connection, "receive_message", QueueUrl=found.url, MaxNumberOfMessages=REQUEST + 1)
         await _permitted(connection, "delete_message", QueueUrl=found.url, ReceiptHandle="none")

@@ -134,7 +134,9 @@ class SqsDouble:
         try:
             if fault is not None and fault != "drop":
                 raise _FAULTS[fault](operation)
-            act: Callable[..., Any] = getattr(self, f"do_{operation}")
+            act: Callable[..., Any] | None = getattr(self, f"do_{operation}", None)
+            if act is None:
+                raise Refusal("InvalidAction", f"there is no {operation or 'such operation'} here")
             answer = act(**json.loads(body))
             if asyncio.iscoroutine(answer):
                 answer = await answer
@@ -192,9 +194,6 @@ class SqsDouble:
             "ApproximateNumberOfMessagesNotVisible": str(hidden),
         }
         return {"Attributes": {"VisibilityTimeout": "30", **queue.settings, **numbers, "QueueArn": queue.arn}}
-
-    def do_GetCallerIdentity(self, **_: Any) -> Any:
-        return {"Arn": f"arn:aws:iam::{ACCOUNT}:user/double"}
 
     def do_SendMessage(self, QueueUrl: str, **message: Any) -> Any:
         queue = self._queue(QueueUrl)

@@ -16,9 +16,11 @@ from sources import sqs
 from tests.aws_double.sqs import SqsDouble
 from tests.hub.rig import Failure, Rig, function, rig, trigger
 from triggerhub import awsclient, awsconsumer
+from triggerhub import testing as triggers
 from triggerhub.model import Invocation, State
 from triggerhub.settings import Batch, Idempotency, RetryPolicy
 from triggerhub.store import Query
+from triggerhub.testing import FakeContext
 
 pytestmark = pytest.mark.usefixtures("keys")
 
@@ -540,3 +542,16 @@ async def test_what_another_call_has_is_not_asked_for_again_and_again(tmp_path: 
         await emptied(double)
         assert await states(hub) == {"succeeded": 2}
     assert len(seen.bodies) == 1
+
+
+async def test_a_probe_needs_no_sts_and_names_a_permission(tmp_path: Path) -> None:
+    double = SqsDouble()
+    double.do_CreateQueue("orders")
+    async with double.serve() as address:
+        options = sqs.Options(queue="orders", endpoint_url=address)
+        ctx = FakeContext(triggers.trigger("t", options=options))
+        told = await sqs.probe(ctx, options)
+        assert told.startswith("arn:aws:sqs:us-east-1:000000000000:orders as somebody unknown (sts:GetCallerIdentity: ")
+        double.trouble("deny", 1, "DeleteMessage")
+        with pytest.raises(awsclient.AwsFault, match="the permission sqs:deletemessage on arn:aws:sqs:us-east-1"):
+            await sqs.probe(ctx, options)
