@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from triggerhub.errors import ConfigError, StartFailed
 from triggerhub.runtimes.dependencies import Environments, collect
 from triggerhub.settings import Function
 
-from .conftest import Bench, invocation
+from .conftest import Bench, invocation, living, until
 
 needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
 
@@ -181,6 +183,31 @@ async def test_a_build_that_is_cancelled_leaves_nothing(bench: Bench, tmp_path: 
         await build
     assert not Path(f"/proc/{began.read_text().strip()}/exe").exists()
     assert list((bench.root / "var/environments").iterdir()) == []
+
+
+def test_a_build_ends_with_a_hub_that_is_killed(bench: Bench, tmp_path: Path) -> None:
+    tools, began = tmp_path / "tools", tmp_path / "began"
+    tools.mkdir()
+    (tools / "uv").write_text(f"#!/bin/sh\n/bin/sleep 300 &\necho $! > {began}\nwait\n")
+    (tools / "uv").chmod(0o755)
+    function = project(bench.root, {"f.py": script("a")})["f"]
+    code = f"""
+        import asyncio
+        from pathlib import Path, PosixPath
+        from triggerhub.runtimes.dependencies import Environments
+        from triggerhub.settings import Function, Needs
+        function = Function(name="f", runtime="python", code={function.code!r}, needs={function.needs!r})
+        asyncio.run(Environments({{"PATH": {str(tools)!r}}}).build(function))
+    """
+    hub = subprocess.Popen([sys.executable, "-c", dedent(code)], cwd=Path(__file__).parents[2])
+    try:
+        pid = until(lambda: began.exists() and began.read_text().strip(), "the installer is at work")
+    finally:
+        hub.kill()
+        hub.wait()
+    until(lambda: not living(int(pid)), "the end of what the installer started")
+    collect(function.needs.folder.parent, ())
+    assert list(function.needs.folder.parent.iterdir()) == []
 
 
 async def test_the_installer_gets_its_own_settings_and_none_of_the_hubs(bench: Bench, tmp_path: Path) -> None:

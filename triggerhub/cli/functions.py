@@ -122,7 +122,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
     pairs: list[tuple[str, words.Cell | str | None]] = [
         ("state", _state(row)),
         ("preparing", row.get("preparing") or ""),
-        ("runtime", row["runtime"]),
+        ("runtime", row.get("interpreter") or row["runtime"]),
         # What ends in a dot leaves the name to the worker: handler, else lambda_handler.
         ("handler", "" if row["handler"].endswith(".") else row["handler"]),
         ("source", row["source"]),

@@ -53,6 +53,7 @@ class Status:
         return {
             "name": name,
             "runtime": function.runtime,
+            "interpreter": function.interpreter.name if function.interpreter else None,
             "handler": function.handler or " ".join(function.command),
             "version": function.version,
             "source": function.source,
