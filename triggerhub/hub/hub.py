@@ -125,7 +125,7 @@ class Hub:
             log.warning("deliveries that a dead hub left running are queued again", count=len(reaped))
         await self._paused.load()
         await self.tokens.load()
-        await anyio.to_thread.run_sync(self.changes.retain, self._clock.now())
+        await anyio.to_thread.run_sync(lambda: self.changes.retain(self._clock.now()))
         self._depth = Depth(await self._store.stats())
         self._inlet = Inlet(self._store, self._clock, self._mint, self._depth, self._feed, self._metrics, self._wake)
         services = Services(

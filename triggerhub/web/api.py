@@ -40,7 +40,7 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Sessions) -> ASGIApp:
     """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
-    admin = _Admin(hub, closing)
+    admin, versions = _Admin(hub, closing), Versions(hub, registry)
     api: list[BaseRoute] = [
         Route("/status", admin.status),
         Route("/alarms", admin.alarms),
@@ -52,7 +52,7 @@ def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Se
         # It reads nothing but costs a copy of the database, which no link in a page of another may ask for.
         Route("/backup", admin.backup, methods=["POST"]),
         *Deliveries(hub, closing).routes(),
-        *Versions(hub, registry).routes(),
+        *versions.routes(),
         *Named(hub).routes(),
         *Tokens(hub).routes(),
     ]
@@ -61,7 +61,7 @@ def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Se
         Route("/readyz", admin.ready),
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
-        *Console(hub, closing, sessions).routes(),
+        *Console(hub, closing, sessions, versions).routes(),
     ]
     return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes))))
 

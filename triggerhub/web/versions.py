@@ -36,26 +36,31 @@ class Versions:
 
     async def versions(self, request: Request) -> Response:
         """List what a function has been: its newest first, and after what runs unqualified."""
-        name = request.path_params["name"]
+        return json(shape.dump([shape.timed(row, "created") for row in self.rows(request.path_params["name"])]))
+
+    def rows(self, name: str) -> list[dict[str, Json]]:
+        """Return the versions of a function; of one of the handlers folder the only one. NotFound."""
         deployed = self._deployed(name)
         if deployed is None:
             version = self._hub.project.functions[name].version
-            return json(shape.dump([{"version": version, "created": None, "description": "", "aliases": []}]))
+            return [{"version": version, "created": None, "description": "", "aliases": []}]
         numbers = sorted(deployed.versions, key=int, reverse=True)
-        rows = [_row(deployed, one) for one in (deployed.latest, *(deployed.versions[number] for number in numbers))]
-        return json(shape.dump([shape.timed(row, "created") for row in rows]))
+        return [_row(deployed, one) for one in (deployed.latest, *(deployed.versions[number] for number in numbers))]
 
     async def rollback(self, request: Request) -> Response:
         """Make an earlier version what runs: unqualified, or by an alias."""
-        name = request.path_params["name"]
         order = await asked.fields(request, {"to": str, "alias": str})
+        return json(shape.dump(await self.back(request.path_params["name"], order.get("to"), order.get("alias"))))
+
+    async def back(self, name: str, to: str | None, alias: str | None) -> dict[str, Json]:
+        """Make version *to*, or the one before, what runs; return which it is. NotFound, BadInput, Conflict."""
         if self._deployed(name) is None:
             source = self._hub.project.functions[name].source
             raise Conflict(
                 f"{name} is a function of the handlers folder, which keeps no versions",
                 hint=f"Put the earlier {source} back; the hub takes it over when it is saved.",
             )
-        to, alias, revision = order.get("to"), order.get("alias"), str(uuid.uuid4())
+        revision = str(uuid.uuid4())
 
         def back(before: Deployed | None) -> Deployed:
             if before is None:
@@ -68,9 +73,9 @@ class Versions:
         assert changed is not None
         told = {"function": name, "alias": alias}
         if alias is not None:
-            return json(shape.dump({**told, "version": changed.aliases[alias].version}))
+            return {**told, "version": changed.aliases[alias].version}
         same = [n for n, one in changed.versions.items() if not changed.latest.differs(one) and to in (None, n)]
-        return json(shape.dump({**told, "version": max(same, key=int)}))
+        return {**told, "version": max(same, key=int)}
 
     def _deployed(self, name: str) -> Deployed | None:
         function = self._hub.project.functions.get(name)

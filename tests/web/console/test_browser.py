@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.contract.conftest import client
+from tests.contract.package import answering, called, create
+from tests.e2e.daemon import until
 from tests.web.console.conftest import Site, Visitor, visiting
 
 LOOKS: dict[str, tuple[dict[str, Any], str]] = {
@@ -184,3 +187,14 @@ def test_a_function_is_tried(visitor: Visitor) -> None:
     visitor.page.click("button:text-is('Call')")
     visitor.sees("#tested .returned")
     visitor.sees("#tested", '"shipped": "this"')
+
+
+def test_a_deployed_function_is_rolled_back(visitor: Visitor, site: Site) -> None:
+    lambdas = client(site.hub)
+    create(lambdas, "shop", answering("first"), Publish=True)
+    lambdas.update_function_code(FunctionName="shop", ZipFile=answering("second"), Publish=True)
+    lambdas.get_waiter("function_updated_v2").wait(FunctionName="shop")
+    assert called(lambdas, "shop")["answer"] == "second"
+    visitor.go("/functions/shop")
+    visitor.page.click("tr:has(td:text-is('1')) >> text=Roll back to it")
+    until(lambda: called(lambdas, "shop")["answer"] == "first", "the first version runs again")

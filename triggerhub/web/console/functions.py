@@ -12,18 +12,19 @@ from triggerhub.errors import NotFound
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy.prettyjson import pretty
-from triggerhub.settings import HOUR
+from triggerhub.settings import DEPLOYED, HOUR
 from triggerhub.web import asked, shape
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
 from triggerhub.web.stream import attended
+from triggerhub.web.versions import Versions
 
 
 class Functions:
     """The pages under /functions."""
 
-    def __init__(self, hub: Hub, frame: Frame) -> None:
-        self._hub, self._frame = hub, frame
+    def __init__(self, hub: Hub, frame: Frame, versions: Versions) -> None:
+        self._hub, self._frame, self._versions = hub, frame, versions
 
     def routes(self) -> list[tuple[str, Any, str]]:
         return [
@@ -33,6 +34,7 @@ class Functions:
             ("/functions/{name}/pause", self.pause, "POST"),
             ("/functions/{name}/resume", self.resume, "POST"),
             ("/functions/{name}/test", self.test, "POST"),
+            ("/functions/{name}/rollback", self.rollback, "POST"),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -60,6 +62,7 @@ class Functions:
             "settings": _settings(function),
             "recent": self._hub.pulse.function(name),
             "hour": self._hub.pulse.function(name, HOUR),
+            "versions": self._versions.rows(name) if function.source == DEPLOYED else [],
             "samples": samples,
             "sample_data": render.data(samples),
             "link": quote(name, safe=""),
@@ -83,9 +86,12 @@ class Functions:
     async def _set(self, request: Request, *, paused: bool) -> Response:
         name = request.path_params["name"]
         await (self._hub.pause if paused else self._hub.resume)("function", name)
-        response = Response(status_code=204, headers=answer.HEADERS)
-        response.headers["HX-Refresh"] = "true"
-        return response
+        return _again()
+
+    async def rollback(self, request: Request) -> Response:
+        """Make the version that the form names what runs."""
+        await self._versions.back(request.path_params["name"], (await asked.form(request)).get("to"), None)
+        return _again()
 
     async def test(self, request: Request) -> Response:
         """Call it once and show what it answered; the caller waits."""
@@ -102,6 +108,11 @@ class Functions:
             "text": pretty(render.readable(body[: render.SHOWN])),
         }
         return answer.html("tested.html", self._frame.common() | values)
+
+
+def _again() -> Response:
+    """Have the page loaded again."""
+    return Response(status_code=204, headers={**answer.HEADERS, "HX-Refresh": "true"})
 
 
 def _settings(function: Any) -> list[tuple[str, str]]:

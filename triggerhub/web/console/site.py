@@ -23,6 +23,7 @@ from triggerhub.web.console.overview import Overview
 from triggerhub.web.console.settings import Settings
 from triggerhub.web.console.triggers import Triggers
 from triggerhub.web.session import Sessions
+from triggerhub.web.versions import Versions
 
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -30,7 +31,8 @@ Page = Callable[[Request], Awaitable[Response]]
 class Console:
     """The pages of one hub; event streams end once *closing* is set."""
 
-    def __init__(self, hub: Hub, closing: anyio.Event, sessions: Sessions) -> None:
+    def __init__(self, hub: Hub, closing: anyio.Event, sessions: Sessions, versions: Versions) -> None:
+        self._versions = versions
         self._sessions = sessions
         self._warm = False
         self._readings = Readings(hub)
@@ -47,7 +49,7 @@ class Console:
             ("/", overview.page, "GET"),
             ("/overview/attention", overview.attention, "GET"),
             *deliveries.routes(),
-            *Functions(self._hub, self._frame).routes(),
+            *Functions(self._hub, self._frame, self._versions).routes(),
             *Triggers(self._hub, self._frame).routes(),
             *letters.routes(),
             *Settings(self._hub, self._frame).routes(),
