@@ -33,11 +33,13 @@ from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
 from triggerhub.model import Invocation
-from triggerhub.runtimes import dependencies, layers, snapshot
+from triggerhub.policy.sandbox.levels import Ability, Lack
+from triggerhub.runtimes import dependencies, layers, probe, snapshot
 from triggerhub.runtimes.dependencies import Environments
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.process import ProcessRuntime
+from triggerhub.runtimes.sandbox import Planner
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.settings import Project
 from triggerhub.stores import backup as archives
@@ -148,11 +150,17 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
         opt = [function.opt for function in registry.served.values() if function.opt is not None]
         await anyio.to_thread.run_sync(layers.collect, registry.opt, opt)
         told: dict[str, str] = {}
+
+        def made(tap: Tap) -> ProcessRuntime:
+            runtimes.append(ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher))
+            return runtimes[0]
+
+        runtimes = list[ProcessRuntime]()
         hub = Hub(
             project,
             {**registry.mappings.modules, **loaded.sources},
             store=store,
-            runtime=lambda tap: ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher),
+            runtime=made,
             output=output,
             routes=ingress,
             environments=Environments(),
@@ -187,6 +195,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
                     held=administering,
                 ) as port,
                 hub.open(),
+                runtimes[0].looked_at(project.functions.values()),
                 ingress.serve(Doorway(hub, registry).route()),
                 ingress.listen(
                     *settings.listen,
@@ -213,6 +222,15 @@ def _url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def lacks() -> Mapping[Ability, Lack]:
+    """Find out what this host lacks for isolation, in throw-away sandboxes. Runs a loop of its own."""
+
+    async def look() -> Mapping[Ability, Lack]:
+        return (await probe.look(Launcher(), Planner())).lacks
+
+    return anyio.run(look)
 
 
 def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]:

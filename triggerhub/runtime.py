@@ -6,7 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 from triggerhub.model import Invocation, Outcome
-from triggerhub.settings import Function
+from triggerhub.policy.sandbox.levels import Refusal
+from triggerhub.settings import Function, Level
 
 
 class Output(Protocol):
@@ -53,6 +54,10 @@ class Environments(Protocol):
 
 class Runtime(Protocol):
     """Starts workers."""
+
+    def level(self, function: Function) -> Level | Refusal:
+        """Return the level at which the host runs a function, or why it does not run it."""
+        ...
 
     def start(self, function: Function) -> AbstractAsyncContextManager[Worker]:
         """Enter with a worker that has imported the user's code; leave with no process of it alive.

@@ -119,8 +119,14 @@ def test_packages_isolation_and_what_runs_elsewhere() -> None:
         "bad",
         "missing: no_such_package / python -m pip install triggerhub",
     )
-    assert "this is root" in said(host.isolation(0))[1]
-    assert "only code that you trust" in said(host.isolation(1000))[1]
+    assert said(host.isolation(("contained", "isolated", "trusted"), ())) == (
+        "good",
+        "levels contained, isolated, trusted / None",
+    )
+    some = said(host.isolation(("isolated", "trusted"), [("no groups", "Delegate=yes")]))
+    assert some == ("note", "levels isolated, trusted; no kernel-held memory: no groups / Delegate=yes")
+    none = said(host.isolation(("trusted",), [("clone: Operation not permitted", "be root")]))
+    assert none == ("bad", "none: only the level trusted, since clone: Operation not permitted / be root")
 
 
 def test_an_address_that_is_taken(tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ class RigRuntime:
     running: int = 0
     most: int = 0
 
+    def level(self, function: Function) -> str:
+        return function.level
+
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[RigWorker]:
         if function.version in self.broken:

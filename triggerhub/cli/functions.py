@@ -130,7 +130,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         ("timeout", words.took(row["timeout_ms"])),
         ("memory", words.size(row["memory"])),
         ("concurrency", str(row["concurrency"])),
-        ("sandbox", row["level"]),
+        ("sandbox", row["level"] or words.Cell(f"not run: {row['refused']}", "red")),
         ("workers", f"{row['workers']} alive, {row['running']} running"),
         ("triggers", ", ".join(row["triggers"]) or "none"),
         ("deliveries", counts or "none"),

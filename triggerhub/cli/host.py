@@ -99,7 +99,7 @@ def look(project: Path, data: Path) -> Iterator[Reading]:
     yield interpreters(installed("python", os.environ), installed("node", os.environ))
     yield installers(shutil.which("uv"), importlib.util.find_spec("pip") is not None, shutil.which("npm"))
     yield cryptography()
-    yield isolation(os.geteuid())
+    yield isolation(*_isolation())
     yield from addresses(project)
     yield from aws(project)
 
@@ -282,12 +282,23 @@ def cryptography() -> Reading:
     return good("cryptography", version("cryptography"))
 
 
-def isolation(user: int) -> Reading:
-    if user == 0:
-        remedy = "Start the hub as a user of its own: its handlers are root, too."
-        return note("isolation", "none in this version, and this is root", remedy)
-    remedy = "Run only code that you trust: a handler may do what the hub's user may."
-    return note("isolation", "none in this version: handlers run as the hub's own user", remedy)
+def isolation(offered: Sequence[str], lacks: Sequence[tuple[str, str]]) -> Reading:
+    """Say at which levels functions can run; *lacks* are what is missing for more, and what to do."""
+    if not lacks:
+        return good("isolation", f"levels {', '.join(offered)}")
+    found = "; ".join(found for found, _ in lacks)
+    remedy = "; ".join(remedy for _, remedy in lacks)
+    if "isolated" not in offered:
+        return bad("isolation", f"none: only the level trusted, since {found}", remedy)
+    return note("isolation", f"levels {', '.join(offered)}; no kernel-held memory: {found}", remedy)
+
+
+def _isolation() -> tuple[Sequence[str], Sequence[tuple[str, str]]]:
+    from triggerhub import app
+    from triggerhub.policy.sandbox import levels
+
+    lacks = app.lacks()
+    return levels.offered(lacks), [(lack.found, lack.remedy) for lack in lacks.values()]
 
 
 def aws(project: Path) -> Iterator[Reading]:

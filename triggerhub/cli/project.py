@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from triggerhub.cli.session import Session, shared
 
 if TYPE_CHECKING:
     from triggerhub.config.load import Loaded
+    from triggerhub.config.problem import Problem
 
 NOTHING = "no trigger has a connection to test"
 
@@ -73,6 +74,25 @@ def run(session: Session) -> None:
         app.run(session.project)
 
 
+def _refused(loaded: Loaded) -> list[Problem]:
+    """Return a warning for each function whose level this host cannot give."""
+    from triggerhub import app
+    from triggerhub.config.problem import Problem
+    from triggerhub.policy.sandbox.levels import Refusal, decide
+
+    isolated = [one for one in loaded.project.functions.values() if one.level != "trusted"] if loaded.project else []
+    if not isolated:
+        return []
+    lacks, told = app.lacks(), []
+    for function in isolated:
+        if isinstance(level := decide(function.level, lacks), Refusal):
+            message = f"functions.{function.name} will not be run: {level.message}"
+            told.append(
+                Problem(file=function.source, severity="warning", code="no-isolation", message=message, hint=level.hint)
+            )
+    return told
+
+
 @click.command()
 @click.option("--online", is_flag=True, help="Also test the connections of triggers to their sources.")
 @shared
@@ -83,6 +103,7 @@ def check(context: click.Context, session: Session, online: bool) -> None:
     from triggerhub.config.load import load, render
 
     loaded = load(session.project, environ=os.environ)
+    loaded = replace(loaded, problems=(*loaded.problems, *_refused(loaded)))
     tested, failed = _probed(loaded) if online and loaded.project is not None else ({}, [])
     wrong = loaded.project is None or bool(failed)
     if session.json:

@@ -41,6 +41,9 @@ CODES: dict[str, str] = {
     "bad-sandbox": (
         "What a handler is to see or to have cannot be given: it is the hub's own, or there is no sandbox to hold it."
     ),
+    "no-isolation": (
+        "This host cannot isolate the function as its level asks, so that the hub will not run it: `triggerhub doctor`."
+    ),
     "wrong-python": "The handler asks for another Python than the one that runs it.",
     "outside": "A path leads to a place that it must not lead to.",
     "much-memory": "A function may use more memory than this host has.",

@@ -55,8 +55,8 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         name="sandbox.level",
         paths=_everywhere("sandbox", "level"),
-        when=lambda value: value in ("contained", "confined"),
-        says='levels other than "isolated" and "trusted" are not in this version',
+        when=lambda value: value == "confined",
+        says='the level "confined" is not in this version',
     ),
     Refused(
         name="hub.user",

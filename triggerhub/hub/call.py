@@ -117,6 +117,7 @@ class Caller:
             self._metrics.count("cold_starts", name)
         if not isinstance(outcome, Returned):
             self._metrics.count("errors", name)
+        level = self._pool.level(function)
         self._output.write(function, request_id, "hub", end_line(request_id))
         self._output.write(
             function,
@@ -128,5 +129,6 @@ class Caller:
                 memory_mb=function.memory // MB,
                 max_memory=usage.memory,
                 init_ms=usage.init_ms,
+                level=level if isinstance(level, str) else None,
             ),
         )

@@ -21,8 +21,9 @@ from triggerhub.errors import StartFailed, scarce
 from triggerhub.hub.clock import Clock
 from triggerhub.model import Millis
 from triggerhub.policy.pooling import Assignment, assign, idle_too_long
+from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Runtime, Worker
-from triggerhub.settings import Function
+from triggerhub.settings import Function, Level
 
 log = structlog.get_logger("pool")
 
@@ -136,6 +137,10 @@ class Pool:
             for slot in retired:
                 self._retire(bench, slot)
             bench.call()
+
+    def level(self, function: Function) -> Level | Refusal:
+        """Return the level at which a function runs, or why it does not."""
+        return self._runtime.level(function)
 
     def live(self, name: str) -> int:
         bench = self._benches.get(name)

@@ -16,7 +16,8 @@ from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.settler import Services
 from triggerhub.hub.wiring import Wiring, unknown
 from triggerhub.model import API_TRIGGER, Json, Millis, State, destination_trigger
-from triggerhub.settings import Function, Trigger
+from triggerhub.policy.sandbox.levels import Refusal
+from triggerhub.settings import Function, Level, Trigger
 from triggerhub.store import Lane, Query, Stats
 
 
@@ -50,6 +51,7 @@ class Status:
 
     def _function(self, function: Function, lanes: Mapping[Lane, Mapping[State, int]]) -> dict[str, Json]:
         name = function.name
+        level = self._pool.level(function)
         return {
             "name": name,
             "runtime": function.runtime,
@@ -60,7 +62,8 @@ class Status:
             "timeout_ms": function.timeout,
             "memory": function.memory,
             "concurrency": function.concurrency,
-            "level": function.level,
+            "level": level if isinstance(level, str) else None,
+            "refused": None if isinstance(level, str) else f"{level.message}; {level.hint}",
             "paused": self._paused("function", name),
             "preparing": self._preparation.state(name),
             "workers": self._pool.live(name),
@@ -128,7 +131,7 @@ class Status:
             "uptime_s": (self._clock.now() - self._started) // 1000,
             "ready": ready,
             **addresses,
-            "level": weakest(project.functions.values()),
+            "level": weakest(self._pool.level(one) for one in project.functions.values()),
             "storage": {"bytes": await self._store.size(), "free_share": round(free_share(project), 3)},
             "counts": {
                 "accepted": stats.accepted,
@@ -149,6 +152,11 @@ class Status:
 
     def _problems(self, stats: Stats) -> list[str]:
         problems = [*self._wiring.problems, *self._findings]
+        problems += [
+            f"function {function.name} is not run: {level.message}; {level.hint}"
+            for function in self._wiring.project.functions.values()
+            if isinstance(level := self._pool.level(function), Refusal)
+        ]
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.supervised.items() if one.why]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
         if self._inlet.full:
@@ -180,9 +188,9 @@ class Status:
         return self._metrics.render(await self._store.stats(), gauges)
 
 
-def weakest(functions: Iterable[Function]) -> str:
-    """Return the least level that any function runs at: what a stranger's handler would find to be so."""
-    levels = {one.level for one in functions}
+def weakest(levels: Iterable[Level | Refusal]) -> str:
+    """Return the least level that any function runs at."""
+    levels = set(levels)
     return next((level for level in ("trusted", "confined", "isolated", "contained") if level in levels), "isolated")
 
 

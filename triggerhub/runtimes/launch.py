@@ -43,6 +43,8 @@ class Launcher:
         self._socket: socket.socket
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._sandboxes: dict[int, Sandboxed] = {}
+        self.findings: Any = None
+        """What sandboxes were found to be worth on this host; forgotten with the process that made them."""
 
     @property
     def pid(self) -> int | None:
@@ -75,10 +77,12 @@ class Launcher:
         descriptors: Mapping[int, int],
         exited: Callable[[int], None],
         door: int | None = None,
+        outgrew: Callable[[], bool] | None = None,
     ) -> Sandboxed:
         """Ask for a sandbox; *descriptors* map the worker's numbers to ours, of which copies are sent.
 
-        *door* is the sending end of a :class:`Door`, where the plan listens.
+        *door* is the sending end of a :class:`Door`, where the plan listens. *outgrew* says, once it is gone,
+        whether the kernel ended a process of it for its memory.
 
         Raises OSError when there is no room for a process or a descriptor.
         """
@@ -88,7 +92,7 @@ class Launcher:
         packet = encode(plan)
         if len(packet) > MAX:
             raise OSError(f"the plan of the sandbox has {len(packet)} bytes, over {MAX}")
-        sandbox = Sandboxed(exited)
+        sandbox = Sandboxed(exited, outgrew)
         copies: list[int] = []
         try:
             copies += map(os.dup, descriptors.values())
@@ -190,6 +194,7 @@ class Launcher:
             self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
         process, self._process = self._process, None
+        self.findings = None
         process.kill()
         process.wait()
         for _, copies in self._waiting:
@@ -203,8 +208,9 @@ class Launcher:
 class Sandboxed:
     """A sandbox as ``child.Child`` is a process: ``exited`` is called once, when nothing of it is left."""
 
-    def __init__(self, exited: Callable[[int], None]) -> None:
+    def __init__(self, exited: Callable[[int], None], outgrew: Callable[[], bool] | None = None) -> None:
         self._exited = exited
+        self._outgrew = outgrew
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[int] = self._loop.create_future()
         self._handle: int | None = None
@@ -246,6 +252,8 @@ class Sandboxed:
             self.fault = Fault(type=errors.NO_ENTRY, message=f"{told['missing']}")
         elif "error" in told:
             self.fault = Fault(type=errors.SANDBOX, message=f"the sandbox could not be made: {told['error']}")
+        elif told.get("status") == -signal.SIGKILL and not self._doomed and self._outgrew and self._outgrew():
+            self.fault = errors.out_of_memory(None)
         self.peak = told.get("peak")
         self._finish(told.get("status", 1))
 
@@ -307,7 +315,9 @@ class Door:
         self.theirs.close()
 
 
-def spawner(launcher: Launcher, plan: Plan, door: Door | None = None) -> Callable[..., Sandboxed]:
+def spawner(
+    launcher: Launcher, plan: Plan, door: Door | None = None, outgrew: Callable[[], bool] | None = None
+) -> Callable[..., Sandboxed]:
     """Return what starts a process in a sandbox, called as ``child.Child`` is."""
 
     def spawn(
@@ -324,7 +334,8 @@ def spawner(launcher: Launcher, plan: Plan, door: Door | None = None) -> Callabl
         warm = {1: output, 2: output, 3: stdin}
         descriptors = warm if stderr is None else {0: stdin, 1: output, 2: stderr.fileno()}
         beginning = Beginning(argv=tuple(command), env=dict(env), cwd=str(cwd))
-        return launcher.make(plan, beginning, descriptors, exited, None if door is None else door.theirs.fileno())
+        theirs = None if door is None else door.theirs.fileno()
+        return launcher.make(plan, beginning, descriptors, exited, theirs, outgrew)
 
     return spawn
 

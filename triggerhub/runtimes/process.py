@@ -11,30 +11,36 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from socket import socket
 
 import anyio
+import structlog
 
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
-from triggerhub.policy.sandbox import view
+from triggerhub.policy.sandbox import shares, view
+from triggerhub.policy.sandbox.levels import Refusal, decide
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import egress, listener, sandbox
+from triggerhub.runtimes import egress, listener, probe, sandbox
 from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.environment import environment
+from triggerhub.runtimes.groups import Group, Groups
 from triggerhub.runtimes.launch import BOOTSTRAP, Door, Launcher, spawner
 from triggerhub.runtimes.launcher.plan import Bind
+from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.program import ProgramWorker
 from triggerhub.runtimes.provided import ProvidedWorker
 from triggerhub.runtimes.sandbox import Extra, Planner
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.runtimes.warm import WarmWorker
-from triggerhub.settings import MB, Function
+from triggerhub.settings import MB, Function, Level
+
+log = structlog.get_logger("sandbox")
 
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
@@ -87,8 +93,53 @@ class ProcessRuntime:
         self._launcher = launcher or Launcher()
         self._planner = Planner()
         self._room = egress.Room()
+        self._looking: asyncio.Task[Findings] | None = None
         for folder in self._scratch.glob("worker-*"):
             remove_tree(folder)
+
+    async def findings(self) -> Findings:
+        """Return what the host gives, found out once for each launcher."""
+        if self._launcher.findings is None:
+            if self._looking is None:
+                self._looking = asyncio.ensure_future(probe.look(self._launcher, self._planner))
+            try:
+                # Who waits may be cut; who comes next waits for the same.
+                self._launcher.findings = await asyncio.shield(self._looking)
+            finally:
+                if self._looking.done():
+                    self._looking = None
+        found: Findings = self._launcher.findings
+        return found
+
+    @asynccontextmanager
+    async def looked_at(self, functions: Iterable[Function]) -> AsyncGenerator[None]:
+        """Find out meanwhile what the host gives, and log for which of *functions* that is not enough."""
+        task = asyncio.ensure_future(self._look_at([one for one in functions if one.level != "trusted"]))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _look_at(self, functions: Sequence[Function]) -> None:
+        if not functions:
+            return
+        try:
+            await self.findings()
+        except Exception as error:  # what it is for is said by the first call that needs it
+            log.error("it could not be found out what sandboxes are worth here", exc_info=error)
+            return
+        levels = {one.name: self.level(one) for one in functions}
+        for name, level in levels.items():
+            if isinstance(level, Refusal):
+                log.error("a function is not run", function=name, why=level.message, do=level.hint)
+        log.info("functions are isolated", levels=", ".join(sorted({x for x in levels.values() if isinstance(x, str)})))
+
+    def level(self, function: Function) -> Level | Refusal:
+        """See ``runtime.Runtime``."""
+        findings = self._launcher.findings
+        return function.level if findings is None else decide(function.level, findings.lacks)
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
@@ -135,11 +186,16 @@ class ProcessRuntime:
 
     @asynccontextmanager
     async def _sandboxed(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
-        async with self._way_out(function, stream) as extra:
+        findings = await self.findings()
+        level = decide(function.level, findings.lacks)
+        if isinstance(level, Refusal):
+            raise _refused(f"{level.message}; {level.hint}")
+        held = findings.groups if level == "contained" else None
+        async with self._way_out(function, stream) as extra, self._group(function, held) as group:
             try:
-                plan = self._planner.plan(function, extra)
+                plan = self._planner.plan(function, replace(extra, group=group))
             except sandbox.Missing as error:
-                raise StartFailed(errors.SANDBOX, str(error), errors.payload(errors.SANDBOX, str(error))) from None
+                raise _refused(str(error)) from None
             door = None if plan.listen is None else Door()
             try:
                 async with self._launcher.held():
@@ -147,7 +203,7 @@ class ProcessRuntime:
                         task=view.TASK,
                         runtime=view.RUNTIME,
                         tmp="/tmp",
-                        spawn=spawner(self._launcher, plan, door),
+                        spawn=spawner(self._launcher, plan, door, group.killed if group else None),
                         opt=None if function.opt is None else view.LAYERS,
                         uid=plan.uid,
                         door=door,
@@ -155,6 +211,20 @@ class ProcessRuntime:
             finally:
                 if door is not None:
                     door.close()
+
+    @asynccontextmanager
+    async def _group(self, function: Function, groups: Groups | None) -> AsyncGenerator[Group | None]:
+        """Make the control groups of a worker, where the host has some; they go with it."""
+        if groups is None:
+            yield None
+            return
+        limit = shares.limit(function.memory, function.tmp, sandbox.PROCESSES)
+        group = await asyncio.to_thread(groups.make, limit)
+        try:
+            yield group
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.to_thread(group.remove)
 
     @asynccontextmanager
     async def _way_out(self, function: Function, stream: str) -> AsyncGenerator[Extra]:
@@ -285,6 +355,10 @@ def _command_of(function: Function, where: _Place, path: str) -> list[str]:
 
 def _moved(word: str, code: str, task: str) -> str:
     return task + word[len(code) :] if view.within(word, code) else word
+
+
+def _refused(message: str) -> StartFailed:
+    return StartFailed(errors.SANDBOX, message, errors.payload(errors.SANDBOX, message))
 
 
 def _no_entry(message: str) -> StartFailed:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from triggerhub.policy.sandbox import filter as calls
 from triggerhub.policy.sandbox import rights, view
+from triggerhub.runtimes.groups import Group
 from triggerhub.runtimes.launch import BOOTSTRAP
 from triggerhub.runtimes.launcher import kernel
 from triggerhub.runtimes.launcher.plan import FIRST_UID, UIDS, Bind, Landlock, Plan
@@ -37,6 +38,8 @@ class Extra:
     """Folders of an interpreter, seen at their own paths."""
     template: bool = False
     """Whether the launcher's own Python is the worker."""
+    group: Group | None = None
+    """The control groups that hold it; None leaves its memory to be measured."""
     listen: int | None = None
     """The port within at which the hub serves it."""
     forwards: tuple[tuple[int, str], ...] = ()
@@ -95,8 +98,9 @@ class Planner:
             tmp=function.tmp,
             tmp_inodes=max(function.tmp // 16384, 1024),
             shm=min(function.memory // 2, function.tmp),
-            limits=limits(function),
-            filter=seccomp(soft=True),
+            limits=limits(function, soft=extra.group is None),
+            groups=() if extra.group is None else extra.group.entrances,
+            filter=seccomp(soft=extra.group is None),
             landlock=_landlock([(one.target, found[one.target]) for one in mounts if one.access == "write"]),
             listen=extra.listen,
             template=extra.template,
@@ -112,15 +116,16 @@ class Planner:
         return self._uids[name]
 
 
-def limits(function: Function) -> tuple[tuple[int, int, int], ...]:
-    """Return the resource limits where no control group holds: number, soft, hard."""
+def limits(function: Function, *, soft: bool) -> tuple[tuple[int, int, int], ...]:
+    """Return the resource limits: number, soft, hard; *soft*: no control group counts memory."""
     reserve = function.memory + _MARGIN
+    data = ((resource.RLIMIT_DATA, reserve, reserve),) if soft else ()
     return (
+        *data,
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_NOFILE, PROCESSES, PROCESSES),
         (resource.RLIMIT_NPROC, PROCESSES, PROCESSES),
         (resource.RLIMIT_STACK, _UNITS, _UNITS),
-        (resource.RLIMIT_DATA, reserve, reserve),
     )
 
 

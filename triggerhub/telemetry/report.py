@@ -16,9 +16,18 @@ def end_line(request_id: str) -> str:
 
 
 def report_line(
-    request_id: str, *, duration_ms: float, memory_mb: int, max_memory: int | None = None, init_ms: float | None = None
+    request_id: str,
+    *,
+    duration_ms: float,
+    memory_mb: int,
+    max_memory: int | None = None,
+    init_ms: float | None = None,
+    level: str | None = None,
 ) -> str:
-    """Return the line that says what an invocation took; *max_memory* is in bytes, None where nobody measured."""
+    """Return the line that says what an invocation took; *max_memory* is in bytes, None where nobody measured.
+
+    *level* is that of the sandbox, which Lambda does not have.
+    """
     parts = [
         f"REPORT RequestId: {request_id}",
         f"Duration: {duration_ms:.2f} ms",
@@ -29,4 +38,6 @@ def report_line(
         parts.append(f"Max Memory Used: {math.ceil(max_memory / 1024 / 1024)} MB")
     if init_ms is not None:
         parts.append(f"Init Duration: {init_ms:.2f} ms")
+    if level is not None:
+        parts.append(f"Sandbox: {level}")
     return "\t".join(parts) + "\t"

@@ -1,0 +1,150 @@
+"""Hold a worker's whole tree to its memory, its share of the processor and its number of processes, by control groups.
+
+Version 1 where its controllers are mounted, as root; version 2 where this process's own group is given to its
+user, as systemd does with ``Delegate=yes``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from triggerhub.policy.sandbox import shares
+from triggerhub.policy.sandbox.shares import Limit
+
+_ROOT = Path("/sys/fs/cgroup")
+_CONTROLLERS = ("memory", "pids", "cpu")
+_PATIENCE = 0.2
+"""Seconds that a group may stay busy after its last process."""
+
+
+class NoGroups(Exception):
+    """This host has no control groups for us; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The groups of one worker."""
+
+    folders: tuple[Path, ...]
+    unified: bool
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        """The files into which a process writes itself."""
+        return tuple(str(folder / "cgroup.procs") for folder in self.folders)
+
+    def killed(self) -> bool:
+        """Whether the kernel ended a process of it for its memory."""
+        name = "memory.events" if self.unified else "memory.oom_control"
+        for folder in self.folders:
+            for line in _text(folder / name).splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1]) > 0
+        return False
+
+    def remove(self) -> None:
+        """Remove them, once nothing is left in them."""
+        for folder in self.folders:
+            until = time.monotonic() + _PATIENCE
+            while folder.is_dir():
+                try:
+                    folder.rmdir()
+                except OSError:
+                    if time.monotonic() > until:
+                        break
+                    time.sleep(0.001)
+
+
+class Groups:
+    """Makes groups below those that this process is in."""
+
+    def __init__(self, parents: tuple[Path, ...], *, unified: bool) -> None:
+        self._parents = parents
+        self._unified = unified
+        self._made = 0
+
+    @classmethod
+    def find(cls) -> Groups:
+        """Find where groups can be made, and clear what a hub that was killed left there. Raises NoGroups."""
+        places = shares.places(_text(Path("/proc/self/cgroup")), _text(Path("/proc/self/mountinfo")))
+        if all(name in places.separate for name in _CONTROLLERS):
+            parents = tuple(dict.fromkeys(Path(places.separate[name]) for name in _CONTROLLERS))
+            made = cls(tuple(_below(parent) for parent in parents), unified=False)
+        elif places.unified is not None:
+            made = cls((_delegated(Path(places.unified)),), unified=True)
+        else:
+            raise NoGroups("no control groups for memory are mounted")
+        made._clear()
+        return made
+
+    def make(self, limit: Limit) -> Group:
+        """Make the groups of a worker. Raises OSError."""
+        self._made += 1
+        name = f"worker-{os.getpid()}-{self._made}"
+        group = Group(folders=tuple(parent / name for parent in self._parents), unified=self._unified)
+        try:
+            for folder in group.folders:
+                folder.mkdir()
+                for file, value, needed in shares.settings(limit, unified=self._unified):
+                    if (folder / file).exists():
+                        with contextlib.nullcontext() if needed else contextlib.suppress(OSError):
+                            (folder / file).write_text(value)
+        except BaseException:
+            group.remove()
+            raise
+        return group
+
+    def _clear(self) -> None:
+        for parent in self._parents:
+            for folder in parent.glob("worker-*"):
+                owner = folder.name.split("-")[1]
+                if not Path("/proc", owner).exists() or owner == str(os.getpid()):
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+
+
+def _below(parent: Path) -> Path:
+    """Return the folder of ours within a group of version 1. Raises NoGroups."""
+    folder = parent / "triggerhub"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise NoGroups(f"{folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise NoGroups(f"{folder} is not this user's")
+    return folder
+
+
+def _delegated(own: Path) -> Path:
+    """Return the folder of ours within our own group of version 2. Raises NoGroups.
+
+    A group with groups below it that limit memory must not have processes itself: this process moves down.
+    """
+    there = set(_text(own / "cgroup.controllers").split())
+    if not there >= set(_CONTROLLERS):
+        raise NoGroups(f"{own} is given no control over {', '.join(sorted(set(_CONTROLLERS) - there))}")
+    if own == _ROOT:
+        raise NoGroups("this process is in the root of all control groups")
+    try:
+        home, workers = own / "hub", own / "workers"
+        if own.name == "hub" and (own.parent / "workers").is_dir():
+            return own.parent / "workers"
+        home.mkdir(exist_ok=True)
+        (home / "cgroup.procs").write_text(str(os.getpid()))
+        (own / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
+        workers.mkdir(exist_ok=True)
+        (workers / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
+    except OSError as error:
+        raise NoGroups(f"{own} is not this user's to divide: {error.strerror}") from None
+    return workers
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,125 @@
+"""Find out what this host can give by doing it: version numbers and settings lie.
+
+A sandbox is made as for any function, and a canary in it tries to get out; a group is held to a memory
+that another canary exceeds. What does not hold is a lack, and the levels that need it are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from triggerhub.errors import StartFailed
+from triggerhub.model import Crashed, Invocation, Outcome, Returned
+from triggerhub.policy.sandbox import levels, view
+from triggerhub.policy.sandbox.levels import Ability, Lack
+from triggerhub.policy.sandbox.shares import Limit
+from triggerhub.runtimes.groups import Group, Groups, NoGroups
+from triggerhub.runtimes.launch import Launcher, spawner
+from triggerhub.runtimes.sandbox import Extra, Planner
+from triggerhub.runtimes.warm import WarmWorker
+from triggerhub.settings import MB, Function
+
+_CANARY = Path(__file__).parent / "canary"
+_HELD, _HOLD = 48 * MB, 96 * MB
+"""What a group may hold, and what is asked of it."""
+_SETTINGS = (
+    "kernel.apparmor_restrict_unprivileged_userns",
+    "kernel.unprivileged_userns_clone",
+    "user.max_user_namespaces",
+)
+_GROUPS = (
+    "start the hub as root, or as a service with Delegate=yes: "
+    "systemd-run --user --scope -p Delegate=yes triggerhub run"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a host gives; what it lacks, and where its control groups are."""
+
+    lacks: Mapping[Ability, Lack] = field(default_factory=dict)
+    groups: Groups | None = None
+
+
+class _Silent:
+    def write(self, function: object, request_id: str | None, stream: str, text: str) -> None: ...
+
+
+async def look(launcher: Launcher, planner: Planner) -> Findings:
+    """Do each thing for real, in throw-away sandboxes. Never raises for what the host refuses."""
+    lacks: dict[Ability, Lack] = {}
+    async with launcher.held():
+        if why := await _isolates(launcher, planner):
+            lacks[Ability.SANDBOX] = Lack(found=why, remedy=_remedy(why))
+        groups: Groups | None = None
+        try:
+            groups = await asyncio.to_thread(Groups.find)
+            why = None if Ability.SANDBOX in lacks else await _holds(launcher, planner, groups)
+        except (NoGroups, OSError) as error:
+            why = str(error)
+        if why:
+            lacks[Ability.GROUPS] = Lack(found=why, remedy=_GROUPS)
+    return Findings(lacks=lacks, groups=None if Ability.GROUPS in lacks else groups)
+
+
+async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
+    """Return why a sandbox does not hold; None where it does."""
+    with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as secret:
+        event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name}
+        try:
+            outcome = await _run(launcher, planner, event, None)
+        except (StartFailed, OSError) as error:
+            return str(error).removeprefix("the sandbox could not be made: ")
+    if not isinstance(outcome, Returned):
+        return f"a handler in a sandbox did not answer: {outcome}"
+    held: list[str] = json.loads(outcome.payload)
+    return f"a sandbox does not hold: {', '.join(held)}" if held else None
+
+
+async def _holds(launcher: Launcher, planner: Planner, groups: Groups) -> str | None:
+    group = await asyncio.to_thread(groups.make, Limit(memory=_HELD, processes=64, cpu=1.0))
+    try:
+        outcome = await _run(launcher, planner, {"hold": _HOLD}, group)
+    except StartFailed as error:
+        return error.message
+    finally:
+        await asyncio.to_thread(group.remove)
+    if isinstance(outcome, Crashed):
+        return None
+    return f"a group held to {_HELD // MB} MB was let have {_HOLD // MB} MB"
+
+
+async def _run(launcher: Launcher, planner: Planner, event: object, group: Group | None) -> Outcome:
+    function = Function(
+        name="triggerhub-canary", runtime="python", handler="canary.", code=_CANARY, memory=512 * MB, timeout=10_000
+    )
+    plan = planner.plan(function, Extra(template=True, group=group))
+    env = {"TZ": ":UTC", "LANG": "C.UTF-8"}
+    worker = WarmWorker(
+        function, _Silent(), [function.handler], cwd=Path(view.TASK), env=env, spawn=spawner(launcher, plan)
+    )
+    try:
+        await worker.ready()
+        payload = json.dumps(event).encode()
+        return await worker.invoke(
+            Invocation(request_id="canary", function=function.name, payload=payload, deadline=0, arn="")
+        )
+    finally:
+        await worker.close()
+
+
+def _remedy(found: str) -> str:
+    settings: dict[str, str] = {}
+    for name in _SETTINGS:
+        with suppress(OSError):
+            settings[name] = Path("/proc/sys", *name.split(".")).read_text().strip()
+    container = Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+    return levels.remedy(found, root=os.geteuid() == 0, container=container, settings=settings)
