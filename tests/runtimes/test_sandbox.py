@@ -16,13 +16,17 @@ import pytest
 
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Raised, Returned, TimedOut
-from triggerhub.runtimes import memory
+from triggerhub.policy.sandbox.levels import Ability, Lack, Refusal
+from triggerhub.runtimes import memory, probe
 from triggerhub.runtimes.launch import Launcher
+from triggerhub.runtimes.probe import Findings
+from triggerhub.runtimes.sandbox import Planner
 from triggerhub.settings import MB, Secret
 
 from .conftest import Bench, invocation, living, until
 
 ROOT = Path(__file__).parents[2]
+REFUSED = Path(__file__).parent / "refused.py"
 
 
 async def seen(bench: Bench, expression: str, **settings: object) -> object:
@@ -311,3 +315,52 @@ def test_no_sandbox_outlives_a_hub_that_was_killed(bench: Bench, runtime: str) -
         finally:
             process.kill()
     until(lambda: not any(map(living, family)), "the end of them all")
+
+
+async def test_all_who_wait_for_what_the_host_gives_hear_of_it(bench: Bench) -> None:
+    launcher = Launcher()
+    async with launcher.held():
+        runtime = bench.runtime(launcher=launcher)
+        function = bench.python("def handler(e, c): return e")
+        answers = []
+
+        async def one() -> None:
+            async with runtime.start(function) as worker:
+                answers.append((await worker.invoke(invocation(1))).payload)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(one)
+    assert answers == [b"1"] * 3
+
+
+async def test_a_level_that_the_host_cannot_give_is_not_run_and_says_what_to_do(bench: Bench) -> None:
+    launcher = Launcher()
+    lack = Lack(found="no control groups", remedy="systemd-run --user --scope -p Delegate=yes triggerhub run")
+    async with launcher.held():
+        launcher.findings = Findings(lacks={Ability.GROUPS: lack})
+        runtime = bench.runtime(launcher=launcher)
+        held = bench.python("def handler(e, c): return e", level="contained")
+        with pytest.raises(
+            StartFailed, match='cannot give the level "contained": no control groups; systemd-run'
+        ) as caught:
+            async with runtime.start(held):
+                pass
+        assert caught.value.type == "Sandbox.Failure"
+        assert isinstance(runtime.level(held), Refusal)
+        soft = bench.python("def handler(e, c): return e")
+        async with runtime.start(soft) as worker:
+            assert (await worker.invoke(invocation(1))).payload == b"1"
+        assert runtime.level(soft) == "isolated"
+
+
+async def test_where_no_sandbox_can_be_made_it_is_said_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a host does whose users may make no namespaces: the filter is the launcher's own, before it starts.
+    monkeypatch.setattr("triggerhub.runtimes.launch._MAIN", REFUSED)
+    launcher = Launcher()
+    async with launcher.held():
+        found = await probe.look(launcher, Planner())
+        assert found.lacks[Ability.SANDBOX].found == "clone: Operation not permitted"
+        with pytest.raises(StartFailed, match='choose the level "trusted"'):
+            async with bench.runtime(launcher=launcher).start(bench.python("")):
+                pass

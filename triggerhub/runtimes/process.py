@@ -100,14 +100,10 @@ class ProcessRuntime:
     async def findings(self) -> Findings:
         """Return what the host gives, found out once for each launcher."""
         if self._launcher.findings is None:
-            if self._looking is None:
+            if self._looking is None or self._looking.done():
                 self._looking = asyncio.ensure_future(probe.look(self._launcher, self._planner))
-            try:
-                # Who waits may be cut; who comes next waits for the same.
-                self._launcher.findings = await asyncio.shield(self._looking)
-            finally:
-                if self._looking.done():
-                    self._looking = None
+            # Who waits may be cut; who comes next waits for the same.
+            self._launcher.findings = await asyncio.shield(self._looking)
         found: Findings = self._launcher.findings
         return found
 
