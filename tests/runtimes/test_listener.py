@@ -1,0 +1,113 @@
+"""The server of the Runtime API takes whatever bytes arrive, answers requests in turn, and raises nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggerhub.aws.errors import MAX_RESPONSE
+from triggerhub.runtimes.listener import MAX_HEAD, Connection, Request
+
+
+class Wire:
+    """A transport that remembers."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.said += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+
+def connected(*, answering: bool = True, trusted: bool = True) -> tuple[Connection, Wire, list[Request]]:
+    wire, taken = Wire(), list[Request]()
+
+    def take(connection: Connection, request: Request) -> None:
+        taken.append(request)
+        if answering:
+            connection.answer(200, b"{}")
+
+    connection = Connection(take, lambda connection: None, lambda transport: trusted)
+    connection.connection_made(wire)  # type: ignore[arg-type]
+    return connection, wire, taken
+
+
+GET = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+CHUNKED = b"POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-End: y\r\n\r\n"
+
+
+@given(st.lists(st.sampled_from([GET, POST, CHUNKED]), min_size=1, max_size=5), st.lists(st.integers(1, 40)))
+def test_requests_are_the_same_however_their_bytes_arrive(requests: list[bytes], cuts: list[int]) -> None:
+    connection, wire, taken = connected()
+    data = b"".join(requests)
+    for cut in cuts:
+        connection.data_received(data[:cut])
+        data = data[cut:]
+    connection.data_received(data)
+    assert wire.said.count(b"HTTP/1.1 200 OK\r\n") == len(requests)
+    for request, sent in zip(taken, requests, strict=True):
+        assert bytes(request.body) == (b"" if sent is GET else b"abc")
+        assert request.trailers == ({"x-end": "y"} if sent is CHUNKED else {})
+
+
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([GET, POST, CHUNKED])), max_size=8))
+def test_whatever_arrives_raises_nothing(pieces: list[bytes]) -> None:
+    connection, wire, taken = connected()
+    for piece in pieces:
+        connection.data_received(piece)
+    connection.connection_lost(None)
+    assert wire.said.count(b"HTTP/1.1 200 OK\r\n") == len(taken)
+
+
+def test_a_client_that_is_not_trusted_is_not_listened_to() -> None:
+    connection, wire, taken = connected(trusted=False)
+    connection.data_received(GET)
+    assert (wire.closed, wire.said, taken) == (True, b"", [])
+
+
+def test_a_request_in_front_of_an_answer_ends_the_connection() -> None:
+    connection, wire, taken = connected(answering=False)
+    connection.data_received(GET + GET)
+    assert wire.said.startswith(b"HTTP/1.1 400 ")
+    assert wire.closed
+    assert len(taken) == 1
+    connection.answer(200, b"late")
+    assert b"late" not in wire.said
+
+
+def test_a_body_over_the_limit_is_dropped_and_told() -> None:
+    connection, _, taken = connected()
+    size = MAX_RESPONSE + 1
+    connection.data_received(b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size)
+    for _ in range(0, size, 65536):
+        connection.data_received(b"x" * min(65536, size))
+        size -= 65536
+    assert (taken[0].oversize, bytes(taken[0].body)) == (True, b"")
+
+
+@pytest.mark.parametrize("where", ["headers", "trailers"])
+def test_headers_without_an_end_are_refused(where: str) -> None:
+    connection, wire, taken = connected()
+    start = GET[:-2] if where == "headers" else CHUNKED[: CHUNKED.index(b"X-End")]
+    connection.data_received(start)
+    for number in range(MAX_HEAD // 100 + 10):
+        connection.data_received(b"X-%d: %s\r\n" % (number, b"y" * 100))
+    assert wire.said.startswith(b"HTTP/1.1 400 ")
+    assert taken == []
+
+
+def test_who_expects_a_word_before_the_body_gets_it() -> None:
+    connection, wire, _ = connected()
+    connection.data_received(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    assert wire.said == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.data_received(b"x")
+    assert wire.said.endswith(b"{}")
