@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,8 @@ def run(session: Session) -> None:
     """
     if session.hub is not None:
         raise click.UsageError("run starts a hub on this machine; it does not go with --hub.")
-    from triggerhub import app
+    with _absent("rich"):
+        from triggerhub import app
     from triggerhub.cli import live
 
     if session.json:
@@ -91,6 +93,19 @@ def _refused(loaded: Loaded) -> list[Problem]:
                 Problem(file=function.source, severity="warning", code="no-isolation", message=message, hint=level.hint)
             )
     return told
+
+
+@contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """Let a module seem not to be installed: structlog brings rich along for tracebacks that the hub never draws."""
+    there = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if there is not None:
+            sys.modules[name] = there
 
 
 @click.command()
