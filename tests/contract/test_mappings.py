@@ -15,6 +15,7 @@ from tests.contract.package import create, zipped
 from tests.contract.test_functions import ARN, refused
 from tests.e2e.daemon import Daemon, daemon, until
 
+KINESIS = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
 CODE = """
 def handler(event, context):
     failed = [{"itemIdentifier": one["messageId"]} for one in event["Records"] if "fail" in one["body"]]
@@ -39,7 +40,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, sqs: Any) -> Iterator[Daemon]:
 
 
 def environ(sqs: Any) -> dict[str, str]:
-    return {**KEYS, "AWS_ENDPOINT_URL_SQS": sqs.meta.endpoint_url, "AWS_DEFAULT_REGION": "us-east-1"}
+    return {**KEYS, "AWS_ENDPOINT_URL": sqs.meta.endpoint_url, "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def queue(sqs: Any, name: str) -> tuple[str, str]:
@@ -93,13 +94,50 @@ def test_messages_are_handled_as_the_mapping_says(hub: Daemon, sqs: Any) -> None
     assert not any(name.startswith("esm-") for name in names)
 
 
+def test_changes_of_a_table_are_handled_as_the_mapping_says(hub: Daemon, sqs: Any) -> None:
+    lambdas = client(hub)
+    code = "def handler(event, context):\n    return [one['eventName'] for one in event['Records']]\n"
+    create(lambdas, "following", zipped({"app.py": code}))
+    tables = boto3.client(
+        "dynamodb", endpoint_url=sqs.meta.endpoint_url, region_name="us-east-1", aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )  # fmt: skip
+    stream = tables.create_table(
+        TableName="customers", BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    )["TableDescription"]["LatestStreamArn"]  # fmt: skip
+    tables.put_item(TableName="customers", Item={"id": {"S": "1"}})
+    made = lambdas.create_event_source_mapping(
+        EventSourceArn=stream, FunctionName="following", StartingPosition="TRIM_HORIZON", MaximumRetryAttempts=2,
+        BisectBatchOnFunctionError=True, MaximumRecordAgeInSeconds=600, ParallelizationFactor=2,
+        DestinationConfig={"OnFailure": {"Destination": f"{ARN}taking"}},
+    )  # fmt: skip
+    shown = lambdas.get_event_source_mapping(UUID=made["UUID"])
+    assert {key: shown[key] for key in ("BatchSize", "StartingPosition", "MaximumRetryAttempts", "ParallelizationFactor",
+            "TumblingWindowInSeconds", "DestinationConfig")} == {
+        "BatchSize": 100, "StartingPosition": "TRIM_HORIZON", "MaximumRetryAttempts": 2, "ParallelizationFactor": 2,
+        "TumblingWindowInSeconds": 0, "DestinationConfig": {"OnFailure": {"Destination": f"{ARN}taking"}},
+    }  # fmt: skip
+    until(lambda: len(handled(hub, made["UUID"])) == 1, "the change is handled")
+    lambdas.delete_event_source_mapping(UUID=made["UUID"])
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "says"),
     [
         ({"FunctionName": "nobody"}, "ResourceNotFoundException", f"Function not found: {ARN}nobody"),
         ({"BatchSize": 11}, "InvalidParameterValueException", "Maximum batch window in seconds must be greater than 0"),
-        ({"EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/s"}, "InvalidParameterValueException",
-         "EventSourceArn: only queues of SQS can be mapped here"),
+        ({"EventSourceArn": "arn:aws:mq:us-east-1:000000000000:broker:b"}, "InvalidParameterValueException",
+         "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here."),
+        ({"EventSourceArn": KINESIS}, "ValidationException", "1 validation error detected: Value null at 'startingPosition'"),
+        ({"EventSourceArn": KINESIS, "StartingPosition": "AT_TIMESTAMP"}, "InvalidParameterValueException",
+         "StartingPositionTimestamp: "),
+        ({"EventSourceArn": KINESIS, "StartingPosition": "LATEST", "ScalingConfig": {"MaximumConcurrency": 2}},
+         "InvalidParameterValueException", "ScalingConfig: it is not in this version"),
+        ({"EventSourceArn": KINESIS, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5,
+          "ParallelizationFactor": 2}, "InvalidParameterValueException", "TumblingWindowInSeconds: "),
         ({"StartingPosition": "LATEST"}, "InvalidParameterValueException", "StartingPosition: it is not in this version"),
         ({"FilterCriteria": {"Filters": [{"Pattern": "{"}]}}, "InvalidParameterValueException",
          "Invalid filter pattern definition."),

@@ -1,13 +1,14 @@
 """Keep event source mappings: triggers that were made through the Lambda API.
 
-One is a trigger of type ``sqs`` with ``ack = "handled"``: what Lambda's own pollers do.
+One is a trigger of type ``sqs``, ``dynamodb`` or ``kinesis`` with ``ack = "handled"``: what Lambda's own pollers do.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
@@ -19,13 +20,14 @@ import structlog
 from triggerhub.config.plugins import Plugins
 from triggerhub.errors import TriggerhubError
 from triggerhub.model import Json, Millis
-from triggerhub.settings import SECOND, Batch, Trigger
+from triggerhub.settings import SECOND, Batch, Destination, RetryPolicy, Trigger
 from triggerhub.store import Store
 
 log = structlog.get_logger("deploy")
 
 SCOPE = "lambda-mapping"
-TYPE = "sqs"
+FOR_EVER = 2**31 - 1
+"""Attempts where there is no limit to them."""
 PREFIX = "esm-"
 """With it a mapping's trigger begins its name; its UUID is the rest."""
 Serve: TypeAlias = Callable[[Mapping[str, Trigger], Mapping[str, ModuleType]], Awaitable[None]]
@@ -34,11 +36,11 @@ Serve: TypeAlias = Callable[[Mapping[str, Trigger], Mapping[str, ModuleType]], A
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceMapping:
-    """A queue whose messages a function gets."""
+    """A queue or a stream whose records a function gets."""
 
     uuid: str
     source: str
-    """The queue's ARN."""
+    """Its ARN."""
     function: str
     """The hub's own name of it."""
     enabled: bool = True
@@ -51,23 +53,57 @@ class SourceMapping:
     """Whether the answer says which messages failed."""
     maximum: int | None = None
     """How many calls may run at once."""
+    on_failure: str | None = None
+    """The hub's own name of the function that is told of what a stream gave up."""
+    stream: Mapping[str, Json] = field(default_factory=dict)
+    """What else was said of a stream, by AWS's names."""
     modified: Millis
+
+    @property
+    def type(self) -> str:
+        """The type of its trigger."""
+        return self.source.split(":")[2]
 
 
 def trigger_of(mapping: SourceMapping, module: ModuleType) -> Trigger:
-    """Return what the hub runs for a mapping. Raises ValueError for a queue that is none."""
-    patterns = [json.loads(text) for text in mapping.filters]
+    """Return what the hub runs for a mapping. Raises ValueError for a source that is none."""
+    retries = mapping.stream.get("MaximumRetryAttempts", -1)
+    attempts = FOR_EVER if retries < 0 else 1 + retries
+    told = () if mapping.on_failure is None else (Destination(kind="function", target=mapping.on_failure),)
     return Trigger(
         name=f"{PREFIX}{mapping.uuid}",
-        type=TYPE,
+        type=mapping.type,
         functions=(mapping.function,),
-        options=module.Options.model_validate({"queue": mapping.source}),
+        options=module.Options.model_validate(_options(mapping)),
         enabled=mapping.enabled,
-        filter=pattern_of(patterns),
+        filter=pattern_of([json.loads(text) for text in mapping.filters]),
         batch=Batch(size=mapping.batch, window=mapping.window * SECOND, partial_failures=mapping.partial),
+        retry={mapping.function: RetryPolicy(attempts=attempts)},
+        on_failure=told,
         ack="handled",
         maximum_concurrency=mapping.maximum,
     )
+
+
+def _options(mapping: SourceMapping) -> dict[str, Json]:
+    """Return the options of a mapping's source, as triggerhub.toml would have them."""
+    said = mapping.stream
+    if mapping.type == "sqs":
+        return {"queue": mapping.source}
+    start = said["StartingPosition"].lower()
+    if start == "at_timestamp":
+        start = datetime.fromtimestamp(said["StartingPositionTimestamp"], UTC).isoformat()
+    options = {
+        "stream": mapping.source,
+        "start": start,
+        "parallel": said.get("ParallelizationFactor", 1),
+        "bisect": said.get("BisectBatchOnFunctionError", False),
+    }
+    if said.get("MaximumRecordAgeInSeconds", -1) > 0:
+        options["max_age"] = f"{said['MaximumRecordAgeInSeconds']}s"
+    if said.get("TumblingWindowInSeconds"):
+        options["tumbling"] = f"{said['TumblingWindowInSeconds']}s"
+    return options
 
 
 def pattern_of(patterns: list[Json]) -> Json | None:
@@ -103,10 +139,10 @@ class Mappings:
 
     async def made(self, mapping: SourceMapping) -> dict[str, Trigger]:
         """Return the trigger of a mapping, by its name. Raises ValueError, TriggerhubError."""
-        if TYPE not in self.modules:
-            # aiobotocore is loaded by it, which takes its time.
-            self.modules[TYPE] = await anyio.to_thread.run_sync(lambda: Plugins(self._project).load(TYPE))
-        trigger = trigger_of(mapping, self.modules[TYPE])
+        if mapping.type not in self.modules:
+            found = await anyio.to_thread.run_sync(lambda: Plugins(self._project).load(mapping.type))
+            self.modules[mapping.type] = found
+        trigger = trigger_of(mapping, self.modules[mapping.type])
         return {trigger.name: trigger}
 
     async def change(

@@ -1,4 +1,4 @@
-"""Join queues and functions: event source mappings."""
+"""Join queues, streams and functions: event source mappings."""
 
 from __future__ import annotations
 
@@ -22,12 +22,25 @@ from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets, named
 
 WINDOW = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10"
+_STREAM = re.compile(
+    r"arn:aws[a-z-]*:(dynamodb:[a-z0-9-]+:\d{12}:table/[A-Za-z0-9_.-]+/stream/\S+|kinesis:[a-z0-9-]+:\d{12}:stream/\S+)"
+)
 _QUEUE = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,75}(\.fifo)?")
 _KNOWN = frozenset((
     "UUID", "EventSourceArn", "FunctionName", "Enabled", "BatchSize", "MaximumBatchingWindowInSeconds",
-    "FilterCriteria", "FunctionResponseTypes", "ScalingConfig",
+    "FilterCriteria", "FunctionResponseTypes",
 ))  # fmt: skip
-REQUEST = 10
+_OF_STREAMS = (
+    "StartingPosition", "StartingPositionTimestamp", "ParallelizationFactor", "BisectBatchOnFunctionError",
+    "MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "TumblingWindowInSeconds",
+)  # fmt: skip
+_STANDING = {
+    "ParallelizationFactor": 1, "BisectBatchOnFunctionError": False, "MaximumRetryAttempts": -1,
+    "MaximumRecordAgeInSeconds": -1, "TumblingWindowInSeconds": 0,
+}  # fmt: skip
+"""What of a stream holds where nothing was said."""
+REQUEST, OF_A_STREAM = 10, 100
+"""Batches of a queue and of a stream, where nothing was said."""
 
 
 class Mappings:
@@ -51,25 +64,23 @@ class Mappings:
         }
 
     async def _create(self, asked: Asked) -> Mapping[str, Json]:
-        given = asked.given
-        _refuse(given)
-        source = given.get("EventSourceArn", "")
-        if not _QUEUE.fullmatch(source):
-            text = "EventSourceArn: only queues of SQS can be mapped here; for a stream, write a trigger."
+        given, source = asked.given, asked.given.get("EventSourceArn", "")
+        streams = _STREAM.fullmatch(source) is not None
+        if not streams and not _QUEUE.fullmatch(source):
+            text = "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here."
             raise ApiError("InvalidParameterValueException", text)
-        made = self._changed(SourceMapping(uuid=str(uuid.uuid4()), source=source, function="", modified=now()), given)
+        if streams:
+            _check_start(given, source)
+        size = OF_A_STREAM if streams else REQUEST
+        new = SourceMapping(uuid=str(uuid.uuid4()), source=source, function="", batch=size, modified=now())
+        made = self._changed(new, given)
         for other in self._kept.mappings.values():
             if (other.source, other.function) == (made.source, made.function):
-                raise ApiError(
-                    "ResourceConflictException",
-                    f'An event source mapping with SQS arn (" {source} ") and function (" {made.function} ") already '
-                    f"exists. Please update or delete the existing mapping with UUID {other.uuid}",
-                )
+                raise _taken(other)
         await self._kept.change(made.uuid, lambda _: made)
         return {**self._shown(made), "State": "Creating"}
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
-        _refuse(asked.given)
         key = asked.given["UUID"]
 
         def update(before: SourceMapping | None) -> SourceMapping:
@@ -100,6 +111,8 @@ class Mappings:
 
     def _changed(self, mapping: SourceMapping, given: Mapping[str, Json]) -> SourceMapping:
         """Return *mapping* with what was given. Raises ApiError."""
+        streams = mapping.type != "sqs"
+        _refuse(given, streams=streams)
         if "FunctionName" in given:
             target = self._targets.find(given["FunctionName"], None)
             if named(target.arn).qualifier not in (None, "$LATEST") and not target.arn.endswith(target.function):
@@ -109,14 +122,18 @@ class Mappings:
         fifo = mapping.source.endswith(".fifo")
         batch = given.get("BatchSize", mapping.batch)
         window = given.get("MaximumBatchingWindowInSeconds", mapping.window)
-        if batch > REQUEST and not window and not fifo:
+        if batch > REQUEST and not window and not fifo and not streams:
             raise ApiError("InvalidParameterValueException", WINDOW)
         if fifo and (batch > REQUEST or window):
             text = "A FIFO queue has batches of at most 10 and no batching window."
             raise ApiError("InvalidParameterValueException", text)
-        scaling = given.get("ScalingConfig")
+        scaling, on_failure = given.get("ScalingConfig"), mapping.on_failure
+        if "DestinationConfig" in given:
+            on_failure = self._destination(given["DestinationConfig"])
         return replace(
             mapping,
+            on_failure=on_failure,
+            stream={**mapping.stream, **{name: given[name] for name in _OF_STREAMS if name in given}},
             enabled=given.get("Enabled", mapping.enabled),
             batch=batch,
             window=window,
@@ -127,6 +144,16 @@ class Mappings:
             maximum=mapping.maximum if scaling is None else scaling.get("MaximumConcurrency"),
             modified=now(),
         )
+
+    def _destination(self, config: Mapping[str, Json]) -> str | None:
+        if config.get("OnSuccess", {}).get("Destination"):
+            text = "Unsupported DestinationConfig parameter for given event source mapping type."
+            raise ApiError("InvalidParameterValueException", text)
+        told = config.get("OnFailure", {}).get("Destination")
+        if told and ":function:" not in told:
+            text = f"The destination ARN {told} is invalid: only functions of this hub can be destinations here."
+            raise ApiError("InvalidParameterValueException", text)
+        return self._targets.find(told, None).function if told else None
 
     def _shown(self, mapping: SourceMapping) -> dict[str, Json]:
         found: dict[str, Json] = {
@@ -141,6 +168,11 @@ class Mappings:
             "StateTransitionReason": "USER_INITIATED",
             "FunctionResponseTypes": ["ReportBatchItemFailures"] if mapping.partial else [],
         }
+        if mapping.type != "sqs":
+            destination = {"Destination": arn.function(mapping.on_failure)} if mapping.on_failure else {}
+            found |= {**_STANDING, **mapping.stream, "DestinationConfig": {"OnFailure": destination}}
+            found["LastProcessingResult"] = "No records processed"
+            found["StateTransitionReason"] = "User action"
         if mapping.filters:
             found["FilterCriteria"] = {"Filters": [{"Pattern": text} for text in mapping.filters]}
         if mapping.maximum is not None:
@@ -148,10 +180,31 @@ class Mappings:
         return found
 
 
-def _refuse(given: Mapping[str, Json]) -> None:
-    """Raise ApiError for what asks for another source, or for what is not built."""
-    if unknown := sorted(name for name, value in given.items() if name not in _KNOWN and value not in ({}, [])):
-        text = f"{unknown[0]}: it is not in this version for an event source mapping."
+def _check_start(given: Mapping[str, Json], source: str) -> None:
+    """Raise ApiError where a stream has no beginning, or one that it cannot have."""
+    position = given.get("StartingPosition")
+    if position is None:
+        broken = violation(None, "startingPosition", "Member must not be null.")
+        raise ApiError("ValidationException", message([broken]))
+    moment = given.get("StartingPositionTimestamp")
+    if position == "AT_TIMESTAMP" and ":dynamodb:" in source:
+        raise ApiError("InvalidParameterValueException", f"Unsupported starting position for arn type: {source}")
+    if (position == "AT_TIMESTAMP") != (moment is not None) or isinstance(moment, str):
+        text = "StartingPositionTimestamp: seconds since 1970, which go with AT_TIMESTAMP and with nothing else."
+        raise ApiError("InvalidParameterValueException", text)
+
+
+def _refuse(given: Mapping[str, Json], *, streams: bool) -> None:
+    """Raise ApiError for what is of another kind of source, or is not built."""
+    known = _KNOWN | ({*_OF_STREAMS, "DestinationConfig"} if streams else {"ScalingConfig"})
+    if unknown := sorted(name for name, value in given.items() if name not in known and value not in ({}, [])):
+        text = f"{unknown[0]}: it is not in this version for an event source mapping of this kind."
+        raise ApiError("InvalidParameterValueException", text)
+    if given.get("TumblingWindowInSeconds") and given.get("ParallelizationFactor", 1) > 1:
+        text = "TumblingWindowInSeconds: it goes with a ParallelizationFactor of 1 only."
+        raise ApiError("InvalidParameterValueException", text)
+    if 0 <= given.get("MaximumRecordAgeInSeconds", -1) < 60:
+        text = "MaximumRecordAgeInSeconds: -1 for no limit, or 60 to 604800."
         raise ApiError("InvalidParameterValueException", text)
     window = given.get("MaximumBatchingWindowInSeconds", 0)
     if window > 300:
@@ -167,6 +220,17 @@ def _filters(criteria: Mapping[str, Json]) -> tuple[str, ...]:
     except (ValueError, RecursionError, filtering.PatternError) as error:
         raise ApiError("InvalidParameterValueException", f"Invalid filter pattern definition. {error}") from error
     return texts
+
+
+def _taken(other: SourceMapping) -> ApiError:
+    """Return the error for a source and a function that are joined already."""
+    both = f'(" {other.source} ") and function (" {other.function} ")'
+    if other.type == "sqs":
+        text = f"An event source mapping with SQS arn {both} already exists."
+    else:
+        text = f"The event source arn {both} provided mapping already exists."
+    advice = f"Please update or delete the existing mapping with UUID {other.uuid}"
+    return ApiError("ResourceConflictException", f"{text} {advice}")
 
 
 def _there(mapping: SourceMapping | None, key: str) -> SourceMapping:

@@ -32,7 +32,7 @@ REFUSED = {operation: why for why, operations in _REFUSED.items() for operation 
 
 DIFFERS: dict[str, str] = {
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
-    "CreateEventSourceMapping": "queues of SQS; a stream takes a trigger; an alias cannot be mapped",
+    "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; destinations are functions; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
     "CreateFunctionUrlConfig": "`InvokeMode` is `BUFFERED`; the address is one of the ingress",
     "DeleteFunction": "not while it has event source mappings; what is queued waits for the next of its name",
