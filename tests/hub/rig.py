@@ -194,6 +194,9 @@ class HeldStore(MemoryStore):
     async def settle(self, *args: Any, **named: Any) -> Any:
         return await self._pass("settle", lambda: super(HeldStore, self).settle(*args, **named))
 
+    async def hasten(self, *args: Any, **named: Any) -> Any:
+        return await self._pass("hasten", lambda: super(HeldStore, self).hasten(*args, **named))
+
     async def answer(self, *args: Any, **named: Any) -> Any:
         return await self._pass("answer", lambda: super(HeldStore, self).answer(*args, **named))
 

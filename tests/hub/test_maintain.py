@@ -105,8 +105,9 @@ async def test_what_an_audit_finds_is_shown_until_it_is_mended(tmp_path: Path, m
 
 
 async def test_what_waits_when_the_clock_is_put_back_waits_no_longer_for_it(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with rig(tmp_path, {"work": echoing}, clock=clock) as r:
+    clock, store = FakeClock(), HeldStore()
+    store.raises["hasten"] = [OSError("the disk is full")]
+    async with rig(tmp_path, {"work": echoing}, clock=clock, store=store) as r:
         await r.hub.pause("function", "work")
         now = (await r.hub.invoke_async("work", b"1")).deliveries[0]
         later = (await r.hub.invoke_async("work", b"2", delay=2 * DAY)).deliveries[0]

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import structlog
 
-from triggerhub.errors import StoreBroken, StoreFull
+from triggerhub.errors import StoreBroken
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.outlet import built_in
 from triggerhub.hub.pool import Pool
@@ -39,20 +39,14 @@ async def maintain(
     store: Store, pool: Pool, clock: Clock, project: Callable[[], Project], wake: Callable[[], None]
 ) -> None:
     """Run until cancelled; *wake* has every dispatcher look what is due."""
-    turn = 0
+    turn, back = 0, 0
     hands = Hands(clock)
     while True:
         pool.sweep()
-        if back := hands.put_back():
-            try:
-                moved = await store.hasten(back, now=clock.now())
-            except StoreFull as error:
-                log.error("what waits could not be brought forward", error=error.message)
-            else:
-                log.warning(
-                    "the clock was put back; what waits is brought forward", seconds=back / 1000, deliveries=moved
-                )
-                wake()
+        back += hands.put_back()
+        if back and await _brought_forward(store, back, clock):
+            back = 0
+            wake()
         if turn % PRUNE == 0:
             try:
                 await prune(store, clock, project())
@@ -62,6 +56,19 @@ async def maintain(
                 log.error("history could not be pruned", exc_info=error)
         turn += 1
         await anyio.sleep(SWEEP)
+
+
+async def _brought_forward(store: Store, back: Millis, clock: Clock) -> bool:
+    """Let what waits wait no longer for a clock that was put back; False where that is to be tried again."""
+    try:
+        moved = await store.hasten(back, now=clock.now())
+    except StoreBroken:
+        raise
+    except Exception as error:  # a full disk, say
+        log.error("what waits could not be brought forward", exc_info=error)
+        return False
+    log.warning("the clock was put back; what waits is brought forward", seconds=back / 1000, deliveries=moved)
+    return True
 
 
 class Hands:
