@@ -309,6 +309,33 @@ def test_sequence_numbers_are_kept_as_they_were_written() -> None:
     assert shard.position(NOW).after == "0010"
 
 
+def test_a_place_at_the_end_that_was_lost_is_taken_up_at_its_moment() -> None:
+    shard = Shard(plan(), Position(since=NOW), latest=True)
+    assert shard.since == NOW
+    shard.anew()
+    shard.feed([*records(2, arrived=NOW - 1), *records(1, first=3)], NOW)
+    assert numbers(only(shard)) == [3]
+
+
+def test_another_policy_of_retrying_counts_from_the_next_failure_on() -> None:
+    shard = made(1)
+    shard.settle(only(shard), Failed(), NOW, 0)
+    shard.obey(replace(RETRY, attempts=2))
+    shard.settle(only(shard, NOW + SECOND), Failed(), NOW + SECOND, 0)
+    assert isinstance(only(shard, NOW + SECOND), GiveUp)
+
+
+def test_a_lane_that_is_held_has_no_step() -> None:
+    shard = made(2, size=1)
+    assert not shard.drained
+    assert shard.take(NOW, held={0}) == []
+    assert shard.next(held={0}) is None
+    for _ in range(2):
+        shard.settle(only(shard), Succeeded(), NOW, 0)
+    assert shard.drained
+    assert not shard.finished
+
+
 # whatever happens
 
 
