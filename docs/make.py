@@ -119,7 +119,7 @@ def security() -> None:
 
     path = HERE / "security.md"
     before, rest = path.read_text().split(BEGIN)
-    path.write_text(before + BEGIN + "\n" + report.page(["trusted", "isolated"]) + "\n" + END + rest.split(END)[1])
+    path.write_text(before + BEGIN + "\n" + report.page() + "\n" + END + rest.split(END)[1])
 
 
 def picture() -> None:

@@ -70,6 +70,12 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
     return Findings(lacks=lacks, groups=None if Ability.GROUPS in lacks else groups)
 
 
+def _worded(found: str) -> str:
+    """Return what failed in words, where it is the call by which everything begins."""
+    kind = "namespace" if os.geteuid() == 0 else "user namespace"
+    return f"no {kind} can be made ({found})" if found.startswith("clone: ") else found
+
+
 async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
     """Return why a sandbox does not hold; None where it does."""
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as secret:
@@ -77,7 +83,7 @@ async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
         try:
             outcome = await _run(launcher, planner, event, None)
         except (StartFailed, OSError) as error:
-            return str(error).removeprefix("the sandbox could not be made: ")
+            return _worded(str(error).removeprefix("the sandbox could not be made: "))
     if not isinstance(outcome, Returned):
         return f"a handler in a sandbox did not answer: {outcome}"
     held: list[str] = json.loads(outcome.payload)

@@ -14,7 +14,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,12 @@ from tests.runtimes.conftest import invocation
 from triggerhub.cli import words
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Outcome, Raised, Returned, TimedOut
+from triggerhub.policy.sandbox import levels
+from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.runtime import Worker
+from triggerhub.runtimes import probe
+from triggerhub.runtimes.launch import Launcher
+from triggerhub.runtimes.sandbox import Planner
 
 if TYPE_CHECKING:
     from tests.runtimes.attacks.handlers.attack import Attack
@@ -225,6 +230,15 @@ class Watch:
             else:
                 os.close(one)
             await asyncio.sleep(0.01)
+
+
+def offered() -> Sequence[str]:
+    """Return the levels at which there is something to be shown on this host, from the weakest."""
+
+    async def look() -> Mapping[Ability, Lack]:
+        return (await probe.look(Launcher(), Planner())).lacks
+
+    return [level for level in LEVELS if level in levels.offered(asyncio.run(look()))]
 
 
 def all_sieges(levels: Sequence[str], *, quick: bool = False) -> list[Siege]:

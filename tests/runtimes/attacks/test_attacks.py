@@ -50,6 +50,15 @@ def test_no_attack_bites_an_isolated_worker() -> None:
     assert siege.broken() == []
 
 
+def test_no_attack_bites_where_the_kernel_holds_the_whole_tree() -> None:
+    if "contained" not in suite.offered():
+        pytest.skip("this host gives no control groups to this user")
+    (siege,) = suite.all_sieges(["contained"])
+    print(suite.table([siege]))
+    assert siege.broken() == []
+    assert siege.bit == []
+
+
 def test_without_a_sandbox_more_than_half_of_them_bite() -> None:
     (siege,) = suite.all_sieges(["trusted"], quick=True)
     print(suite.table([siege]))

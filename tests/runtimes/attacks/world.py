@@ -21,6 +21,9 @@ from typing import Any
 
 from tests.runtimes.conftest import Lines, invocation
 from triggerhub.model import Returned
+from triggerhub.policy.sandbox.levels import Ability, Lack
+from triggerhub.runtimes.launch import Launcher
+from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.settings import MB, Function, Secret
 
@@ -216,8 +219,14 @@ def messages() -> Iterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def peopled(world: World, level: str) -> AsyncGenerator[World]:
-    """Add a runtime, and another function's worker that has secrets of its own."""
-    world.runtime = ProcessRuntime(world.lines, world.root / "scratch")
+    """Add a runtime, and another function's worker that has secrets of its own.
+
+    A host that has control groups gives what is asked to be isolated the level above: here it does not.
+    """
+    launcher = Launcher()
+    if level != "contained":
+        launcher.findings = Findings(lacks={Ability.GROUPS: Lack(found="left out", remedy="")})
+    world.runtime = ProcessRuntime(world.lines, world.root / "scratch", launcher=launcher)
     other = Function(
         name="other",
         runtime="python",
