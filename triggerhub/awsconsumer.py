@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -156,30 +156,34 @@ class Consumer:
         """Take one batch on its whole way. Raises AwsFault where nothing was received."""
         if self._handles:
             await self.ctx.free()
+        batch: list[Message] = []
         async with self.ctx.finish():
-            batch, asked = await self._gather()
-            self._asking -= 1
-            # SQS looks at a part of its servers only: a request that is half filled tells of a backlog.
-            self._reckon("empty" if not batch else "full" if len(batch) * 2 >= asked else "some")
-            if not batch:
-                return
-            self._start()
-            crash_point("received")
             self._under_way.append(batch)
             try:
+                asked = await self._gather(batch)
+                self._asking -= 1
+                # SQS looks at a part of its servers only: a request that is half filled tells of a backlog.
+                self._reckon("empty" if not batch else "full" if len(batch) * 2 >= asked else "some")
+                if not batch:
+                    return
+                self._start()
+                crash_point("received")
                 failed = await self._take(batch)
             finally:
-                self._under_way.remove(batch)
+                self._under_way = [one for one in self._under_way if one is not batch]
         if failed and not self.ctx.trigger.batch.partial_failures:
             self._reckon("failed")
 
-    async def _gather(self) -> tuple[list[Message], int]:
-        """Receive a batch: until it has its size, its window is over, or it is as large as a call may be."""
+    async def _gather(self, got: list[Message]) -> int:
+        """Receive until a batch has its size, its window is over, or it is as large as a call may be.
+
+        Returns how many were asked for.
+        """
         batch = self.ctx.trigger.batch
         size, window = (batch.size, batch.window) if self._handles else (REQUEST, 0)
-        got = await self._request(min(size, REQUEST), self.wait)
+        got += await self._request(min(size, REQUEST), self.wait)
         if not got or not window:
-            return got, min(size, REQUEST)
+            return min(size, REQUEST)
         until = anyio.current_time() + window / 1000
         while len(got) < size and sum(one.size for one in got) < PAYLOAD and not self.ctx.ending:
             left = until - anyio.current_time()
@@ -193,7 +197,7 @@ class Consumer:
             got += more
             if not more and wait < SECOND:
                 await anyio.sleep(max(0.0, until - anyio.current_time()))
-        return got, size
+        return size
 
     async def _request(self, count: int, wait: Millis) -> list[Message]:
         # An answer that is lost would keep a group's messages hidden: the same attempt gets the same answer.
@@ -231,7 +235,7 @@ class Consumer:
         """Store or handle a batch and acknowledge it; whether every call of it failed."""
         for one in batch:
             if one.refused is not None:
-                await self._refused(one, one.refused)
+                await self._singly([one], one.refused, self._store)
         await self._delete([one for one in batch if not one.events and one.refused is None])
         rest = [one for one in batch if one.events]
         if not self._handles:
@@ -252,21 +256,36 @@ class Consumer:
                 tasks.start_soon(handle, group)
         return bool(ends) and all(ends)
 
-    async def _store(self, batch: Sequence[Message]) -> None:
+    async def _store(self, batch: Sequence[Message]) -> bool:
+        """Store a batch and delete it; whether all of it was."""
         events = [event for one in batch for event in one.events]
-        if not events:
-            return
         try:
-            await self.ctx.emit(*events)
+            if events:
+                await self.ctx.emit(*events)
         except BadInput as error:
-            if len(batch) == 1:
-                await self._refused(batch[0], error)
-                return
-            for one in batch:
-                await self._store([one])
-            return
+            return await self._singly(batch, error, self._store)
         crash_point("stored")
         await self._delete(batch)
+        return True
+
+    async def _singly(
+        self, batch: Sequence[Message], error: BadInput, take: Callable[[Sequence[Message]], Awaitable[bool]]
+    ) -> bool:
+        """Take one message after the other where one of them cannot be taken; what is behind it in its group waits."""
+        if len(batch) == 1:
+            self.ctx.log.warning("a message cannot be taken", message=batch[0].raw["MessageId"], why=error.message)
+            # Its redrive policy knows where to.
+            await self._back_off(batch)
+            return False
+        waiting: set[str | None] = set()
+        whole = True
+        for one in batch:
+            if self.queue.fifo and one.group in waiting:
+                await self._give_back([one], 0)
+            elif not await take([one]):
+                whole = False
+                waiting.add(one.group)
+        return whole
 
     async def _handle(self, batch: list[Message]) -> bool:
         """Call the function for a batch, in several calls where one cannot carry it; whether none of it was done."""
@@ -287,11 +306,16 @@ class Consumer:
         try:
             handled = await self.ctx.handle(*[event for one in batch for event in one.events])
         except BadInput as error:
-            if len(batch) == 1:
-                await self._refused(batch[0], error)
-                return 0, 1
-            ends = [await self._call([one]) for one in batch]
-            return sum(done for done, _ in ends), sum(failed for _, failed in ends)
+            done_one = 0
+
+            async def take(part: Sequence[Message]) -> bool:
+                nonlocal done_one
+                done, _ = await self._call(part)
+                done_one += done
+                return done == len(part)
+
+            await self._singly(batch, error, take)
+            return done_one, len(batch) - done_one
         done, failed, undecided = [], [], []
         place = 0
         for one in batch:
@@ -322,11 +346,6 @@ class Consumer:
 
     def _times(self, one: Message, failed: Sequence[Message]) -> int:
         return failed[0].received if self.queue.fifo else one.received
-
-    async def _refused(self, one: Message, error: BadInput) -> None:
-        """Leave to the queue what the trigger's own settings cannot take: its redrive policy knows where to."""
-        self.ctx.log.warning("a message cannot be taken", message=one.raw["MessageId"], why=error.message)
-        await self._back_off([one])
 
     # telling the queue
 

@@ -555,3 +555,32 @@ async def test_a_probe_needs_no_sts_and_names_a_permission(tmp_path: Path) -> No
         double.trouble("deny", 1, "DeleteMessage")
         with pytest.raises(awsclient.AwsFault, match="the permission sqs:deletemessage on arn:aws:sqs:us-east-1"):
             await sqs.probe(ctx, options)
+
+
+async def test_a_batch_that_fills_slowly_stays_hidden(tmp_path: Path) -> None:
+    seen = Seen()
+    batch = Batch(size=3, window=20_000)
+    async with polled(tmp_path, seen, batch=batch, options={"visibility": "1s"}) as (double, _):
+        send(double, "a")
+        await until(lambda: len(double.moves) >= 4, "its time in hiding is renewed while others are waited for")
+        send(double, "b", "c")
+        await emptied(double)
+        assert [one.received for one in double.queues["orders"].messages.values()] == []
+    assert [len(call) for call in seen.calls] == [3]
+    assert {one["attributes"]["ApproximateReceiveCount"] for one in seen.calls[0]} == {"1"}
+
+
+@pytest.mark.parametrize("ack", ["handled", "stored"])
+async def test_a_group_waits_behind_a_message_that_cannot_be_taken(tmp_path: Path, ack: str) -> None:
+    seen, double, name = Seen(), SqsDouble(), "orders.fifo"
+    double.do_CreateQueue(name)
+    for group in "ab":
+        send(double, f"{group}1", ("x" * 2000) if group == "a" else "b2", f"{group}3", queue=name, group=group)
+    async with polled(tmp_path, seen, double, queue=name, ack=ack, key="$.body"):
+        await until(lambda: len(seen.bodies) == 4, "all but it and what is behind it are handled")
+        await until(lambda: max(one.received for one in double.queues[name].messages.values()) > 3, "it is tried")
+        assert sorted(seen.bodies) == ["a1", "b1", "b2", "b3"]
+        (stuck,) = (one.id for one in double.queues[name].messages.values() if len(one.body) == 2000)
+        del double.queues[name].messages[stuck]
+        await emptied(double, name)
+        await until(lambda: "a3" in seen.bodies, "then it goes on")
