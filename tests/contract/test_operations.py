@@ -66,7 +66,10 @@ def unchecked(hub: Daemon) -> Any:
 
 def asking(call: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any]:
     try:
-        return call(**asked)
+        answer = call(**asked)
+        if "EventStream" in answer:
+            answer["EventStream"].close()
+        return answer
     except ClientError as error:
         return error.response
 
