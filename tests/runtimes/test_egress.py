@@ -208,6 +208,15 @@ def carried(port: int, path: Path) -> Iterator[int]:
         carrier.close()
 
 
+async def test_a_refusal_reaches_a_client_that_is_still_sending(tmp_path: Path) -> None:
+    async with proxy(tmp_path, "127.0.0.1:1") as way:
+        with carried(free(), way.path) as port:
+            for _ in range(20):
+                with pytest.raises(urllib.error.HTTPError, match=r"is not in sandbox\.network") as caught:
+                    await asyncio.to_thread(fetch, port, "http://other.example/", b"y" * 300_000)
+                caught.value.close()
+
+
 def fetch(port: int, url: str, body: bytes) -> int:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{port}"}))
     with opener.open(urllib.request.Request(url, body), timeout=WAIT) as answer:

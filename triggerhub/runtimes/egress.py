@@ -40,6 +40,8 @@ _CHUNK = 64 * 1024
 _OWN = ("localhost", "127.0.0.1", "::1")
 _AGAIN = 0.1
 """Seconds after which a connection is accepted again where none could be."""
+_LINGER = 2.0
+"""Seconds that a client has to take an answer which it did not expect."""
 _TOLD = 100
 """Refusals that are told of in the function's log; more are only answered."""
 
@@ -202,17 +204,17 @@ class _Proxy:
         except (asyncio.IncompleteReadError, TimeoutError):
             return
         except (BadRequest, asyncio.LimitOverrunError) as error:
-            _say(writer, 400, str(error))
+            await _say(reader, writer, 400, str(error))
             return
         try:
             addresses = await self._pinned(asked)
         except Refused as error:
             self._refuse(str(error))
-            _say(writer, 403, str(error))
+            await _say(reader, writer, 403, str(error))
             return
         server = await _reach(addresses, asked.port)
         if server is None:
-            _say(writer, 502, f"{allowlist.show(asked.host, asked.port)} cannot be reached")
+            await _say(reader, writer, 502, f"{allowlist.show(asked.host, asked.port)} cannot be reached")
             return
         async with _closing(server[1]):
             if asked.head is None:
@@ -270,8 +272,14 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-def _say(writer: asyncio.StreamWriter, status: int, reason: str) -> None:
+async def _say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, reason: str) -> None:
+    """Answer, and read what is still being sent: a connection closed over it is cut, and the answer with it."""
     writer.write(forwarding.answer(status, reason))
+    writer.write_eof()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while await reader.read(_CHUNK):
+                pass
 
 
 @asynccontextmanager

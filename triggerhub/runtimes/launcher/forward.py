@@ -42,6 +42,10 @@ class Way:
             self.data = self.data[self.writes.send(self.data) :]
         except BlockingIOError:
             return
+        except OSError:
+            # Nobody takes it any more; an answer may still come the other way.
+            self.data = b""
+            self.ended = self.shut = True
 
     def finish(self) -> None:
         """Tell the other side of the end, once all before it was written."""
