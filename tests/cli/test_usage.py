@@ -14,18 +14,7 @@ from tests.cli.conftest import Run
 from triggerhub import cli
 from triggerhub.cli.lazy import Group
 
-LATER = ["top"]
 ID = "019a0000-0000-7000-8000-000000000001"
-
-
-@pytest.mark.parametrize("command", [[one] for one in LATER])
-def test_a_command_of_a_later_version_is_refused_by_name_and_not_listed(command: list[str], run: Run) -> None:
-    for more in ([], ["--help"], ["install"]):
-        ran = run(*command, *more)
-        assert (ran.code, ran.out) == (2, "")
-        assert f"No such command '{command[-1]}': it is not in this version." in ran.err
-    listed = run(*command[:-1], "--help").out
-    assert command[-1] not in listed.split()
 
 
 @pytest.mark.parametrize(

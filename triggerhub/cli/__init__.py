@@ -35,6 +35,7 @@ SECTIONS = {
     },
     "The hub": {
         "status": ("status:status", "Say what the hub is and how it does."),
+        "top": ("top:top", "Show how the functions do, the busiest first, until Ctrl-C."),
         "functions": ("functions:functions", "Functions: list, show, versions, rollback, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
         "alarms": ("alarms:alarms", "List the alarms: which are on, since when, and what they measure."),
@@ -52,7 +53,6 @@ SECTIONS = {
     },
 }
 """Where each command is, and what the list of commands says of it without importing it."""
-LATER = ("top",)
 EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     (BadInput, 2),
     (ConfigError, 3),
@@ -64,7 +64,6 @@ EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
 @click.group(
     cls=LazyGroup,
     sections=SECTIONS,
-    later=LATER,
     package=__name__,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

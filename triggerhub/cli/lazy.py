@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -16,13 +16,11 @@ class LazyGroup(click.Group):
         self,
         *args: Any,
         sections: Mapping[str, Mapping[str, tuple[str, str]]],
-        later: Iterable[str],
         package: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._sections = sections
-        self._later = frozenset(later)
         self._package = package
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -35,13 +33,6 @@ class LazyGroup(click.Group):
                 command: click.Command = getattr(import_module(f"{self._package}.{module}"), attribute)
                 return command
         return None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in self._later:
-            ctx.fail(f"No such command {args[0]!r}: it is not in this version.")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, section in self._sections.items():

@@ -39,7 +39,17 @@ class Named:
         ]
 
     async def functions(self, request: Request) -> Response:
-        return json(shape.dump(await self._hub.functions()))
+        return json(shape.dump([{**row, "recent": self._recent(row["name"])} for row in await self._hub.functions()]))
+
+    def _recent(self, name: str) -> dict[str, Json]:
+        point = self._hub.pulse.function(name)
+        return {
+            "seconds": point.length / 1000,
+            "calls": point.calls,
+            "errors": point.errors,
+            "p50_ms": point.p50,
+            "p95_ms": point.p95,
+        }
 
     async def function(self, request: Request) -> Response:
         return json(shape.dump(_one("function", await self._hub.functions(), _name(request))))
