@@ -55,7 +55,8 @@ class Shelf:
             crash_point("before-archive")
             draft.rename(path)
             if self._sync:
-                for folder in (self.archives, self.archives.parent):
+                # The names of the folders, too: the first archive makes them.
+                for folder in (self.archives, self.archives.parent, self.archives.parent.parent):
                     _sync(folder)
         except OSError:
             draft.unlink(missing_ok=True)

@@ -82,7 +82,7 @@ class Options:
     async def _put_recursion(self, asked: Asked) -> Mapping[str, Json]:
         self._looked_at(asked)
         if asked.given["RecursiveLoop"] != "Terminate":
-            text = "RecursiveLoop: loops are always ended, after 16 handlers that led to one another."
+            text = "RecursiveLoop: loops by destinations always end, after 16 handlers that led to one another."
             raise ApiError("InvalidParameterValueException", text)
         return {"RecursiveLoop": "Terminate"}
 
