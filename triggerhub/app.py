@@ -289,7 +289,7 @@ async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered
         raise NotFound(f"no function {name!r}", hint=f"This project has: {', '.join(sorted(project.functions))}.")
     clock, lines = SystemClock(), _Lines()
     request_id = ids.event_id(clock.now(), 0, int.from_bytes(os.urandom(6), "big"))
-    tap = Tap(lines, Feed(), clock)
+    tap = Tap(lines, Feed(), clock, Metrics())
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
     pool = Pool(ProcessRuntime(tap, scratch), clock)

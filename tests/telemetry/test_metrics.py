@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.hub.rig import Failure, echoing, function, rig, trigger
 from triggerhub.model import Invocation, State
-from triggerhub.settings import Destination, RetryPolicy
+from triggerhub.policy import alarm, embedded
+from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
-from triggerhub.telemetry.metrics import BUCKETS_MS, CALLS, EVENTS, Metrics
+from triggerhub.telemetry.metrics import BUCKETS_MS, CALLS, EVENTS, SERIES, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
 ROW = re.compile(r"^\| `(?P<name>[a-z_]+)` \| (?P<type>[a-z]+) \|(?P<labels>[^|]*)\| (?P<text>[^|]+) \|$", re.MULTILINE)
@@ -32,6 +34,48 @@ def shown(page: str) -> dict[str, tuple[str, tuple[str, ...]]]:
         labels = [label for sample in family.samples[:1] for label in sample.labels if label != "le"]
         found[name] = (family.type, tuple(labels))
     return found
+
+
+EMBEDDED = json.dumps(
+    {
+        "_aws": {
+            "Timestamp": 1,
+            "CloudWatchMetrics": [
+                {
+                    "Namespace": "shop",
+                    "Dimensions": [["service"]],
+                    "Metrics": [{"Name": "Orders", "Unit": "Count"}],
+                }
+            ],
+        },
+        "service": "checkout",
+        "Orders": [1, 2.5],
+    }
+)
+
+
+def test_what_a_handler_measures_is_a_metric_within_bounds() -> None:
+    metrics = Metrics()
+    metrics.embedded("work", embedded.read(EMBEDDED))
+    labels = {
+        "function": "work",
+        "namespace": "shop",
+        "metric": "Orders",
+        "unit": "Count",
+        "dimensions": "service=checkout",
+    }
+    families = {
+        one.name: one
+        for one in text_string_to_metric_families(metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode())
+    }
+    values = {one.name: (one.labels, one.value) for one in families["triggerhub_handler_metric"].samples}
+    assert values == {"triggerhub_handler_metric_count": (labels, 2), "triggerhub_handler_metric_sum": (labels, 3.5)}
+    (one,) = embedded.read(EMBEDDED)
+    for number in range(SERIES + 5):
+        metrics.embedded("work", [replace(one, dimensions=(("user", str(number)),))])
+    page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+    assert page.count("triggerhub_handler_metric_sum{") == SERIES
+    assert "triggerhub_handler_metric_left_out_total 12.0" in page
 
 
 async def busy_page(folder: Path) -> str:
@@ -53,7 +97,11 @@ async def busy_page(folder: Path) -> str:
         trigger(key="$.id", filter={"out": [{"exists": False}]}),
         trigger("topic", type="queue", functions=("take",), key="$.body.responsePayload"),
     ]
-    async with rig(folder, {"work": some, "take": echoing}, functions=functions, triggers=triggers) as r:
+    alarms = {"many": Alarm(when=alarm.parse("errors(work) > 100 in 10m"))}
+    handlers = {"work": some, "take": echoing}
+    async with rig(folder, handlers, functions=functions, triggers=triggers, alarms=alarms) as r:
+        await r.until(lambda: r.hub.alarms.rows()[0]["value"], "the alarm was looked at")
+        r.hub._tap.write(functions[0], None, "stdout", EMBEDDED)
         await r.emit("hand", {"id": 1}, {"id": 1}, {"id": 2, "fail": True}, {"out": 1})
         await r.states(4)
         await r.hub.invoke("work", b'{"fail": 1}')
@@ -126,3 +174,14 @@ def test_labels_that_would_break_a_line_are_escaped() -> None:
     page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
     (family,) = [one for one in text_string_to_metric_families(page) if one.name == "triggerhub_events_accepted"]
     assert family.samples[0].labels == {"trigger": 'odd"\n\\name'}
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    dashboard = json.loads((DOCUMENT.parent / "grafana.json").read_text())
+    text = json.dumps(dashboard["panels"]) + json.dumps(dashboard["templating"])
+    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\btriggerhub_[a-z_]+", text)}
+    assert asked <= set(documented())
+    assert len(asked) > 15
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in dashboard["panels"]:
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24

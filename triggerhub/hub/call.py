@@ -13,6 +13,7 @@ from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.pool import Pool
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Returned, Usage
+from triggerhub.policy import embedded
 from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
 from triggerhub.telemetry.metrics import Metrics
@@ -26,8 +27,9 @@ THROTTLED = "TooManyRequestsException"
 class Tap:
     """An Output that passes on to another, to the feed, and to whoever waits for a request's lines."""
 
-    def __init__(self, inner: Output, feed: Feed, clock: Clock) -> None:
+    def __init__(self, inner: Output, feed: Feed, clock: Clock, metrics: Metrics) -> None:
         self._inner = inner
+        self._metrics = metrics
         self._feed = feed
         self._clock = clock
         self._waiting: dict[str, list[str]] = {}
@@ -38,6 +40,8 @@ class Tap:
         self._inner.write(function, request_id, stream, text)
         if request_id in self._waiting:
             self._waiting[request_id].append(text)
+        if stream == "stdout" and embedded.looks_like(text):
+            self._metrics.embedded(function.name, embedded.read(text))
         if stream != "hub" and self._feed.watched:
             self._feed.publish(
                 Happening(time=self._clock.now(), kind="output", function=function.name, delivery=request_id, text=text)

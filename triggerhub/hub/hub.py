@@ -99,7 +99,7 @@ class Hub:
         self._feed = Feed()
         self._metrics = Metrics()
         self.pulse = Pulse(self._metrics, self._clock)
-        self._tap = Tap(output, self._feed, self._clock)
+        self._tap = Tap(output, self._feed, self._clock, self._metrics)
         self._pool = Pool(runtime(self._tap), self._clock)
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._paused = Paused(store)

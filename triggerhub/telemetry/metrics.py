@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from triggerhub.model import State
+from triggerhub.policy.embedded import Sample
 from triggerhub.store import Stats
 
 BUCKETS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 60000.0)
@@ -34,6 +41,10 @@ CALLS = {
     "dead": ("triggerhub_dead_letters", "Deliveries buried."),
     "lost_records": ("triggerhub_destination_failures", "Records of outcomes that a destination did not take."),
 }
+
+
+SERIES = 1_000
+"""Different metrics and dimensions that handlers may write; what more they write is counted and left out."""
 
 
 class _Histogram:
@@ -79,6 +90,9 @@ class Metrics:
         self._durations: dict[str, _Histogram] = {}
         self.alarms: dict[str, bool] = {}
         """Which alarms are on, by name."""
+        self._own: dict[tuple[str, str, str, str, tuple[tuple[str, str], ...]], list[float]] = {}
+        """Counts and sums of what handlers wrote: by function, namespace, name, unit and dimensions."""
+        self._left_out = 0
 
     def count(self, what: str, label: str, number: int = 1) -> None:
         """Add to a counter of :data:`EVENTS` (by trigger) or :data:`CALLS` (by function)."""
@@ -91,6 +105,19 @@ class Metrics:
         if histogram is None:
             histogram = self._durations[function] = _Histogram()
         histogram.observe(milliseconds)
+
+    def embedded(self, function: str, samples: Sequence[Sample]) -> None:
+        """Add what a function wrote in CloudWatch's embedded metric format."""
+        for one in samples:
+            key = (function, one.namespace, one.name, one.unit, one.dimensions)
+            own = self._own.get(key)
+            if own is None:
+                if len(self._own) >= SERIES:
+                    self._left_out += len(one.values)
+                    continue
+                own = self._own[key] = [0.0, 0.0]
+            own[0] += len(one.values)
+            own[1] += sum(one.values)
 
     def totals(self, function: str | None = None) -> Totals:
         """Return what was counted so far: of all, or of one function, for which no events are counted."""
@@ -134,6 +161,20 @@ class Metrics:
         for name, on in self.alarms.items():
             alarms.add_metric([name], on)
         yield alarms
+        own = SummaryMetricFamily(
+            "triggerhub_handler_metric",
+            "What handlers wrote in CloudWatch's embedded metric format.",
+            labels=["function", "namespace", "metric", "unit", "dimensions"],
+        )
+        for (function, namespace, metric, unit, dimensions), (count, total) in self._own.items():
+            shown = ",".join(f"{name}={value}" for name, value in dimensions)
+            own.add_metric([function, namespace, metric, unit, shown], int(count), total)
+        yield own
+        yield CounterMetricFamily(
+            "triggerhub_handler_metric_left_out",
+            f"Values of handlers' metrics beyond the first {SERIES} metrics and dimensions.",
+            value=self._left_out,
+        )
 
 
 class _Page(Collector):
