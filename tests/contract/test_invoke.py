@@ -101,6 +101,8 @@ def test_an_event_is_a_delivery_of_the_api(lambdas: Any, hub: Daemon, how: str) 
          "1 validation error detected: Value 'Sometimes' at 'invocationType' failed to satisfy constraint: Member must satisfy enum value set: [Event, RequestResponse, DryRun]"),
         ("n" * 65, {}, 400, "ValidationException",
          f"1 validation error detected: Value '{'n' * 65}' at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 64"),
+        ("n" * 10_000, {}, 400, "ValidationException",
+         f"1 validation error detected: Value '{'n' * 1024}…' at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 256"),
         ("hello", {"ClientContext": "e30"}, 400, "InvalidRequestContentException", "Client context must be a valid "),
         ("hello", {"Payload": b'"' + b"x" * 6 * 2**20 + b'"'}, 413, "RequestTooLargeException",
          "Request must be smaller than 6291456 bytes for the InvokeFunction operation"),

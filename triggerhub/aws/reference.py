@@ -11,6 +11,8 @@ _REFERENCE = re.compile(
 )
 LATEST = "$LATEST"
 NAME_LENGTH = 64
+LENGTH = 256
+"""The most of a reference: no longer text is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ def parse(text: str) -> Reference | None:
     """Return what *text* names, None where it is no name of a function."""
     if text.isalnum() and text.isascii():
         return Reference(text)
-    found = _REFERENCE.fullmatch(text)
+    found = _REFERENCE.fullmatch(text) if len(text) <= LENGTH else None
     if found is None:
         return None
     return Reference(found["name"], found["qualifier"], found["account"])

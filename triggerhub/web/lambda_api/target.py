@@ -32,6 +32,9 @@ class Target:
 
 def named(text: str, qualifier: str | None = None) -> Reference:
     """Return what *text*, and the qualifier beside it, name. Raises ApiError."""
+    if len(text) > reference.LENGTH:
+        broken = violation(text, "functionName", f"Member must have length less than or equal to {reference.LENGTH}")
+        raise ApiError("ValidationException", message([broken]))
     found = reference.parse(text)
     if found is None:
         raise ApiError("ValidationException", message([violation(text, "functionName", "it names no function")]))
