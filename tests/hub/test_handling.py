@@ -315,6 +315,27 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
         assert refused == []
 
 
+async def test_an_outcome_that_cannot_be_stored_is_written_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = HeldStore()
+    record = store.record
+
+    async def picky(records: Any, **named: Any) -> Any:
+        if any(one.attempt for one in records):
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+        return await record(records, **named)
+
+    monkeypatch.setattr(store, "record", picky)
+    async with handling(tmp_path, store=store) as (made, ctx):
+        handled = await ctx.handle(event("a"), checkpoints=lambda _: {"place": "1"})
+        assert handled.done == (True,)
+        assert await rows(made) == [("succeeded", 0, "a")]
+        (row,) = await made.store.page(Query())
+        assert (row.reason or "").startswith("its outcome could not be stored: UnicodeEncodeError")
+        assert await ctx.checkpoint("place") == "1"
+
+
 # stopping
 
 

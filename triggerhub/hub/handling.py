@@ -14,7 +14,7 @@ import structlog
 from triggerhub import ids
 from triggerhub.aws import arn
 from triggerhub.crash import crash_point
-from triggerhub.errors import StoreFull
+from triggerhub.errors import Conflict, StoreBroken, StoreFull
 from triggerhub.hub.call import Caller
 from triggerhub.hub.dispatch import Dispatcher
 from triggerhub.hub.feed import Happening
@@ -23,7 +23,7 @@ from triggerhub.hub.grace import Grace
 from triggerhub.hub.group import Group
 from triggerhub.hub.idempotent import holder
 from triggerhub.hub.pool import Pool
-from triggerhub.hub.settler import Services, account
+from triggerhub.hub.settler import TOLD, Services, account
 from triggerhub.model import (
     Bury,
     Complete,
@@ -40,7 +40,7 @@ from triggerhub.model import (
 from triggerhub.policy.quiet import Quiet
 from triggerhub.settings import RetryPolicy, Trigger
 from triggerhub.source import Duplicate, Filtered, Handled, Judge
-from triggerhub.store import Claimed, Created, Fence, Lane, Record
+from triggerhub.store import Appended, Claimed, Created, Fence, Lane, Record
 
 log = structlog.get_logger("dispatch")
 
@@ -89,6 +89,7 @@ class Handling:
         self._busy: set[tuple[str, str]] = set()
         """Dedup keys under way, by trigger."""
         self._full = Quiet(every=60_000)
+        self._buried = Quiet(every=1000)
 
     async def filtered(self, gate: Gate, events: Sequence[Event]) -> list[Filtered | None]:
         """Serve ``source.Context.filtered``."""
@@ -160,12 +161,14 @@ class Handling:
         trigger = gate.trigger
         dispatcher = self._dispatchers.get(trigger.functions[0])
         plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
+        if plan is None:
+            raise Conflict(f"the function of trigger {trigger.name!r} is not there any more")
         answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
         pending = [one for one in answers if isinstance(one, _Pending)]
         await self._look_up(trigger, pending)
         records = []
         for one in pending:
-            if plan is None or one.answer is not None:
+            if one.answer is not None:
                 continue
             one.claimed.delivery.attempts -= 1  # nothing is run here
             given_up = self._services.verdicts.given_up(
@@ -320,22 +323,35 @@ class Handling:
         services = self._services
         scoped = {(trigger.name, key): value for key, value in checkpoints.items()}
         written = [record for _, record in records]
+        try:
+            answers = await self._stored(trigger, written, scoped)
+        except StoreBroken:
+            raise
+        except Exception as error:  # what came of a call cannot be stored, and would not be if it were made again
+            log.error("an outcome could not be stored", trigger=trigger.name, exc_info=error)
+            written = [_bare(one, error) for one in written]
+            answers = await self._stored(trigger, written, scoped)
+        crash_point("recorded")
+        for (own, _), record, answer in zip(records, written, answers, strict=True):
+            if isinstance(answer, Created):
+                services.metrics.count("accepted", trigger.name)
+            self._tell_end(trigger, answer.deliveries[0], own, record)
+
+    async def _stored(
+        self, trigger: Trigger, written: Sequence[Record], checkpoints: Mapping[tuple[str, str], str | None]
+    ) -> list[Appended]:
+        services = self._services
         while True:
             try:
                 with anyio.CancelScope(shield=True):
-                    answers = await services.store.record(written, now=services.clock.now(), checkpoints=scoped)
+                    answers = await services.store.record(written, now=services.clock.now(), checkpoints=checkpoints)
                     for one in written:
                         await account(services, one.then)
-                break
+                return answers
             except StoreFull:
                 if self._full.due(services.clock.now()):
                     log.error("the disk is full: what was handled waits for room", trigger=trigger.name)
                 await anyio.sleep(1)
-        crash_point("recorded")
-        for (own, record), answer in zip(records, answers, strict=True):
-            if isinstance(answer, Created):
-                services.metrics.count("accepted", trigger.name)
-            self._tell_end(trigger, answer.deliveries[0], own, record)
 
     def _tell_end(self, trigger: Trigger, delivery: str, own: Outcome, record: Record) -> None:
         services, function = self._services, trigger.functions[0]
@@ -343,14 +359,16 @@ class Handling:
         if isinstance(record.decision, Bury):
             kind = "dead"
             services.metrics.count("dead", function)
-            log.warning(
-                "a delivery is a dead letter",
-                delivery=delivery,
-                trigger=trigger.name,
-                function=function,
-                why=text,
-                on_screen=True,
-            )
+            if count := self._buried.due(services.clock.now()):
+                log.warning(
+                    "a delivery is a dead letter",
+                    delivery=delivery,
+                    trigger=trigger.name,
+                    function=function,
+                    why=text[:TOLD],
+                    count=count,
+                    on_screen=True,
+                )
         elif isinstance(record.decision, Leave):
             kind = "retried"
         fault = getattr(own, "fault", None)
@@ -378,6 +396,12 @@ class Handling:
                     text=text,
                 )
             )
+
+
+def _bare(record: Record, error: Exception) -> Record:
+    """Return what is left to write of a call where all that came of it cannot be stored."""
+    reason = ascii(f"its outcome could not be stored: {type(error).__name__}: {error}")[1:-1]
+    return replace(record, decision=replace(record.decision, reason=reason), attempt=None, answer=None, then=())
 
 
 def _known(one: _Pending) -> Answer:
