@@ -23,7 +23,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.e2e import chaos
-from tests.e2e.daemon import daemon, until
+from tests.e2e.daemon import daemon, granted, until
 from tests.e2e.floods import Client, Tally, answered, threads
 from tests.e2e.sheet import Sheet
 from tests.faults.corruption import make, sweep
@@ -80,7 +80,8 @@ def reloads(folder: Path, sheet: Sheet, times: int = 200, every: int = 10) -> No
     project, notes = folder / "project", folder / "notes"
     project.mkdir()
     mark = MARK.format(notes=str(notes), memory=MEMORY, timeout=TIMEOUT)
-    with daemon(project, edition(0), {"mark.py": mark}) as hub:
+    grant = "[defaults]\n" + granted(notes)
+    with daemon(project, grant + edition(0), {"mark.py": mark}) as hub:
         tally, stop = Tally(), threading.Event()
         paths = iter(("/hook", "/hook", "/ask", "/ask"))
 
@@ -91,7 +92,7 @@ def reloads(folder: Path, sheet: Sheet, times: int = 200, every: int = 10) -> No
                     tally.add(answered(client, path))
 
         problems, draft = 0, project / "draft"
-        ports = f'[hub]\nlisten = "127.0.0.1:{hub.listen}"\nadmin = "127.0.0.1:{hub.admin}"\n'
+        ports = f'[hub]\nlisten = "127.0.0.1:{hub.listen}"\nadmin = "127.0.0.1:{hub.admin}"\n' + grant
         with threads(4, send):
             for number in range(1, times + 1):
                 broken = number % every == 0
@@ -273,9 +274,8 @@ def terminated(folder: Path, sheet: Sheet, times: int = 20, grace: float = 5.0, 
     draw = random.Random(seed)
     project, ledger = folder / "project", folder / "ledger"
     project.mkdir()
-    ledger.touch()
     (project / "drop").mkdir()
-    toml = chaos.TOML.replace("LEDGER_PATH", str(ledger)).replace("THIS_LIFE", "0")
+    toml = chaos.TOML.replace("LEDGER_PATH", str(ledger)).replace("GRANTED", granted(ledger)).replace("THIS_LIFE", "0")
     ports = '[hub]\nlisten = "127.0.0.1:{LISTEN}"\nadmin = "127.0.0.1:{ADMIN}"\n'
     report = chaos.Report(seed, chaos.Told(), {}, chaos.Ledger())
     with daemon(project, f'{ports}drain = "{grace:.0f}s"\n{toml}', chaos.HANDLERS, start=False) as hub:

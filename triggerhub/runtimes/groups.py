@@ -32,10 +32,10 @@ class Group:
     folders: tuple[Path, ...]
     unified: bool
 
-    @property
-    def entrances(self) -> tuple[str, ...]:
-        """The files into which a process writes itself."""
-        return tuple(str(folder / "cgroup.procs") for folder in self.folders)
+    def admit(self, pid: int) -> None:
+        """Put a process into them, and with it all that it starts from then on. Raises OSError."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(pid))
 
     def killed(self) -> bool:
         """Whether the kernel ended a process of it for its memory."""

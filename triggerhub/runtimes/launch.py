@@ -21,6 +21,7 @@ import structlog
 
 from triggerhub.aws import errors
 from triggerhub.model import Fault
+from triggerhub.runtimes.groups import Group
 from triggerhub.runtimes.launcher.plan import MAX, Beginning, Plan, encode
 
 log = structlog.get_logger("launcher")
@@ -77,12 +78,12 @@ class Launcher:
         descriptors: Mapping[int, int],
         exited: Callable[[int], None],
         door: int | None = None,
-        outgrew: Callable[[], bool] | None = None,
+        group: Group | None = None,
     ) -> Sandboxed:
         """Ask for a sandbox; *descriptors* map the worker's numbers to ours, of which copies are sent.
 
-        *door* is the sending end of a :class:`Door`, where the plan listens. *outgrew* says, once it is gone,
-        whether the kernel ended a process of it for its memory.
+        *door* is the sending end of a :class:`Door`, where the plan listens. *group* holds it, where the plan
+        is gated.
 
         Raises OSError when there is no room for a process or a descriptor.
         """
@@ -92,15 +93,18 @@ class Launcher:
         packet = encode(plan)
         if len(packet) > MAX:
             raise OSError(f"the plan of the sandbox has {len(packet)} bytes, over {MAX}")
-        sandbox = Sandboxed(exited, outgrew)
+        sandbox = Sandboxed(exited, group)
         copies: list[int] = []
         try:
             copies += map(os.dup, descriptors.values())
             copies.append(_in_memory(encode(beginning)))
             if door is not None:
                 copies.append(os.dup(door))
+            if group is not None:
+                copies.append(sandbox.gate())
         except BaseException:
             _close(copies)
+            sandbox.shut()
             raise
         self._sandboxes[plan.id] = sandbox
         self._waiting.append((packet, copies))
@@ -208,9 +212,10 @@ class Launcher:
 class Sandboxed:
     """A sandbox as ``child.Child`` is a process: ``exited`` is called once, when nothing of it is left."""
 
-    def __init__(self, exited: Callable[[int], None], outgrew: Callable[[], bool] | None = None) -> None:
+    def __init__(self, exited: Callable[[int], None], group: Group | None = None) -> None:
         self._exited = exited
-        self._outgrew = outgrew
+        self._group = group
+        self._gate: int | None = None
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[int] = self._loop.create_future()
         self._handle: int | None = None
@@ -245,6 +250,20 @@ class Sandboxed:
         self._started.set_result(pid)
         if self._doomed:
             self.kill()
+        elif self._group is not None and self._gate is not None:
+            gate, self._gate = self._gate, None
+            self._loop.run_in_executor(None, _admit, self._group, pid, gate)
+
+    def gate(self) -> int:
+        """Make the pipe that its worker waits at; return the end to be sent. Raises OSError."""
+        reading, self._gate = os.pipe()
+        return reading
+
+    def shut(self) -> None:
+        """Close the gate for good, where it was never opened."""
+        if self._gate is not None:
+            os.close(self._gate)
+            self._gate = None
 
     def end(self, told: Mapping[str, Any]) -> None:
         """It is gone, as the launcher tells."""
@@ -252,7 +271,7 @@ class Sandboxed:
             self.fault = Fault(type=errors.NO_ENTRY, message=f"{told['missing']}")
         elif "error" in told:
             self.fault = Fault(type=errors.SANDBOX, message=f"the sandbox could not be made: {told['error']}")
-        elif told.get("status") == -signal.SIGKILL and not self._doomed and self._outgrew and self._outgrew():
+        elif told.get("status") == -signal.SIGKILL and not self._doomed and self._group and self._group.killed():
             self.fault = errors.out_of_memory(None)
         self.peak = told.get("peak")
         self._finish(told.get("status", 1))
@@ -272,6 +291,7 @@ class Sandboxed:
             return
         self.alive = False
         self.status = status
+        self.shut()
         if self._handle is not None:
             if self._watched:
                 self._loop.remove_reader(self._handle)
@@ -316,7 +336,7 @@ class Door:
 
 
 def spawner(
-    launcher: Launcher, plan: Plan, door: Door | None = None, outgrew: Callable[[], bool] | None = None
+    launcher: Launcher, plan: Plan, door: Door | None = None, group: Group | None = None
 ) -> Callable[..., Sandboxed]:
     """Return what starts a process in a sandbox, called as ``child.Child`` is."""
 
@@ -335,7 +355,7 @@ def spawner(
         descriptors = warm if stderr is None else {0: stdin, 1: output, 2: stderr.fileno()}
         beginning = Beginning(argv=tuple(command), env=dict(env), cwd=str(cwd))
         theirs = None if door is None else door.theirs.fileno()
-        return launcher.make(plan, beginning, descriptors, exited, theirs, outgrew)
+        return launcher.make(plan, beginning, descriptors, exited, theirs, group)
 
     return spawn
 
@@ -343,6 +363,18 @@ def spawner(
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _admit(group: Group, pid: int, gate: int) -> None:
+    """Put process 1 into its groups and let the worker begin; run in a thread, for the kernel takes its time."""
+    try:
+        group.admit(pid)
+        os.write(gate, b"1")
+    except OSError as error:
+        # It is gone already, or finds its gate closed and says so.
+        log.debug("a sandbox was not put into its groups", pid=pid, error=str(error))
+    finally:
+        os.close(gate)
 
 
 def _in_memory(content: bytes) -> int:

@@ -110,7 +110,12 @@ async def _run(launcher: Launcher, planner: Planner, event: object, group: Group
     plan = planner.plan(function, Extra(template=True, group=group))
     env = {"TZ": ":UTC", "LANG": "C.UTF-8"}
     worker = WarmWorker(
-        function, _Silent(), [function.handler], cwd=Path(view.TASK), env=env, spawn=spawner(launcher, plan)
+        function,
+        _Silent(),
+        [function.handler],
+        cwd=Path(view.TASK),
+        env=env,
+        spawn=spawner(launcher, plan, group=group),
     )
     try:
         await worker.ready()

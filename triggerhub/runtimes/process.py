@@ -199,7 +199,7 @@ class ProcessRuntime:
                         task=view.TASK,
                         runtime=view.RUNTIME,
                         tmp="/tmp",
-                        spawn=spawner(self._launcher, plan, door, group.killed if group else None),
+                        spawn=spawner(self._launcher, plan, door, group),
                         opt=None if function.opt is None else view.LAYERS,
                         uid=plan.uid,
                         door=door,

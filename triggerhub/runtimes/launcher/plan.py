@@ -71,8 +71,8 @@ class Plan:
     shm: int = 64 * 1024 * 1024
     limits: tuple[tuple[int, int, int], ...] = ()
     """Resource limits: number, soft, hard."""
-    groups: tuple[str, ...] = ()
-    """Files that the sandbox writes itself into before all else: its control groups."""
+    gated: bool = False
+    """Whether its worker waits for a byte: the hub puts process 1 into its control groups meanwhile."""
     filter: str = ""
     """The seccomp program, base64."""
     landlock: Landlock | None = None
@@ -80,7 +80,8 @@ class Plan:
     """A port of its loopback that the hub listens on: the socket is made inside and handed out."""
     descriptors: tuple[int, ...] = ()
     """Which numbers the descriptors sent along get; the file with the beginning follows,
-    and, where ``listen`` is, a socket by which the listening one is handed out."""
+    and, where ``listen`` is, a socket by which the listening one is handed out, and, where it is
+    gated, the end of a pipe that the byte comes by."""
     template: bool = False
     """Whether the launcher's own interpreter goes on as the worker, instead of a program."""
 
@@ -126,7 +127,6 @@ def _plan(given: dict[str, Any]) -> Plan:
             "links": tuple((_text(a), _text(b)) for a, b in _pairs(given, "links")),
             "files": tuple((_text(a), _text(b)) for a, b in _pairs(given, "files")),
             "forwards": tuple((_number(port), _text(path)) for port, path in _pairs(given, "forwards")),
-            "groups": tuple(_text(path) for path in _list(given, "groups")),
             "descriptors": tuple(_number(number) for number in _list(given, "descriptors")),
         },
     )

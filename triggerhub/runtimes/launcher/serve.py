@@ -75,7 +75,7 @@ class Launcher:
             if len(packet) > MAX:
                 raise BadPlan(f"a plan has at most {MAX} bytes")
             plan = decode(packet)
-            wanted = len(plan.descriptors) + (1 if plan.listen is None else 2)
+            wanted = len(plan.descriptors) + 1 + (plan.listen is not None) + plan.gated
             if len(descriptors) != wanted:
                 raise BadPlan(f"expected {wanted} descriptors, got {len(descriptors)}")
             return self._make(plan, descriptors)
