@@ -72,9 +72,10 @@ fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: m
 clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
 	$(BIN)/python -m tests.e2e.clocks
 
-bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how late things begin, what streams and queues cost
+bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how late things begin, how cold starts are, what streams and queues cost
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/cold.py
 	$(BIN)/python bench/streams.py
 	$(BIN)/python bench/sqs.py
 
