@@ -16,7 +16,8 @@ from tests.runtimes.attacks import ordinary, suite, weaker
 from tests.runtimes.attacks.world import standing
 
 ROOT = os.geteuid() == 0
-AS_ROOT = ("user namespace's map",)
+AS_ROOT = ("user namespace's map", "pid namespace")
+"""What only root can leave out: others are already who they are, and can mount no /proc of the host."""
 SECOND = ("Landlock",)
 """A second wall behind the mounts: it holds what they hold."""
 
