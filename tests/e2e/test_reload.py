@@ -145,7 +145,9 @@ def test_a_broken_handler_keeps_its_last_version_serving(hub: Daemon, text: str,
 
 def test_a_source_of_the_users_own_is_added_edited_broken_mended_and_removed(hub: Daemon) -> None:
     def said() -> list[str]:
-        found = hub.deliveries(trigger="hello")
+        # A name that neither the configuration nor the history knows is a mistake.
+        known = any(row["name"] == "hello" for row in hub.api("GET", "/api/v1/triggers"))
+        found = hub.deliveries(trigger="hello") if known else []
         return [hub.api("GET", f"/api/v1/deliveries/{row['id']}")["event"]["data"]["said"] for row in found]
 
     saved(hub, "sources/greeting.py", SOURCE)
