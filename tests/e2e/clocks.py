@@ -23,7 +23,7 @@ from tests.e2e.daemon import Daemon, daemon, granted, until
 from tests.e2e.sheet import Sheet
 
 HOUR, DAY = 3600, 86400
-STEPS = (HOUR, -HOUR, HOUR, DAY)
+STEPS = (HOUR, -HOUR, HOUR, DAY, -HOUR)
 FROZEN = 2.5
 """Seconds; more than the handler's timeout."""
 TOML = """
