@@ -114,7 +114,9 @@ def busy(hub: Daemon, seconds: float) -> float:
 
 def hung_neighbour(folder: Path, sheet: Sheet, rounds: int = 4, calls: int = 1500) -> None:
     """Time the calls of one function while another hangs on all of its workers, and while it does not, in turn."""
-    gate = folder / "gate"
+    gates = folder / "gates"
+    gates.mkdir()
+    gate = gates / "open"
     gate.touch()
     hang = f"""
         import pathlib, time
@@ -122,7 +124,7 @@ def hung_neighbour(folder: Path, sheet: Sheet, rounds: int = 4, calls: int = 150
             while not pathlib.Path({str(gate)!r}).exists():
                 time.sleep(0.2)
     """
-    toml = '[functions.hang]\ntimeout = "15m"\n' + HOOK.format(name="hang") + ASK.format(name="quick")
+    toml = '[functions.hang]\ntimeout = "15m"\n' + granted(gates) + HOOK.format(name="hang") + ASK.format(name="quick")
     handlers = {"hang.py": textwrap.dedent(hang), "quick.py": "def handler(event, context):\n    return 1\n"}
     times: dict[bool, list[float]] = {True: [], False: []}
     with daemon(folder / "project", toml, handlers) as hub, Client(hub.listen) as client:
@@ -157,13 +159,11 @@ def poisonous(folder: Path, sheet: Sheet, events: int = 5) -> None:
     """Send events to functions that kill their worker, while a neighbour is called evenly."""
     project, runs = folder / "project", folder / "runs"
     runs.mkdir()
-    toml = (
-        f'[defaults]\ntimeout = "1s"\nmemory = "128MB"\nretry = {{ attempts = {ATTEMPTS}, initial = "100ms" }}\n'
-        + granted(runs)
-    )
+    toml = f'[defaults]\nmemory = "128MB"\nretry = {{ attempts = {ATTEMPTS}, initial = "100ms" }}\n' + granted(runs)
     handlers = {"well.py": "def handler(event, context):\n    return 1\n"}
     for name, (deed, _, _) in POISONS.items():
-        toml += HOOK.format(name=name)
+        # The others are not to be late on a busy machine.
+        toml += f'[functions.{name}]\ntimeout = "{"1s" if name == "late" else "30s"}"\n' + HOOK.format(name=name)
         note = RUNS.replace("{runs!r}", repr(str(runs / name)))
         handlers[f"{name}.py"] = f"{note}\n\ndef handler(event, context):\n    ran(context)\n    {deed}\n"
     toml += HOOK.format(name="well")
