@@ -12,10 +12,12 @@ import pytest
 
 from tests.contract.package import RUNTIME, answering
 from triggerhub.archive import BadArchive
-from triggerhub.deploy.record import Deployed, Version, to_json
+from triggerhub.aws import arn
+from triggerhub.deploy.record import Deployed, EventConfig, Version, to_json
 from triggerhub.deploy.registry import SCOPE, Registry
 from triggerhub.errors import StoreFull
-from triggerhub.settings import Function
+from triggerhub.policy.retry import backoff
+from triggerhub.settings import HOUR, MINUTE, Destination, Function
 from triggerhub.stores.memory import MemoryStore
 
 
@@ -79,6 +81,21 @@ async def test_a_runtime_that_is_gone_takes_its_own_versions_alone(tmp_path: Pat
     mended = await again.change("one", lambda _: replace(odd, latest=one.latest))
     assert mended is not None
     assert list(again.served) == ["one:1", "one"]
+
+
+async def test_events_are_tried_again_as_lambda_does_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    made = registry(MemoryStore(), tmp_path)
+    one = await deploy(made, "one", 1)
+    policy = made.served["one"].retry
+    assert [backoff(attempt, policy, draw=0.9) for attempt in (1, 2)] == [MINUTE, 2 * MINUTE]
+    assert (policy.attempts, policy.max_age) == (3, 6 * HOUR)
+    said = replace(
+        one, events={"$LATEST": EventConfig(retries=0, age=60, on_failure=arn.function("other"), modified=1)}
+    )
+    await made.change("one", lambda _: said)
+    function = made.served["one"]
+    assert (function.retry.attempts, function.retry.max_age) == (1, MINUTE)
+    assert function.on_failure == (Destination(kind="function", target="other"),)
 
 
 async def test_what_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
