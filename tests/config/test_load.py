@@ -398,3 +398,16 @@ def test_what_a_function_may_reach(make: Callable[..., Path], written: str, netw
     assert [str(problem) for problem in result.problems] == []
     assert result.project is not None
     assert result.project.functions["echo"].network == network
+
+
+def test_a_function_sees_what_its_triggers_speak_of_but_not_the_hubs_data(tmp_path: Path) -> None:
+    (tmp_path / "handlers").mkdir()
+    (tmp_path / "handlers" / "f.py").write_text("def handler(event, context): ...\n")
+    (tmp_path / "inbox").mkdir()
+    written = '[triggers.{0}]\ntype = "files"\npath = "{1}"\nexclude = ["var/**"]\nfunction = "f"\n'
+    (tmp_path / "triggerhub.toml").write_text(written.format("a", "inbox") + written.format("b", "."))
+    loaded = load(tmp_path, environ={})
+    assert loaded.project is not None, loaded.problems
+    function = loaded.project.functions["f"]
+    assert function.shown == (tmp_path, tmp_path / "inbox")
+    assert function.hidden == (tmp_path / "var",)

@@ -132,6 +132,21 @@ async def test_paths_that_are_granted_are_seen_at_their_own_place(bench: Bench) 
         await bench.call(bench.python("", read=(bench.root / "nowhere",)))
 
 
+async def test_the_hubs_data_is_not_seen_in_a_folder_that_is_shown(bench: Bench) -> None:
+    (bench.root / "data").mkdir(mode=0o755)
+    (bench.root / "data" / "hub.db").write_text("of the hub")
+    (bench.root / "letter").write_text("hello")
+    bench.root.chmod(0o755)
+    listed = await seen(
+        bench,
+        f"[sorted(os.listdir({str(bench.root)!r})), os.listdir({str(bench.root / 'data')!r})]",
+        shown=(bench.root,),
+        hidden=(bench.root / "data",),
+    )
+    assert "letter" in listed[0]
+    assert listed[1] == []
+
+
 async def test_its_network_is_its_own(bench: Bench) -> None:
     import socket
 

@@ -108,7 +108,9 @@ class _Loading:
             lines=self._report.places.lines(),
             console=access,
             defaults=functions.defaults,
-            functions={name: crosscheck.showing(one, triggers.made) for name, one in functions.made.items() if one},
+            functions={
+                name: crosscheck.showing(one, triggers.made, hub.data) for name, one in functions.made.items() if one
+            },
             triggers={name: one for name, one in triggers.made.items() if one},
             alarms=watched,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,6 @@ class Groups:
     def __init__(self, parents: tuple[Path, ...], *, unified: bool) -> None:
         self._parents = parents
         self._unified = unified
-        self._made = 0
 
     @classmethod
     def find(cls) -> Groups:
@@ -83,8 +83,7 @@ class Groups:
 
     def make(self, limit: Limit) -> Group:
         """Make the groups of a worker. Raises OSError."""
-        self._made += 1
-        name = f"worker-{os.getpid()}-{self._made}"
+        name = f"worker-{os.getpid()}-{secrets.token_hex(6)}"
         group = Group(folders=tuple(parent / name for parent in self._parents), unified=self._unified)
         try:
             for folder in group.folders:
@@ -102,7 +101,7 @@ class Groups:
         for parent in self._parents:
             for folder in parent.glob("worker-*"):
                 owner = folder.name.split("-")[1]
-                if not Path("/proc", owner).exists() or owner == str(os.getpid()):
+                if not Path("/proc", owner).exists():
                     with contextlib.suppress(OSError):
                         folder.rmdir()
 

@@ -42,6 +42,8 @@ class Launcher:
         self._next = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket
+        self._ready = False
+        """Whether the process ever served: one that does not is not started again before somebody asks."""
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._sandboxes: dict[int, Sandboxed] = {}
         self.findings: Any = None
@@ -170,6 +172,7 @@ class Launcher:
             self._lost()
             return
         told = json.loads(packet)
+        self._ready = self._ready or "ready" in told
         sandbox = self._sandboxes.get(told.get("id", 0))
         if sandbox is None:
             _close(descriptors)
@@ -181,9 +184,10 @@ class Launcher:
 
     def _lost(self) -> None:
         """The launcher died, and all sandboxes with it: the kernel sees to that."""
-        log.error("the launcher of sandboxes ended; another one is started", pid=self.pid)
+        log.error("the launcher of sandboxes ended; another one is started when it is needed", pid=self.pid)
+        served, self._ready = self._ready, False
         self._let_go()
-        if self._holders:
+        if self._holders and served:
             with contextlib.suppress(OSError):
                 self._ensure()
 

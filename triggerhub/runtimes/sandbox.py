@@ -92,6 +92,7 @@ class Planner:
             binds=(*binds, *extra.binds),
             links=(*links, ("/var/tmp", "/tmp")),
             files=tuple(files.items()),
+            hidden=tuple(str(path) for path in function.hidden),
             hostname=hostname,
             network="host" if network else "own",
             forwards=extra.forwards,

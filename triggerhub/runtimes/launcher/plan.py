@@ -61,6 +61,8 @@ class Plan:
     """Symbolic links: where, and to what."""
     files: tuple[tuple[str, str], ...] = ()
     """Small read-only files: where, and the text."""
+    hidden: tuple[str, ...] = ()
+    """Folders below a bind that are seen empty."""
     hostname: str = "localhost"
     network: Literal["own", "host"] = "own"
     """Its own loopback and nothing else, or all that the host has."""
@@ -127,6 +129,7 @@ def _plan(given: dict[str, Any]) -> Plan:
             "links": tuple((_text(a), _text(b)) for a, b in _pairs(given, "links")),
             "files": tuple((_text(a), _text(b)) for a, b in _pairs(given, "files")),
             "forwards": tuple((_number(port), _text(path)) for port, path in _pairs(given, "forwards")),
+            "hidden": tuple(_text(path) for path in _list(given, "hidden")),
             "descriptors": tuple(_number(number) for number in _list(given, "descriptors")),
         },
     )
@@ -136,6 +139,7 @@ def _plan(given: dict[str, Any]) -> Plan:
     for path in [
         *(path for bind in plan.binds for path in (bind.source, bind.target)),
         *(path for path, _ in (*plan.links, *plan.files)),
+        *plan.hidden,
     ]:
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise BadPlan(f"expected an absolute path without .., got {path!r}")

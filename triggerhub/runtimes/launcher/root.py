@@ -32,6 +32,8 @@ def build(plan: Plan, owner: int) -> None:
     _scratch("/tmp", plan.tmp, plan.tmp_inodes, owner)
     for bind in plan.binds:
         _bind(bind)
+    for path in plan.hidden:
+        _hide(path)
     _devices(plan, owner)
     _proc()
     for path, target in plan.links:
@@ -91,6 +93,13 @@ def _bind(bind: Bind) -> None:
     if bind.access == "read":
         attributes |= kernel.MOUNT_ATTR_RDONLY
     _restrict(bind.target, attributes)
+
+
+def _hide(path: str) -> None:
+    """Cover a folder with an empty one. Stops: the sight of the hub's data within a folder that is shown."""
+    if os.path.isdir(path):
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_RDONLY
+        kernel.mount("tmpfs", path, "tmpfs", flags, "size=0,nr_inodes=2,mode=0555")
 
 
 def _open(path: str) -> int:
