@@ -19,7 +19,7 @@ from triggerhub.aws import apigateway
 from triggerhub.crash import crash_point
 from triggerhub.model import Event, Millis
 from triggerhub.policy import cors as crossing
-from triggerhub.policy import paths, replay, scheme, signature
+from triggerhub.policy import paths, replay, scheme, signature, tracecontext
 from triggerhub.policy.rate import Bucket, take
 from triggerhub.settings import MB, SECOND
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered, Finding, Request, Response, Route
@@ -139,7 +139,7 @@ class _Receiver:
             data=_record(self._ctx.trigger.name, self._options, request, now),
             time=now,
             dedup_key=replay.delivery_id(self._scheme, message),
-            trace=request.header("x-amzn-trace-id"),
+            trace=tracecontext.incoming(request.header("x-amzn-trace-id"), request.header("traceparent")),
         )
         crash_point("after-receive")
         if self._options.respond == "result":

@@ -18,6 +18,7 @@ import anyio
 import structlog
 from anyio import from_thread
 
+import triggerhub
 from triggerhub import ids
 from triggerhub.aws import arn
 from triggerhub.config.load import ENVIRONMENTS, LAYERS, Loaded, load
@@ -47,7 +48,7 @@ from triggerhub.stores import migrate as migrations
 from triggerhub.stores.backup import Restored
 from triggerhub.stores.lock import locked
 from triggerhub.stores.sqlite import open_store
-from triggerhub.telemetry import journal
+from triggerhub.telemetry import journal, tracing
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
 from triggerhub.web import address, admin
@@ -131,12 +132,14 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
     tls = server_context(*settings.tls) if settings.tls else None
     for problem in loaded.problems:
         log.warning(str(problem), on_screen=True)
+    traces = tracing.from_environment(os.environ, triggerhub.__version__)
     ingress = Ingress()
     output = OutputLog(settings.data / "logs", keep=settings.keep)
     launcher = Launcher()
     async with (
         open_store(settings.data, durability=settings.durability) as store,
         output.open(),
+        tracing.sending(traces),
         launcher.held(start=any(function.level != "trusted" for function in project.functions.values())),
     ):
         registry = Registry(
@@ -164,6 +167,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             output=output,
             routes=ingress,
             environments=Environments(),
+            tracing=traces,
             read=lambda: _read(settings.project),
             deployed=registry.served,
             mapped=registry.mappings.triggers,

@@ -18,6 +18,7 @@ from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.report import end_line, report_line, start_line
+from triggerhub.telemetry.tracing import Span, Tracing
 
 TRIES = 5
 """How many workers that died while they were idle one call may meet."""
@@ -65,6 +66,7 @@ class Caller:
         self._output = output
         self._clock = clock
         self._metrics = metrics
+        self.tracing: Tracing | None = None
 
     async def call(
         self, function: Function, invocation: Invocation, *, patience: Millis | None = None
@@ -98,10 +100,15 @@ class Caller:
             return self.throttled(function), function.version
         current = slot.function
         self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
+        invocation = invocation.due(self._clock.now() + current.timeout)
+        outcome: Outcome = Interrupted()
+        span = traced(self.tracing, current, invocation)
         try:
-            outcome = await slot.worker.invoke(invocation.due(self._clock.now() + current.timeout))
+            outcome = await slot.worker.invoke(invocation)
         finally:
             self._pool.release(slot)
+            if span is not None:
+                ended(span, outcome)
         if not isinstance(outcome, Interrupted):
             self._report(current, invocation.request_id, outcome)
         return outcome, current.version
@@ -136,3 +143,32 @@ class Caller:
                 level=level if isinstance(level, str) else None,
             ),
         )
+
+
+def traced(tracing: Tracing | None, function: Function, invocation: Invocation) -> Span | None:
+    """Begin the span of a call, and let the invocation go on within it."""
+    if tracing is None:
+        return None
+    kind: Literal["consumer", "server"] = "consumer" if invocation.deliveries else "server"
+    about: dict[str, str | int] = {
+        "faas.name": function.name,
+        "faas.version": function.version,
+        "faas.invocation_id": invocation.request_id,
+        "triggerhub.attempt": invocation.attempt,
+        "messaging.batch.message_count": len(invocation.deliveries),
+    }
+    span = tracing.begin(function.name, kind, invocation.trace, about)
+    invocation.trace = span.header
+    return span
+
+
+def ended(span: Span, outcome: Outcome) -> None:
+    """End the span of a call by what it came to."""
+    span.note("faas.coldstart", outcome.usage.init_ms is not None)
+    match outcome:
+        case Returned():
+            span.end()
+        case Interrupted():
+            span.end(("Interrupted", "the hub itself cut the call short"))
+        case _:
+            span.end((outcome.fault.type, outcome.fault.message))

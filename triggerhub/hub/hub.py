@@ -55,6 +55,7 @@ from triggerhub.store import Detail, Intake, Lane, Owed, Query, Stats, Store
 from triggerhub.telemetry.changes import Changes
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
+from triggerhub.telemetry.tracing import Tracing
 
 log = structlog.get_logger("hub")
 
@@ -85,6 +86,7 @@ class Hub:
         deployed: Mapping[str, Function] | None = None,
         mapped: Mapping[str, Trigger] | None = None,
         environments: Environments | None = None,
+        tracing: Tracing | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -102,6 +104,7 @@ class Hub:
         self._tap = Tap(output, self._feed, self._clock, self._metrics)
         self._pool = Pool(runtime(self._tap), self._clock)
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
+        self._tracing = self._caller.tracing = tracing
         self._paused = Paused(store)
         self._preparation = Preparation(environments or NoEnvironments(), self._wiring.prepared)
         self.tokens = Tokens(store, self._clock.now)
@@ -141,6 +144,7 @@ class Hub:
         self._status = Status(self._wiring, services, self._inlet, self._pool, self._paused, self._preparation)
         self.alarms = Alarms(self._wiring, services, self._inlet, self._stamp, self._queue)
         performer = Performer(self.project.hub.project)
+        self._inlet.tracing = performer.tracing = self._tracing
         parts = Parts(
             services=services,
             inlet=self._inlet,

@@ -19,6 +19,7 @@ from triggerhub.model import Event, Millis
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
 from triggerhub.telemetry.metrics import Metrics
+from triggerhub.telemetry.tracing import Span, Tracing
 
 BACKLOG = 100_000
 """How many unfinished deliveries the built-in triggers may have."""
@@ -88,6 +89,7 @@ class Inlet:
         self._metrics = metrics
         self._keyless = Keyless(metrics)
         self._wake = wake
+        self.tracing: Tracing | None = None
         self._broken: StoreBroken | None = None
         self._breaking = anyio.Event()
         self.full = False
@@ -112,8 +114,15 @@ class Inlet:
         await self._room(gate, wait=wait)
         answers: list[Answer | None] = []
         intakes: list[Intake] = []
+        spans: list[Span] = []
         for event in events:
-            admitted = await gate.admitted(event.stamped(self._mint(), trigger.name))
+            stamped = event.stamped(self._mint(), trigger.name)
+            if self.tracing is not None:
+                spans.append(
+                    self.tracing.begin(f"accept {trigger.name}", "producer", event.trace, {"event.id": stamped.id})
+                )
+                stamped.trace = spans[-1].header
+            admitted = await gate.admitted(stamped)
             if isinstance(admitted, Filtered):
                 answers.append(admitted)
                 self._metrics.count("filtered", trigger.name)
@@ -126,8 +135,17 @@ class Inlet:
         # Others may have come in while a large record was looked into.
         await self._room(gate, wait=wait)
         scoped = {(trigger.name, key): value for key, value in (checkpoints or {}).items()}
-        appended = iter(await self._append(intakes, scoped, wait=wait))
-        return [answer or self._answer(next(appended), trigger.name) for answer in answers]
+        try:
+            appended = iter(await self._append(intakes, scoped, wait=wait))
+        except BaseException as error:
+            for span in spans:
+                span.end((type(error).__name__, str(error)))
+            raise
+        told = [answer or self._answer(next(appended), trigger.name) for answer in answers]
+        for span, one in zip(spans, told, strict=False):
+            span.note("triggerhub.answer", type(one).__name__.lower())
+            span.end()
+        return told
 
     async def put(self, intakes: Sequence[Intake]) -> list[Answer]:
         """Store what needs no gate: asynchronous invokes. BacklogFull."""

@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from triggerhub.aws import arn, errors
 from triggerhub.aws import destination as shape
+from triggerhub.hub.call import ended, traced
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.group import PAYLOAD_LIMIT
 from triggerhub.model import (
@@ -35,10 +36,12 @@ from triggerhub.model import (
     Usage,
     destination_trigger,
 )
+from triggerhub.policy import tracecontext
 from triggerhub.settings import KB, Destination, Function, Project
 from triggerhub.source import Filtered
 from triggerhub.store import Claimed, Intake, Owed
 from triggerhub.telemetry.metrics import Metrics
+from triggerhub.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
     import aiohttp
@@ -158,6 +161,7 @@ class Performer:
 
     def __init__(self, project: Path) -> None:
         self._project = project
+        self.tracing: Tracing | None = None
         self._made: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -171,6 +175,13 @@ class Performer:
 
     async def call(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
         """Perform one delivery; a refusal or an I/O error is Raised, and so retried."""
+        span = traced(self.tracing, function, invocation)
+        outcome = await self._performed(function, invocation)
+        if span is not None:
+            ended(span, outcome)
+        return outcome, "hub"
+
+    async def _performed(self, function: Function, invocation: Invocation) -> Outcome:
         kind, _, target = function.name.partition(":")
         began = perf_counter()
         try:
@@ -181,8 +192,8 @@ class Performer:
         except Exception as error:
             fault = Fault(type=type(error).__name__, message=str(error) or type(error).__name__)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
-            return Raised(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage), "hub"
-        return Returned(payload=answer, usage=Usage(duration_ms=(perf_counter() - began) * 1000)), "hub"
+            return Raised(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
+        return Returned(payload=answer, usage=Usage(duration_ms=(perf_counter() - began) * 1000))
 
     async def _post(self, url: str, invocation: Invocation, timeout: Millis) -> bytes:
         import aiohttp
@@ -192,6 +203,9 @@ class Performer:
         headers = {"Content-Type": "application/json", "Idempotency-Key": invocation.request_id}
         if invocation.trace:
             headers["X-Amzn-Trace-Id"] = invocation.trace
+            place = tracecontext.of_amazon(invocation.trace)
+            if place is not None and (traceparent := tracecontext.w3c(place)):
+                headers["traceparent"] = traceparent
         async with self._made.post(url, data=invocation.payload, headers=headers, allow_redirects=False) as reply:
             if reply.status >= 300:
                 raise RefusedError(f"{url} answered {reply.status}")
