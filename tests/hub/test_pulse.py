@@ -1,0 +1,93 @@
+"""What the hub remembers of its last hour: differences of what is counted anyway, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anyio
+import pytest
+
+from triggerhub.hub import pulse
+from triggerhub.hub.pulse import KEPT, Pulse
+from triggerhub.settings import HOUR, MINUTE
+from triggerhub.telemetry.metrics import Metrics
+
+START = 1_767_225_600_000
+
+
+@dataclass
+class Clock:
+    time: int = START
+
+    def now(self) -> int:
+        return self.time
+
+    async def sleep_until(self, when: int) -> None:
+        raise NotImplementedError
+
+
+async def beaten(watch: Pulse, clock: Clock, monkeypatch: pytest.MonkeyPatch, beats: int, each: object = None) -> None:
+    """Let so many steps pass."""
+
+    class EndError(Exception):
+        pass
+
+    left = beats
+
+    async def sleep(seconds: float) -> None:
+        nonlocal left
+        if not left:
+            raise EndError
+        left -= 1
+        clock.time += round(seconds * 1000)
+        if callable(each):
+            each()
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    with pytest.raises(EndError):
+        await watch.beat()
+    monkeypatch.undo()
+
+
+async def test_a_point_is_what_happened_within_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, clock = Metrics(), Clock()
+    watch = Pulse(metrics, clock)
+
+    def work() -> None:
+        metrics.count("accepted", "t", 3)
+        metrics.count("invocations", "f", 2)
+        metrics.count("errors", "f")
+        metrics.observe("f", 40)
+        metrics.observe("f", 80)
+
+    await beaten(watch, clock, monkeypatch, 3, work)
+    points = watch.series()
+    assert [(one.accepted, one.calls, one.errors, one.length) for one in points] == [(3, 2, 1, pulse.STEP)] * 3
+    assert all(25 < (one.p50 or 0) <= 50 < (one.p95 or 0) <= 100 for one in points)
+    metrics.count("invocations", "f", 5)
+    assert watch.recent().calls == 11, "what came since the last step counts, too"
+    assert watch.recent(pulse.STEP).calls == 7, "the last step and what came since"
+
+
+async def test_what_is_kept_is_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, clock = Metrics(), Clock()
+    watch = Pulse(metrics, clock)
+    await beaten(watch, clock, monkeypatch, 2 * KEPT, lambda: metrics.count("accepted", "t"))
+    assert len(watch.series()) == KEPT
+    assert watch.series()[0].time > clock.time - HOUR
+    assert watch.recent(10 * HOUR).accepted == KEPT
+
+
+async def test_a_function_has_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, clock = Metrics(), Clock()
+    watch = Pulse(metrics, clock)
+
+    def work() -> None:
+        metrics.count("invocations", "f")
+        metrics.observe("f", 7)
+
+    await beaten(watch, clock, monkeypatch, 60, work)
+    assert watch.function("f", 5 * MINUTE).calls == 30
+    assert watch.function("f", HOUR).calls == 60
+    assert watch.function("never called").calls == 0
+    assert watch.function("never called").p95 is None
