@@ -36,6 +36,12 @@ filter = { body = { total = [{ numeric = [">", 0] }] } }
 order = "$.body.customer"
 key = "$.body.id"
 
+[alarms.losses]
+when = "dead(ship) > 0 in 10m"
+
+[alarms.silence]
+when = "errors(mail) > 100 in 5m"
+
 [triggers.nightly]
 type = "cron"
 schedule = "30 2 * * *"

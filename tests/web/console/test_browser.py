@@ -37,6 +37,7 @@ PAGES = (
     "/functions/ship",
     "/triggers",
     "/triggers/orders",
+    "/alarms",
     "/settings",
 )
 

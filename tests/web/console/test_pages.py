@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tests.e2e.daemon import until
 from tests.web.console.conftest import HOSTILE, SECRETS, Site
 
 PAGES = [
@@ -19,6 +20,7 @@ PAGES = [
     "/functions/ship",
     "/triggers",
     "/triggers/orders",
+    "/alarms",
     "/settings",
 ]
 NAUGHTY = f"{HOSTILE} \u202egnp.exe\x00\x1b[31m sold out \ud83d\ude00"
@@ -113,6 +115,13 @@ def test_bytes_that_are_no_text_are_spelt_out(site: Site) -> None:
     status, answer = site.hub.post("/orders", b'{"id":"bytes","customer":"\xff\xfe","total":1}')
     assert status in (200, 202), answer
     assert site.get("/deliveries").status == 200
+
+
+def test_an_alarm_that_is_on_is_the_first_to_be_seen(site: Site, dead: str) -> None:
+    until(lambda: "alarm losses is on" in site.get("/").text, "the overview says it")
+    page = site.get("/alarms").text
+    assert page.index("losses") < page.index("silence")
+    assert "dead(ship) &gt; 0" in page
 
 
 def test_the_list_is_searched(site: Site, dead: str) -> None:

@@ -25,6 +25,7 @@ PAGES = (
     ("functions", "/functions", "Functions"),
     ("triggers", "/triggers", "Triggers"),
     ("dead-letters", "/dead-letters", "Dead letters"),
+    ("alarms", "/alarms", "Alarms"),
     ("settings", "/settings", "Settings"),
 )
 

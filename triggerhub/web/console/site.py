@@ -13,6 +13,7 @@ from triggerhub.errors import TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.web import refusal
 from triggerhub.web.console import answer, asset, render
+from triggerhub.web.console.alarms import Alarms
 from triggerhub.web.console.deliveries import Deliveries
 from triggerhub.web.console.entrance import Entrance
 from triggerhub.web.console.frame import Frame
@@ -52,6 +53,7 @@ class Console:
             *Functions(self._hub, self._frame, self._versions).routes(),
             *Triggers(self._hub, self._frame).routes(),
             *letters.routes(),
+            *Alarms(self._hub, self._frame).routes(),
             *Settings(self._hub, self._frame).routes(),
             *Entrance(self._hub, self._sessions).routes(),
         ]
