@@ -379,3 +379,23 @@ async def test_where_no_sandbox_can_be_made_it_is_said_why(bench: Bench, monkeyp
         with pytest.raises(StartFailed, match='choose the level "trusted"'):
             async with bench.runtime(launcher=launcher).start(bench.python("")):
                 pass
+
+
+async def test_many_sandboxes_at_once_keep_their_descriptors_apart(bench: Bench) -> None:
+    function = bench.python("def handler(e, c): return e")
+    answers: list[bytes] = []
+    ready, full = 0, anyio.Event()
+
+    async def one(number: int) -> None:
+        nonlocal ready
+        async with bench.worker(function) as worker:
+            ready += 1
+            if ready == 45:
+                full.set()
+            await full.wait()
+            answers.append((await worker.invoke(invocation(number))).payload)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(45):
+            tasks.start_soon(one, number)
+    assert sorted(answers, key=int) == [b"%d" % number for number in range(45)]

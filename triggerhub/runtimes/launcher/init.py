@@ -45,6 +45,8 @@ def run(
     """
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The launcher's numbers may be any, those that are wanted here among them.
+        report, *descriptors = map(inside.lift, (report, *descriptors))
         os.dup2(report, inside.REPORT, inheritable=False)
         inside.close_all_but({*descriptors, inside.REPORT})
         os.setsid()
@@ -164,8 +166,15 @@ def tell(**what: object) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Return one line that names what failed."""
+    """Return one line that names what failed, and which step it was."""
     if isinstance(error, OSError):
         # The wrappers name the call in the error's own text.
-        return f"{error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
+        text = f"{error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or ":" in text:
+        return text
+    return f"{text} (in {step.tb_frame.f_code.co_name}, line {step.tb_lineno})"

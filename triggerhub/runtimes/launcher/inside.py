@@ -67,7 +67,7 @@ def _place(plan: Plan, descriptors: list[int], null: int) -> None:
     """
     wanted = {0: null, 1: null, 2: null, **dict(zip(plan.descriptors, descriptors, strict=False))}
     wanted[_BEGINNING] = descriptors[-1]
-    lifted = {number: fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, REPORT + 1) for number, one in wanted.items()}
+    lifted = {number: lift(one) for number, one in wanted.items()}
     for number, one in lifted.items():
         os.dup2(one, number, inheritable=number != _BEGINNING)
     close_all_but({*wanted, REPORT})
@@ -92,6 +92,11 @@ def _forward(plan: Plan) -> None:
             forwarder.run()
     finally:
         os._exit(0)
+
+
+def lift(descriptor: int) -> int:
+    """Return a copy above every number that is given here."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, REPORT + 1)
 
 
 def close_all_but(kept: set[int]) -> None:

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -144,6 +145,9 @@ def main(descriptor: int, runtime: str) -> None:
     kernel.set_name("triggerhub-launcher")
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     os.chdir("/")
+    # Two descriptors for each sandbox.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for name in _IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
