@@ -13,7 +13,6 @@ from triggerhub.model import State
 from triggerhub.policy.access import Role
 from triggerhub.policy.grouping import Group
 from triggerhub.policy.masking import Mask, mask, secrets_in
-from triggerhub.policy.searching import WORDS
 from triggerhub.settings import Project
 from triggerhub.web.access import asker
 from triggerhub.web.console import render
@@ -66,7 +65,6 @@ class Frame:
                     "key:": [],
                 }
             ),
-            "words": WORDS,
             "project": project.hub.project.name,
             "node": project.hub.node,
             "version": triggerhub.__version__,
