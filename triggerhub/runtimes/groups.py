@@ -74,6 +74,11 @@ class Groups:
         if all(name in places.separate for name in _CONTROLLERS):
             parents = tuple(dict.fromkeys(Path(places.separate[name]) for name in _CONTROLLERS))
             made = cls(tuple(_below(parent) for parent in parents), unified=False)
+            # All workers together weigh as one busy process of each core; otherwise as a single one of the host.
+            with contextlib.suppress(OSError):
+                (Path(places.separate["cpu"]) / "triggerhub" / "cpu.shares").write_text(
+                    str(1024 * (os.cpu_count() or 1))
+                )
         elif places.unified is not None:
             made = cls((_delegated(Path(places.unified)),), unified=True)
         else:
