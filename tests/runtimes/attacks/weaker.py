@@ -5,6 +5,9 @@ A launcher that is started here loads the real one, takes the layer's function a
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from tests.runtimes.attacks.suite import attacks
+from tests.runtimes.attacks.world import named
 from triggerhub.runtimes import launch
 
 if TYPE_CHECKING:
@@ -114,8 +118,16 @@ serve.main(int(sys.argv[1]), sys.argv[2])
 
 @contextmanager
 def without(layer: str, folder: Path) -> Iterator[None]:
-    """Let launchers that are started within leave *layer* out; *folder* takes the program."""
+    """Let launchers that are started within leave *layer* out; *folder* takes the program.
+
+    What lives on without the layer is ended on leaving.
+    """
     program = folder / "launcher.py"
     program.write_text(_MAIN.format(here=str(LAUNCHER), change=LAYERS[layer]))
-    with mock.patch.object(launch, "_MAIN", program):
-        yield
+    try:
+        with mock.patch.object(launch, "_MAIN", program):
+            yield
+    finally:
+        for pid in named(str(program)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
