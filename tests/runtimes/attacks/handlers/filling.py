@@ -161,16 +161,19 @@ def take_every_watcher_of_its_user(world):
 
 @attack("contained", alone=True)
 def burn_the_processors(world):
-    end = time.monotonic() + 1.5
-    child = os.fork()
-    while time.monotonic() < end:
-        pass
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    used = sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # 128 MB are a fourteenth of a processor.
-    return used > 0.25
+    # A small function may have one processor at most, and that only while nobody else wants it.
+    began, children = time.monotonic(), []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            while time.monotonic() < began + 1.5:
+                pass
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime > 1.25 * (time.monotonic() - began)
 
 
 @attack("isolated")
