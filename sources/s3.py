@@ -33,6 +33,8 @@ KNOWN = "o:"
 """Checkpoints of objects: their keys after it, their tags in it."""
 BEGAN = "began"
 """The checkpoint of the moment from which on objects are told, by the bucket's clock; empty tells all of them."""
+OF = "bucket"
+"""The checkpoint of the bucket that the others are about."""
 PAGE = 500
 """How many changes are committed together."""
 
@@ -69,8 +71,7 @@ async def run(ctx: source.Context, options: Options) -> None:
         return
     trouble = Trouble(ctx)
     async with awsclient.connected("s3", options) as s3:
-        inventory = dict(await ctx.checkpoints(KNOWN))
-        known = {key.removeprefix(KNOWN): tag for key, tag in inventory.items()}
+        known = await _known(ctx, options)
         while True:
             try:
                 await _compare(ctx, options, s3, known)
@@ -106,8 +107,7 @@ def _wanted(options: Options, record: Mapping[str, Any]) -> bool:
     return (
         record["s3"]["bucket"]["name"] == options.bucket
         and change in wanted
-        and key.startswith(options.prefix)
-        and key.endswith(options.suffix)
+        and _within(options, key)
     )
 
 
@@ -129,6 +129,32 @@ def dedup_key(bucket: str, key: str, version: str) -> str:
 
 
 # listing
+
+
+async def _known(ctx: source.Context, options: Options) -> dict[str, str]:
+    """Return the tags of the objects that were told before, by key.
+
+    What ``bucket``, ``prefix`` and ``suffix`` meant before and no longer mean is forgotten: no listing would have it,
+    and yet it was not deleted.
+    """
+    inventory = {key.removeprefix(KNOWN): tag for key, tag in (await ctx.checkpoints(KNOWN)).items()}
+    before = await ctx.checkpoint(OF)
+    changed: dict[str, str | None] = {}
+    known: dict[str, str] = {}
+    if before != options.bucket:
+        changed[OF] = options.bucket
+    if before in (None, options.bucket):
+        known = {key: tag for key, tag in inventory.items() if _within(options, key)}
+    else:
+        changed[BEGAN] = None
+    changed |= {KNOWN + key: None for key in inventory if key not in known}
+    if changed:
+        await ctx.set_checkpoints(changed)
+    return known
+
+
+def _within(options: Options, key: str) -> bool:
+    return key.startswith(options.prefix) and key.endswith(options.suffix)
 
 
 async def _compare(ctx: source.Context, options: Options, s3: Connection, known: dict[str, str]) -> None:

@@ -104,6 +104,25 @@ async def test_what_lies_there_is_told_where_it_is_asked_for(moto: str) -> None:
             assert [told(one) for one in await ctx.arrived(5)] == [("created", str(number)) for number in range(5)]
 
 
+@pytest.mark.parametrize("change", [{"prefix": "in/"}, {"suffix": ".txt"}, {"bucket": "narrowed-other"}])
+async def test_what_is_looked_at_no_longer_is_not_told_as_deleted(moto: str, change: dict[str, str]) -> None:
+    (name,) = change
+    given: dict[str, Any] = {"bucket": f"narrowed-{name}", "endpoint_url": moto, "every": "20ms", "existing": "emit"}
+    given["events"] = ("created", "deleted")
+    async with bucket(moto, given["bucket"]) as client, bucket(moto, "narrowed-other"):
+        for key in ("in/a.txt", "out/b.bin"):
+            await client.call("put_object", Bucket=given["bucket"], Key=key, Body=b"1")
+        async with listing(s3.Options(**given)) as ctx:
+            await ctx.arrived(2)
+            stored = ctx.stored
+        options = s3.Options(**given | change)
+        async with listing(options, stored) as ctx:
+            await client.call("put_object", Bucket=options.bucket, Key="in/c.txt", Body=b"1")
+            await ctx.arrived(1)
+            assert [told(one) for one in ctx.events] == [("created", "in/c.txt")]
+            assert s3.KNOWN + "out/b.bin" not in {key for key, tag in ctx.stored.items() if tag is not None}
+
+
 async def test_a_listing_of_many_pages_is_read_to_its_end(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call = Connection.call
 
