@@ -103,6 +103,8 @@ class Consumer:
     _asking: int = field(default=0, init=False)
     _running: int = field(default=0, init=False)
     _under_way: list[list[Message]] = field(default_factory=list, init=False)
+    _groups: set[str | None] = field(default_factory=set, init=False)
+    """Of a FIFO queue: the groups that are being handled."""
     _tasks: TaskGroup = field(init=False)
 
     async def run(self) -> None:
@@ -248,12 +250,22 @@ class Consumer:
             groups.setdefault(one.group, []).append(one)
         ends: list[bool] = []
 
-        async def handle(group: list[Message]) -> None:
-            ends.append(await self._handle(group))
+        async def handle(name: str | None, group: list[Message]) -> None:
+            self._groups.add(name)
+            try:
+                ends.append(await self._handle(group))
+            finally:
+                self._groups.discard(name)
 
         async with anyio.create_task_group() as tasks:
-            for group in groups.values():
-                tasks.start_soon(handle, group)
+            for name, group in groups.items():
+                if name in self._groups:
+                    # Seen again before it was handled: its time in hiding could not be renewed. What came after it
+                    # is not to overtake it; all of it comes again when its time in hiding ends.
+                    for one in group:
+                        one.settled = True
+                else:
+                    tasks.start_soon(handle, name, group)
         return bool(ends) and all(ends)
 
     async def _store(self, batch: Sequence[Message]) -> bool:

@@ -305,6 +305,25 @@ async def test_groups_run_side_by_side(tmp_path: Path) -> None:
     assert [body for body in seen.bodies if body[0] == "a"] == ["a1", "a2"]
 
 
+async def test_a_group_is_not_overtaken_where_it_is_seen_again_while_it_runs(tmp_path: Path) -> None:
+    seen, name = Seen(), "orders.fifo"
+    seen.hold = anyio.Event()
+    async with polled(tmp_path, seen, queue=name, options={"visibility": "1s"}) as (double, _):
+        double.trouble("deny", 1000, "ChangeMessageVisibilityBatch")
+        send(double, "a1", queue=name, group="a")
+        await until(lambda: seen.running == 1, "the first runs")
+        send(double, "a2", queue=name, group="a")
+        queue = double.queues[name]
+        await until(lambda: any(one.received > 1 for one in queue.messages.values()), "it is seen again")
+        for _ in range(20):
+            await anyio.sleep(0.01)
+            assert seen.bodies == ["a1"]
+        double.faults.clear()
+        seen.hold.set()
+        await emptied(double, name)
+    assert seen.bodies == ["a1", "a2"]
+
+
 async def test_a_stored_group_keeps_its_order_through_retries(tmp_path: Path) -> None:
     seen = Seen()
     seen.failing["a1"] = 1
