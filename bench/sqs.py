@@ -2,7 +2,8 @@
 
 5,000 messages of 1 KB in batches of 10, from the double of the tests in a process of its own. The bare loop is
 aiobotocore alone: as many receivers as the hub has, each of which receives ten and deletes them. The two take turns.
-Then, at idle, the time from SendMessage to the handler's start, beside that to the return of a bare ReceiveMessage.
+Then, at idle, the time from SendMessage to the handler's start, beside that to the return of a bare ReceiveMessage;
+and ministack's own poller, which empties a queue of ministack's into a function of ministack's, with as many at once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
+from bench import lambda_api
+from bench.peers import Skipped
 from tests.e2e.daemon import Daemon, daemon, granted
 
 MESSAGES, SIZE = 5_000, 1024
@@ -110,6 +113,51 @@ def drained(hub: Daemon, url: str) -> float:
     return MESSAGES / (time.perf_counter() - began)
 
 
+async def filled(url: str) -> str:
+    """Put the messages into a queue of ministack's, and return its ARN."""
+    async with client(url, 1) as sqs:
+        queue = (await sqs.create_queue(QueueName="drain", Attributes={"VisibilityTimeout": "300"}))["QueueUrl"]
+        entries = [{"Id": str(number), "MessageBody": "x" * SIZE} for number in range(10)]
+        for _ in range(MESSAGES // 10):
+            answer = await sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+            assert len(answer["Successful"]) == len(entries), answer
+        answer = await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+
+async def emptied(url: str) -> None:
+    """Wait until nothing is in the queue, nor under way."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    async with client(url, 1) as sqs:
+        queue = (await sqs.get_queue_url(QueueName="drain"))["QueueUrl"]
+        while True:
+            answer = await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)
+            if not any(int(answer["Attributes"][name]) for name in names):
+                return
+            await asyncio.sleep(0.02)
+
+
+def ministack(rounds: int, receivers: int) -> list[float]:
+    """Return the messages a second that ministack's own poller handles. Raises Skipped."""
+    rates = []
+    with lambda_api.ministack() as url:
+        lambda_api.made(url, f"python{sys.version_info.major}.{sys.version_info.minor}")
+        lambdas = lambda_api.client(url, 1)
+        mapping = lambdas.create_event_source_mapping(
+            EventSourceArn=asyncio.run(filled(url)), FunctionName="bench", BatchSize=10,
+            ScalingConfig={"MaximumConcurrency": receivers},
+        )  # fmt: skip
+        asyncio.run(emptied(url))  # this round warms up
+        for _ in range(rounds):
+            lambdas.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+            asyncio.run(filled(url))
+            lambdas.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+            began = time.perf_counter()
+            asyncio.run(asyncio.wait_for(emptied(url), 300))
+            rates.append(MESSAGES / (time.perf_counter() - began))
+    return rates
+
+
 async def latencies(url: str, seen: Path, count: int) -> tuple[list[float], list[float]]:
     """Return milliseconds from SendMessage to the handler's start, and to the return of a bare ReceiveMessage."""
     handled, received = [], []
@@ -138,6 +186,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--receivers", type=int, default=8)
     parser.add_argument("--ack", default="handled", choices=("handled", "stored"))
+    parser.add_argument("--no-peers", action="store_true", help="leave ministack out")
     arguments = parser.parse_args()
     os.environ |= KEYS
     with double() as url, tempfile.TemporaryDirectory() as folder:
@@ -168,6 +217,15 @@ def main() -> int:
             handled, received = asyncio.run(latencies(url, seen, 50))
             print(f"SendMessage to handler p50 {statistics.median(handled):.1f} ms; ", end="")
             print(f"to a bare ReceiveMessage p50 {statistics.median(received):.1f} ms")
+    if arguments.no_peers:
+        return 0
+    try:
+        found = ministack(arguments.rounds, arguments.receivers)
+    except Skipped as why:
+        print(f"ministack is left out: {why}")
+        return 0
+    print(f"ministack's own poller {statistics.median(found):,.0f} messages/s   {[round(one) for one in found]}; ", end="")
+    print(f"the hub has {statistics.median(rates['hub']) / statistics.median(found):.1f} times its rate")
     return 0
 
 
