@@ -224,7 +224,9 @@ def main() -> int:
     except Skipped as why:
         print(f"ministack is left out: {why}")
         return 0
-    print(f"ministack's own poller {statistics.median(found):,.0f} messages/s   {[round(one) for one in found]}; ", end="")
+    print(
+        f"ministack's own poller {statistics.median(found):,.0f} messages/s   {[round(one) for one in found]}; ", end=""
+    )
     print(f"the hub has {statistics.median(rates['hub']) / statistics.median(found):.1f} times its rate")
     return 0
 

@@ -104,11 +104,7 @@ def _wanted(options: Options, record: Mapping[str, Any]) -> bool:
     # S3 tells an object that is put again as created.
     wanted = {"created" if one == "modified" else one for one in options.events}
     key = shape.decode_key(record["s3"]["object"]["key"])
-    return (
-        record["s3"]["bucket"]["name"] == options.bucket
-        and change in wanted
-        and _within(options, key)
-    )
+    return record["s3"]["bucket"]["name"] == options.bucket and change in wanted and _within(options, key)
 
 
 def _event(record: Mapping[str, Any]) -> Event:

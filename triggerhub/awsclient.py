@@ -291,9 +291,15 @@ def understood(error: Exception, service: str, operation: str) -> AwsFault:
     if isinstance(error, names.ParamValidationError):
         return AwsFault("refused", f"{where}: {error}")
     if isinstance(error, names.BotoCoreError | OSError | TimeoutError) or type(error).__module__.startswith(_NETWORK):
-        why = f"{where}: no answer ({type(error).__name__})"
+        why = f"{where}: no answer{_asked(error)} ({type(error).__name__})"
         return AwsFault("unreachable", why, hint="Is the endpoint there?")
     raise error
+
+
+def _asked(error: Exception) -> str:
+    """Say which address did not answer, where that is known: without path and query, which differ by request."""
+    asked = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url") or ""))
+    return f" from {asked.scheme}://{asked.netloc.rpartition('@')[2]}" if asked.netloc else ""
 
 
 _NETWORK = ("aiohttp.", "botocore.parsers")

@@ -19,6 +19,7 @@ from triggerhub.errors import BadInput
 from triggerhub.model import Event, Millis
 from triggerhub.policy import receiving
 from triggerhub.policy.batching import fit
+from triggerhub.policy.quiet import Quiet
 from triggerhub.policy.retry import backoff
 from triggerhub.settings import MB, SECOND
 
@@ -32,6 +33,8 @@ TRIES = 4
 """How often a deletion is tried; a message that is not deleted comes again, and is found to be done."""
 LONGEST = 43_200
 """Seconds that a message can be hidden for."""
+TOLD = 60
+"""Seconds between lines of the log of one kind of trouble."""
 SHORTEST = 30
 """Seconds that a message is hidden for where its queue says less: a beat must not come too late."""
 
@@ -105,6 +108,8 @@ class Consumer:
     _under_way: list[list[Message]] = field(default_factory=list, init=False)
     _groups: set[str | None] = field(default_factory=set, init=False)
     """Of a FIFO queue: the groups that are being handled."""
+    _untaken: Quiet = field(default_factory=lambda: Quiet(every=TOLD), init=False)
+    _undeleted: Quiet = field(default_factory=lambda: Quiet(every=TOLD), init=False)
     _tasks: TaskGroup = field(init=False)
 
     async def run(self) -> None:
@@ -285,7 +290,10 @@ class Consumer:
     ) -> bool:
         """Take one message after the other where one of them cannot be taken; what is behind it in its group waits."""
         if len(batch) == 1:
-            self.ctx.log.warning("a message cannot be taken", message=batch[0].raw["MessageId"], why=error.message)
+            if count := self._untaken.due(anyio.current_time()):
+                self.ctx.log.warning(
+                    "a message cannot be taken", message=batch[0].raw["MessageId"], why=error.message, count=count
+                )
             # Its redrive policy knows where to.
             await self._back_off(batch)
             return False
@@ -397,5 +405,5 @@ class Consumer:
                 if not left:
                     break
             else:
-                if tries > 1:
+                if tries > 1 and self._undeleted.due(anyio.current_time()):
                     self.ctx.log.warning("messages could not be deleted and will come again", count=len(left))

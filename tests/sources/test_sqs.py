@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 
 from sources import sqs
 from tests.aws_double.sqs import SqsDouble
@@ -270,6 +271,18 @@ async def test_a_message_that_the_triggers_own_key_cannot_take_is_left_to_the_qu
     assert seen.bodies == ["bhandled", "bstored"]
 
 
+async def test_many_messages_that_cannot_be_taken_are_one_line(tmp_path: Path) -> None:
+    seen, double = Seen(), SqsDouble()
+    double.do_CreateQueue("orders")
+    send(double, *("a" * 2000 for _ in range(5)))
+    with structlog.testing.capture_logs() as lines:
+        async with polled(tmp_path, seen, double, key="$.body"):
+            await until(
+                lambda: all(one.received > 2 for one in double.queues["orders"].messages.values()), "they come again"
+            )
+    assert [one["event"] for one in lines].count("a message cannot be taken") == 1
+
+
 # order
 
 
@@ -446,6 +459,7 @@ async def test_an_outage_is_told_once_and_ends_by_itself(tmp_path: Path) -> None
         why = supervised.why
         assert why is not None
         assert why.startswith("sqs:ReceiveMessage: no answer")
+        assert "from http://127.0.0.1:" in why
         for _ in range(30):
             await anyio.sleep(0.01)
             assert supervised.why == why
