@@ -39,6 +39,8 @@ ID = "019a0000-0000-7000-8000-000000000001"
         ("GET", "/settings", Role.ADMIN, False),
         ("GET", "/api/v1/tokens", Role.ADMIN, False),
         ("POST", "/api/v1/tokens/x/revoke", Role.ADMIN, False),
+        ("GET", "/settings\n", Role.ADMIN, True),
+        ("GET", "/api/v1//output\n", Role.ADMIN, True),
     ],
 )
 def test_what_a_request_takes(method: str, path: str, role: Role, payloads: bool) -> None:

@@ -60,10 +60,14 @@ _TOLD = re.compile(
     r"|/functions/[^/]+/test|/dead-letters/export\.jsonl"
 )
 _OWNED = re.compile(r"/settings(/.*)?|/api/v1/(tokens|changes)(/.*)?")
+_ODD = re.compile(r"[\x00-\x1f\x7f]")
+"""What no path of ours has. A router may take ``/settings`` and a line break for ``/settings``."""
 
 
 def needed(method: str, path: str) -> Needed:
     """Return what a request takes; what is not known here takes an admin to change and a viewer to look at."""
+    if _ODD.search(path):
+        return Needed(role=Role.ADMIN, payloads=True)
     payloads = _TOLD.fullmatch(path) is not None
     if _OWNED.fullmatch(path):
         return Needed(role=Role.ADMIN)
