@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW = 5 * 60
@@ -58,6 +58,7 @@ class Signed:
     method: str
     raw_path: str
     query: Sequence[tuple[str, str]]
+    """Decoded."""
     headers: Mapping[str, str]
     body: bytes
 
@@ -115,6 +116,9 @@ def string_to_sign(signature: Signature, request: Signed, at: str) -> str:
 
 def canonical(signature: Signature, request: Signed) -> str:
     """Return the request in the one form that both sides sign. Raises Refused."""
+    if ".." in request.raw_path.split("/"):
+        # Signed as the path that it leads to, it would be answered as the one that it is.
+        raise _invalid("A path that is signed has no '..' in it.")
     lines = []
     for name in signature.signed:
         if name not in request.headers:
@@ -148,18 +152,13 @@ def _digest(request: Signed) -> str:
 
 
 def _normal(path: str) -> str:
-    """Return the path without empty components, ``.`` and ``..``."""
-    kept: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del kept[-1:]
-        elif part not in ("", "."):
-            kept.append(part)
+    """Return the path without empty components and ``.``."""
+    kept = [part for part in path.split("/") if part not in ("", ".")]
     return f"/{'/'.join(kept)}{'/' if kept and path.endswith('/') else ''}"
 
 
 def _encode(text: str) -> str:
-    return quote(unquote(text), safe="-_.~")
+    return quote(text, safe="-_.~")
 
 
 def _timely(at: str, now: float) -> None:
