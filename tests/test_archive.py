@@ -127,6 +127,26 @@ def test_an_entry_that_lies_about_its_size_leaves_nothing(size: int, tmp_path: P
     assert tree(tmp_path) == []
 
 
+def with_record(made: bytes, *, entries: int, length: int) -> io.BytesIO:
+    """The archive with a record for large lists, which readers believe before the one at the end."""
+    at = made.rindex(b"PK\x05\x06")
+    *_, offset, _ = struct.unpack("<4s4H2LH", made[at:])
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, length, offset)
+    return io.BytesIO(made[:at] + record + struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1) + made[at:])
+
+
+def test_the_record_of_a_large_list_is_what_counts(tmp_path: Path) -> None:
+    made = zipped(("a", b"x"), ("b", b"y")).getvalue()
+    length = made.rindex(b"PK\x05\x06") - made.index(b"PK\x01\x02")
+    assert unpack(with_record(made, entries=2, length=length), tmp_path / "code") == 2
+    for entries, claimed in ((2, 2**26), (10**6, length)):
+        with pytest.raises(BadArchive, match="list of entries is too long"):
+            check(with_record(made, entries=entries, length=claimed))
+    torn = with_record(made, entries=2, length=length).getvalue().replace(b"PK\x06\x06", b"PK\x06\x00")
+    with pytest.raises(BadArchive, match="not there"):
+        check(io.BytesIO(torn))
+
+
 def test_ten_gigabytes_that_are_only_claimed_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:

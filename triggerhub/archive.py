@@ -27,6 +27,8 @@ _DIRECTORY = 16 * MB
 _NAME, _PATH, _DEPTH = 255, 2048, 64
 _CHUNK = 256 * KB
 _END = struct.Struct("<4s4H2LH")
+_LOCATOR_64 = struct.Struct("<4sLQL")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
@@ -114,16 +116,21 @@ _DAMAGE = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct
 def _look_at_end(archive: IO[bytes], entries: int) -> None:
     """Refuse a list of entries that is too long to be read, going by the archive's last record."""
     size = archive.seek(0, SEEK_END)
-    archive.seek(max(0, size - _END.size - 0xFFFF))
+    archive.seek(max(0, size - _END.size - 0xFFFF - _LOCATOR_64.size - _END_64.size))
     tail = archive.read()
     archive.seek(0)
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or len(tail) - found < _END.size:
         raise BadArchive("damaged", "it is no zip archive: it has no list of entries")
     *_, count, length, _, _ = _END.unpack_from(tail, found)
-    # A list over 4 GB, or 65,535 entries, says so in a record of its own.
-    large = length == 0xFFFFFFFF or length > _DIRECTORY
-    if large or (count != 0xFFFF and count > entries):
+    locator = found - _LOCATOR_64.size
+    if tail[max(locator, 0) : found].startswith(b"PK\x06\x07"):
+        # A record for large archives, which is what is read then, whatever the other says.
+        record = tail[max(locator - _END_64.size, 0) : locator]
+        if len(record) < _END_64.size or not record.startswith(b"PK\x06\x06"):
+            raise BadArchive("damaged", "it is no whole zip archive: the record of its large list is not there")
+        *_, count, length, _ = _END_64.unpack(record)
+    if length > _DIRECTORY or count > entries:
         raise BadArchive("large", f"its list of entries is too long: over {entries:,} entries or {_DIRECTORY} bytes")
 
 
