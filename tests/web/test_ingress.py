@@ -29,6 +29,16 @@ async def test_a_request_reaches_its_endpoint_whole():
 
 
 @on_each_loop
+async def test_a_session_of_the_console_is_not_passed_on():
+    echo = Echo()
+    sent = [b"Cookie: a=1; triggerhub_session=s3cret;b=2", b"cookie: triggerhub_session=s3cret", b"Cookie: c=3;d=4"]
+    async with serving(route(echo)) as port, connected(port) as client:
+        await client.send(post("/a", b"", *sent))
+        await client.answer()
+    assert [value for name, value in echo.seen[0].headers if name == "cookie"] == ["a=1; b=2", "c=3;d=4"]
+
+
+@on_each_loop
 async def test_a_connection_serves_one_request_after_another():
     async with serving(route(Echo())) as port, connected(port) as client:
         for number in range(3):

@@ -18,10 +18,11 @@ import structlog
 
 from triggerhub.policy.quiet import Quiet
 from triggerhub.source import Request, Response, Route
-from triggerhub.web import http
+from triggerhub.web import http, session
 from triggerhub.web.limit import Limits
 from triggerhub.web.proxy import HOST, Proxies
 from triggerhub.web.routing import Table
+from triggerhub.web.session import COOKIE
 
 log = structlog.get_logger("ingress")
 
@@ -178,7 +179,11 @@ class RequestParser:
         if not self.in_head:
             return  # a trailer: nothing that was decided by the header may change
         self._head_size += len(name) + len(value) + 4
-        self._headers.append((_NAMES.get(name) or _name(name), value.strip(b" \t").decode("latin-1")))
+        key, text = _NAMES.get(name) or _name(name), value.strip(b" \t").decode("latin-1")
+        # A browser sends the cookies of a host to all its ports: a session of the console is no handler's business.
+        if key == "cookie" and COOKIE in text and not (text := session.without(text)):
+            return
+        self._headers.append((key, text))
 
     def on_headers_complete(self) -> None:
         if self._offered is not None:

@@ -108,5 +108,11 @@ def cookies(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def without(text: str) -> str:
+    """Return the value of a Cookie header without the cookie of a session, for whoever is not the console."""
+    parts = (part.strip() for part in text.split(";"))
+    return "; ".join(part for part in parts if part.partition("=")[0].strip() != COOKIE)
+
+
 def _now() -> Millis:
     return time.time_ns() // 1_000_000
