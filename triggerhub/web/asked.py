@@ -25,13 +25,13 @@ MOST = 10_000
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-async def body(request: Request) -> bytes:
-    """Return the body, at most LIMIT bytes of it. BadInput."""
+async def body(request: Request, most: int = LIMIT) -> bytes:
+    """Return the body, at most *most* bytes of it. BadInput."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > LIMIT:
-            raise TooLarge(f"the body is over {units.show_size(LIMIT)}", hint="Send a reference to the data instead.")
+        if size > most:
+            raise TooLarge(f"the body is over {units.show_size(most)}", hint="Send a reference to the data instead.")
         parts.append(part)
     return b"".join(parts)
 
@@ -55,9 +55,9 @@ async def fields(request: Request, known: Mapping[str, type]) -> dict[str, Json]
     return {name: value for name, value in found.items() if value is not None}
 
 
-async def form(request: Request) -> dict[str, str]:
-    """Return the fields of a form in the body, the last of each name. BadInput."""
-    text = (await body(request)).decode("utf-8", "replace")
+async def form(request: Request, most: int = LIMIT) -> dict[str, str]:
+    """Return the fields of a form in the body, of at most *most* bytes; the last of each name. BadInput."""
+    text = (await body(request, most)).decode("utf-8", "replace")
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1000))
     except ValueError as error:

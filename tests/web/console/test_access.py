@@ -172,6 +172,16 @@ def test_what_events_carry_is_a_right_of_its_own(site: Site, dead: str) -> None:
         assert bob.ask("GET", path).status == 403, path
 
 
+@pytest.mark.parametrize("path", ["/settings%0A", "/api/v1//tokens%0A", "/api/v1//changes%0A", "/api/v1//output%0A"])
+def test_a_line_break_in_a_path_opens_nothing(site: Site, path: str) -> None:
+    assert guest(site, "bob").ask("GET", path).status == 403
+
+
+def test_what_a_stranger_sends_is_little(site: Site) -> None:
+    form = urlencode({"user": "anna", "password": "x" * 9000}).encode()
+    assert site.ask("POST", "/login", form).status == 413
+
+
 def test_a_program_has_a_token_until_it_is_revoked(site: Site) -> None:
     made = site.hub.cli("token", "create", "ci", "--role", "operator", check=True).stdout.strip()
     assert re.fullmatch(r"th_[0-9a-f]{12}_[\w-]{43}", made)

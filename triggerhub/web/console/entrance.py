@@ -10,10 +10,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from triggerhub.hub.hub import Hub
+from triggerhub.settings import KB
 from triggerhub.web import asked
 from triggerhub.web.access import client_of, write_down
 from triggerhub.web.console import answer
-from triggerhub.web.session import COOKIE, Sessions
+from triggerhub.web.session import COOKIE, Sessions, cookies
+
+FORM = 8 * KB
+"""The most that a stranger may send: a name, a password and a path."""
 
 
 class Entrance:
@@ -39,7 +43,7 @@ class Entrance:
 
     async def enter(self, request: Request) -> Response:
         """Begin a session where name and password fit; who fails often has to wait."""
-        fields = await asked.form(request)
+        fields = await asked.form(request, FORM)
         name, there, client = fields.get("user", ""), _inside(fields.get("next", "/")), client_of(request)
         if wait := self._sessions.wait(client):
             seconds = math.ceil(wait / 1000)
@@ -57,7 +61,7 @@ class Entrance:
         return response
 
     async def leave(self, request: Request) -> Response:
-        self._sessions.leave(request.cookies.get(COOKIE))
+        self._sessions.leave(cookies(request.headers).get(COOKIE))
         response = Response(status_code=204, headers={**answer.HEADERS, "HX-Redirect": "/login"})
         response.delete_cookie(COOKIE, path="/")
         return response
