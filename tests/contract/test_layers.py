@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.aws_double.moto import moto_server
 from tests.contract.conftest import client
-from tests.contract.package import ROLE, RUNTIME, answering, called, create, zipped
+from tests.contract.package import ROLE, RUNTIME, VERSION, answering, called, create, zipped
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, daemon
 
@@ -102,3 +103,8 @@ def test_code_is_fetched_from_s3(tmp_path: Path, s3: str) -> None:
         )
         lambdas.create_function(**asked, Code={"S3Bucket": "code", "S3Key": "one.zip"})
         assert called(lambdas, "fetched")["answer"] == "from S3"
+        # More than comes in one piece.
+        large = zipped({"app.py": VERSION.format(answer="large"), "noise": os.urandom(3_000_000)})
+        bucket.put_object(Bucket="code", Key="large.zip", Body=large)
+        lambdas.update_function_code(FunctionName="fetched", S3Bucket="code", S3Key="large.zip")
+        assert called(lambdas, "fetched")["answer"] == "large"

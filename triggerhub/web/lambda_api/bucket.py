@@ -25,8 +25,13 @@ async def fetch(bucket: str, key: str, version: str | None, most: int) -> bytes:
             made = session.get_session().create_client("s3")
             async with made as client:
                 answer = await client.get_object(**asked)
-                data: bytes = await answer["Body"].read(most + 1)
-                return data
+                parts: list[bytes] = []
+                left = most + 1
+                # A read gives what has come by then, not all that was asked for.
+                while left and (part := await answer["Body"].read(left)):
+                    parts.append(part)
+                    left -= len(part)
+                return b"".join(parts)
     except TimeoutError as error:
         raise _failed("RequestTimeout", f"no answer within {WAIT:.0f} seconds") from error
     except Exception as error:  # botocore's errors have no one base, and all of them are the caller's
