@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from tests.contract.conftest import client
 from tests.contract.package import answering, called, create, zipped
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, daemon
+from triggerhub.policy.password import hashed
 
 
 def made(hub: Daemon, name: str, *options: str) -> Any:
@@ -118,3 +120,50 @@ def signed(url: str, keys: Any) -> tuple[int, Any]:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+GUESTS = """
+[console.auth]
+type = "password"
+users = { anna = { secret = "ANNA" } }
+"""
+
+
+def test_where_it_is_asked_who_one_is_no_other_signature_will_do(tmp_path: Path) -> None:
+    """Without a single key, too; and a link to code holds for who has it, and no longer than it says."""
+    with daemon(tmp_path, GUESTS, {}, start=False) as hub:
+        hub.start(environ={"ANNA": hashed("word", b"0123456789abcdef")})
+        anybody = client(hub)
+        for call, given in ((anybody.list_functions, {}), (anybody.invoke, {"FunctionName": "hello"})):
+            assert refused(call, **given)[:2] == (403, "UnrecognizedClientException")
+        admin = made(hub, "deployer", "--role", "admin")
+        create(admin, "own", answering(1))
+        link = admin.get_function(FunctionName="own")["Code"]["Location"]
+        with urllib.request.urlopen(link, timeout=20) as answer:
+            assert answer.read() == answering(1)
+        bare = link.partition("?")[0]
+        for other in (bare, link[:-1], link.replace("Expires=", "Expires=9"), f"{bare}?Expires=9999999999&Signature="):
+            authorization = f"AWS4-HMAC-SHA256 Credential=AKIDAKIDAKIDAKIDAKID/20260101/a/lambda/aws4_request, SignedHeaders=host, Signature={'0' * 64}"
+            for shown in ({}, {"Authorization": authorization}):
+                with pytest.raises(urllib.error.HTTPError) as caught:
+                    urllib.request.urlopen(urllib.request.Request(other, headers=shown), timeout=20)
+                assert caught.value.code == 403
+                caught.value.close()
+
+
+def test_a_key_that_is_none_is_refused_before_its_body_is_read(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        made(hub, "deployer", "--role", "admin")
+        connection = http.client.HTTPConnection("127.0.0.1", hub.admin, timeout=20)
+        connection.putrequest("POST", "/2015-03-31/functions")
+        connection.putheader("Content-Length", "60000000")
+        connection.putheader(
+            "Authorization",
+            "AWS4-HMAC-SHA256 Credential=AKIDAKIDAKIDAKIDAKID/20260101/a/lambda/aws4_request, "
+            f"SignedHeaders=host, Signature={'0' * 64}",
+        )
+        connection.endheaders()
+        with connection.getresponse() as answer:
+            assert answer.status == 403
+            answer.read()
+        connection.close()

@@ -22,6 +22,7 @@ from triggerhub.model import Json
 from triggerhub.policy import access, sigv4
 from triggerhub.policy.access import LOCAL, Principal
 from triggerhub.web import refusal
+from triggerhub.web.lambda_api.link import is_link
 from triggerhub.web.session import COOKIE, Session, Sessions, cookies
 
 log = structlog.get_logger("admin")
@@ -60,7 +61,7 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         # What has only begun knows no tokens yet, and refuses everything itself.
-        if self._hub.phase == "starting" or OPEN.fullmatch(path):
+        if self._hub.phase == "starting" or OPEN.fullmatch(path) or is_link(method, path):
             return await self._app(scope, receive, send)
         if headers.get("authorization", "").startswith(sigv4.ALGORITHM) and SIGNED.match(path):
             # Whoever signed it can be known once the whole request is there: the Lambda API asks itself.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import parse_qs, unquote
 
 import structlog
@@ -32,6 +33,7 @@ from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
 from triggerhub.web.lambda_api.layers import Layers
+from triggerhub.web.lambda_api.link import PLACE, Links, is_link
 from triggerhub.web.lambda_api.mappings import Mappings
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
@@ -42,7 +44,6 @@ from triggerhub.web.lambda_api.versions import Versions
 log = structlog.get_logger("lambda")
 
 INVOKE = "/2015-03-31/functions/", "/invocations"
-ARCHIVE = "/2015-03-31/code/"
 CODE = 70_167_211
 """The most bytes of a request that may carry a zip archive in base64."""
 CARRIES_CODE = frozenset(("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion"))
@@ -62,6 +63,7 @@ class LambdaApi:
         self._registry = registry
         self._app = app
         self._caller = Callers(hub)
+        self._links = Links()
         self._invoking = Invoking(hub, Targets(hub, registry))
         self.operations = operations(hub, registry, self._invoking)
 
@@ -95,9 +97,11 @@ class LambdaApi:
         headers = _joined(scope["headers"])
         if self._hub.phase != "running":
             raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
-        if scope["method"] == "GET" and path.startswith(ARCHIVE):
-            return await self._archive(path[len(ARCHIVE) :])
+        if is_link(scope["method"], path):
+            return await self._archive(path.removeprefix(PLACE), scope["query_string"])
         signature = _signature(scope, headers)
+        if signature is not None:
+            self._caller.known(signature, scope)
         if (
             scope["method"] == "POST"
             and path.startswith(INVOKE[0])
@@ -123,8 +127,10 @@ class LambdaApi:
                 )
         return await self._described(scope, path, receive, headers, signature)
 
-    async def _archive(self, name: str) -> Answer:
-        """Send an archive to whoever knows its hash: GetFunction tells it, in place of a signed address in S3."""
+    async def _archive(self, name: str, query: bytes) -> Answer:
+        """Send an archive to whoever has a link, as GetFunction and GetLayerVersion give it."""
+        if not self._links.opens(name, parse_qs(query.decode("latin-1"))):
+            raise ApiError("AccessDeniedException", "This link does not hold, or no more: ask GetFunction for one.")
         known = [self._registry.layers.codes, *(one.codes for one in self._registry.functions.values())]
         if not any(name in codes for codes in known):
             raise ApiError("ResourceNotFoundException", "There is no such archive.")
@@ -157,7 +163,8 @@ class LambdaApi:
         if perform is None:
             raise refused(lambdas, operation)
         try:
-            result = await perform(Asked(operation=operation.name, given=given, host=headers.get("host", "")))
+            link = partial(self._links.to, headers.get("host", ""))
+            result = await perform(Asked(operation=operation.name, given=given, link=link))
         except Exception:
             await self._caller.noted(who, scope, operation, given, ok=False)
             raise

@@ -15,8 +15,8 @@ class Asked:
 
     operation: str
     given: Mapping[str, Json]
-    host: str = ""
-    """By which name the client knows this listener."""
+    link: Callable[[str], str] = str
+    """Makes the address where the client can fetch an archive for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,15 @@ class Callers:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    def known(self, signature: Signature, scope: Scope) -> None:
+        """Refuse a key that is none before any of its request's body is read. Raises ApiError."""
+        if self._asks(scope) and self._hub.tokens.by_key(signature.access_key) is None:
+            raise ApiError("UnrecognizedClientException", UNKNOWN)
+
+    def _asks(self, scope: Scope) -> bool:
+        """Whether a signature must be that of a key."""
+        return not scope.get("trusted") and (self._hub.project.console.auth != "none" or self._hub.tokens.keys)
+
     def authorized(
         self,
         signature: Signature,
@@ -76,7 +85,7 @@ class Callers:
 
         Where there are no access keys and nobody is asked who he is, any signature will do.
         """
-        if scope.get("trusted", True) or (self._hub.project.console.auth == "none" and not self._hub.tokens.keys):
+        if not self._asks(scope):
             return LOCAL
         request = Signed(
             method=scope["method"],

@@ -74,7 +74,7 @@ class Functions:
             return {"Configuration": configured, "Code": {"RepositoryType": "handlers folder"}}
         answer: dict[str, Json] = {
             "Configuration": configured,
-            "Code": {"RepositoryType": "S3", "Location": f"http://{asked.host}/2015-03-31/code/{version.code}"},
+            "Code": {"RepositoryType": "S3", "Location": asked.link(version.code)},
         }
         if deployed.tags:
             answer["Tags"] = dict(deployed.tags)

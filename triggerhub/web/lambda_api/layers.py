@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from triggerhub.aws.restjson import ApiError
@@ -55,21 +55,21 @@ class Layers:
             created=now(),
         )
         layer = await self._registry.layers.change(name, lambda before: layers.published(before, made))
-        return _whole(name, layer.versions[layer.published], asked.host)
+        return _whole(name, layer.versions[layer.published], asked.link)
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         name, number = _name(asked.given["LayerName"]), asked.given["VersionNumber"]
         version = self._registry.layers.find(name, number)
         if version is None:
             raise ApiError("ResourceNotFoundException", _GONE)
-        return _whole(name, version, asked.host)
+        return _whole(name, version, asked.link)
 
     async def _get_by_arn(self, asked: Asked) -> Mapping[str, Json]:
         found = _ARN.fullmatch(asked.given["Arn"])
         version = self._registry.layers.find(found["name"], int(found["number"])) if found else None
         if found is None or version is None:
             raise ApiError("ResourceNotFoundException", _GONE)
-        return _whole(found["name"], version, asked.host)
+        return _whole(found["name"], version, asked.link)
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
         name, number = _name(asked.given["LayerName"]), asked.given["VersionNumber"]
@@ -150,9 +150,9 @@ def _shown(name: str, version: LayerVersion) -> dict[str, Json]:
     return found
 
 
-def _whole(name: str, version: LayerVersion, host: str) -> dict[str, Json]:
+def _whole(name: str, version: LayerVersion, link: Callable[[str], str]) -> dict[str, Json]:
     content = {
-        "Location": f"http://{host}/2015-03-31/code/{version.code}",
+        "Location": link(version.code),
         "CodeSha256": shape.sha256(version.code),
         "CodeSize": version.code_size,
     }
