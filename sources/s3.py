@@ -183,20 +183,38 @@ async def _tell(
     """Commit changes and what is known by them; those that nobody asked for are known silently."""
     for start in range(0, len(changes), PAGE):
         part = changes[start : start + PAGE]
-        wanted = [
+        events: list[Event | None] = [
             _changed(options, change, one)
-            for change, one in part
             if change in options.events and not (change == "created" and listing.old(one, began))
+            else None
+            for change, one in part
         ]
-        now: dict[str, str | None] = {
-            KNOWN + one.key: None if change == "deleted" else one.etag for change, one in part
-        }
-        await ctx.emit(*wanted, checkpoints=now)
-        for change, one in part:
-            if change == "deleted":
-                known.pop(one.key, None)
-            else:
-                known[one.key] = one.etag
+        try:
+            await _commit(ctx, part, events, known)
+        except BadInput:
+            for change, event in zip(part, events, strict=True):
+                try:
+                    await _commit(ctx, [change], [event], known)
+                except BadInput as error:
+                    # It will be refused for ever, and must not hold up the others.
+                    ctx.log.error("the hub refuses an event", object=change[1].key, why=error.message, on_screen=True)
+                    await _commit(ctx, [change], [None], known)
+
+
+async def _commit(
+    ctx: source.Context,
+    changes: Sequence[tuple[Change, Listed]],
+    events: Sequence[Event | None],
+    known: dict[str, str],
+) -> None:
+    """Commit events with what is known by them. Raises BadInput where the hub takes one of them never."""
+    now = {KNOWN + one.key: None if change == "deleted" else one.etag for change, one in changes}
+    await ctx.emit(*filter(None, events), checkpoints=now)
+    for change, one in changes:
+        if change == "deleted":
+            known.pop(one.key, None)
+        else:
+            known[one.key] = one.etag
 
 
 def _changed(options: Options, change: Change, one: Listed) -> Event:

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 
 from sources import s3
 from tests.aws_double.sqs import SqsDouble
@@ -144,6 +145,26 @@ async def test_a_listing_of_many_pages_is_read_to_its_end(moto: str, monkeypatch
             await client.call("delete_object", Bucket="paged", Key="7")
             await ctx.arrived(9)
             assert told(ctx.events[8]) == ("deleted", "7")
+
+
+async def test_an_object_that_the_triggers_own_key_cannot_take_holds_up_no_other(moto: str, tmp_path: Path) -> None:
+    async with bucket(moto, "long") as client:
+        for key in ("a", "ü" * 400, "z"):
+            await client.call("put_object", Bucket="long", Key=key, Body=b"1")
+        seen: list[str] = []
+
+        async def work(invocation: Invocation) -> bytes:
+            seen.extend(one["s3"]["object"]["key"] for one in json.loads(invocation.payload)["Records"])
+            return b"null"
+
+        options = s3.Options(bucket="long", endpoint_url=moto, every="20ms", existing="emit")
+        one = trigger("t", type="s3", options=options, key="$.s3.object.key")
+        with structlog.testing.capture_logs() as lines:
+            async with rig(tmp_path, {"work": work}, triggers=[one], more={"s3": s3}) as hub:
+                await hub.states(2)
+        assert sorted(seen) == ["a", "z"]
+        (line,) = (line for line in lines if line["event"] == "the hub refuses an event")
+        assert line["object"] == "ü" * 400
 
 
 async def test_a_bucket_that_is_not_there_is_waited_for(moto: str) -> None:
