@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from triggerhub.policy.advice import advise
 
 ROOT = Path(__file__).parents[2]
@@ -19,3 +21,31 @@ def test_the_errors_of_the_documentation_have_a_remedy() -> None:
 
 def test_a_functions_own_error_has_none() -> None:
     assert advise("KeyError") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "grant"),
+    [
+        ("FileNotFoundError", "[Errno 2] No such file or directory: '/srv/out.txt'", "write ="),
+        ("FileNotFoundError", "[Errno 2] No such file or directory: 'inbox/out.txt'", "/var/task"),
+        ("Error", "ENOENT: no such file or directory, open '/srv/out.txt'", "read ="),
+        ("OSError", "[Errno 30] Read-only file system: '/etc/x'", "/tmp"),
+        ("Runtime.ExitError", "exit status 2\ncannot create /etc/x: Read-only file system", "/tmp"),
+        ("PermissionError", "[Errno 13] Permission denied: '/home/you/project/out'", "open to that user"),
+        ("URLError", "<urlopen error [Errno -3] Temporary failure in name resolution>", "network ="),
+        ("ConnectionRefusedError", "[Errno 111] Connection refused", "network ="),
+        ("Error", "getaddrinfo EAI_AGAIN example.com", "network ="),
+    ],
+)
+def test_what_a_sandbox_refuses_names_the_grant(kind: str, message: str, grant: str) -> None:
+    assert grant in (advise(kind, message) or "")
+
+
+@pytest.mark.parametrize("path", ["/tmp/a", "/var/task/data.json", "/opt/x"])
+def test_a_file_that_is_missing_within_the_sandboxs_own_is_the_functions_affair(path: str) -> None:
+    assert advise("FileNotFoundError", f"[Errno 2] No such file or directory: '{path}'") is None
+
+
+def test_the_hubs_own_errors_keep_their_remedy() -> None:
+    assert advise("Runtime.ImportModuleError", "No such file or directory") == advise("Runtime.ImportModuleError")
+    assert advise("Runtime.ExitError", "exit status 1") == advise("Runtime.ExitError")

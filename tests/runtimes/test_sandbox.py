@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Raised, Returned, TimedOut
 from triggerhub.policy.sandbox.levels import Ability, Lack, Refusal
 from triggerhub.runtimes import memory, probe
-from triggerhub.runtimes.launch import Launcher
+from triggerhub.runtimes.launch import BOOTSTRAP, Launcher
 from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.sandbox import Planner
 from triggerhub.settings import MB, Secret
@@ -26,6 +27,8 @@ from triggerhub.settings import MB, Secret
 from .conftest import Bench, invocation, living, until
 
 ROOT = Path(__file__).parents[2]
+GUARD = 60
+LAUNCHER = ROOT / "triggerhub" / "runtimes" / "launcher" / "main.py"
 REFUSED = Path(__file__).parent / "refused.py"
 
 
@@ -256,6 +259,18 @@ async def test_the_memory_of_the_tree_is_bounded(bench: Bench) -> None:
     outcome = await bench.call(function)
     assert isinstance(outcome, Crashed)
     assert outcome.fault.type == "Runtime.OutOfMemory"
+
+
+def test_a_launcher_whose_hub_is_killed_ends_without_a_word() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-I", "-B", str(LAUNCHER), str(theirs.fileno()), str(BOOTSTRAP)]
+    with theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as process:
+        theirs.close()
+        with ours:
+            ours.settimeout(GUARD)
+            ours.recv(1, socket.MSG_PEEK)  # what it tells is left unread, as a killed hub leaves it
+        assert process.communicate(timeout=GUARD) == (None, b"")
+    assert process.returncode == 0
 
 
 async def test_a_launcher_that_is_killed_takes_its_sandboxes_along_and_is_replaced(bench: Bench) -> None:

@@ -97,7 +97,7 @@ def _report(report: dict[str, Any], *, log: bool) -> None:
     if report["error"]:
         told = words.clean(words.error(report["error"]))
         click.echo(words.styled(f"{report['outcome']}: ", "red", bold=True) + told, err=True)
-        if hint := advise(report["error"]["type"]):
+        if hint := advise(report["error"]["type"], report["error"]["message"]):
             click.echo(f"  {hint}", err=True)
         if not log and len(report["log"]) > 3:
             click.echo("  --log shows what the function wrote", err=True)

@@ -60,7 +60,7 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, words.Cell | str | None]]:
         ("took", words.took(row["duration_ms"])),
         ("reason", row["reason"]),
         ("error", words.Cell(words.error(row["error"]), "red") if row["error"] else ""),
-        ("advice", (advise(row["error"]["type"]) or "") if row["error"] else ""),
+        ("advice", (advise(row["error"]["type"], row["error"]["message"]) or "") if row["error"] else ""),
         ("dedup key", row["dedup_key"]),
         ("ordering key", row["ordering_key"]),
     ]

@@ -1,6 +1,8 @@
-"""Say what to do about a function's error, by Lambda's name for it."""
+"""Say what to do about a function's error, by Lambda's name for it, or by what a sandbox lets a call end with."""
 
 from __future__ import annotations
+
+import re
 
 _ADVICE = {
     "Runtime.ImportModuleError": (
@@ -20,7 +22,48 @@ _ADVICE = {
     "Function.ResponseSizeTooLarge": "answer with less than 6 MB: write the rest to a file and return its name",
 }
 
+_OWN = frozenset({"/tmp", "/var/task", "/opt", "/proc", "/dev"})
+"""What a sandbox has of its own; a file that is missing there is not missing for the sandbox's sake."""
+_QUOTED = re.compile(r"""['"](/[^'"]*)['"]""")
+_WRITES = (
+    'in a sandbox a handler writes to /tmp, and to what its function\'s table grants: sandbox = { write = ["FOLDER"] }'
+)
+_SEES = (
+    "in a sandbox a handler sees its code (/var/task, where it starts), the folders of its files triggers, and what "
+    'its function\'s table grants: sandbox = { read = ["FOLDER"], write = ["FOLDER"] }'
+)
+_IS = "in a sandbox a handler is an ordinary user of its own: what it is granted must be open to that user, too"
+_REACHES = (
+    "in a sandbox a handler has no network but what its function's table grants: "
+    'sandbox = { network = ["HOST:PORT"] }, or true for the host\'s'
+)
+_WALLS = (
+    (re.compile(r"\[Errno 30\]|\bEROFS\b|Read-only file system"), _WRITES),
+    (re.compile(r"\[Errno 2\]|\bENOENT\b|No such file or directory"), _SEES),
+    (re.compile(r"\[Errno 13\]|\bEACCES\b|Permission denied"), _IS),
+    (
+        re.compile(
+            r"name resolution|Name or service not known|Could not resolve host|\b(?:ENOTFOUND|EAI_AGAIN)\b"
+            r"|\[Errno (?:101|111)\]|\b(?:ECONNREFUSED|ENETUNREACH)\b|Connection refused|Network is unreachable"
+        ),
+        _REACHES,
+    ),
+)
+"""What walls of a sandbox look like from inside, in Python's words, Node's and the system's, and how they open."""
 
-def advise(kind: str) -> str | None:
-    """Return the remedy for an error of this type; None for one of the function's own."""
-    return _ADVICE.get(kind)
+
+def advise(kind: str, message: str = "") -> str | None:
+    """Return the remedy for an error of this type and message; None for one that is the function's own affair.
+
+    What a sandbox refuses reaches a handler as an error of its own, whose words do not know of sandboxes.
+    """
+    known = _ADVICE.get(kind)
+    if known is not None and kind != "Runtime.ExitError":
+        return known
+    return next((remedy for wall, remedy in _WALLS if wall.search(message) and not _at_home(message)), known)
+
+
+def _at_home(message: str) -> bool:
+    """Whether it is about a path that every sandbox has."""
+    path = _QUOTED.search(message)
+    return path is not None and any(path[1] == own or path[1].startswith(own + "/") for own in _OWN)

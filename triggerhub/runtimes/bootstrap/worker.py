@@ -259,7 +259,9 @@ def describe(error: BaseException, identifier: str) -> tuple[dict[str, str], byt
     if len(payload) > MAX_RESPONSE:
         body |= {"errorMessage": message[:MAX_MESSAGE], "errorType": kind[:MAX_TYPE], "stackTrace": []}
         payload = dumps(body).encode()
-    lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}", "Traceback (most recent call last):"]
+    lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}"]
+    if trace:
+        lines.append("Traceback (most recent call last):")
     if in_json():
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         lines, trace = [dumps({"timestamp": now, "log_level": "ERROR", **body})], []

@@ -69,7 +69,11 @@ class Launcher:
                     poll.register(sandbox.handle, select.POLLIN)
 
     def _take(self) -> _Sandbox | None:
-        packet, descriptors, _, _ = socket.recv_fds(self._hub, MAX + 1, _DESCRIPTORS)
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._hub, MAX + 1, _DESCRIPTORS)
+        except ConnectionResetError:
+            # The hub was killed before it had read all that it was told.
+            packet, descriptors = b"", []
         if not packet:
             os._exit(0)
         try:
