@@ -27,7 +27,7 @@ def test_status_says_what_the_hub_is(on: Run, hub: Daemon) -> None:
     text = on("status").out
     assert "ready, up " in text
     assert f"webhooks   127.0.0.1:{hub.listen}" in text
-    assert re.search(r"sandbox +isolated", text)
+    assert re.search(r"sandbox +(contained|isolated)", text)
     assert "drift" not in text
 
 

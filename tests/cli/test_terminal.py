@@ -38,7 +38,7 @@ def test_a_run_shows_what_happens_as_it_happens(project: Daemon) -> None:
         assert "runs 6 functions, 6 triggers\n" in head
         assert f"  project   {folder}\n" in head
         assert f"  webhooks  http://127.0.0.1:{project.listen}\n" in head
-        assert f"  admin     http://127.0.0.1:{project.admin}\n" in head
+        assert f"  console   http://127.0.0.1:{project.admin}\n" in head
         assert "  handlers  run isolated\n" in head
         assert "  hook    webhook → echo, shell\n" in head
         assert "  off     cron → echo  disabled\n" in head

@@ -144,7 +144,7 @@ def head(hub: Hub, triggers: Sequence[Mapping[str, Json]], warnings: Sequence[st
         [
             ("project", str(project.hub.project)),
             ("webhooks", f"{scheme}://{hub.addresses['listen']}"),
-            ("admin", f"http://{hub.addresses['admin']}"),
+            ("console", f"http://{hub.addresses['admin']}"),
             ("handlers", _isolation(project)),
         ]
     )

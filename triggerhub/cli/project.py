@@ -44,6 +44,7 @@ def init(session: Session, directory: Path | None) -> None:
     click.echo("  triggerhub run                 start the hub; it shows what happens")
     click.echo("  echo hi > inbox/a.txt          in another terminal: a file starts a function")
     click.echo("  triggerhub deliveries list     what became of it")
+    click.echo("  http://127.0.0.1:8701          the console, in a browser")
 
 
 @click.command()
