@@ -16,10 +16,12 @@ from triggerhub import ids
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.hub import Answered
+from triggerhub.hub.pulse import Pulse
 from triggerhub.model import Attempt, Delivery, Event, Fault, Outcome, Raised, Returned, State, Usage
 from triggerhub.settings import ConsoleSettings, HubSettings
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Detail, Query
+from triggerhub.telemetry.metrics import Metrics
 
 NOW = 1_767_225_600_000
 FUNCTIONS = ("count", "hello")
@@ -56,6 +58,7 @@ class FakeHub:
     paused: set[str] = field(default_factory=set)
     drain: int = 1000
     changed: list[Any] = field(default_factory=list)
+    pulse: Any = field(default_factory=lambda: Pulse(Metrics(), SimpleNamespace(now=lambda: NOW)))
     tokens: Any = field(default_factory=lambda: SimpleNamespace(principal=lambda text: None, all=list))
 
     @property

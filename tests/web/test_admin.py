@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import stat
@@ -22,7 +23,7 @@ from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, Stat
 from triggerhub.runtimes.layers import assemble
 from triggerhub.source import Duplicate, Filtered
 from triggerhub.stores.memory import MemoryStore
-from triggerhub.web import admin, unixsocket
+from triggerhub.web import admin, patience, unixsocket
 
 GUARD = 20
 
@@ -111,6 +112,46 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
 ) -> None:
     async with served(tmp_path, FakeHub(phase=phase)) as client:
         assert (await client.post(path, b"x" * 9_000_000, tcp=tcp)).status == status
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"])
+async def test_who_says_nothing_more_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(patience, "HEAD_TIME", 0.05)
+    async with served(tmp_path) as client:
+        reader, writer = await client.connect(tcp=True)
+        writer.write(sent)
+        async with asyncio.timeout(GUARD):
+            answer = await reader.read()
+        assert answer.endswith(b"ok\n" if b"Host" in sent else b"")
+        writer.close()
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_header_without_end_is_not_kept(tmp_path: Path, tcp: bool) -> None:
+    async with served(tmp_path) as client:
+        _, writer = await client.connect(tcp)
+        writer.write(b"GET / HTTP/1.1\r\nX: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+            pytest.fail("ten megabytes of a header were taken")
+        writer.close()
+
+
+async def test_strangers_leave_room_for_the_hubs_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "CONNECTIONS", 2)
+    async with served(tmp_path) as client:
+        crowd = [await client.connect(tcp=True) for _ in range(2)]
+        assert (await client.get("/healthz", tcp=True)).status == 503
+        assert (await client.get("/healthz")).status == 200, "the socket is another matter"
+        crowd.pop()[1].close()
+        async with asyncio.timeout(GUARD):
+            while (await client.get("/healthz", tcp=True)).status != 200:
+                await asyncio.sleep(0.01)
+        crowd.pop()[1].close()
 
 
 async def test_a_delivery_has_the_fields_that_scripts_know(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import anyio
 from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
@@ -19,6 +18,7 @@ from triggerhub.web import address
 from triggerhub.web.access import Access
 from triggerhub.web.api import application
 from triggerhub.web.guard import Guard
+from triggerhub.web.patience import Patient
 from triggerhub.web.session import Sessions
 from triggerhub.web.unixsocket import unix_socket
 
@@ -68,7 +68,7 @@ async def serve(
 def _config(app: Guard, grace: float) -> Config:
     config = Config(
         app,
-        http=HttpToolsProtocol,
+        http=Patient,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -93,6 +93,7 @@ class _Server(Server):
         super().__init__(tcp)
         self._unix = unix
         self._listener = listener
+        self._crowd: set[Patient] = set()
         self.wake = anyio.Event()
         self.servers: list[asyncio.Server] = []
         self.lifespan = tcp.lifespan_class(tcp)
@@ -128,4 +129,5 @@ class _Server(Server):
             raise
 
     def _protocol(self, config: Config) -> asyncio.Protocol:
-        return HttpToolsProtocol(config=config, server_state=self.server_state, app_state={})
+        crowd = self._crowd if config is self.config else None
+        return Patient(crowd, config=config, server_state=self.server_state, app_state={})
