@@ -162,7 +162,8 @@ def test_a_key_that_is_none_is_refused_before_its_body_is_read(tmp_path: Path) -
             "AWS4-HMAC-SHA256 Credential=AKIDAKIDAKIDAKIDAKID/20260101/a/lambda/aws4_request, "
             f"SignedHeaders=host, Signature={'0' * 64}",
         )
-        connection.endheaders()
+        connection.putheader("Connection", "close")
+        connection.endheaders(b"x" * 3_000_000)
         with connection.getresponse() as answer:
             assert answer.status == 403
             answer.read()

@@ -74,35 +74,45 @@ LINGER = 2.0
 """Seconds for which what is still being sent is read and thrown away before a refusal."""
 
 
-class Refusals:
-    """ASGI middleware that turns whatever is raised into an answer; once one has begun, it ends the connection.
+def patient(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return a *receive* and a *send* that read a body to its end before a refusal, and throw it away.
 
-    Before a refusal the body is read to its end: closing with input unread resets the connection, and the
-    client may never see the answer.
+    Closing with input unread resets the connection, and the client may never see the answer.
     """
+    read = False
+
+    async def receiving() -> Message:
+        nonlocal read
+        message = await receive()
+        read = not message.get("more_body")
+        return message
+
+    async def sending(message: Message) -> None:
+        if message.get("status", 0) >= 400:
+            with anyio.move_on_after(LINGER):
+                while not read:
+                    await receiving()
+        await send(message)
+
+    return receiving, sending
+
+
+class Refusals:
+    """ASGI middleware that turns whatever is raised into an answer; once one has begun, it ends the connection."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = read = False
+        begun = False
+        receiving, patiently = patient(receive, send)
         # Where there is an application, starlette raises its errors instead of answering them in plain text.
         scope["app"] = self
-
-        async def receiving() -> Message:
-            nonlocal read
-            message = await receive()
-            read = not message.get("more_body")
-            return message
 
         async def sending(message: Message) -> None:
             nonlocal begun
             begun = True
-            if message.get("status", 0) >= 400:
-                with anyio.move_on_after(LINGER):
-                    while not read:
-                        await receiving()
-            await send(message)
+            await patiently(message)
 
         try:
             return await self._app(scope, receiving, sending)

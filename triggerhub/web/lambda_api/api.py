@@ -24,6 +24,7 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import sigv4
 from triggerhub.settings import MB
+from triggerhub.web import refusal
 from triggerhub.web.lambda_api import support
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
@@ -72,6 +73,7 @@ class LambdaApi:
         if path[1:3] != "20" or not (path.startswith(INVOKE[0]) or service().serves(path)):
             await self._app(scope, receive, send)
             return
+        receive, send = refusal.patient(receive, send)
         try:
             answer = await self._answered(scope, path, receive)
         except ApiError as error:
