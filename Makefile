@@ -72,7 +72,7 @@ fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: m
 clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
 	$(BIN)/python -m tests.e2e.clocks
 
-bench: $(VENV)/.dev ## measure the hub beside a bare ingress and its peers, how late things begin, how cold starts are, what streams and queues cost
+bench: $(VENV)/.dev ## measure the hub beside its peers: rates, lateness, cold starts, streams, queues
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/cold.py
