@@ -71,22 +71,41 @@ async def test_a_client_that_does_not_speak_tls_harms_nobody(tmp_path):
             assert (await client.answer()).status == 200
 
 
+async def served(port: int, trusting: ssl.SSLContext) -> None:
+    """Return once a client that shakes hands is answered; it is turned away until the hub sees that others left."""
+    async with asyncio.timeout(GUARD):
+        while True:
+            with contextlib.suppress(OSError):
+                async with connected(port, ssl=trusting, server_hostname="localhost") as client:
+                    await client.send(post())
+                    assert (await client.answer()).status == 200
+                    return
+
+
 @on_each_loop
 async def test_clients_that_do_not_shake_hands_are_bounded_as_others_are(tmp_path):
     cert, key = issue(tmp_path, "hub")
-    limits = Limits(connections=4, head_time=0.5)
+    limits = Limits(connections=4, head_time=10 * GUARD)
     trusting = ssl.create_default_context(cafile=str(cert))
     async with serving(route(Echo()), limits=limits, tls=server_context(cert, key)) as port:
         async with contextlib.AsyncExitStack() as stack:
-            silent = [await stack.enter_async_context(connected(port)) for _ in range(limits.handshakes)]
+            for _ in range(limits.handshakes):
+                await stack.enter_async_context(connected(port))
             for _ in range(3):
                 assert await (await stack.enter_async_context(connected(port))).ended()
-            # Those that were let in have their time, and no more.
-            for client in silent:
-                assert await client.ended()
-        async with connected(port, ssl=trusting, server_hostname="localhost") as client:
-            await client.send(post())
-            assert (await client.answer()).status == 200
+        await served(port, trusting)
+
+
+@on_each_loop
+async def test_clients_that_do_not_shake_hands_have_their_time_and_no_more(tmp_path):
+    cert, key = issue(tmp_path, "hub")
+    limits = Limits(connections=4, head_time=0.3)
+    async with (
+        serving(route(Echo()), limits=limits, tls=server_context(cert, key)) as port,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for client in [await stack.enter_async_context(connected(port)) for _ in range(limits.handshakes)]:
+            assert await client.ended()
 
 
 @on_each_loop
