@@ -243,8 +243,13 @@ class Rig:
 
     async def reload(self, functions: Sequence[Function], triggers: Sequence[Trigger], **hub: Any) -> Sequence[str]:
         """Reload with this project; returns the problems."""
-        self.wanted.append((project(functions, triggers, self.folder, **hub), self.modules, []))
-        return await self.hub.reload()
+        wanted = (project(functions, triggers, self.folder, **hub), self.modules, [])
+        self.wanted.append(wanted)
+        try:
+            return await self.hub.reload()
+        finally:
+            # Cancelled before it read, it would leave this one to the next.
+            self.wanted[:] = [one for one in self.wanted if one is not wanted]
 
     def advance(self, milliseconds: Millis) -> None:
         """Move the fake clock, and let the dispatchers see it."""
