@@ -21,8 +21,9 @@ from anyio import from_thread
 import triggerhub
 from triggerhub import ids
 from triggerhub.aws import arn
-from triggerhub.config.load import ENVIRONMENTS, LAYERS, Loaded, load
+from triggerhub.config.load import ENVIRONMENTS, FILE, LAYERS, Loaded, load
 from triggerhub.config.problem import render
+from triggerhub.config.rest import settled
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
 from triggerhub.hub.call import Caller, Tap
@@ -239,7 +240,7 @@ def lacks() -> Mapping[Ability, Lack]:
 
 def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]:
     try:
-        loaded = load(folder, environ=os.environ, versions=VERSIONS)
+        loaded = settled(folder / FILE, lambda: load(folder, environ=os.environ, versions=VERSIONS))
     except ConfigError as error:
         return None, {}, [error.message]
     except Exception as error:  # whatever lies in the folder now, what runs goes on
