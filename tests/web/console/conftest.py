@@ -56,6 +56,8 @@ def handler(event, context):
     print("shipping", body["id"], "with", os.environ["TOKEN"])
     if "sold out" in body["id"]:
         raise LookupError(f"item {len(body['id'])} is sold out: {body['id']}")
+    if body["id"] == "out of sight":
+        open("/srv/goods")
     return {"shipped": body["id"]}
 """,
     "mail.py": """

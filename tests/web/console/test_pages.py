@@ -134,6 +134,10 @@ def test_the_list_is_searched(site: Site, dead: str) -> None:
     assert "&#39;hello&lt;b&gt;&#39; says not what to search in; write fn:…" in wrong.text
 
 
+def test_a_function_names_its_handler(site: Site) -> None:
+    assert "<code>ship</code>" in site.get("/functions/ship").text
+
+
 def test_a_delivery_shows_its_life_event_result_and_log(site: Site, dead: str) -> None:
     page = site.get(f"/deliveries/{dead}").text
     assert re.findall(r"<span>(attempt \d|queued|backoff)</span>", page)[-3:] == ["attempt 1", "backoff", "attempt 2"]
@@ -194,3 +198,10 @@ def test_many_are_redriven_by_their_cause(site: Site, dead: str) -> None:
     assert json.loads(other.text.splitlines()[-1])["total"] == 0
     text = json.dumps({"error": "SOLD out", "dry_run": True}).encode()
     assert json.loads(site.ask("POST", "/api/v1/dead-letters/redrive", text).text.splitlines()[-1])["total"] == 1
+
+
+def test_a_delivery_that_the_sandbox_refused_something_names_the_grant(site: Site, dead: str) -> None:
+    refused = site.order("out of sight", customer="blind")[0]
+    site.settled()
+    assert "sandbox = { read = [" in site.get(f"/deliveries/{refused}").text
+    assert "sandbox = {" not in site.get(f"/deliveries/{dead}").text

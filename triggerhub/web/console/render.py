@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from triggerhub.model import Json, Millis
 from triggerhub.policy import units
+from triggerhub.policy.advice import advise
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import Plot
 from triggerhub.policy.unseen import spelt
@@ -60,7 +61,7 @@ def environment() -> Environment:
         "dots": dots,
         "duration": units.show_duration,
     }
-    made.globals |= {"asset": asset.address}
+    made.globals |= {"asset": asset.address, "advise": advise}
     return made
 
 
