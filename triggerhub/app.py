@@ -156,8 +156,11 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
         told: dict[str, str] = {}
 
         def made(tap: Tap) -> ProcessRuntime:
-            runtimes.append(ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher))
+            runtimes.append(ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher, found=weigh))
             return runtimes[0]
+
+        def weigh() -> None:
+            hub.weigh()
 
         runtimes = list[ProcessRuntime]()
         hub = Hub(
@@ -200,7 +203,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
                     held=administering,
                 ) as port,
                 hub.open(),
-                runtimes[0].looked_at(project.functions.values()),
+                runtimes[0].looked_at(lambda: hub.project.functions.values()),
                 ingress.serve(Doorway(hub, registry).route()),
                 ingress.listen(
                     *settings.listen,

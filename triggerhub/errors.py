@@ -62,7 +62,7 @@ class StoreBroken(TriggerhubError):
 class StartFailed(TriggerhubError):
     """A worker could not be started; ``type`` and ``payload`` are the function error the caller sees.
 
-    *scarce*: the host had no room for it, which is not the function's fault and passes.
+    *scarce*: the host had no room for it, or cannot isolate it, which is not the function's fault and may pass.
     """
 
     def __init__(self, type: str, message: str, payload: bytes, *, scarce: bool = False) -> None:  # noqa: A002 - AWS's word

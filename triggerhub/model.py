@@ -210,7 +210,7 @@ class Crashed:
     payload: bytes
     usage: Usage = field(default_factory=Usage)
     scarce: bool = False
-    """The host had no room for a process: the function never began, and is not to blame."""
+    """The host had no room for a process, or no level of isolation: the function never began, and is not to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

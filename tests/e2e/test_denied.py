@@ -39,6 +39,12 @@ path = "/kept"
 auth = "none"
 respond = "result"
 function = "kept"
+
+[triggers.later]
+type = "webhook"
+path = "/later"
+auth = "none"
+function = "kept"
 """
 
 
@@ -114,7 +120,13 @@ def test_a_hub_runs_what_it_can_and_says_what_it_does_not(host: Host) -> None:
             assert host.ask("/free") == (200, "free")
             status, body = host.ask("/kept")
             assert status in (500, 502), body
+            assert host.ask("/later")[0] == 202
+            until(lambda: json.loads(host.run("status", "--json").stdout)["problems"], "the status tells it")
+            state = json.loads(host.run("status", "--json").stdout)
             assert host.ask("/free") == (200, "free")
+            assert state["counts"]["queued"] == 1
+            assert state["counts"]["dead"] == 0
+            assert any("function kept is not run" in problem for problem in state["problems"])
         finally:
             hub.terminate()
             hub.wait(60)

@@ -30,6 +30,7 @@ from triggerhub.model import (
     Returned,
     Usage,
 )
+from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Environments
 from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
 from triggerhub.source import Context, Options
@@ -87,6 +88,8 @@ class RigRuntime:
     """Versions that cannot start."""
     unmakable: dict[str, Exception] = field(default_factory=dict)
     """What starting a version raises."""
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    """Why functions are not run on this host."""
     slow: float = 0
     """Seconds that a start takes."""
     lost: int = 0
@@ -94,8 +97,8 @@ class RigRuntime:
     running: int = 0
     most: int = 0
 
-    def level(self, function: Function) -> str:
-        return function.level
+    def level(self, function: Function) -> str | Refusal:
+        return self.refused.get(function.name, function.level)
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[RigWorker]:
@@ -103,6 +106,8 @@ class RigRuntime:
             raise StartFailed(
                 "Runtime.ImportModuleError", "no such module", b'{"errorType":"Runtime.ImportModuleError"}'
             )
+        if refusal := self.refused.get(function.name):
+            raise StartFailed("Sandbox.Failure", refusal.message, b"{}", scarce=True)
         if error := self.unmakable.get(function.version):
             raise error
         await anyio.sleep(self.slow)

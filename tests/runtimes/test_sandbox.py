@@ -384,6 +384,27 @@ async def test_a_level_that_the_host_cannot_give_is_not_run_and_says_what_to_do(
         assert runtime.level(soft) == "isolated"
 
 
+async def test_a_host_that_lacks_something_is_looked_at_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.process.AGAIN", 0.01)
+    lack = Lack(found="no namespaces", remedy="allow them")
+    found = [Findings(lacks={Ability.SANDBOX: lack}), Findings(lacks={Ability.SANDBOX: lack}), Findings()]
+    seen: list[object] = []
+
+    async def look(launcher: Launcher, planner: object) -> Findings:
+        return found.pop(0)
+
+    monkeypatch.setattr("triggerhub.runtimes.probe.look", look)
+    function = bench.python("def handler(e, c): return e")
+    runtime = bench.runtime(found=lambda: seen.append(runtime.level(function)))
+    async with runtime.looked_at(lambda: [function]):
+        with anyio.fail_after(20):
+            while len(seen) < 3:
+                await anyio.sleep(0.01)
+        await anyio.sleep(0.05)
+    assert [isinstance(level, Refusal) for level in seen] == [True, True, False]
+    assert not found
+
+
 async def test_where_no_sandbox_can_be_made_it_is_said_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # As a host does whose users may make no namespaces: the filter is the launcher's own, before it starts.
     monkeypatch.setattr("triggerhub.runtimes.launch._MAIN", REFUSED)

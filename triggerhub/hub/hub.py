@@ -193,6 +193,10 @@ class Hub:
         """Serve these triggers beside those of the configuration; *modules* are the sources of their types."""
         await self._wiring.map(triggers, modules)
 
+    def weigh(self) -> None:
+        """Let the deliveries of functions wait that the host cannot run: it is known by now what it gives."""
+        self._wiring.weigh()
+
     @property
     def project(self) -> Project:
         """The configuration in force."""

@@ -32,6 +32,7 @@ from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
 from triggerhub.model import API_TRIGGER, Event, Outcome, alarm_trigger, destination_trigger
 from triggerhub.policy.reconcile import plan
+from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.settings import Destination, Function, Project, Trigger
 from triggerhub.source import Routes, Source
 from triggerhub.store import Lane
@@ -112,7 +113,7 @@ class Wiring:
         self._read = read
         self._served: dict[str, PausableRoutes] = {}
         self._lacking: set[str] = set()
-        """Functions whose deliveries wait for what they depend on."""
+        """Functions whose deliveries wait for what they depend on, or for a host that can isolate them."""
         self._reloading = anyio.Lock()
         self._parts: Parts
         self._handling: Handling
@@ -252,12 +253,15 @@ class Wiring:
 
     async def prepared(self) -> None:
         """Take up what was waiting for its dependencies, now that some of them are there."""
-        for name, function in self.project.functions.items():
-            if name in self._lacking and not self._parts.preparation.lacks(function):
-                self._lacking.discard(name)
-                self.resume_function(name)
+        for function in self.project.functions.values():
+            self._hold(function)
         if self.taking:
             await self.reload()
+
+    def weigh(self) -> None:
+        """Hold the functions that this host cannot run, now that it is known what it gives."""
+        for function in self.project.functions.values():
+            self._hold(function)
 
     async def _tried(self, project: Project, failed: list[str]) -> Project:
         """Start each changed version once; one that cannot keeps its predecessor serving."""
@@ -304,8 +308,8 @@ class Wiring:
                     dispatcher.pause()
                 self._dispatching.start_soon(self._run, dispatcher, name=f"dispatch:{name}")
             dispatcher.configure(function, self._plans(project, function))
-            self._hold(function)
             if name in project.functions:
+                self._hold(function)
                 self._parts.pool.serve(function)
 
     @property
@@ -316,7 +320,7 @@ class Wiring:
     def _hold(self, function: Function) -> None:
         """Let the deliveries of a function wait that cannot be started yet."""
         lacking = self._parts.preparation.lacks(function)
-        if lacking:
+        if lacking or isinstance(self._parts.pool.level(function), Refusal):
             self._lacking.add(function.name)
             self.dispatchers[function.name].pause()
         elif function.name in self._lacking:

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +42,8 @@ from triggerhub.settings import MB, Function, Level
 
 log = structlog.get_logger("sandbox")
 
+AGAIN = 30.0
+"""Seconds until a host that does not give a function its level is looked at again."""
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
 _OWN_HEAP = 32 * MB
@@ -78,12 +80,14 @@ class ProcessRuntime:
         node: str | None = None,
         more: Mapping[str, str] | None = None,
         launcher: Launcher | None = None,
+        found: Callable[[], object] = lambda: None,
     ) -> None:
         """*scratch* takes the workers' temporary directories; what a hub that was killed left there goes.
 
         *python* and *node* are interpreters, by default the hub's own Python and the first ``node`` on its PATH.
         *more* are variables that every worker gets, as they stand when it starts; a function's own win.
         *launcher* makes the sandboxes; without one it is started for the first and ends with the last.
+        *found* is called whenever it was found out what the host gives.
         """
         self._more = {} if more is None else more
         self._output = output
@@ -94,6 +98,9 @@ class ProcessRuntime:
         self._planner = Planner()
         self._room = egress.Room()
         self._looking: asyncio.Task[Findings] | None = None
+        self._found = found
+        self._last: Findings | None = None
+        """What was found, also while a launcher that died is replaced."""
         for folder in self._scratch.glob("worker-*"):
             remove_tree(folder)
 
@@ -103,14 +110,21 @@ class ProcessRuntime:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.ensure_future(probe.look(self._launcher, self._planner))
             # Who waits may be cut; who comes next waits for the same.
-            self._launcher.findings = await asyncio.shield(self._looking)
-        found: Findings = self._launcher.findings
-        return found
+            found = await asyncio.shield(self._looking)
+            if self._last is not found:
+                self._launcher.findings = self._last = found
+                self._found()
+            return found
+        known: Findings = self._launcher.findings
+        return known
 
     @asynccontextmanager
-    async def looked_at(self, functions: Iterable[Function]) -> AsyncGenerator[None]:
-        """Find out meanwhile what the host gives, and log for which of *functions* that is not enough."""
-        task = asyncio.ensure_future(self._look_at([one for one in functions if one.level != "trusted"]))
+    async def looked_at(self, functions: Callable[[], Iterable[Function]]) -> AsyncGenerator[None]:
+        """Find out meanwhile what the host gives, and log for which of *functions* that is not enough.
+
+        While it is not enough for one, it is found out again now and then: somebody may have done what is asked.
+        """
+        task = asyncio.ensure_future(self._look_at(functions))
         try:
             yield
         finally:
@@ -118,23 +132,32 @@ class ProcessRuntime:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _look_at(self, functions: Sequence[Function]) -> None:
-        if not functions:
-            return
-        try:
-            await self.findings()
-        except Exception as error:  # what it is for is said by the first call that needs it
-            log.error("it could not be found out what sandboxes are worth here", exc_info=error)
-            return
-        levels = {one.name: self.level(one) for one in functions}
-        for name, level in levels.items():
-            if isinstance(level, Refusal):
-                log.error("a function is not run", function=name, why=level.message, do=level.hint)
-        log.info("functions are isolated", levels=", ".join(sorted({x for x in levels.values() if isinstance(x, str)})))
+    async def _look_at(self, functions: Callable[[], Iterable[Function]]) -> None:
+        told: dict[str, Refusal] = {}
+        said = False
+        while True:
+            isolated = [one for one in functions() if one.level != "trusted"]
+            if isolated:
+                if any(isinstance(self.level(one), Refusal) for one in isolated):
+                    self._launcher.findings = None
+                try:
+                    await self.findings()
+                except Exception as error:  # what it is for is said by the first call that needs it
+                    log.error("it could not be found out what sandboxes are worth here", exc_info=error)
+                levels = {one.name: self.level(one) for one in isolated}
+                refused = {name: level for name, level in levels.items() if isinstance(level, Refusal)}
+                for name, refusal in refused.items():
+                    if told.get(name) != refusal:
+                        log.error("a function is not run", function=name, why=refusal.message, do=refusal.hint)
+                if not said or told.keys() - refused.keys():
+                    given = sorted({level for level in levels.values() if isinstance(level, str)})
+                    log.info("functions are isolated", levels=", ".join(given))
+                told, said = refused, True
+            await asyncio.sleep(AGAIN)
 
     def level(self, function: Function) -> Level | Refusal:
         """See ``runtime.Runtime``."""
-        findings = self._launcher.findings
+        findings = self._launcher.findings or self._last
         return function.level if findings is None else decide(function.level, findings.lacks)
 
     @asynccontextmanager
@@ -185,7 +208,7 @@ class ProcessRuntime:
         findings = await self.findings()
         level = decide(function.level, findings.lacks)
         if isinstance(level, Refusal):
-            raise _refused(f"{level.message}; {level.hint}")
+            raise _refused(f"{level.message}; {level.hint}", host=True)
         held = findings.groups if level == "contained" else None
         async with self._way_out(function, stream) as extra, self._group(function, held) as group:
             try:
@@ -353,8 +376,9 @@ def _moved(word: str, code: str, task: str) -> str:
     return task + word[len(code) :] if view.within(word, code) else word
 
 
-def _refused(message: str) -> StartFailed:
-    return StartFailed(errors.SANDBOX, message, errors.payload(errors.SANDBOX, message))
+def _refused(message: str, *, host: bool = False) -> StartFailed:
+    """Return the error of a sandbox that cannot be; *host*: what lacks is the host's, and may come."""
+    return StartFailed(errors.SANDBOX, message, errors.payload(errors.SANDBOX, message), scarce=host)
 
 
 def _no_entry(message: str) -> StartFailed:
