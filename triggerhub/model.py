@@ -131,6 +131,8 @@ class Attempt:
     init_ms: float | None = None
     memory: int | None = None
     """The most memory seen in use, in bytes."""
+    level: str | None = None
+    """How it was isolated; None where no handler of the project's ran."""
 
 
 @dataclass(slots=True, kw_only=True)

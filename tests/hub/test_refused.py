@@ -30,6 +30,7 @@ async def test_deliveries_of_a_function_that_is_refused_wait_until_it_can_run(tm
         assert "function work is not run: no namespaces; allow them" in (await r.hub.status())["problems"]
         (row,) = await r.hub.functions()
         assert row["refused"] == "no namespaces; allow them"
+        assert b'triggerhub_function_level{function="work",level="refused"} 1.0' in await r.hub.metrics()
         r.runtime.refused.clear()
         r.hub.weigh()
         assert await r.states(2) == ["succeeded"] * 2
@@ -45,3 +46,12 @@ async def test_a_function_that_a_reload_lets_run_is_served(tmp_path: Path) -> No
         r.runtime.refused.clear()
         await r.reload([function(level="trusted")], [trigger()])
         assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+
+
+async def test_an_attempt_says_at_which_level_it_ran(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"work": echoing}) as r:
+        (answer,) = await r.emit("hand", 1)
+        assert await r.states(1) == ["succeeded"]
+        (attempt,) = (await r.hub.get(answer.deliveries[0])).attempts
+        assert attempt.level == "isolated"
+        assert b'triggerhub_function_level{function="work",level="isolated"} 1.0' in await r.hub.metrics()

@@ -78,6 +78,7 @@ def attempt(outcome: str = "returned", *, error: Fault | None = None, payload: b
         payload=payload,
         init_ms=20.0,
         memory=1024,
+        level="isolated",
     )
 
 

@@ -74,6 +74,8 @@ def _attempts(history: Sequence[dict[str, Any]]) -> Iterator[str]:
             more.append(f"{words.took(one['init_ms'])} to start")
         if one["memory"]:
             more.append(words.size(one["memory"]))
+        if one.get("level"):
+            more.append(one["level"])
         why = words.clean(words.error(one["error"]))
         yield f"{_at(one['started'])}  attempt {place} {outcome} ({', '.join(more)}){': ' if why else ''}{why}"
 

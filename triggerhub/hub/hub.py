@@ -111,7 +111,7 @@ class Hub:
         self.changes = Changes(project.hub.data / "changes")
         self._mint = Mint(self._clock)
         self.trial = Trial(self._wiring, self._mint, self._clock)
-        self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw)
+        self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw, self._pool.applied)
         self._calls = Direct(self._caller, self._clock)
         self._depth: Depth
         self._inlet: Inlet

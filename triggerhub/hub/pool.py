@@ -142,6 +142,11 @@ class Pool:
         """Return the level at which a function runs, or why it does not."""
         return self._runtime.level(function)
 
+    def applied(self, function: Function) -> Level | None:
+        """Return the level at which a function's calls run; None for what the hub itself does, and what is not run."""
+        level = self._runtime.level(function) if function.name in self._benches else None
+        return level if isinstance(level, str) else None
+
     def live(self, name: str) -> int:
         bench = self._benches.get(name)
         return bench.live if bench else 0

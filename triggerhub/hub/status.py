@@ -185,6 +185,10 @@ class Status:
             "process_start_time_seconds": ("When the hub started.", self._started / 1000),
             "triggerhub_cpu_seconds": ("Processor time of the hub itself.", time.process_time()),
         }
+        levels = {name: self._pool.level(function) for name, function in wiring.project.functions.items()}
+        self._metrics.levels = {
+            name: "refused" if isinstance(level, Refusal) else level for name, level in levels.items()
+        }
         return self._metrics.render(await self._store.stats(), gauges)
 
 

@@ -47,17 +47,20 @@ NAMES: dict[type[Outcome], str] = {
 
 
 class Verdicts:
-    """Judges groups; *draw* returns a number in [0, 1) for the jitter of each retry."""
+    """Judges groups."""
 
-    def __init__(self, outlet: Outlet, draw: Callable[[], float]) -> None:
+    def __init__(self, outlet: Outlet, draw: Callable[[], float], level: Callable[[Function], str | None]) -> None:
+        """*draw* returns a number in [0, 1) for the jitter of each retry, *level* how a function is isolated."""
         self._outlet = outlet
         self._draw = draw
+        self._level = level
 
     def reach(
         self, group: Group, outcome: Outcome, version: str, function: Function, *, started: Millis, now: Millis
     ) -> list[Settlement]:
         """Return what to settle for each delivery of the group."""
         outcomes = _each(group.plan, group.claimed, outcome)
+        level = self._level(function)
         settlements = []
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision = retry.decide(claimed.delivery, own, group.plan.retry, now=now, draw=self._draw())
@@ -67,7 +70,7 @@ class Verdicts:
                     delivery=claimed.delivery.id,
                     fence=claimed.fence,
                     decision=_adding(decision, refused),
-                    attempt=_attempt(own, group.request_id, version, started),
+                    attempt=_attempt(own, group.request_id, version, started, level),
                     answer=_answer(claimed, own, function, now),
                     then=then,
                 )
@@ -99,6 +102,7 @@ class Verdicts:
         *each* their own outcomes where the source has read them itself.
         """
         made = []
+        level = self._level(function)
         outcomes = _each(group.plan, group.claimed, outcome) if each is None else each
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision: Complete | Leave = Complete() if isinstance(own, Returned) else Leave(LEFT)
@@ -106,7 +110,7 @@ class Verdicts:
             record = Record(
                 intake=_kept(claimed, keep),
                 decision=Complete("; ".join(refused)) if refused else decision,
-                attempt=_attempt(own, group.request_id, version, started),
+                attempt=_attempt(own, group.request_id, version, started, level),
                 answer=_answer(claimed, own, function, now),
                 then=then,
             )
@@ -191,7 +195,7 @@ def _adding(decision: Decision, remarks: list[str]) -> Decision:
     return replace(decision, reason="; ".join([*([decision.reason] if decision.reason else []), *remarks]))
 
 
-def _attempt(outcome: Outcome, request_id: str, version: str, started: Millis) -> Attempt:
+def _attempt(outcome: Outcome, request_id: str, version: str, started: Millis, level: str | None) -> Attempt:
     payload = None if isinstance(outcome, Interrupted) else outcome.payload
     error = None if isinstance(outcome, Returned | Interrupted) else outcome.fault
     return Attempt(
@@ -204,6 +208,7 @@ def _attempt(outcome: Outcome, request_id: str, version: str, started: Millis) -
         payload=payload if payload is not None and len(payload) <= KEPT else None,
         init_ms=outcome.usage.init_ms,
         memory=outcome.usage.memory,
+        level=level,
     )
 
 

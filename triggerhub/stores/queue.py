@@ -33,7 +33,7 @@ HELD = (
 _SETTLE = (
     "state", "due", "finished", "reason", "attempts", "version", "duration", "error_type", "error_message"
 )  # fmt: skip
-_ATTEMPT = ("attempt", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_ATTEMPT = ("attempt", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 
 
 def claim(t: Transaction, wants: Sequence[Want], owner: int, now: Millis) -> list[Grant]:

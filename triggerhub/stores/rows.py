@@ -107,13 +107,14 @@ def attempt(owner: str, claim: int, one: Attempt) -> tuple[Any, ...]:
         one.payload,
         one.init_ms,
         one.memory,
+        one.level,
     )
 
 
 def attempts(db: sqlite3.Connection, owner: str) -> list[Attempt]:
     """Read the attempts of a delivery, oldest first."""
     rows = db.execute(
-        "SELECT request, started, duration, version, outcome, error_type, error_message, payload, init, memory "
+        "SELECT request, started, duration, version, outcome, error_type, error_message, payload, init, memory, level "
         "FROM attempt WHERE delivery = ? ORDER BY claim",
         (owner,),
     )
@@ -128,6 +129,7 @@ def attempts(db: sqlite3.Connection, owner: str) -> list[Attempt]:
             payload=row[7],
             init_ms=row[8],
             memory=row[9],
+            level=row[10],
         )
         for row in rows
     ]

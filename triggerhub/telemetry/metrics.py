@@ -90,6 +90,8 @@ class Metrics:
         self._durations: dict[str, _Histogram] = {}
         self.alarms: dict[str, bool] = {}
         """Which alarms are on, by name."""
+        self.levels: dict[str, str] = {}
+        """How functions are isolated, by name; ``refused`` where the host cannot."""
         self._own: dict[tuple[str, str, str, str, tuple[tuple[str, str], ...]], list[float]] = {}
         """Counts and sums of what handlers wrote: by function, namespace, name, unit and dimensions."""
         self._left_out = 0
@@ -161,6 +163,12 @@ class Metrics:
         for name, on in self.alarms.items():
             alarms.add_metric([name], on)
         yield alarms
+        levels = GaugeMetricFamily(
+            "triggerhub_function_level", "1 at the level that a function is isolated at.", labels=["function", "level"]
+        )
+        for function, level in self.levels.items():
+            levels.add_metric([function, level], 1)
+        yield levels
         own = SummaryMetricFamily(
             "triggerhub_handler_metric",
             "What handlers wrote in CloudWatch's embedded metric format.",

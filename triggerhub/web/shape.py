@@ -107,6 +107,7 @@ def _attempt(one: Attempt) -> bytes:
         "duration_ms": _length(one.duration_ms),
         "init_ms": _length(one.init_ms),
         "memory": one.memory,
+        "level": one.level,
         "version": one.version,
         "outcome": one.outcome,
         "error": _fault(one.error),
