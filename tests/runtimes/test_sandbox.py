@@ -417,6 +417,20 @@ async def test_where_no_sandbox_can_be_made_it_is_said_why(bench: Bench, monkeyp
                 pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user makes the user namespace first")
+async def test_a_worker_that_gets_no_user_namespace_says_so_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.launch._MAIN", REFUSED.with_name("refused_later.py"))
+    # What waits for a word that never comes is killed after the time to start, and says nothing.
+    monkeypatch.setattr("triggerhub.runtimes.warm.INIT_LIMIT", 600.0)
+    launcher = Launcher()
+    with anyio.fail_after(60):
+        async with launcher.held():
+            found = await probe.look(launcher, Planner())
+    assert "No space left on device" in found.lacks[Ability.SANDBOX].found
+
+
 async def test_many_sandboxes_at_once_keep_their_descriptors_apart(bench: Bench) -> None:
     function = bench.python("def handler(e, c): return e")
     answers: list[bytes] = []

@@ -117,7 +117,9 @@ def _start(
         except BaseException as error:
             tell(error=describe(error))
         os._exit(1)
-    os.read(unshared[0], 1)
+    os.close(unshared[1])
+    if not os.read(unshared[0], 1):
+        return worker  # it is gone, and has said why
     if rooted:
         map_ids(str(worker), plan.uid, plan.uid, deny=False)
         os.setgroups([])
@@ -127,7 +129,7 @@ def _start(
     if _orphaned():
         os._exit(1)
     os.write(mapped[1], b"1")
-    for end in (*unshared, *mapped):
+    for end in (unshared[0], *mapped):
         os.close(end)
     return worker
 
