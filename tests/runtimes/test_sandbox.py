@@ -395,7 +395,7 @@ async def test_a_host_that_lacks_something_is_looked_at_again(bench: Bench, monk
 
     monkeypatch.setattr("triggerhub.runtimes.probe.look", look)
     function = bench.python("def handler(e, c): return e")
-    runtime = bench.runtime(found=lambda: seen.append(runtime.level(function)))
+    runtime = bench.runtime(launcher=Launcher(), found=lambda: seen.append(runtime.level(function)))
     async with runtime.looked_at(lambda: [function]):
         with anyio.fail_after(20):
             while len(seen) < 3:
