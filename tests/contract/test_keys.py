@@ -50,7 +50,8 @@ def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
             403, "UnrecognizedClientException", "The security token included in the request is invalid.",
         )  # fmt: skip
         assert "takes any signature" not in hub.cli("doctor").stdout
-        create(admin, "own-thing", answering(1), Tags={"a b": "c/d"})
+        variables = {"Variables": {"WHO": "s3cret"}}
+        create(admin, "own-thing", answering(1), Tags={"a b": "c/d"}, Environment=variables)
         assert called(admin, "arn:aws:lambda:us-east-1:000000000000:function:own-thing")["answer"] == 1
         admin.untag_resource(
             Resource="arn:aws:lambda:us-east-1:000000000000:function:own-thing", TagKeys=["a b", "x=y+z/:@"]
@@ -61,6 +62,17 @@ def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
         assert says.startswith("The request signature we calculated does not match")
         viewer = made(hub, "viewer")
         assert len(viewer.list_functions()["Functions"]) == 2
+        looker = made(hub, "looker", "--action", "lambda:Get*")
+        for one in (admin, looker):
+            assert one.get_function_configuration(FunctionName="own-thing")["Environment"] == variables
+        for told in (
+            viewer.get_function(FunctionName="own-thing"),
+            viewer.list_functions(),
+            viewer.list_versions_by_function(FunctionName="own-thing"),
+            viewer.get_function_configuration(FunctionName="own-thing"),
+        ):
+            assert "AccessDeniedException" in str(told)
+            assert "s3cret" not in str(told)
         status, kind, says = refused(viewer.invoke, FunctionName="hello")
         assert (status, kind) == (403, "AccessDeniedException")
         assert says.startswith("User: arn:aws:iam::000000000000:user/viewer is not authorized to perform: ")

@@ -50,7 +50,8 @@ class Token:
 
     @property
     def principal(self) -> Principal:
-        return Principal(name=f"{'key' if self.key else 'token'} {self.name}", role=self.role, payloads=self.payloads)
+        name = f"{'key' if self.key else 'token'} {self.name}"
+        return Principal(name=name, role=self.role, payloads=self.payloads, named=bool(self.actions))
 
 
 class Tokens:

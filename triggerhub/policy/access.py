@@ -34,6 +34,13 @@ class Principal:
     role: Role
     payloads: bool = True
     """Whether events, answers and logs are shown."""
+    named: bool = False
+    """Whether each thing that it may do was named, instead of left to its role."""
+
+    @property
+    def settings(self) -> bool:
+        """Whether values of settings, such as a function's variables, are shown."""
+        return self.role is Role.ADMIN or self.named
 
 
 LOCAL = Principal(name="local", role=Role.ADMIN)

@@ -25,7 +25,8 @@ from triggerhub.model import Json
 from triggerhub.policy import sigv4
 from triggerhub.settings import MB
 from triggerhub.web import refusal
-from triggerhub.web.lambda_api import support
+from triggerhub.web.access import asker
+from triggerhub.web.lambda_api import shape, support
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.caller import Callers
@@ -173,6 +174,8 @@ class LambdaApi:
         await self._caller.noted(who, scope, operation, given, ok=True)
         if isinstance(result, Answer):
             return result
+        if not (who or asker(scope).principal).settings:
+            result = shape.without_variables(result)
         status, fields, text = restjson.write(lambdas, operation, result)
         return Answer(status=status, body=text, headers=tuple(fields))
 

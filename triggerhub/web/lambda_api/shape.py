@@ -18,6 +18,7 @@ from triggerhub.settings import MB, SECOND, Function, Secret
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 ARCHITECTURE = MACHINES.get(platform.machine().lower(), "x86_64")
 DEFAULT_PAGE = 50
+_HIDDEN = "Variables are for admins, and for keys whose actions are named."
 _ALWAYS: dict[str, Json] = {
     "PackageType": "Zip",
     "Architectures": [ARCHITECTURE],
@@ -137,6 +138,19 @@ def alias(deployed: Deployed, name: str, one: Alias) -> dict[str, Json]:
     if one.weights:
         found["RoutingConfig"] = {"AdditionalVersionWeights": dict(one.weights)}
     return found
+
+
+def without_variables(result: Mapping[str, Json]) -> dict[str, Json]:
+    """Return an answer in which the variables of functions are not told, as AWS says it to who may not have them."""
+    shown = dict(result)
+    if "Variables" in shown.get("Environment", {}):
+        shown["Environment"] = {"Error": {"ErrorCode": "AccessDeniedException", "Message": _HIDDEN}}
+    if "Configuration" in shown:
+        shown["Configuration"] = without_variables(shown["Configuration"])
+    for lists in ("Functions", "Versions"):
+        if lists in shown:
+            shown[lists] = [without_variables(one) for one in shown[lists]]
+    return shown
 
 
 def page(
