@@ -1,7 +1,9 @@
 """Measure a cold start: from the wish for a worker to user code that is imported and waits for its first event.
 
 ``python bench/cold.py`` starts workers of an isolated function one after the other, then many at once, at the
-strongest level that the host gives and at the one below; ``--starts`` says how many.
+strongest level that the host gives and at the one below; ``--starts`` says how many. Then it asks the hub's pool for
+workers, one after the other and each beside those before it, as calls do that overlap more and more: what the path of a
+request sees where a spare is started ahead, and where none is.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from triggerhub.hub.clock import SystemClock
+from triggerhub.hub.pool import Pool
 from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.runtimes import memory, probe
 from triggerhub.runtimes.launch import Launcher
@@ -31,6 +36,10 @@ from triggerhub.settings import Function
 PYTHON = "import json\n\ndef handler(event, context):\n    return event\n"
 NODE = "export const handler = async (event) => event\n"
 AT_ONCE = 100
+OVERLAPPING = 20
+"""How many calls overlap in the end, at most."""
+APART = 0.3
+"""Seconds from one of them to the next: a start fits in."""
 
 
 class Quiet:
@@ -89,6 +98,24 @@ async def at_once(made: ProcessRuntime, function: Function) -> float:
     return took
 
 
+async def overlapping(made: ProcessRuntime, function: Function, calls: int, *, ahead: bool) -> list[float]:
+    """Return how long each of so many calls waits for its worker, in ms, all of them lent to the end."""
+    waits = []
+    pool = Pool(made, SystemClock())
+    async with pool.open():
+        pool.serve(function, prepare=ahead)
+        # A first call and a second, so that there is a worker and, where it is started ahead, a spare.
+        for _ in range(2):
+            if slot := pool.lend(function) or await pool.acquire(function):
+                pool.release(slot)
+        for _ in range(calls):
+            await asyncio.sleep(APART)
+            start = time.perf_counter()
+            pool.lend(function) or await pool.acquire(function)
+            waits.append((time.perf_counter() - start) * 1000)
+    return waits
+
+
 async def main(starts: int) -> None:
     load = os.getloadavg()[0]
     print(
@@ -115,6 +142,14 @@ async def main(starts: int) -> None:
                         f"{level:<10} {kind:<8} {part(began, 0.5):>10.1f} {part(began, 0.95):>8.1f} {part(ended, 0.5):>8.1f} "
                         f"{held / (1 << 20):>8.1f} {many:>12}"
                     )
+                    for ahead in (False, True):
+                        calls = min(starts, OVERLAPPING)
+                        wide = replace(function, concurrency=calls + 1)
+                        waits = await overlapping(made, wide, calls, ahead=ahead)
+                        print(
+                            f"{'':<10} {'with' if ahead else 'without'} a spare, a call waits {part(waits, 0.5):.3f} ms (p50), "
+                            f"{part(waits, 0.95):.3f} ms (p95), {max(waits):.3f} ms (most)"
+                        )
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ class Usage:
 
     duration_ms: float = 0.0
     init_ms: float | None = None
-    """Set on the first invocation of a fresh worker (a cold start)."""
+    """Set on the first invocation of a fresh worker: how long its start took, whether or not the call waited for it."""
     memory: int | None = None
     """The most resident memory seen, in bytes."""
 

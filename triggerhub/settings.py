@@ -152,6 +152,8 @@ class Function:
     concurrency: int = 4
     rate: Rate | None = None
     idle: Millis = 10 * MINUTE
+    warm: int = 0
+    """How many workers there are at any time, at most ``concurrency``."""
     env: Mapping[str, str | Secret] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     dead_letters_keep: Millis = 14 * DAY

@@ -253,8 +253,8 @@ def test_a_handlers_own_limits_lie_between_the_defaults_and_its_table(make: Make
         (meta("memroy = 1"), '7:3: error[unknown-key]: tool.triggerhub has no key "memroy"; did you mean "memory"?'),
         (meta('timeout = "1h"'), "7:13: error[bad-value]: tool.triggerhub.timeout: 1h is too much: at most 15m"),
         (meta('handler = "x"'), '7:3: error[unknown-key]: tool.triggerhub has no key "handler"'),
-        (meta("warm = 1"), ("7:3: error[not-available]: tool.triggerhub.warm: keeping workers ready ahead of the first "
-         "call is not in this version")),
+        (meta("warm = -1"), "7:10: error[bad-value]: tool.triggerhub.warm: -1 is too little: at least 0"),
+        (meta("warm = 5"), None),
         (meta("="), "7:3: error[syntax]: invalid statement"),
         (meta('on_success = ["function:b"]'), ('error[unknown-function]: tool.triggerhub.on_success: there is no function '
          '"b"; it has a')),
@@ -269,7 +269,11 @@ def test_a_handlers_own_limits_lie_between_the_defaults_and_its_table(make: Make
 )  # fmt: skip
 def test_a_mistake_in_a_handlers_metadata_is_told_in_its_file(check: Check, text: str, line: str | None) -> None:
     (told,) = check("", {"a.py": text})
-    if line is None:
+    if line is None and "warm" in text:
+        assert told.endswith(
+            "error[bad-warm]: functions.a: warm is 5, over concurrency, which is 4; lower warm or raise concurrency"
+        )
+    elif line is None:
         assert "error[bad-retry]: functions.a.retry: initial is 1h, over max, which is 5m" in told
     else:
         assert told.startswith(f"handlers/a.py:{line}" if line[0].isdigit() else f"handlers/a.py: {line}")

@@ -73,8 +73,6 @@ def test_every_key_says_what_it_is(whole: dict[str, Any]) -> None:
 
 
 def test_what_is_refused_is_not_offered(whole: dict[str, Any]) -> None:
-    for key in ("warm",):
-        assert key not in whole["$defs"]["Function"]["properties"]
     assert not {"user", "store"} & set(whole["$defs"]["Hub"]["properties"])
 
 

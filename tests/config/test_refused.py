@@ -15,7 +15,6 @@ Check = Callable[..., list[str]]
 
 TRIGGER = '[triggers.t]\nfunction = "echo"\n'
 SETTINGS = {
-    "warm": "[functions.echo]\nwarm = 0\n",
     "sandbox.level": '[defaults]\nsandbox = { level = "confined" }\n',
     "hub.user": '[hub]\nuser = "hub"\n',
     "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggerhub.policy.pooling import AHEAD_MOST, Assignment, ahead, assign, idle_too_long, smoothed
+from triggerhub.policy.pooling import (
+    AHEAD_MOST,
+    LONGEST_PAUSE,
+    Assignment,
+    ahead,
+    ahead_of_calls,
+    assign,
+    idle_too_long,
+    pause,
+    smoothed,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +30,47 @@ from triggerhub.policy.pooling import AHEAD_MOST, Assignment, ahead, assign, idl
 )
 def test_assign(idle: int, live: int, limit: int, expected: Assignment) -> None:
     assert assign(idle=idle, live=live, limit=limit) is expected
+
+
+@pytest.mark.parametrize(
+    ("ready", "lent", "limit", "warm", "spare", "expected"),
+    [
+        pytest.param(0, 0, 4, 0, True, 0, id="nobody calls"),
+        pytest.param(0, 1, 4, 0, True, 1, id="the last idle one was lent"),
+        pytest.param(1, 1, 4, 0, True, 0, id="one spare is enough"),
+        pytest.param(0, 4, 4, 0, True, 0, id="no more than may run"),
+        pytest.param(0, 3, 2, 3, True, 0, id="the limit was lowered"),
+        pytest.param(0, 1, 4, 0, False, 0, id="spares are not needed"),
+        pytest.param(0, 0, 4, 3, False, 3, id="none of those to be warm is there"),
+        pytest.param(1, 1, 4, 3, False, 1, id="lent ones are among the warm"),
+        pytest.param(0, 3, 4, 3, True, 1, id="a spare beside warm ones"),
+        pytest.param(3, 0, 4, 1, True, 0, id="more than are to be warm"),
+    ],
+)
+def test_what_is_started_ahead(ready: int, lent: int, limit: int, warm: int, spare: bool, expected: int) -> None:
+    assert ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=warm, spare=spare) == expected
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20), st.integers(0, 20), st.booleans())
+def test_what_is_started_ahead_is_enough_and_within_the_limit(
+    ready: int, lent: int, limit: int, warm: int, spare: bool
+) -> None:
+    count = ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=warm, spare=spare)
+    there = ready + lent + count
+    assert count >= 0
+    assert there <= max(limit, ready + lent)
+    assert there >= min(warm, limit)
+    if spare and lent:
+        assert ready + count or there >= limit
+    if count:
+        assert ahead_of_calls(ready=ready + count, lent=lent, limit=limit, warm=warm, spare=spare) == 0
+        assert there == max(warm, min(there, lent + 1)) or there == limit, "nothing is started for nothing"
+
+
+@given(st.integers(1, 10_000))
+def test_who_cannot_start_is_tried_less_and_less(failures: int) -> None:
+    assert pause(1) == 1.0
+    assert pause(failures) <= pause(failures + 1) <= LONGEST_PAUSE
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ CODES: dict[str, str] = {
     "wrong-python": "The handler asks for another Python than the one that runs it.",
     "outside": "A path leads to a place that it must not lead to.",
     "much-memory": "A function may use more memory than this host has.",
+    "bad-warm": "More workers would be kept than may run at once, or the function has no workers that could be kept.",
     "bad-retry": "The first wait is longer than the longest.",
     "bad-key": (
         "A dedup key or an order is header:NAME or a JSONPath (RFC 9535), like $.order.id; a public key is PEM."

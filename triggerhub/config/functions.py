@@ -57,6 +57,7 @@ class Functions:
         self._defaults = given(inherited) if inherited else {}
         self._tables = data.get("functions", {})
         self._retry_fits("defaults", self._defaults)
+        self._warm_fits(("defaults",), self._defaults, self._defaults)
         self.defaults = _inherited(self._defaults, self._shelf.project)
         for name in sorted(discovery.names | discovery.undecided.keys() | self._tables.keys()):
             self.made[name] = None
@@ -84,6 +85,11 @@ class Functions:
             self._retry_fits(f"functions.{name}", written)
         self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
         self._sandbox_fits(name, written, given(table))
+        if code is not None and code.runtime == "executable":
+            self._without_workers(name, given(table))
+            written = {key: value for key, value in written.items() if key != "warm"}
+        elif {"warm", "concurrency"} & (given(inline) | given(table)).keys():
+            self._warm_fits(("functions", name), written, given(table))
         added = self._layers(name, table, inline, written.get("layers", []))
         if (
             code is None
@@ -223,6 +229,21 @@ class Functions:
         if policy.initial > policy.max:
             path = (*owner.split(".", 1), "retry", "initial")
             self._report.error(path, "bad-retry", too_long(owner, policy), SHORTER)
+
+    def _without_workers(self, name: str, own: Mapping[str, Any]) -> None:
+        """Refuse to keep workers of an executable ready; what ``[defaults]`` says is meant for others."""
+        if own.get("warm"):
+            message = f"functions.{name}: warm is {own['warm']}, but an executable is started anew for each call"
+            hint = 'leave it out, or use the Lambda Runtime API (runtime = "provided")'
+            self._report.error(("functions", name, "warm"), "bad-warm", message, hint, at="key")
+
+    def _warm_fits(self, base: tuple[str, ...], written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Refuse more workers than may run; *own* is what stands at *base* itself."""
+        warm, most = written.get("warm", 0), written.get("concurrency", Defaults().concurrency)
+        if warm > most:
+            key = "warm" if "warm" in own else "concurrency"
+            message = f"{dotted(base)}: warm is {warm}, over concurrency, which is {most}"
+            self._report.error((*base, key), "bad-warm", message, "lower warm or raise concurrency")
 
     def _idempotency_fits(self, name: str, written: dict[str, Any], own: bool) -> None:
         idempotency = written.get("idempotency")

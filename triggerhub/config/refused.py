@@ -47,12 +47,6 @@ STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 
 REFUSED: tuple[Refused, ...] = (
     Refused(
-        name="warm",
-        paths=_everywhere("warm"),
-        says="keeping workers ready ahead of the first call is not in this version",
-        at="key",
-    ),
-    Refused(
         name="sandbox.level",
         paths=_everywhere("sandbox", "level"),
         when=lambda value: value == "confined",

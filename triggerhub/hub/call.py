@@ -110,7 +110,7 @@ class Caller:
             if span is not None:
                 ended(span, outcome)
         if not isinstance(outcome, Interrupted):
-            self._report(current, invocation.request_id, outcome)
+            self._report(current, invocation.request_id, outcome, cold=not slot.ahead)
         return outcome, current.version
 
     def throttled(self, function: Function) -> Crashed:
@@ -119,12 +119,12 @@ class Caller:
         fault = Fault(type=THROTTLED, message="Rate Exceeded.")
         return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
 
-    def _report(self, function: Function, request_id: str, outcome: Outcome) -> None:
+    def _report(self, function: Function, request_id: str, outcome: Outcome, *, cold: bool) -> None:
         usage = outcome.usage
         name = function.name
         self._metrics.count("invocations", name)
         self._metrics.observe(name, usage.duration_ms)
-        if usage.init_ms is not None:
+        if usage.init_ms is not None and cold:
             self._metrics.count("cold_starts", name)
         if not isinstance(outcome, Returned):
             self._metrics.count("errors", name)

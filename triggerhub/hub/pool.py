@@ -1,16 +1,17 @@
 """Lend warm workers, start them when none is free, and end those that are not needed.
 
 Every worker has a task that holds its context open, so its end is the end of a block. Lending
-itself touches no task: an idle worker is handed over at once.
+itself touches no task: an idle worker is handed over at once. Workers are also started ahead of calls,
+beside every call and in no call's way: those that are to be ``warm``, and a spare where all are lent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import structlog
@@ -18,86 +19,19 @@ from anyio.abc import TaskGroup
 
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed, scarce
+from triggerhub.hub.bench import Bench, Slot
 from triggerhub.hub.clock import Clock
-from triggerhub.model import Millis
 from triggerhub.policy.pooling import Assignment, assign, idle_too_long
 from triggerhub.policy.sandbox.levels import Refusal
-from triggerhub.runtime import Runtime, Worker
+from triggerhub.runtime import Runtime
 from triggerhub.settings import Function, Level
 
 log = structlog.get_logger("pool")
 
 START_ERROR = "Runtime.StartError"
 WAIT = Assignment.WAIT
-
-
-class Slot:
-    """One worker and the wish for its end."""
-
-    __slots__ = ("bench", "function", "idle_since", "retired", "started", "worker")
-
-    def __init__(self, function: Function, bench: _Bench | None = None) -> None:
-        self.function = function
-        self.bench = bench
-        """Whose it is, also once another bench has the function's name; None is a trial's."""
-        self.worker: Worker
-        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.retired = asyncio.Event()
-        self.idle_since: Millis = 0
-
-
-class _Bench:
-    """The workers of one function, and who waits for one."""
-
-    def __init__(self, function: Function) -> None:
-        self.function = function
-        self.idle: list[Slot] = []
-        self.forgotten = False
-        """Whether its function was removed: who has a worker or waits for one is served to the end, and no more."""
-        self.live = 0
-        """Idle, lent and starting ones of the current version; retired ones do not count."""
-        self.called = 0
-        """Waiters that were called and have not taken their turn yet: what is free is theirs."""
-        self._waiting: deque[asyncio.Future[bool]] = deque()
-
-    @property
-    def queued(self) -> bool:
-        """Whether somebody is to be served before a newcomer."""
-        return bool(self._waiting or self.called)
-
-    def call(self) -> None:
-        """Call as many waiters, the first first, as there is something free for."""
-        free = len(self.idle) + max(self.function.concurrency - self.live, 0) - self.called
-        while self._waiting and free > 0:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(True)
-                self.called += 1
-                free -= 1
-
-    async def turn(self, until: float) -> bool:
-        """Wait to be called, who comes first goes first; False at *until* on the loop's clock."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(future)
-        # There may be more free than those called before have not taken yet.
-        self.call()
-        timer = loop.call_at(until, _expire, future) if until < math.inf else None
-        try:
-            called = await future
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if future.done() and not future.cancelled() and future.result():
-                self.called -= 1
-        if not called:
-            self._waiting = deque(one for one in self._waiting if not one.done())
-        return called
-
-
-def _expire(future: asyncio.Future[bool]) -> None:
-    if not future.done():
-        future.set_result(False)
+AHEAD = 4
+"""How many workers of all functions are started ahead at once: a storm of calls has the processors to itself."""
 
 
 class Pool:
@@ -106,7 +40,8 @@ class Pool:
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime = runtime
         self._clock = clock
-        self._benches: dict[str, _Bench] = {}
+        self._benches: dict[str, Bench] = {}
+        self._closing = False
         self._tasks: TaskGroup
 
     @asynccontextmanager
@@ -116,25 +51,30 @@ class Pool:
             try:
                 yield self
             finally:
+                self._closing = True
                 self._tasks.cancel_scope.cancel()
 
-    def serve(self, function: Function) -> None:
-        """Make *function* the current version of its name: idle workers of another one end now."""
-        bench = self._benches.setdefault(function.name, _Bench(function))
-        if bench.function == function:
-            return
-        bench.function = function
-        retired, bench.idle = bench.idle, []
-        for slot in retired:
-            self._retire(bench, slot)
-        bench.call()
+    def serve(self, function: Function, *, prepare: bool = True) -> None:
+        """Make *function* the current version of its name: idle workers of another one end now.
+
+        *prepare* is whether workers may be started ahead of its calls.
+        """
+        bench = self._benches.setdefault(function.name, Bench(function))
+        bench.prepares = prepare
+        if bench.function != function:
+            bench.function = function
+            bench.spare = function.runtime != "executable"
+            bench.proved()
+            for slot in bench.clear():
+                self._retire(bench, slot)
+            bench.call()
+        self._prepare(bench)
 
     def forget(self, name: str) -> None:
         """End the idle workers of a function that is no longer there."""
         if bench := self._benches.pop(name, None):
             bench.forgotten = True
-            retired, bench.idle = bench.idle, []
-            for slot in retired:
+            for slot in bench.clear():
                 self._retire(bench, slot)
             bench.call()
 
@@ -155,12 +95,20 @@ class Pool:
         bench = self._benches.get(name)
         return len(bench.idle) if bench else 0
 
+    def troubles(self) -> list[str]:
+        """Name the functions whose workers cannot be started ahead, and why."""
+        return [
+            f"function {name}: a worker could not be started ahead of its calls: {bench.trouble}"
+            for name, bench in self._benches.items()
+            if bench.trouble
+        ]
+
     def free(self, function: Function) -> bool:
         """Whether a call would get a worker now, an idle one or a new one, and nobody waits for one."""
         bench = self._benches.get(function.name)
         if bench is None:
             return True
-        return not bench.queued and (bool(bench.idle) or bench.live < bench.function.concurrency)
+        return not bench.queued and (bench.ready > 0 or bench.live < bench.function.concurrency)
 
     def lend(self, function: Function) -> Slot | None:
         """Lend an idle worker, if there is one and nobody waits."""
@@ -169,12 +117,15 @@ class Pool:
             return None
         return self._idle(bench)
 
-    def _idle(self, bench: _Bench) -> Slot | None:
+    def _idle(self, bench: Bench) -> Slot | None:
         while bench.idle:
             slot = bench.idle.pop()
             if slot.worker.alive:
+                slot.lent = True
+                if not bench.idle and bench.spare:
+                    self._prepare(bench, spare=True)
                 return slot
-            self._retire(bench, slot)
+            self._bury(bench, slot)
         return None
 
     async def acquire(self, function: Function, *, patience: float | None = None) -> Slot | None:
@@ -183,11 +134,11 @@ class Pool:
         None where that takes longer than *patience* seconds; starting a worker has its own limit and is
         not cut short by it. Raises StartFailed. Cancelled: nothing stays lent.
         """
-        bench = self._benches.setdefault(function.name, _Bench(function))
+        bench = self._benches.setdefault(function.name, Bench(function))
         until = math.inf if patience is None else asyncio.get_running_loop().time() + patience
         waits = bench.queued
         while True:
-            if waits or assign(idle=len(bench.idle), live=bench.live, limit=bench.function.concurrency) is WAIT:
+            if waits or assign(idle=bench.ready, live=bench.live, limit=bench.function.concurrency) is WAIT:
                 try:
                     if not await bench.turn(until):
                         return None
@@ -197,7 +148,7 @@ class Pool:
             waits = False
             if slot := self._idle(bench):
                 return slot
-            if bench.live < bench.function.concurrency:
+            if bench.starting or bench.live < bench.function.concurrency:
                 return await self._start(bench)
 
     def release(self, slot: Slot) -> None:
@@ -208,9 +159,13 @@ class Pool:
         if slot.worker.alive and current and bench.live <= bench.function.concurrency:
             slot.idle_since = self._clock.now()
             bench.idle.append(slot)
+            if bench.failures:
+                bench.proved()
         else:
             self._retire(bench, slot)
         bench.call()
+        if bench.function.warm:
+            self._prepare(bench)
 
     async def trial(self, function: Function) -> None:
         """Start one worker of a new version before it serves; raises StartFailed and changes nothing then."""
@@ -222,30 +177,89 @@ class Pool:
             slot.retired.set()
 
     def sweep(self) -> None:
-        """End workers that died or have been idle for too long."""
+        """End workers that died or have been idle for too long, and start those that are to be there."""
         now = self._clock.now()
         for bench in self._benches.values():
             keep = []
             for slot in bench.idle:
-                if not slot.worker.alive or idle_too_long(slot.idle_since, now, slot.function.idle):
+                if not slot.worker.alive:
+                    self._bury(bench, slot)
+                elif bench.live > bench.function.warm and idle_too_long(slot.idle_since, now, slot.function.idle):
+                    # One too many all that time; a call that has to start one beside others asks for a spare again.
+                    bench.spare = False
                     self._retire(bench, slot)
                 else:
                     keep.append(slot)
             bench.idle = keep
+            self._prepare(bench)
 
-    async def _start(self, bench: _Bench) -> Slot:
-        slot = Slot(bench.function, bench)
-        bench.live += 1
-        self._tasks.start_soon(self._keep, slot, name=f"worker:{slot.function.name}")
+    async def _start(self, bench: Bench) -> Slot:
+        """Start a worker for a caller, or wait for one that is being started ahead."""
+        slot = bench.starting.pop(0) if bench.starting else self._begin(bench)
+        slot.lent = True
+        beside = bench.live > 1
         try:
             await slot.started
         except BaseException:
             self._retire(bench, slot)
             bench.call()
             raise
+        if beside and slot.function.runtime != "executable":
+            bench.spare = True
+            self._prepare(bench, spare=True)
         return slot
 
-    def _retire(self, bench: _Bench, slot: Slot) -> None:
+    def _begin(self, bench: Bench) -> Slot:
+        slot = Slot(bench.function, bench)
+        bench.live += 1
+        self._tasks.start_soon(self._keep, slot, name=f"worker:{slot.function.name}")
+        return slot
+
+    def _prepare(self, bench: Bench, *, spare: bool = False) -> None:
+        """Start ahead what is missing."""
+        if self._closing or not (missing := bench.missing(spare=spare)):
+            return
+        if isinstance(self._runtime.level(bench.function), Refusal):
+            return
+        room = AHEAD - sum(len(one.starting) for one in self._benches.values())
+        for _ in range(min(missing, room)):
+            slot = self._begin(bench)
+            bench.starting.append(slot)
+            slot.started.add_done_callback(partial(self._prepared, bench, slot))
+
+    def _prepared(self, bench: Bench, slot: Slot, started: asyncio.Future[None]) -> None:
+        """Take in a worker that was started ahead, unless a caller took it over or it is no longer wanted."""
+        error = None if started.cancelled() else started.exception()
+        if started.cancelled() or slot not in bench.starting:
+            return
+        bench.starting.remove(slot)
+        if isinstance(error, StartFailed):
+            self._retire(bench, slot)
+            self._complain(bench, f"{error.type}: {error.message}")
+        else:
+            slot.ahead = True
+            slot.idle_since = self._clock.now()
+            bench.idle.append(slot)
+            bench.trouble = ""
+        bench.call()
+        # There is room for others now.
+        for one in self._benches.values():
+            self._prepare(one)
+
+    def _complain(self, bench: Bench, why: str) -> None:
+        again = bench.lost()
+        if isinstance(self._runtime.level(bench.function), Refusal) or why == bench.trouble:
+            return  # that is told already
+        bench.trouble = why
+        log.warning("a worker could not be started ahead", function=bench.function.name, why=why, again_s=again)
+
+    def _bury(self, bench: Bench, slot: Slot) -> None:
+        """Do without an idle worker that died."""
+        if not slot.lent:
+            self._complain(bench, "it ended by itself before it was called")
+        self._retire(bench, slot)
+
+    def _retire(self, bench: Bench, slot: Slot) -> None:
         if not slot.retired.is_set():
             slot.retired.set()
             bench.live -= 1

@@ -159,6 +159,7 @@ class Status:
         ]
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.supervised.items() if one.why]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
+        problems += self._pool.troubles()
         if self._inlet.full:
             problems.append("the disk is full: new events are refused, accepted ones go on settling")
         for lane, counts in stats.by_lane.items():

@@ -310,7 +310,7 @@ class Wiring:
             dispatcher.configure(function, self._plans(project, function))
             if name in project.functions:
                 self._hold(function)
-                self._parts.pool.serve(function)
+                self._parts.pool.serve(function, prepare=name not in self._lacking)
 
     @property
     def _drain(self) -> float:
@@ -326,6 +326,7 @@ class Wiring:
         elif function.name in self._lacking:
             self._lacking.discard(function.name)
             self.resume_function(function.name)
+            self._parts.pool.serve(function)
 
     async def _run(self, dispatcher: Dispatcher) -> None:
         await dispatcher.run(lambda: self._drain)

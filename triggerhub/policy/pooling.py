@@ -9,6 +9,8 @@ from triggerhub.model import Millis
 AHEAD_MILLIS = 20.0
 """Claim ahead what the workers will do within this time: it covers a commit, and nobody waits behind it."""
 AHEAD_MOST = 256
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+"""Seconds until another worker is started ahead after one was lost; twice as long each time, up to the longest."""
 
 
 class Assignment(Enum):
@@ -24,6 +26,21 @@ def assign(*, idle: int, live: int, limit: int) -> Assignment:
     if idle:
         return Assignment.LEND
     return Assignment.START if live < limit else Assignment.WAIT
+
+
+def ahead_of_calls(*, ready: int, lent: int, limit: int, warm: int, spare: bool) -> int:
+    """Say how many workers to start that nobody waits for.
+
+    *ready* are idle or being started ahead. *warm* is how many there are at any time, lent ones among them;
+    *spare* adds one where all are lent. Never more than *limit* in all.
+    """
+    wanted = max(warm, lent + 1) if spare and lent else warm
+    return max(min(wanted, limit) - ready - lent, 0)
+
+
+def pause(failures: int) -> float:
+    """Return the seconds without a start after so many workers in a row, at least one, that were started in vain."""
+    return float(min(FIRST_PAUSE * 2.0 ** min(failures - 1, 32), LONGEST_PAUSE))
 
 
 def ahead(recent_ms: float | None, *, concurrency: int) -> int:

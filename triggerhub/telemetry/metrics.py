@@ -36,7 +36,7 @@ CALLS = {
     "invocations": ("triggerhub_invocations", "Calls of a function's code, failed ones included."),
     "errors": ("triggerhub_errors", "Calls that ended in a function error."),
     "throttles": ("triggerhub_throttles", "Waiting callers that found no free worker in time."),
-    "cold_starts": ("triggerhub_cold_starts", "Calls that had to start a worker."),
+    "cold_starts": ("triggerhub_cold_starts", "Calls that waited for a worker to start."),
     "retries": ("triggerhub_retries", "Deliveries queued again after a failure."),
     "dead": ("triggerhub_dead_letters", "Deliveries buried."),
     "lost_records": ("triggerhub_destination_failures", "Records of outcomes that a destination did not take."),

@@ -1,0 +1,129 @@
+"""Hold the workers of one function, and those who wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+
+from triggerhub.model import Millis
+from triggerhub.policy.pooling import ahead_of_calls, pause
+from triggerhub.runtime import Worker
+from triggerhub.settings import Function
+
+
+class Slot:
+    """One worker and the wish for its end."""
+
+    __slots__ = ("ahead", "bench", "function", "idle_since", "lent", "retired", "started", "worker")
+
+    def __init__(self, function: Function, bench: Bench | None = None) -> None:
+        self.function = function
+        self.bench = bench
+        """Whose it is, also once another bench has the function's name; None is a trial's."""
+        self.worker: Worker
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.retired = asyncio.Event()
+        self.idle_since: Millis = 0
+        self.ahead = False
+        """Whether it was there before a call needed it."""
+        self.lent = False
+        """Whether a call has ever had it."""
+
+
+class Bench:
+    """The workers of one function, and who waits for one."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.idle: list[Slot] = []
+        self.starting: list[Slot] = []
+        """Those that are started ahead; a caller who finds none idle takes the first and waits for it."""
+        self.forgotten = False
+        """Whether its function was removed: who has a worker or waits for one is served to the end, and no more."""
+        self.live = 0
+        """Idle, lent and starting ones of the current version; retired ones do not count."""
+        self.prepares = False
+        """Whether workers may be started ahead of the calls that need them."""
+        self.spare = function.runtime != "executable"
+        """Whether one is to be idle while others are lent; not once one ended by ``idle``: there was one too many."""
+        self.failures = 0
+        """How many workers in a row, started ahead, were lost before a call had one."""
+        self.resumes = 0.0
+        """When one may be started ahead again, on the loop's clock."""
+        self.trouble = ""
+        """Why none can be started ahead."""
+        self.called = 0
+        """Waiters that were called and have not taken their turn yet: what is free is theirs."""
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    @property
+    def queued(self) -> bool:
+        """Whether somebody is to be served before a newcomer."""
+        return bool(self._waiting or self.called)
+
+    @property
+    def ready(self) -> int:
+        """How many workers a caller may have without starting one: idle ones, and those that are started ahead."""
+        return len(self.idle) + len(self.starting)
+
+    def missing(self, *, spare: bool) -> int:
+        """Return how many workers are to be started ahead now."""
+        if not self.prepares or self.forgotten or asyncio.get_running_loop().time() < self.resumes:
+            return 0
+        function = self.function
+        lent = self.live - self.ready
+        return ahead_of_calls(
+            ready=self.ready, lent=lent, limit=function.concurrency, warm=function.warm, spare=spare and self.spare
+        )
+
+    def lost(self) -> float:
+        """Take note of a worker that was started ahead in vain; returns the seconds until the next may be started."""
+        self.failures += 1
+        wait = pause(self.failures)
+        self.resumes = asyncio.get_running_loop().time() + wait
+        return wait
+
+    def proved(self) -> None:
+        """Take note of a worker that served."""
+        self.failures, self.resumes, self.trouble = 0, 0.0, ""
+
+    def clear(self) -> list[Slot]:
+        """Give up, and return, the workers that are not lent."""
+        slots = [*self.idle, *self.starting]
+        self.idle, self.starting = [], []
+        return slots
+
+    def call(self) -> None:
+        """Call as many waiters, the first first, as there is something free for."""
+        free = self.ready + max(self.function.concurrency - self.live, 0) - self.called
+        while self._waiting and free > 0:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(True)
+                self.called += 1
+                free -= 1
+
+    async def turn(self, until: float) -> bool:
+        """Wait to be called, who comes first goes first; False at *until* on the loop's clock."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(future)
+        # There may be more free than those called before have not taken yet.
+        self.call()
+        timer = loop.call_at(until, _expire, future) if until < math.inf else None
+        try:
+            called = await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future.done() and not future.cancelled() and future.result():
+                self.called -= 1
+        if not called:
+            self._waiting = deque(one for one in self._waiting if not one.done())
+        return called
+
+
+def _expire(future: asyncio.Future[bool]) -> None:
+    if not future.done():
+        future.set_result(False)
