@@ -89,6 +89,25 @@ async def test_a_source_that_is_cancelled_in_its_commit_leaves_a_delivery_that_r
         assert r.hub._depth["hand"] == 0
 
 
+async def test_a_claim_that_comes_before_the_commit_does_not_make_a_lane_wait(tmp_path: Path) -> None:
+    store = HeldStore()
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        go = store.hold("append")
+        asked = store.calls["claim"]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(r.emit, "hand", 1)
+            await r.until(lambda: store.waiting["append"], "the commit is under way")
+            await r.until(
+                lambda: store.calls["claim"] > asked and not store.waiting["claim"], "the lane was found empty"
+            )
+            found = store.hold("claim", after=True)
+            go.set()
+            await r.until(lambda: store.waiting["claim"], "it is asked anew")
+            found.set()
+        with anyio.fail_after(10):
+            assert await r.states(1) == ["succeeded"], "not only when the store is looked at anyway"
+
+
 async def test_what_the_store_refused_takes_no_room(tmp_path: Path) -> None:
     store = HeldStore()
     async with rig(tmp_path, {"work": echoing}, store=store, triggers=[trigger(backlog=1)]) as r:
