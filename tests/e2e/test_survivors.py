@@ -124,4 +124,5 @@ def test_a_killed_launcher_is_replaced_and_its_calls_are_tried_again(folder: Pat
         counts = hub.settled()
     assert counts["succeeded"] == 4
     assert counts["dead"] == 0
-    assert not named(busy.name)
+    # The hub itself was killed at the end.
+    until(lambda: not named(busy.name), "nothing of its handlers is left")
