@@ -17,7 +17,8 @@ MB = 1024 * 1024
 TOML = """
 [functions.work]
 timeout = "5m"
-env = { GATE = "GATE_PATH" }
+env = { GATE = "GATES/gate" }
+sandbox = { read = ["GATES"] }
 
 [triggers.hook]
 type = "webhook"
@@ -54,6 +55,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting needs root")
     var = tmp_path / "var"
     var.mkdir()
+    (tmp_path / "gates").mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", var], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("mounting needs root")
@@ -80,9 +82,9 @@ def fill(hub: Daemon, accepted: set[str]) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_full_disk_refuses_settles_and_is_well_again(small: Path) -> None:
-    ballast, gate, accepted = small / "var" / "ballast", small / "gate", set[str]()
+    ballast, gate, accepted = small / "var" / "ballast", small / "gates" / "gate", set[str]()
     ballast.write_bytes(bytes(20 * MB))
-    with daemon(small, TOML.replace("GATE_PATH", str(gate)), {"work.py": WORK, "loud.py": LOUD}) as hub:
+    with daemon(small, TOML.replace("GATES", str(gate.parent)), {"work.py": WORK, "loud.py": LOUD}) as hub:
         fill(hub, accepted)
         assert len(accepted) > 100
         refused = [hub.post("/hook", b'{"n":1}')[0] for _ in range(20)]
@@ -103,8 +105,8 @@ def test_a_full_disk_refuses_settles_and_is_well_again(small: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_hub_starts_on_a_full_disk_and_works_off_its_queue(small: Path) -> None:
-    gate, accepted = small / "gate", set[str]()
-    with daemon(small, TOML.replace("GATE_PATH", str(gate)), {"work.py": WORK, "loud.py": LOUD}) as hub:
+    gate, accepted = small / "gates" / "gate", set[str]()
+    with daemon(small, TOML.replace("GATES", str(gate.parent)), {"work.py": WORK, "loud.py": LOUD}) as hub:
         for _ in range(30):
             accepted.update(json.loads(hub.post("/hook", b'{"n":1}')[1])["deliveries"])
         hub.kill()
@@ -119,7 +121,7 @@ def test_a_hub_starts_on_a_full_disk_and_works_off_its_queue(small: Path) -> Non
 
 @pytest.mark.timeout(300)
 def test_what_functions_write_never_fills_the_disk(small: Path) -> None:
-    with daemon(small, TOML.replace("GATE_PATH", str(small / "gate")), {"work.py": WORK, "loud.py": LOUD}) as hub:
+    with daemon(small, TOML.replace("GATES", str(small / "gates")), {"work.py": WORK, "loud.py": LOUD}) as hub:
         for _ in range(150):  # twice as much as the disk holds
             assert hub.post("/loud", b'{"n":1}')[0] == 202
         hub.settled(120)

@@ -202,6 +202,9 @@ class Life:
             raise StartFailed("Runtime.ImportModuleError", "no such module", b"{}")
         yield self.worker(function, self)
 
+    def level(self, function: Function) -> str:
+        return function.level
+
     async def live(self, until: Millis, *, ready: Any) -> None:
         """Run the hub until a moment, then drain; or until it dies."""
         made = Hub(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triggerhub.errors import StoreBroken
+from triggerhub.hub.dispatch import HUB_FAULT
 from triggerhub.model import Bury, Complete, Millis, Retry, State
 from triggerhub.settings import HOUR, Project
 from triggerhub.store import Claimed, Created, Fence, Grant, Settlement, Stats
@@ -139,6 +140,8 @@ class World:
         if fence != one.fence:
             self.problem(f"{one.delivery} was settled for {one.fence}, and {fence} has it")
         self._ended(one.delivery)
+        if one.attempt is not None and one.attempt.error is not None and one.attempt.error.type == HUB_FAULT:
+            self.problem(f"{one.delivery} failed within the hub: {one.attempt.error.message}")
         match one.decision:
             case Complete(reason):
                 ran = (one.delivery, one.fence.claim) in self.returned
