@@ -54,7 +54,6 @@ from triggerhub.settings import (
     Destination,
     Function,
     Idempotency,
-    Level,
     Project,
     Rate,
     RetryPolicy,
@@ -193,9 +192,6 @@ class Life:
             self.world.note("died")
             self.wire.cut()
             self.scope.cancel()
-
-    def level(self, function: Function) -> Level:
-        return function.level
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
