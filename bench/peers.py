@@ -52,6 +52,9 @@ def _made(folder: Path, packages: Sequence[str]) -> Iterator[bool]:
     missing = not done.exists() or done.read_text() != repr(packages)
     try:
         yield missing
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        raise Skipped(f"{', '.join(packages)} cannot be installed here: {said[0] if said else error}") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise Skipped(f"{', '.join(packages)} cannot be installed here: {error}") from error
     if missing:
