@@ -258,7 +258,7 @@ def test_people_sign_in_see_what_they_may_and_leave(
         if look == "phone":
             return
         visitor.page.click("text=sign out")
-        visitor.page.wait_for_url("**/login*")
+        expect(visitor.page).to_have_url(re.compile("/login"))
         visitor.page.fill("#user", "olga")
         visitor.page.fill("#password", WORD)
         visitor.page.click("text=Sign in >> nth=-1")

@@ -61,15 +61,20 @@
   };
 
   const listen = () => {
-    if (stream || document.hidden) return;
+    if (stream || leaving || document.hidden) return;
     stream = new EventSource("/live");
     stream.onopen = () => light("live", paused ? "live, list paused" : "live");
     stream.onmessage = (event) => show(JSON.parse(event.data));
     stream.onerror = () => { light("lost", "connection lost"); if (stream.readyState === 2) { stream = null; knock(); } };
   };
+  // Who signs out is led to the door by that answer alone: a stream that ends with the session must not race it.
+  let leaving = false;
+  const door = () => leaving || location.reload();
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => { if (detail.requestConfig.path === "/logout") { leaving = true; stream?.close(); stream = null; } });
+  document.addEventListener("htmx:afterRequest", ({ detail }) => { if (detail.requestConfig.path === "/logout" && !detail.successful) { leaving = false; listen(); } });
   // Refused for good: signed out, perhaps, and then the page itself leads to the door.
   const knock = async () => {
-    try { if ((await fetch(location.href, { redirect: "manual", headers: { Accept: "text/html" } })).type === "opaqueredirect") return location.reload(); } catch { /* not there yet */ }
+    try { if ((await fetch(location.href, { redirect: "manual", headers: { Accept: "text/html" } })).type === "opaqueredirect") return door(); } catch { /* not there yet */ }
     setTimeout(listen, 5000);
   };
   // A hidden tab holds no connection: browsers have six of them for all tabs together.
@@ -329,7 +334,7 @@
   document.addEventListener("tell", (event) => tell(event.detail.value));
   document.addEventListener("htmx:confirm", (event) => { const question = event.target.dataset?.sure; if (question) { event.preventDefault(); if (confirm(question)) event.detail.issueRequest(true); } });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.requestConfig?.verb !== "get") { stale = true; last = 0; refresh(); } });
-  document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (xhr.status === 401) return location.reload(); if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
+  document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (xhr.status === 401) return door(); if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
   document.addEventListener("htmx:sendError", () => light("lost", "connection lost"));
   document.addEventListener("htmx:afterSwap", choose);
 
