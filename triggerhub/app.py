@@ -27,6 +27,7 @@ from triggerhub.config.rest import settled
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
 from triggerhub.hub.call import Caller, Tap
+from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.feed import Feed
 from triggerhub.hub.hub import Answered, Hub
@@ -176,6 +177,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             deployed=registry.served,
             mapped=registry.mappings.triggers,
         )
+        canaries = Canaries(hub, registry, SystemClock())
         registry.serve_by(hub.deploy)
         registry.mappings.serve_by(hub.map)
         with (
@@ -197,6 +199,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
                 admin.serve(
                     hub,
                     registry,
+                    canaries,
                     host=settings.admin[0],
                     port=settings.admin[1],
                     socket=settings.data / "hub.sock",
@@ -214,7 +217,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
                 ) as listen,
             ):
                 hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
-                async with hub.sources():
+                async with canaries.watching(), hub.sources():
                     log.info(
                         "ready",
                         pid=os.getpid(),

@@ -19,6 +19,8 @@ import pytest
 from tests.web.fakehub import NOW, FakeHub
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
+from triggerhub.hub.canaries import Canaries
+from triggerhub.hub.clock import SystemClock
 from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, State, TimedOut
 from triggerhub.runtimes.layers import assemble
 from triggerhub.source import Duplicate, Filtered
@@ -94,10 +96,15 @@ def registry(folder: Path) -> Registry:
     return Registry(MemoryStore(), folder / "functions", assemble=assemble)
 
 
+def made(hub: FakeHub, folder: Path) -> tuple[Registry, Canaries]:
+    found = registry(folder)
+    return found, Canaries(hub, found, SystemClock())
+
+
 @asynccontextmanager
 async def served(tmp_path: Path, hub: FakeHub | None = None, host: str = "127.0.0.1") -> AsyncGenerator[Client]:
     hub = hub or FakeHub()
-    async with admin.serve(hub, registry(tmp_path), host=host, port=0, socket=tmp_path / "hub.sock") as port:
+    async with admin.serve(hub, *made(hub, tmp_path), host=host, port=0, socket=tmp_path / "hub.sock") as port:
         yield Client(hub, port, tmp_path / "hub.sock")
 
 
@@ -702,7 +709,11 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         with pytest.raises(ConfigError, match=f"127.0.0.1:{client.port} cannot be listened on"):
             async with admin.serve(
-                FakeHub(), registry(tmp_path), host="127.0.0.1", port=client.port, socket=tmp_path / "other.sock"
+                FakeHub(),
+                *made(FakeHub(), tmp_path),
+                host="127.0.0.1",
+                port=client.port,
+                socket=tmp_path / "other.sock",
             ):
                 pass
     assert not (tmp_path / "other.sock").exists()

@@ -36,7 +36,7 @@ SECTIONS = {
     "The hub": {
         "status": ("status:status", "Say what the hub is and how it does."),
         "top": ("top:top", "Show how the functions do, the busiest first, until Ctrl-C."),
-        "functions": ("functions:functions", "Functions: list, show, versions, rollback, pause, resume."),
+        "functions": ("functions:functions", "Functions: list, show, versions, rollback, canary, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
         "alarms": ("alarms:alarms", "List the alarms: which are on, since when, and what they measure."),
         "token": ("token:token", "Tokens by which programs prove who they are: create, list, revoke."),

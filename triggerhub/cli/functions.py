@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from triggerhub.cli import words
+from triggerhub.cli.canary import canary, said
 from triggerhub.cli.lazy import Group
 from triggerhub.cli.session import Session, names, shared
 
@@ -16,7 +17,7 @@ _NAME = click.argument("name", metavar="FN", shell_complete=names("functions"))
 
 @click.group(cls=Group)
 def functions() -> None:
-    """Functions: list, show, versions, rollback, pause, resume."""
+    """Functions: list, show, versions, rollback, canary, pause, resume."""
 
 
 @functions.command("list")
@@ -75,6 +76,8 @@ def versions(session: Session, name: str) -> None:
         for row in rows
     ]  # fmt: skip
     click.echo(words.table(("VERSION", "AGE", "CODE", "ALIASES", "DESCRIPTION"), table, spare=(4, 3)))
+    for line in (said(one) for row in rows for one in row["canaries"]):
+        click.echo(line)
 
 
 @functions.command()
@@ -94,6 +97,9 @@ def rollback(session: Session, name: str, to: str | None, alias: str | None) -> 
         click.echo(words.as_json(done))
     else:
         click.echo(f"{name}{f':{alias}' if alias else ''} is version {done['version']} again")
+
+
+functions.add_command(canary)
 
 
 @functions.command()

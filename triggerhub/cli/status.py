@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from triggerhub.cli import words
+from triggerhub.cli.canary import said
 from triggerhub.cli.session import Session, shared
 
 STATES = ("queued", "running", "succeeded", "dead", "cancelled")
@@ -25,6 +26,8 @@ def status(session: Session) -> None:
     click.echo(words.facts(_facts(found)))
     for one in found.get("preparing", ()):
         click.echo(f"\n{words.styled(words.clean(one), 'yellow')}")
+    for one in found.get("canaries", ()):
+        click.echo(f"\n{said(one)}")
     if found["problems"]:
         click.echo(f"\n{words.styled(words.number(len(found['problems']), 'problem'), 'yellow', bold=True)}")
         for problem in found["problems"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from triggerhub.aws.reference import LATEST
 from triggerhub.model import Json, Millis
@@ -57,6 +57,30 @@ class Version:
         return same != other
 
 
+CanaryState: TypeAlias = Literal["running", "promoted", "rolled back"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """A new version that gets a part of an alias's calls until it is promoted or rolled back, or how that ended."""
+
+    id: str
+    version: str
+    most: float
+    """The share of its calls that may fail, in percent."""
+    length: Millis
+    least: int
+    """How many calls it must have had before it is promoted."""
+    began: Millis
+    state: CanaryState = "running"
+    ended: Millis | None = None
+    calls: int = 0
+    """At its end; as ``errors``."""
+    errors: int = 0
+    why: str = ""
+    """Why it ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
     """A name that leads to a version, and a part of the calls to another."""
@@ -65,6 +89,8 @@ class Alias:
     description: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
     revision: str
+    canary: Canary | None = None
+    """The one that runs, or the last one since the alias was changed by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +163,7 @@ def from_json(value: Json) -> Deployed:
             **value,
             "latest": _version(value["latest"]),
             "versions": _each(_version, value["versions"]),
-            "aliases": _each(lambda one: Alias(**one), value["aliases"]),
+            "aliases": _each(_alias, value["aliases"]),
             "events": _each(lambda one: EventConfig(**one), value["events"]),
             "policies": _each(tuple, value["policies"]),
             "urls": _each(lambda one: Url(**one), value["urls"]),
@@ -147,6 +173,11 @@ def from_json(value: Json) -> Deployed:
 
 def _version(value: Json) -> Version:
     return Version(**{**value, "layers": tuple(LayerUse(**one) for one in value["layers"])})
+
+
+def _alias(value: Json) -> Alias:
+    canary = value.get("canary")
+    return Alias(**{**value, "canary": None if canary is None else Canary(**canary)})
 
 
 def _each(read: Any, values: Mapping[str, Json]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from triggerhub.aws.reference import LATEST
 from triggerhub.config import interpreters
 from triggerhub.crash import crash_point
 from triggerhub.deploy import record
+from triggerhub.deploy.canary import Tallies
 from triggerhub.deploy.layers import Layers
 from triggerhub.deploy.mappings import Mappings
 from triggerhub.deploy.record import Deployed, EventConfig, Version
@@ -45,6 +46,7 @@ class Registry:
         self.shelf = Shelf(home, sync=sync)
         self.layers = Layers(store)
         self.mappings = Mappings(store, project)
+        self.tallies = Tallies(store)
         self.opt = home / "layers"
         """Where layers are put together for functions."""
         self._assemble = assemble
@@ -62,6 +64,7 @@ class Registry:
         """Read all records, and unpack what this boot has not unpacked; one that is damaged is left out and told."""
         whole = await self.layers.load()
         await self.mappings.load()
+        await self.tallies.load()
         for name, text in (await self._store.checkpoints(SCOPE)).items():
             try:
                 self.functions[name] = record.from_json(json.loads(text))

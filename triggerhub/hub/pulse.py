@@ -79,6 +79,10 @@ class Pulse:
         """How often a delivery was queued again since the start."""
         return self._metrics.totals().retries
 
+    def totals(self, name: str) -> Totals:
+        """Return what was counted of one function since the start."""
+        return self._metrics.totals(name)
+
     def function(self, name: str, length: Millis = WINDOW) -> Point:
         """Return what one function did during about the last *length* milliseconds."""
         now = self._clock.now()

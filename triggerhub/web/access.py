@@ -31,7 +31,9 @@ OPEN = re.compile(r"/healthz|/readyz|/login|/static/[^/]+")
 """What is answered to anybody."""
 SIGNED = re.compile(r"/20\d\d-\d\d-\d\d/")
 """Where requests of the Lambda API go."""
-ORDERS = re.compile(r".*/(cancel|redrive|discard|prune|revoke|tokens|pause|resume|fire|redeliver|reload|backup)")
+ORDERS = re.compile(
+    r".*/(cancel|redrive|discard|prune|revoke|tokens|pause|resume|fire|redeliver|reload|backup|rollback|canary(/end)?)"
+)
 """Changes whose body says what is changed; that of others is a stranger's data."""
 NOTED = 2000
 """Bytes of such a body that are written down."""

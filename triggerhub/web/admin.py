@@ -13,6 +13,7 @@ import anyio
 from uvicorn import Config, Server
 
 from triggerhub.deploy.registry import Registry
+from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
 from triggerhub.web import address
 from triggerhub.web.access import Access
@@ -29,6 +30,7 @@ BACKLOG = 128
 async def serve(
     hub: Hub,
     registry: Registry,
+    canaries: Canaries,
     *,
     host: str,
     port: int,
@@ -43,7 +45,7 @@ async def serve(
     """
     closing = anyio.Event()
     sessions = Sessions(lambda: hub.project.console)
-    app = application(hub, registry, closing, sessions)
+    app = application(hub, registry, canaries, closing, sessions)
     asked, trusted = (Access(app, hub, sessions, trusted=one) for one in (False, True))
     with unix_socket(socket) as unix:
         server = _Server(

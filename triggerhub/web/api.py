@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import BadInput, NotFound
+from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
 from triggerhub.web import asked, refusal, shape
@@ -38,9 +39,9 @@ PROBES = ("/healthz", "/readyz")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def application(hub: Hub, registry: Registry, closing: anyio.Event, sessions: Sessions) -> ASGIApp:
+def application(hub: Hub, registry: Registry, canaries: Canaries, closing: anyio.Event, sessions: Sessions) -> ASGIApp:
     """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
-    admin, versions = _Admin(hub, closing), Versions(hub, registry)
+    admin, versions = _Admin(hub, canaries, closing), Versions(hub, registry, canaries)
     api: list[BaseRoute] = [
         Route("/status", admin.status),
         Route("/alarms", admin.alarms),
@@ -94,8 +95,9 @@ class _Phased:
 class _Admin:
     """What is neither a delivery nor a name."""
 
-    def __init__(self, hub: Hub, closing: anyio.Event) -> None:
+    def __init__(self, hub: Hub, canaries: Canaries, closing: anyio.Event) -> None:
         self._hub = hub
+        self._canaries = canaries
         self._closing = closing
 
     async def alive(self, request: Request) -> Response:
@@ -114,7 +116,8 @@ class _Admin:
         return Response(await self._hub.metrics(), headers={"Content-Type": PROMETHEUS})
 
     async def status(self, request: Request) -> Response:
-        return json(shape.dump(shape.timed(await self._hub.status(), "started")))
+        tried = [shape.timed(row, "began", "ended") for row in self._canaries.rows()]
+        return json(shape.dump(shape.timed(await self._hub.status(), "started") | {"canaries": tried}))
 
     async def alarms(self, request: Request) -> Response:
         """Tell of every alarm whether it is on, since when, and what it measured last."""

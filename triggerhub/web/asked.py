@@ -36,7 +36,7 @@ async def body(request: Request, most: int = LIMIT) -> bytes:
     return b"".join(parts)
 
 
-async def fields(request: Request, known: Mapping[str, type]) -> dict[str, Json]:
+async def fields(request: Request, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Json]:
     """Return the members of a JSON object in the body, an empty body being an empty one. BadInput."""
     text = await body(request)
     try:
@@ -48,8 +48,10 @@ async def fields(request: Request, known: Mapping[str, type]) -> dict[str, Json]
     for name, value in found.items():
         if name not in known:
             raise BadInput(f"there is no member {name!r}", hint=f"There is: {', '.join(known)}.")
-        if value is not None and not isinstance(value, known[name]):
-            raise BadInput(f"{name}: expected {known[name].__name__}, got {json.dumps(value)[:60]}")
+        wanted = known[name]
+        kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+        if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise BadInput(f"{name}: expected {kinds[-1].__name__}, got {json.dumps(value)[:60]}")
         if isinstance(value, str) and not _writable(value):
             raise BadInput(f"{name}: expected a text that is valid Unicode, got {json.dumps(value)[:60]}")
     return {name: value for name, value in found.items() if value is not None}

@@ -35,6 +35,7 @@ class Functions:
             ("/functions/{name}/resume", self.resume, "POST"),
             ("/functions/{name}/test", self.test, "POST"),
             ("/functions/{name}/rollback", self.rollback, "POST"),
+            ("/functions/{name}/canary/end", self.end, "POST"),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -63,6 +64,7 @@ class Functions:
             "recent": self._hub.pulse.function(name),
             "hour": self._hub.pulse.function(name, HOUR),
             "versions": self._versions.rows(name) if function.source == DEPLOYED else [],
+            "canaries": self._versions.canaries.rows(name) if function.source == DEPLOYED else [],
             "samples": samples,
             "sample_data": render.data(samples),
             "link": quote(name, safe=""),
@@ -91,6 +93,13 @@ class Functions:
     async def rollback(self, request: Request) -> Response:
         """Make the version that the form names what runs."""
         await self._versions.back(request.path_params["name"], (await asked.form(request)).get("to"), None)
+        return _again()
+
+    async def end(self, request: Request) -> Response:
+        """Promote the canary of the alias that the form names, or take it back."""
+        form = await asked.form(request)
+        promote = form.get("promote") == "true"
+        await self._versions.ended(request.path_params["name"], form.get("alias"), promote=promote)
         return _again()
 
     async def test(self, request: Request) -> Response:

@@ -101,7 +101,10 @@ class Versions:
             alias = _alias(current, name)
             if given.get("RevisionId") not in (None, alias.revision):
                 raise ApiError("PreconditionFailedException", REVISION)
+            led = "FunctionVersion" in given or "RoutingConfig" in given
             made = Alias(
+                # Who leads it elsewhere by hand decides, and no canary any more.
+                canary=None if led else alias.canary,
                 version=given.get("FunctionVersion", alias.version),
                 description=given.get("Description", alias.description),
                 weights=_weights(given) if "RoutingConfig" in given else alias.weights,
