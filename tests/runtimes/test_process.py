@@ -286,7 +286,7 @@ def test_what_a_killed_hub_left_is_removed_at_the_next_start(bench: Bench) -> No
 
 
 async def test_loading_is_limited_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggerhub.runtimes.warm.INIT_LIMIT", 0.3)
+    monkeypatch.setattr("triggerhub.runtimes.held.INIT_LIMIT", 0.3)
     with pytest.raises(StartFailed) as caught:
         await bench.call(bench.python("import time\ntime.sleep(300)", timeout=200))
     assert (caught.value.type, caught.value.message) == ("Sandbox.Timedout", "Task timed out after 0.30 seconds")

@@ -423,7 +423,7 @@ async def test_a_worker_that_gets_no_user_namespace_says_so_at_once(
 ) -> None:
     monkeypatch.setattr("triggerhub.runtimes.launch._MAIN", REFUSED.with_name("refused_later.py"))
     # What waits for a word that never comes is killed after the time to start, and says nothing.
-    monkeypatch.setattr("triggerhub.runtimes.warm.INIT_LIMIT", 600.0)
+    monkeypatch.setattr("triggerhub.runtimes.held.INIT_LIMIT", 600.0)
     launcher = Launcher()
     with anyio.fail_after(60):
         async with launcher.held():

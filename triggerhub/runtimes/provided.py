@@ -9,32 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-import anyio
-
 from triggerhub.aws import errors, runtimeapi
 from triggerhub.aws.runtimeapi import Ask, Call, Refusal
-from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
-from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Raised, Returned
 from triggerhub.runtime import Output
 from triggerhub.runtimes import extensions
 from triggerhub.runtimes.child import Child, Process, Spawn
-from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
+from triggerhub.runtimes.ending import Ending
 from triggerhub.runtimes.extensions import Extensions
+from triggerhub.runtimes.held import Held
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.listener import Connection, Request
-from triggerhub.runtimes.warm import INIT_LIMIT, STUBBORN
-from triggerhub.runtimes.watch import Watch
 from triggerhub.settings import Function
 
 
-class ProvidedWorker:
+class ProvidedWorker(Held):
     """A ``runtime.Worker`` whose process speaks the Runtime API; made by its runtime, then :meth:`ready`."""
 
     def __init__(
@@ -55,12 +50,7 @@ class ProvidedWorker:
         external = extensions.of_layers(function.opt)
         if external:
             command = extensions.beside(opt or str(function.opt), command)
-        self._loop = asyncio.get_running_loop()
-        self._function = function
-        self._began = time.perf_counter()
-        self._init_ms: float | None = None
-        self._served = False
-        self._alive = True
+        super().__init__(function)
         self._state: Literal["Started", "Ready", "Running", "RuntimeResponseSentState"] = "Started"
         """As AWS's emulator names it."""
         self._invocation: Invocation | None = None
@@ -71,14 +61,7 @@ class ProvidedWorker:
         """Who asked for the next invocation."""
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
-        self._call: asyncio.Future[Outcome] | None = None
-        self._ending: Ending | None = None
-        """How a pending call ends when the process is gone; None leaves it to the exit status."""
         self._extensions = Extensions(function, external, settled=self._settle_start, failed=self._extension_failed)
-        self._gone = asyncio.Event()
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._stubborn: asyncio.TimerHandle | None = None
-        self._watch = Watch(function.memory, late=self._late, over=self._over)
         with ExitStack() as ours, ExitStack() as lent:
             self._lines, outputs = pipe(function, output, "stdout")
             ours.callback(self._lines.close)
@@ -91,18 +74,6 @@ class ProvidedWorker:
             ours.pop_all()
         self._child.thorough = True
 
-    @property
-    def alive(self) -> bool:
-        return self._alive
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid if self._child.alive else None
-
-    @property
-    def _request(self) -> str | None:
-        return self._invocation.request_id if self._invocation else None
-
     async def ready(self, listening: socket.socket | None, trusts: Callable[[asyncio.Transport], bool]) -> None:
         """Serve the API on *listening* until the runtime asks for its first invocation. Raises StartFailed.
 
@@ -114,57 +85,25 @@ class ProvidedWorker:
             self._connections.add(connection)
             return connection
 
-        limit = max(INIT_LIMIT, self._function.timeout / 1000)
-        with anyio.move_on_after(limit) as starting:
-            pid = await self._child.started()
-            if not self._gone.is_set():
-                self._watch.begin(pid, limit)
-        if starting.cancelled_caught:
-            self._late()
+        await self._starting()
         if listening is not None:
             self._server = await self._loop.create_server(made, sock=listening)
-        await self._ready
-        self._watch.end()
-        self._init_ms = (time.perf_counter() - self._began) * 1000
+        await self._started()
 
     async def close(self) -> None:
         """Kill the process and all of its session, once extensions had their time; returns when it is gone."""
         if self._child.alive and self._ready.done():
             self._alive = False
             await self._extensions.shut_down("spindown")
-        self._kill(lambda usage: Interrupted(usage=usage))
-        await self._gone.wait()
+        await super().close()
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
             connection.close()
 
-    async def invoke(self, invocation: Invocation) -> Outcome:
-        if self._call is not None:
-            raise RuntimeError("a worker runs one invocation at a time")
-        if not self._alive:
-            return self._died(invocation)
-        call: asyncio.Future[Outcome] = self._loop.create_future()
-        self._call = call
+    def _hand(self, invocation: Invocation) -> None:
         self._invocation = invocation
-        self._lines.begin(invocation.request_id)
-        self._watch.begin(self._child.pid or 0, self._function.timeout / 1000)
-        self._began = time.perf_counter()
         self._hand_out()
-        crash_point("mid-handler")
-        try:
-            return await call
-        except asyncio.CancelledError:
-            self._call = None
-            self._kill(None)
-            raise
-
-    def _died(self, invocation: Invocation) -> Outcome:
-        if self._served:
-            return Interrupted()
-        # A worker that dies before its first request would be replaced for ever, uncounted.
-        fault = errors.exited(invocation.request_id, self._child.status)
-        return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
 
     # the API
 
@@ -259,43 +198,11 @@ class ProvidedWorker:
 
     def _end(self, outcome: Ending) -> None:
         """Complete the running call."""
-        call, self._call, self._invocation = self._call, None, None
+        self._invocation = None
         if self._state == "Running":
             self._state = "RuntimeResponseSentState"
         self._handed = False
-        # All that the handler wrote is in the pipe by now: it is written before the answer.
-        self._lines.end()
-        memory = self._watch.end()
-        usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
-        self._init_ms = None
-        self._served = True
-        if self._watch.overgrown:
-            self._kill(None)
-        if call is not None and not call.done():
-            call.set_result(outcome(usage))
-
-    def _late(self) -> None:
-        limit = self._function.timeout
-        if self._invocation is None:
-            self._kill(timed_out(errors.start_timed_out(max(INIT_LIMIT * 1000, limit))))
-        else:
-            self._kill(timed_out(errors.timed_out(self._invocation.request_id, limit)))
-
-    def _over(self) -> None:
-        self._kill(crashed(errors.out_of_memory(self._request)))
-
-    def _kill(self, ending: Ending | None) -> None:
-        self._alive = False
-        if self._ending is None:
-            self._ending = ending
-        self._child.kill()
-        if self._child.alive and self._stubborn is None:
-            self._stubborn = self._loop.call_later(STUBBORN, self._give_up)
-
-    def _give_up(self) -> None:
-        # The kernel cannot end a process that waits for a dead disk; its caller need not wait as well.
-        if self._call is not None:
-            self._end(self._ending or crashed(errors.exited(self._request, None)))
+        super()._end(outcome)
 
     def _exited(self, status: int) -> None:
         """The process and its group are gone."""
@@ -304,26 +211,10 @@ class ProvidedWorker:
         self._loop.call_soon(self._buried, status)
 
     def _buried(self, status: int) -> None:
-        if self._stubborn is not None:
-            self._stubborn.cancel()
-        ending = self._ending
-        if ending is None and self._invocation is not None and not self._handed and self._served:
-            ending = lambda usage: Interrupted(usage=usage)  # noqa: E731 - the handler never began
-        if ending is None:
-            fault = self._child.fault or errors.exited(self._request, status)
-            if not self._ready.done():
-                self._lines.drain()
-                fault = last_words(fault, self._lines.tail)
-            ending = crashed(fault)
-        if not self._ready.done():
-            self._ready.set_exception(start_failed(ending))
-            # Nobody may be waiting for it any more.
-            self._ready.exception()
-        if self._call is not None:
-            self._end(ending)
-        self._watch.close()
-        self._lines.close()
-        self._gone.set()
+        if self._ending is None and self._invocation is not None and not self._handed and self._served:
+            # The handler never began.
+            self._ending = lambda usage: Interrupted(usage=usage)
+        self._bury(status)
 
 
 def _raised(fault: Fault, payload: bytes) -> Ending:

@@ -7,36 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import anyio
-
 from triggerhub.aws import errors
-from triggerhub.crash import crash_point
 from triggerhub.errors import StartFailed
-from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Usage
+from triggerhub.model import Fault, Interrupted, Invocation, Raised, Returned
 from triggerhub.runtime import Output
 from triggerhub.runtimes import frames
 from triggerhub.runtimes.child import Child, Process, Spawn
-from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
+from triggerhub.runtimes.ending import crashed
 from triggerhub.runtimes.frames import Frame, Kind
+from triggerhub.runtimes.held import Held
 from triggerhub.runtimes.lines import pipe
-from triggerhub.runtimes.watch import Watch
 from triggerhub.settings import Function
 
-INIT_LIMIT = 10.0
-"""Seconds that loading the code may take; a function with a longer timeout has that long."""
-STUBBORN = 5.0
-"""Seconds after which a killed process that is still there is no longer waited for."""
 _SILENT = 1.0
 """Seconds that a worker may live on after it closed its socket."""
 _READ = 256 * 1024
 
 
-class WarmWorker:
+class WarmWorker(Held):
     """A ``runtime.Worker`` over one socket; made by :meth:`start`."""
 
     def __init__(
@@ -50,23 +42,10 @@ class WarmWorker:
         spawn: Spawn = Child,
     ) -> None:
         """Start the process. Raises OSError when none can be made."""
-        self._loop = asyncio.get_running_loop()
-        self._function = function
-        self._began = time.perf_counter()
-        self._init_ms: float | None = None
-        self._served = False
-        self._alive = True
-        self._request: str | None = None
-        self._call: asyncio.Future[Outcome] | None = None
-        self._ending: Ending | None = None
-        """How a pending call ends when the process is gone; None leaves it to the exit status."""
-        self._gone = asyncio.Event()
-        self._ready: asyncio.Future[None] = self._loop.create_future()
+        super().__init__(function)
         self._unsent = memoryview(b"")
         self._decoder = frames.Decoder()
         self._silence: asyncio.TimerHandle | None = None
-        self._stubborn: asyncio.TimerHandle | None = None
-        self._watch = Watch(function.memory, late=self._late, over=self._over)
         with ExitStack() as ours, ExitStack() as lent:
             # What is the process's is closed here in any case, what is ours where none could be made.
             self._socket, theirs = socket.socketpair()
@@ -83,57 +62,13 @@ class WarmWorker:
         self._fd = self._socket.fileno()
         self._loop.add_reader(self._fd, self._readable)
 
-    @property
-    def alive(self) -> bool:
-        return self._alive
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid if self._child.alive else None
-
     async def ready(self) -> None:
         """Wait until the user's code is loaded. Raises StartFailed."""
-        limit = max(INIT_LIMIT, self._function.timeout / 1000)
-        with anyio.move_on_after(limit) as starting:
-            self._watch.begin(await self._child.started(), limit)
-        if starting.cancelled_caught:
-            self._late()
-        await self._ready
-        self._watch.end()
-        self._init_ms = (time.perf_counter() - self._began) * 1000
+        await self._starting()
+        await self._started()
 
-    async def close(self) -> None:
-        """Kill the process and all of its session; returns when it is gone."""
-        self._kill(lambda usage: Interrupted(usage=usage))
-        await self._gone.wait()
-
-    async def invoke(self, invocation: Invocation) -> Outcome:
-        if self._call is not None:
-            raise RuntimeError("a worker runs one invocation at a time")
-        if not self._alive:
-            return self._lost(invocation)
-        call: asyncio.Future[Outcome] = self._loop.create_future()
-        self._call = call
-        self._request = invocation.request_id
-        self._lines.begin(invocation.request_id)
-        frame = frames.encode(Kind.INVOKE, _header(invocation, self._function), invocation.payload)
-        self._watch.begin(self._child.pid or 0, self._function.timeout / 1000)
-        self._began = time.perf_counter()
-        self._send(frame)
-        crash_point("mid-handler")
-        try:
-            return await call
-        except asyncio.CancelledError:
-            self._call = None
-            self._kill(None)
-            raise
-
-    def _lost(self, invocation: Invocation) -> Outcome:
-        if self._served:
-            return Interrupted()
-        # A worker that dies before its first request would be replaced for ever, uncounted.
-        fault = errors.exited(invocation.request_id, self._child.status)
-        return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
+    def _hand(self, invocation: Invocation) -> None:
+        self._send(frames.encode(Kind.INVOKE, _header(invocation, self._function), invocation.payload))
 
     def _send(self, frame: bytes) -> None:
         try:
@@ -211,30 +146,6 @@ class WarmWorker:
         else:
             self._break(f"expected to hear that the code is loaded, got a {frame.kind.name} frame")
 
-    def _end(self, outcome: Ending) -> None:
-        """Complete the running call."""
-        call, self._call, self._request = self._call, None, None
-        # All that the handler wrote is in the pipe by now: it is written before the answer.
-        self._lines.end()
-        memory = self._watch.end()
-        usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
-        self._init_ms = None
-        self._served = True
-        if self._watch.overgrown:
-            self._kill(None)
-        if call is not None and not call.done():
-            call.set_result(outcome(usage))
-
-    def _late(self) -> None:
-        limit = self._function.timeout
-        if self._call is None:
-            self._kill(timed_out(errors.start_timed_out(max(INIT_LIMIT * 1000, limit))))
-        else:
-            self._kill(timed_out(errors.timed_out(self._request or "", limit)))
-
-    def _over(self) -> None:
-        self._kill(crashed(errors.out_of_memory(self._request)))
-
     def _break(self, why: str) -> None:
         self._kill(crashed(errors.broken(self._request, why)))
 
@@ -244,44 +155,17 @@ class WarmWorker:
         if self._silence is None and self._child.alive:
             self._silence = self._loop.call_later(_SILENT, self._break, "the worker closed its socket")
 
-    def _kill(self, ending: Ending | None) -> None:
-        self._alive = False
-        if self._ending is None:
-            self._ending = ending
-        self._child.kill()
-        if self._child.alive and self._stubborn is None:
-            self._stubborn = self._loop.call_later(STUBBORN, self._give_up)
-
-    def _give_up(self) -> None:
-        # The kernel cannot end a process that waits for a dead disk; its caller need not wait as well.
-        if self._call is not None:
-            self._end(self._ending or crashed(errors.exited(self._request, None)))
-
     def _exited(self, status: int) -> None:
         """The process and its group are gone; what they still said is taken first."""
         while self._alive and self._readable():
             pass
         self._alive = False
-        for timer in (self._silence, self._stubborn):
-            if timer is not None:
-                timer.cancel()
+        if self._silence is not None:
+            self._silence.cancel()
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._socket.close()
-        fault = self._child.fault or errors.exited(self._request, status)
-        if not self._ready.done():
-            self._lines.drain()
-            fault = last_words(fault, self._lines.tail)
-        ending = self._ending or crashed(fault)
-        if not self._ready.done():
-            self._ready.set_exception(start_failed(ending))
-            # Nobody may be waiting for it any more.
-            self._ready.exception()
-        if self._call is not None:
-            self._end(ending)
-        self._watch.close()
-        self._lines.close()
-        self._gone.set()
+        self._bury(status)
 
 
 def _header(invocation: Invocation, function: Function) -> dict[str, str]:
