@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from tests.contract.conftest import client
 from tests.contract.package import answering, called, create, zipped
 from tests.contract.test_functions import refused
-from tests.e2e.daemon import Daemon, daemon
+from tests.e2e.daemon import Daemon, daemon, until
 from triggerhub.policy.password import hashed
 
 
@@ -104,6 +104,41 @@ def test_a_stale_signature_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             late.list_functions()
 
 
+def test_a_request_that_is_recorded_and_sent_again_is_refused(tmp_path: Path) -> None:
+    """By one who heard an SDK's request that covers an id of its own, at once; of boto3's, which covers none, later."""
+    handlers = {"hello.py": "def handler(event, context):\n    return 1\n"}
+    with daemon(tmp_path, "", handlers) as hub:
+        keys = made(hub, "caller", "--role", "operator")._request_signer._credentials
+        url = f"http://127.0.0.1:{hub.admin}/2015-03-31/functions/hello/invocations"
+        plain, own = ({}, {"amz-sdk-invocation-id": "6f2d", "amz-sdk-request": "attempt=1; max=3"})
+        recorded = {}
+        for name, headers in (("plain", plain), ("own", own)):
+            request = AWSRequest(method="POST", url=url, data=b"{}", headers=headers)
+            auth.SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
+            recorded[name] = dict(request.headers)
+        assert sent(url, recorded["plain"]) == sent(url, recorded["plain"]) == (200, "", 1)
+        assert sent(url, recorded["own"]) == (200, "", 1)
+        status, kind, said = sent(url, recorded["own"])
+        assert (status, kind) == (403, "InvalidSignatureException")
+        assert said["message"] == (
+            "This signature was used before, and is taken once: sign the request anew to send it again."
+        )
+        own["amz-sdk-request"] = "attempt=2; max=3"
+        request = AWSRequest(method="POST", url=url, data=b"{}", headers=own)
+        auth.SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
+        assert sent(url, dict(request.headers)) == (200, "", 1)
+        until(lambda: sent(url, recorded["plain"])[0] == 403, "an equal request is taken no more", 30)
+
+
+def sent(url: str, headers: dict[str, str]) -> tuple[int, str, Any]:
+    """What a recorded call answers: its status, the class of its error, its body."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=20) as answer:
+            return answer.status, "", json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("x-amzn-errortype", ""), json.load(error)
+
+
 def test_a_function_url_of_aws_iam_is_for_those_who_sign(tmp_path: Path) -> None:
     web = "def handler(event, context):\n    return event['requestContext']\n"
     with daemon(tmp_path, "", {}) as hub:
@@ -149,10 +184,11 @@ def test_where_it_is_asked_who_one_is_no_other_signature_will_do(tmp_path: Path)
         for call, given in ((anybody.list_functions, {}), (anybody.invoke, {"FunctionName": "hello"})):
             assert refused(call, **given)[:2] == (403, "UnrecognizedClientException")
         admin = made(hub, "deployer", "--role", "admin")
-        create(admin, "own", answering(1))
+        code = answering(1)
+        create(admin, "own", code)
         link = admin.get_function(FunctionName="own")["Code"]["Location"]
         with urllib.request.urlopen(link, timeout=20) as answer:
-            assert answer.read() == answering(1)
+            assert answer.read() == code
         bare = link.partition("?")[0]
         for other in (bare, link[:-1], link.replace("Expires=", "Expires=9"), f"{bare}?Expires=9999999999&Signature="):
             authorization = f"AWS4-HMAC-SHA256 Credential=AKIDAKIDAKIDAKIDAKID/20260101/a/lambda/aws4_request, SignedHeaders=host, Signature={'0' * 64}"

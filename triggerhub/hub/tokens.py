@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.model import Millis
 from triggerhub.policy.access import Principal, Role
+from triggerhub.policy.unrepeated import Answered
 from triggerhub.store import Store
 
 SCOPE = "tokens"
@@ -60,6 +61,8 @@ class Tokens:
     def __init__(self, store: Store, now: Callable[[], Millis], draw: Callable[[int], bytes] = os.urandom) -> None:
         self._store, self._now, self._draw = store, now, draw
         self._known: dict[str, Token] = {}
+        self.answered = Answered(now() / 1000)
+        """The signatures of access keys that were used up."""
 
     async def load(self) -> None:
         """Read what was made before."""

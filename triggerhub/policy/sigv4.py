@@ -88,14 +88,17 @@ def parse(authorization: str | None) -> Signature:
     return Signature(key, day, region, service, signed, parts["Signature"])
 
 
-def verify(signature: Signature, secret: str, request: Signed, *, service: str, now: float) -> None:
-    """Raise Refused where *signature* is not that of *request* by *secret*, or not of this time."""
+def verify(signature: Signature, secret: str, request: Signed, *, service: str, now: float) -> int:
+    """Return the second at which *request* was signed.
+
+    Raises Refused where *signature* is not that of *request* by *secret*, or not of this time.
+    """
     if signature.service != service:
         raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
     at = request.headers.get("x-amz-date", "")
     if not _DATE.fullmatch(at) or not at.startswith(signature.day):
         raise _incomplete("Authorization header requires existence of an 'X-Amz-Date' header of the credential's day.")
-    _timely(at, now)
+    moment = _timely(at, now)
     expected = hmac.new(
         signing_key(secret, signature.day, signature.region, signature.service),
         string_to_sign(signature, request, at).encode(),
@@ -106,6 +109,7 @@ def verify(signature: Signature, secret: str, request: Signed, *, service: str, 
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
             "Access Key and signing method. Consult the service documentation for details."
         )
+    return moment
 
 
 def string_to_sign(signature: Signature, request: Signed, at: str) -> str:
@@ -161,7 +165,7 @@ def _encode(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-def _timely(at: str, now: float) -> None:
+def _timely(at: str, now: float) -> int:
     try:
         moment = datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
@@ -173,6 +177,7 @@ def _timely(at: str, now: float) -> None:
         raise _invalid(
             f"Signature not yet current: {at} is still later than {shown:%Y%m%dT%H%M%SZ} by more than 5 min."
         )
+    return int(moment.timestamp())
 
 
 def _incomplete(message: str) -> Refused:

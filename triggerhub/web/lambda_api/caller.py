@@ -15,7 +15,7 @@ from triggerhub.aws.service import Operation
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Json
-from triggerhub.policy import access, sigv4
+from triggerhub.policy import access, sigv4, unrepeated
 from triggerhub.policy.access import LOCAL, Needed, Principal
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
 from triggerhub.web.access import write_down
@@ -27,12 +27,14 @@ _CALLS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunctio
 
 
 def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
-    """Return the access key that signed *request*. Raises ApiError."""
+    """Return the access key that signed *request*, which uses the signature up. Raises ApiError."""
     token = hub.tokens.by_key(signature.access_key)
     if token is None or token.secret is None or "x-amz-security-token" in request.headers:
         raise ApiError("UnrecognizedClientException", UNKNOWN)
+    now = time.time()
     try:
-        sigv4.verify(signature, token.secret, request, service=SERVICE, now=time.time())
+        signed_at = sigv4.verify(signature, token.secret, request, service=SERVICE, now=now)
+        hub.tokens.answered.take(signature.signature, signed_at, now, once=unrepeated.once(signature.signed))
     except Refused as error:
         raise ApiError(error.kind, error.message) from error
     return token

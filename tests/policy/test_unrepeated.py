@@ -1,0 +1,83 @@
+"""A signature is taken once, or by equal requests of one moment; what may have been taken before is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggerhub.policy.sigv4 import SKEW, Refused
+from triggerhub.policy.unrepeated import ECHO, Answered, once
+
+START = 1_800_000_000
+ONE, TWO = "1" * 64, "2" * 64
+
+
+@pytest.mark.parametrize(
+    ("signed", "alone"),
+    [
+        (("host", "x-amz-date"), False),
+        (("amz-sdk-invocation-id", "host", "x-amz-date"), False),
+        (("amz-sdk-invocation-id", "amz-sdk-request", "host", "x-amz-date"), True),
+    ],
+)
+def test_whose_signature_is_one_attempts_alone(signed: tuple[str, ...], alone: bool) -> None:
+    assert once(signed) is alone
+
+
+@pytest.mark.parametrize(
+    ("later", "alone", "taken"), [(0, False, True), (ECHO, False, True), (ECHO + 1, False, False), (0, True, False)]
+)
+def test_when_a_signature_is_taken_again(later: int, alone: bool, taken: bool) -> None:
+    answered = Answered(START)
+    answered.take(ONE, START, START, once=alone)
+    answered.take(TWO, START, START, once=alone)
+    if taken:
+        answered.take(ONE, START, START + later, once=alone)
+        return
+    with pytest.raises(Refused, match="was used before") as caught:
+        answered.take(ONE, START, START + later, once=alone)
+    assert caught.value.kind == "InvalidSignatureException"
+
+
+def test_what_was_signed_before_a_start_is_not_taken_but_what_was_on_its_way_is() -> None:
+    answered = Answered(START + 0.9)
+    answered.take(ONE, START - ECHO, START + 1, once=False)
+    with pytest.raises(Refused, match="the hub was started since"):
+        answered.take(TWO, START - ECHO - 1, START + 1, once=False)
+
+
+def test_what_had_to_be_forgotten_is_not_taken() -> None:
+    answered = Answered(START, most=2)
+    for number in range(3):
+        answered.take(f"{number:064x}"[::-1], START + number, START + number, once=False)
+    assert answered.size == 2
+    with pytest.raises(Refused, match="asked very often"):
+        answered.take(TWO, START, START + 3, once=False)
+    answered.take(TWO, START + 1, START + 3, once=False)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-SKEW, SKEW), st.integers(0, 40), st.booleans()), max_size=60),
+    st.integers(1, 5),
+)
+def test_no_signature_is_taken_long_after_its_first_and_none_is_kept_for_ever(
+    asked: list[tuple[int, int, int, bool]], most: int
+) -> None:
+    answered, now = Answered(START, most), START
+    first: dict[tuple[int, int], int] = {}
+    for number, ahead, passed, alone in asked:
+        now += passed
+        signed_at = START + ahead
+        if abs(signed_at - now) > SKEW:
+            continue  # the verification before it refuses that
+        key = (number, signed_at)
+        try:
+            answered.take(f"{number + 1:x}" * 64, signed_at, now, once=alone)
+        except Refused:
+            continue
+        assert key not in first or (not alone and now - first[key] <= ECHO)
+        first.setdefault(key, now)
+        assert answered.size <= most
+    answered.take("f" * 64, now + SKEW * 9, now + SKEW * 9, once=False)
+    assert answered.size == 1
