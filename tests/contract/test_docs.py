@@ -36,8 +36,14 @@ def ran(hub: Daemon, commands: str) -> str:
 
 def test_the_pages_commands(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {"hello.py": HELLO}) as hub:
-        create(client(hub), "web", zipped({"app.py": WEB}))
-        first, keys, url = shown()
+        lambdas = client(hub)
+        create(lambdas, "web", zipped({"app.py": WEB}))
+        create(lambdas, "orders", zipped({"app.py": WEB}), Publish=True)
+        for number in range(2, 8):
+            lambdas.update_function_configuration(FunctionName="orders", Description=str(number))
+            assert lambdas.publish_version(FunctionName="orders")["Version"] == str(number)
+        lambdas.create_alias(FunctionName="orders", Name="live", FunctionVersion="6")
+        first, keys, canary, url = shown()
         assert '"FunctionName": "hello"' in ran(hub, first)
         assert (hub.project / "answer.json").read_text() == '"hello you"'
         (hub.project / "event.json").write_text('{"name": "file"}')
@@ -45,9 +51,12 @@ def test_the_pages_commands(tmp_path: Path) -> None:
         assert (hub.project / "answer.json").read_text() == '"hello file"'
         setting = first[: first.index("aws lambda")]
         ran(hub, setting + url)
-        address = client(hub).get_function_url_config(FunctionName="web")["FunctionUrl"]
+        address = lambdas.get_function_url_config(FunctionName="web")["FunctionUrl"]
         with urllib.request.urlopen(address, timeout=20) as answer:
             assert answer.read() == b"open"
+        ran(hub, canary)
+        alias = lambdas.get_alias(FunctionName="orders", Name="live")
+        assert alias["RoutingConfig"]["AdditionalVersionWeights"] == {"7": 0.1}
         assert ran(hub, keys).count("AWS_ACCESS_KEY_ID=") == 2
 
 
