@@ -40,7 +40,7 @@ def test_the_pages_commands(tmp_path: Path) -> None:
         create(lambdas, "web", zipped({"app.py": WEB}))
         create(lambdas, "orders", zipped({"app.py": WEB}), Publish=True)
         for number in range(2, 8):
-            lambdas.update_function_configuration(FunctionName="orders", Description=str(number))
+            lambdas.update_function_configuration(FunctionName="orders", Timeout=number)
             assert lambdas.publish_version(FunctionName="orders")["Version"] == str(number)
         lambdas.create_alias(FunctionName="orders", Name="live", FunctionVersion="6")
         first, keys, canary, url = shown()
