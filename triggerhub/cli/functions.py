@@ -125,6 +125,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         click.echo(words.as_json(row))
         return
     counts = ", ".join(f"{number:,} {state}" for state, number in row["counts"].items() if number)
+    kept = f", {row['warm']} kept ready" if row["warm"] else ""
     pairs: list[tuple[str, words.Cell | str | None]] = [
         ("state", _state(row)),
         ("preparing", row.get("preparing") or ""),
@@ -137,7 +138,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         ("memory", words.size(row["memory"])),
         ("concurrency", str(row["concurrency"])),
         ("sandbox", row["level"] or words.Cell(f"not run: {row['refused']}", "red")),
-        ("workers", f"{row['workers']} alive, {row['running']} running"),
+        ("workers", f"{row['workers']} alive, {row['running']} running{kept}"),
         ("triggers", ", ".join(row["triggers"]) or "none"),
         ("deliveries", counts or "none"),
     ]

@@ -106,6 +106,14 @@ class EventConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioned:
+    """How many workers of a version are kept ready."""
+
+    count: int
+    modified: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Url:
     """An address of a function's own at the ingress."""
 
@@ -136,10 +144,22 @@ class Deployed:
     policy_revisions: Mapping[str, str] = field(default_factory=dict)
     urls: Mapping[str, Url] = field(default_factory=dict)
     """By alias; the empty one is the function's own."""
+    provisioned: Mapping[str, Provisioned] = field(default_factory=dict)
+    """By qualifier: a number or an alias."""
     recursive: bool = False
 
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
+
+    def warm(self, number: str) -> int:
+        """How many workers of a version are kept ready, for itself and for aliases that lead to it."""
+        led = {name for name, alias in self.aliases.items() if alias.version == number}
+        return sum(one.count for qualifier, one in self.provisioned.items() if qualifier == number or qualifier in led)
+
+    @property
+    def provisioned_in_all(self) -> int:
+        """How many workers of all versions are kept ready."""
+        return sum(one.count for one in self.provisioned.values())
 
     @property
     def codes(self) -> set[str]:
@@ -166,6 +186,7 @@ def from_json(value: Json) -> Deployed:
             "aliases": _each(_alias, value["aliases"]),
             "events": _each(lambda one: EventConfig(**one), value["events"]),
             "policies": _each(tuple, value["policies"]),
+            "provisioned": _each(lambda one: Provisioned(**one), value.get("provisioned", {})),
             "urls": _each(lambda one: Url(**one), value["urls"]),
         }
     )

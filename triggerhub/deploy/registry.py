@@ -176,6 +176,7 @@ class Registry:
             memory=version.memory * MB,
             tmp=version.storage * MB,
             concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
+            warm=deployed.warm(number),
             env=dict(version.env),
             retry=RetryPolicy(
                 attempts=1 + retries,

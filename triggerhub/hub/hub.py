@@ -103,6 +103,7 @@ class Hub:
         self.pulse = Pulse(self._metrics, self._clock)
         self._tap = Tap(output, self._feed, self._clock, self._metrics)
         self._pool = Pool(runtime(self._tap), self._clock)
+        self.warmth = self._pool.warmth
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._tracing = self._caller.tracing = tracing
         self._paused = Paused(store)

@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -95,6 +96,15 @@ class Pool:
         bench = self._benches.get(name)
         return len(bench.idle) if bench else 0
 
+    def warmth(self, name: str) -> tuple[int, int, str]:
+        """Return how many workers a function has, how many of them have started, and what is in the way of others."""
+        bench = self._benches.get(name)
+        if bench is None:
+            return 0, 0, "it is not run on this machine"
+        level = self._runtime.level(bench.function)
+        trouble = f"{level.message}; {level.hint}" if isinstance(level, Refusal) else bench.trouble
+        return bench.live, bench.live - len(bench.starting), trouble
+
     def troubles(self) -> list[str]:
         """Name the functions whose workers cannot be started ahead, and why."""
         return [
@@ -170,7 +180,7 @@ class Pool:
     async def trial(self, function: Function) -> None:
         """Start one worker of a new version before it serves; raises StartFailed and changes nothing then."""
         slot = Slot(function)
-        self._tasks.start_soon(self._keep, slot, name=f"trial:{function.name}")
+        self._tasks.start_soon(self._keep, slot, function, name=f"trial:{function.name}")
         try:
             await slot.started
         finally:
@@ -211,8 +221,10 @@ class Pool:
 
     def _begin(self, bench: Bench) -> Slot:
         slot = Slot(bench.function, bench)
+        # Those beyond the warm ones begin when a call needs them, and are told so.
+        function = slot.function if bench.live < slot.function.warm else replace(slot.function, warm=0)
         bench.live += 1
-        self._tasks.start_soon(self._keep, slot, name=f"worker:{slot.function.name}")
+        self._tasks.start_soon(self._keep, slot, function, name=f"worker:{slot.function.name}")
         return slot
 
     def _prepare(self, bench: Bench, *, spare: bool = False) -> None:
@@ -264,9 +276,9 @@ class Pool:
             slot.retired.set()
             bench.live -= 1
 
-    async def _keep(self, slot: Slot) -> None:
+    async def _keep(self, slot: Slot, function: Function) -> None:
         try:
-            async with self._runtime.start(slot.function) as slot.worker:
+            async with self._runtime.start(function) as slot.worker:
                 if not slot.started.done():
                     slot.started.set_result(None)
                 await slot.retired.wait()

@@ -62,6 +62,7 @@ class Status:
             "timeout_ms": function.timeout,
             "memory": function.memory,
             "concurrency": function.concurrency,
+            "warm": function.warm,
             "level": level if isinstance(level, str) else None,
             "refused": None if isinstance(level, str) else f"{level.message}; {level.hint}",
             "paused": self._paused("function", name),

@@ -470,7 +470,7 @@ def _inheriting(function: Function, defaults: Function) -> Function:
     """Return a deployed function with what ``[defaults]`` says; 0 is the concurrency of one without a reservation."""
     return replace(
         function,
-        concurrency=function.concurrency or defaults.concurrency,
+        concurrency=function.concurrency or max(defaults.concurrency, function.warm),
         rate=defaults.rate,
         idle=defaults.idle,
         dead_letters_keep=defaults.dead_letters_keep,

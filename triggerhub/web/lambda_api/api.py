@@ -39,6 +39,7 @@ from triggerhub.web.lambda_api.link import PLACE, Links, is_link
 from triggerhub.web.lambda_api.mappings import Mappings
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
+from triggerhub.web.lambda_api.provisioned import ProvisionedConcurrency
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import Urls
 from triggerhub.web.lambda_api.versions import Versions
@@ -188,6 +189,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **functions.operations(),
         **Versions(functions, registry).operations(),
         **Options(hub, functions, registry).operations(),
+        **ProvisionedConcurrency(hub, functions, registry).operations(),
         **Events(functions, targets, registry).operations(),
         **Permissions(functions, registry).operations(),
         **Urls(hub, functions, registry).operations(),

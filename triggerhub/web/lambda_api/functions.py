@@ -252,7 +252,8 @@ class Functions:
                 text = f"Version {found.qualifier} is referenced by the alias {', '.join(users)}."
                 raise ApiError("ResourceConflictException", text)
             versions = {number: one for number, one in current.versions.items() if number != found.qualifier}
-            return replace(current, versions=versions)
+            provisioned = {key: one for key, one in current.provisioned.items() if key != found.qualifier}
+            return replace(current, versions=versions, provisioned=provisioned)
 
         if (
             found.qualifier is None

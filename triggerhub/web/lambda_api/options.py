@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from triggerhub.aws import arn
 from triggerhub.aws.restjson import ApiError
@@ -43,11 +42,6 @@ class Options:
             "UntagResource": self._untag,
         }
 
-    async def _change(self, name: str, **changes: Any) -> Deployed:
-        changed = await self._registry.change(name, lambda before: replace(there(before, name), **changes))
-        assert changed is not None
-        return changed
-
     # concurrency
 
     async def _put_concurrency(self, asked: Asked) -> Mapping[str, Json]:
@@ -58,7 +52,15 @@ class Options:
     async def _reserve(self, name: str, wanted: int | None) -> None:
         """Set a reservation. One of none holds back what is queued, too: a delivery waits, and is not lost."""
         stopped = self._functions.changeable(name).reserved == 0
-        await self._change(name, reserved=wanted)
+
+        def reserve(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            if wanted is not None and wanted < current.provisioned_in_all:
+                text = f" ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned "
+                raise ApiError("InvalidParameterValueException", f"{text}concurrency [{current.provisioned_in_all}].")
+            return replace(current, reserved=wanted)
+
+        await self._registry.change(name, reserve)
         if (wanted == 0) != stopped:
             for served in [one for one in self._registry.served if one.partition(":")[0] == name]:
                 await (self._hub.pause if wanted == 0 else self._hub.resume)("function", served)

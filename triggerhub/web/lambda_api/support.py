@@ -45,6 +45,7 @@ DIFFERS: dict[str, str] = {
     "PutFunctionConcurrency": "the limit is each version's own; with 0, events wait and are not given up",
     "PutFunctionEventInvokeConfig": "destinations are functions; an alias has none of its own",
     "PutFunctionRecursionConfig": "only `Terminate`, as GetFunctionRecursionConfig",
+    "PutProvisionedConcurrencyConfig": "at most 1,000; beside weights, the first version of an alias has the workers",
     "PutRuntimeManagementConfig": "only `Auto`",
     "UpdateEventSourceMapping": "as CreateEventSourceMapping",
     "UpdateFunctionEventInvokeConfig": "as PutFunctionEventInvokeConfig",

@@ -127,8 +127,14 @@ class Versions:
         def remove(before: Deployed | None) -> Deployed:
             current = there(before, function)
             aliases = {key: one for key, one in current.aliases.items() if key != name}
-            urls = {key: one for key, one in current.urls.items() if key != name}
-            return replace(current, aliases=aliases, urls=urls)
+            # What was said of it does not come back with another one of its name.
+            return replace(
+                current,
+                aliases=aliases,
+                urls={key: one for key, one in current.urls.items() if key != name},
+                policies={key: one for key, one in current.policies.items() if key != name},
+                provisioned={key: one for key, one in current.provisioned.items() if key != name},
+            )
 
         await self._registry.change(function, remove)
         return {}

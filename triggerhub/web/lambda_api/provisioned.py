@@ -1,0 +1,149 @@
+"""Keep workers of versions ready: provisioned concurrency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from triggerhub.aws import arn
+from triggerhub.aws.reference import LATEST, is_version
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.record import Deployed, Provisioned
+from triggerhub.deploy.registry import Registry
+from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
+from triggerhub.web.lambda_api import shape
+from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.stamp import now
+from triggerhub.web.lambda_api.target import missing, named
+
+MOST = 1000
+"""The most of one configuration: AWS's limit of an account."""
+UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+NOT_LATEST = "The function resource provided must be an alias or a published version."
+NONE = "No Provisioned Concurrency Config found for this function"
+WEIGHTED = "Alias with weights can not be used with Provisioned Concurrency"
+OF_VERSION = "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
+OF_ALIAS = "Version is pointed by a Provisioned Concurrency alias"
+OVER_RESERVED = (
+    "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function"
+)
+
+
+class ProvisionedConcurrency:
+    """The operations on provisioned concurrency. Its workers are the ``warm`` ones of the version's function."""
+
+    def __init__(self, hub: Hub, functions: Functions, registry: Registry) -> None:
+        self._hub = hub
+        self._functions = functions
+        self._registry = registry
+
+    def operations(self) -> Mapping[str, Perform]:
+        return {
+            "PutProvisionedConcurrencyConfig": self._put,
+            "GetProvisionedConcurrencyConfig": self._get,
+            "DeleteProvisionedConcurrencyConfig": self._delete,
+            "ListProvisionedConcurrencyConfigs": self._list,
+        }
+
+    async def _put(self, asked: Asked) -> Mapping[str, Json]:
+        name, qualifier = _place(asked, UNPUBLISHED)
+        self._functions.changeable(name)
+        wanted = Provisioned(count=asked.given["ProvisionedConcurrentExecutions"], modified=now())
+        if wanted.count > MOST:
+            text = "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency"
+            raise ApiError("InvalidParameterValueException", f"{text} [{MOST}].")
+
+        def put(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            _check(current, qualifier)
+            changed = replace(current, provisioned={**current.provisioned, qualifier: wanted})
+            if current.reserved is not None and changed.provisioned_in_all > current.reserved:
+                raise ApiError("InvalidParameterValueException", OVER_RESERVED)
+            return changed
+
+        await self._registry.change(name, put)
+        return {
+            "RequestedProvisionedConcurrentExecutions": wanted.count,
+            "AllocatedProvisionedConcurrentExecutions": 0,
+            "AvailableProvisionedConcurrentExecutions": 0,
+            "Status": "IN_PROGRESS",
+            "LastModified": shape.when(wanted.modified),
+        }
+
+    async def _get(self, asked: Asked) -> Mapping[str, Json]:
+        name, qualifier = _place(asked, NOT_LATEST)
+        self._functions.shown(name, qualifier)
+        deployed = self._functions.deployed(name)
+        if deployed is None or qualifier not in deployed.provisioned:
+            raise ApiError("ProvisionedConcurrencyConfigNotFoundException", NONE)
+        return self._shown(deployed, qualifier)
+
+    async def _delete(self, asked: Asked) -> Mapping[str, Json]:
+        name, qualifier = _place(asked, NOT_LATEST)
+        self._functions.changeable(name)
+
+        def remove(before: Deployed | None) -> Deployed:
+            current = there(before, name)
+            _exists(current, qualifier)
+            kept = {key: one for key, one in current.provisioned.items() if key != qualifier}
+            return replace(current, provisioned=kept)
+
+        await self._registry.change(name, remove)
+        return {}
+
+    async def _list(self, asked: Asked) -> Mapping[str, Json]:
+        name = named(asked.given["FunctionName"]).name
+        self._functions.shown(name, None)
+        deployed = self._functions.deployed(name)
+        rows = [] if deployed is None else [(key, key) for key in sorted(deployed.provisioned)]
+        return shape.page(asked.given, rows, "ProvisionedConcurrencyConfigs", lambda key: deployed and {
+            "FunctionArn": arn.function(name, key), **self._shown(deployed, key),
+        })  # fmt: skip
+
+    def _shown(self, deployed: Deployed, qualifier: str) -> dict[str, Json]:
+        """Return a configuration with how many workers there are, and how many of them have started."""
+        wanted = deployed.provisioned[qualifier]
+        alias = deployed.aliases.get(qualifier)
+        served = f"{deployed.name}:{alias.version if alias else qualifier}"
+        live, ready, trouble = self._hub.warmth(served)
+        shown: dict[str, Json] = {
+            "RequestedProvisionedConcurrentExecutions": wanted.count,
+            "AllocatedProvisionedConcurrentExecutions": min(live, wanted.count),
+            "AvailableProvisionedConcurrentExecutions": min(ready, wanted.count),
+            "Status": "READY" if ready >= wanted.count else "FAILED" if trouble else "IN_PROGRESS",
+            "LastModified": shape.when(wanted.modified),
+        }
+        return shown if shown["Status"] != "FAILED" else {**shown, "StatusReason": trouble}
+
+
+def _place(asked: Asked, why: str) -> tuple[str, str]:
+    """Return function and qualifier; raises ApiError, for *why*, where that is no version or alias."""
+    found = named(asked.given["FunctionName"], asked.given["Qualifier"])
+    if found.qualifier in (None, LATEST):
+        raise ApiError("InvalidParameterValueException", why)
+    return found.name, found.qualifier
+
+
+def _exists(deployed: Deployed, qualifier: str) -> None:
+    if qualifier not in deployed.versions and qualifier not in deployed.aliases:
+        if is_version(qualifier):
+            raise missing(deployed.name, qualifier)
+        raise ApiError("ResourceNotFoundException", f"Cannot find alias arn: {arn.function(deployed.name, qualifier)}")
+
+
+def _check(deployed: Deployed, qualifier: str) -> None:
+    """Raise ApiError for what has no workers that could be kept, or has them kept otherwise."""
+    _exists(deployed, qualifier)
+    alias = deployed.aliases.get(qualifier)
+    if alias is None:
+        if any(one.version == qualifier and name in deployed.provisioned for name, one in deployed.aliases.items()):
+            raise ApiError("ResourceConflictException", OF_ALIAS)
+        return
+    if alias.weights:
+        raise ApiError("InvalidParameterValueException", WEIGHTED)
+    if alias.version == LATEST:
+        raise ApiError("InvalidParameterValueException", UNPUBLISHED)
+    if alias.version in deployed.provisioned:
+        raise ApiError("ResourceConflictException", OF_VERSION)
