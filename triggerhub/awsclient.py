@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field
 
 from triggerhub import __version__, source
 from triggerhub.aws import faults
+from triggerhub.awsdirect import Direct
 from triggerhub.errors import TriggerhubError
 from triggerhub.model import Millis
 from triggerhub.policy.retry import backoff
@@ -104,8 +105,17 @@ class Identity:
 class _Client:
     stack: AsyncExitStack
     client: Any
+    direct: Direct | None
     users: int = 0
     retired: bool = False
+
+    async def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = None if self.direct is None else await self.direct.call(operation, parameters)
+        if answer is None:
+            answer = await getattr(self.client, operation)(**parameters)
+            if self.direct is not None:
+                self.direct.answered(operation)
+        return answer
 
 
 class Connection:
@@ -132,7 +142,7 @@ class Connection:
             raise understood(error, self._service, operation) from error
         made.users += 1
         try:
-            answer: dict[str, Any] = await getattr(made.client, operation)(**parameters)
+            answer = await made.call(operation, parameters)
         except Exception as error:
             fault = understood(error, self._service, operation)
             if fault.kind == "credentials":
@@ -187,7 +197,8 @@ class Connection:
                             config=_config(self._wait, self._connections, **_own(self._service, self._options)),
                         )
                     )
-                    self._current = _Client(stack.pop_all(), client)
+                    direct = Direct(client, await session.get_credentials()) if self._service == "sqs" else None
+                    self._current = _Client(stack.pop_all(), client, direct)
                 self.region = client.meta.region_name
                 self._clients.append(self._current)
             return self._current

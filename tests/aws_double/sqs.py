@@ -249,11 +249,11 @@ class SqsDouble:
 
     def _take(self, queue: Queue, limit: int, visibility: int) -> list[dict[str, Any]]:
         now = time.monotonic()
-        locked = {one.group for one in list(queue.messages.values()) if queue.fifo and one.visible > now}
+        locked = {one.group for one in queue.messages.values() if one.visible > now} if queue.fifo else set()
         found: list[dict[str, Any]] = []
-        for one in list(queue.messages.values()):
-            if len(found) >= limit:
-                break
+        candidates = iter(tuple(queue.messages))
+        while len(found) < limit and (name := next(candidates, None)):
+            one = queue.messages[name]
             if one.visible > now or (queue.fifo and one.group in locked):
                 continue
             if self._redriven(queue, one):

@@ -64,7 +64,10 @@ def record(
 
 
 def received(message: Mapping[str, Any], queue_arn: str) -> bytes:
-    """Return the record of a message as ReceiveMessage answers it, all its attributes asked for."""
+    """Return the record of a message as ReceiveMessage answers it, all its attributes asked for.
+
+    A binary value is bytes, or base64 as it is sent.
+    """
     attributes: dict[str, str] = message.get("Attributes", {})
     sent = int(attributes.get("SentTimestamp", 0))
     return record(
@@ -83,8 +86,8 @@ def _attribute(given: Mapping[str, Any]) -> Json:
     shown: dict[str, Json] = {}
     if "StringValue" in given:
         shown["stringValue"] = given["StringValue"]
-    if "BinaryValue" in given:
-        shown["binaryValue"] = base64.b64encode(given["BinaryValue"]).decode("ascii")
+    if (value := given.get("BinaryValue")) is not None:
+        shown["binaryValue"] = value if isinstance(value, str) else base64.b64encode(value).decode("ascii")
     return {**shown, "stringListValues": [], "binaryListValues": [], "dataType": given["DataType"]}
 
 
