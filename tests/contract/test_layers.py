@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.aws_double.moto import moto_server
 from tests.contract.conftest import client
@@ -108,3 +110,44 @@ def test_code_is_fetched_from_s3(tmp_path: Path, s3: str) -> None:
         bucket.put_object(Bucket="code", Key="large.zip", Body=large)
         lambdas.update_function_code(FunctionName="fetched", S3Bucket="code", S3Key="large.zip")
         assert called(lambdas, "fetched")["answer"] == "large"
+
+
+def test_statements_of_a_layers_policy_are_kept_by_their_ids(hub: Daemon) -> None:
+    lambdas = client(hub)
+    publish(lambdas, "lent", "one")
+    lent = {"LayerName": "lent", "VersionNumber": 1}
+    gone = (404, "ResourceNotFoundException", "No policy is associated with the given resource.")
+    assert refused(lambdas.get_layer_version_policy, **lent) == gone
+    given = {**lent, "StatementId": "all", "Action": "lambda:GetLayerVersion", "Principal": "*"}
+    added = lambdas.add_layer_version_permission(**given, OrganizationId="o-abcdefghij")
+    statement = json.loads(added["Statement"])
+    assert statement == {
+        "Sid": "all", "Effect": "Allow", "Principal": "*", "Action": "lambda:GetLayerVersion",
+        "Resource": f"{ARN}lent:1", "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}},
+    }  # fmt: skip
+    assert refused(lambdas.add_layer_version_permission, **given)[:2] == (409, "ResourceConflictException")
+    one = lambdas.add_layer_version_permission(**{**given, "StatementId": "one", "Principal": "123456789012"})
+    assert json.loads(one["Statement"])["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
+    hub.kill()
+    hub.start(environ=KEYS)
+    policy = lambdas.get_layer_version_policy(**lent)
+    assert (len(json.loads(policy["Policy"])["Statement"]), policy["RevisionId"]) == (2, one["RevisionId"])
+    assert lambdas.get_layer_version(**lent)["Description"] == "one"
+    stale = refused(lambdas.remove_layer_version_permission, **lent, StatementId="all", RevisionId=added["RevisionId"])
+    assert stale[:2] == (412, "PreconditionFailedException")
+    for sid in ("all", "one"):
+        lambdas.remove_layer_version_permission(**lent, StatementId=sid)
+    assert refused(lambdas.get_layer_version_policy, **lent) == gone
+    assert refused(lambdas.remove_layer_version_permission, **lent, StatementId="one") == (
+        404, "ResourceNotFoundException", "Statement one is not found in resource policy.",
+    )  # fmt: skip
+    assert refused(lambdas.add_layer_version_permission, **{**given, "VersionNumber": 2}) == (
+        404, "ResourceNotFoundException", f"Layer version {ARN}lent:2 does not exist.",
+    )  # fmt: skip
+
+    def fill() -> None:
+        for number in range(200):
+            lambdas.add_layer_version_permission(**{**given, "StatementId": f"{'s' * 90}{number}"})
+
+    with pytest.raises(ClientError, match="PolicyLengthExceededException"):
+        fill()

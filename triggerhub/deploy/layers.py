@@ -21,7 +21,7 @@ SCOPE = "lambda-layer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerVersion:
-    """One published archive; it never changes."""
+    """One published archive; it never changes, but in who may use it."""
 
     number: int
     code: str
@@ -32,6 +32,9 @@ class LayerVersion:
     architectures: tuple[str, ...] = ()
     license: str | None = None
     created: Millis
+    statements: tuple[Json, ...] = ()
+    """Of its policy."""
+    policy_revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,12 @@ def layer_arn(name: str, number: int | None = None) -> str:
 def _from_json(value: Json) -> Layer:
     versions = {
         int(number): LayerVersion(
-            **{**one, "runtimes": tuple(one["runtimes"]), "architectures": tuple(one["architectures"])}
+            **{
+                **one,
+                "runtimes": tuple(one["runtimes"]),
+                "architectures": tuple(one["architectures"]),
+                "statements": tuple(one.get("statements", ())),
+            }
         )
         for number, one in value["versions"].items()
     }

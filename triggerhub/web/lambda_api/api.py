@@ -34,6 +34,7 @@ from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
+from triggerhub.web.lambda_api.layerpolicies import LayerPolicies
 from triggerhub.web.lambda_api.layers import Layers
 from triggerhub.web.lambda_api.link import PLACE, Links, is_link
 from triggerhub.web.lambda_api.mappings import Mappings
@@ -194,6 +195,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **Permissions(functions, registry).operations(),
         **Urls(hub, functions, registry).operations(),
         **Layers(registry).operations(),
+        **LayerPolicies(registry).operations(),
         **Mappings(targets, registry).operations(),
         **Account(hub, registry).operations(),
     }

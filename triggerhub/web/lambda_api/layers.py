@@ -40,7 +40,7 @@ class Layers:
         }
 
     async def _publish(self, asked: Asked) -> Mapping[str, Json]:
-        given, name = asked.given, _name(asked.given["LayerName"])
+        given, name = asked.given, layer_name(asked.given["LayerName"])
         members.refuse(given["Content"])
         data = await code.taken(given["Content"])
         kept = await code.kept(self._registry, data)
@@ -58,7 +58,7 @@ class Layers:
         return _whole(name, layer.versions[layer.published], asked.link)
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
-        name, number = _name(asked.given["LayerName"]), asked.given["VersionNumber"]
+        name, number = layer_name(asked.given["LayerName"]), asked.given["VersionNumber"]
         version = self._registry.layers.find(name, number)
         if version is None:
             raise ApiError("ResourceNotFoundException", _GONE)
@@ -72,7 +72,7 @@ class Layers:
         return _whole(found["name"], version, asked.link)
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
-        name, number = _name(asked.given["LayerName"]), asked.given["VersionNumber"]
+        name, number = layer_name(asked.given["LayerName"]), asked.given["VersionNumber"]
 
         def remove(before: Layer) -> Layer:
             versions = {key: one for key, one in before.versions.items() if key != number}
@@ -92,7 +92,7 @@ class Layers:
         })  # fmt: skip
 
     async def _list_versions(self, asked: Asked) -> Mapping[str, Json]:
-        name = _name(asked.given["LayerName"])
+        name = layer_name(asked.given["LayerName"])
         layer = self._registry.layers.layers.get(name, Layer(name=name))
         found = sorted((one for one in layer.versions.values() if _fits(one, asked.given)), key=lambda one: -one.number)
         return shape.page(
@@ -120,7 +120,8 @@ def uses(registry: Registry, arns: Sequence[str]) -> tuple[LayerUse, ...]:
     return tuple(found.values())
 
 
-def _name(text: str) -> str:
+def layer_name(text: str) -> str:
+    """Return the name of the layer that a name or an ARN names. Raises ApiError."""
     found = _NAME.fullmatch(text)
     if found is None:
         raise ApiError("ResourceNotFoundException", _GONE)

@@ -110,7 +110,7 @@ def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
     made: dict[str, Json] = {
         "Sid": given["StatementId"],
         "Effect": "Allow",
-        "Principal": _principal(given["Principal"]),
+        "Principal": principal(given["Principal"]),
         "Action": given["Action"],
         "Resource": resource,
     }
@@ -145,7 +145,8 @@ def opens(statements: tuple[Json, ...]) -> bool:
     )
 
 
-def _principal(text: str) -> Json:
+def principal(text: str) -> Json:
+    """Return the principal of a statement as policies write it."""
     if text == "*":
         return text
     if re.fullmatch(r"\d{12}", text):

@@ -17,9 +17,6 @@ _REFUSED: dict[str, tuple[str, ...]] = {
         "ListCapacityProviders", "ListFunctionVersionsByCapacityProvider", "PutFunctionScalingConfig",
         "UpdateCapacityProvider",
     ),
-    "layers belong to this hub alone": (
-        "AddLayerVersionPermission", "GetLayerVersionPolicy", "RemoveLayerVersionPermission",
-    ),
     "durable executions are not in this version": (
         "CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
         "ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure",
@@ -31,6 +28,7 @@ REFUSED = {operation: why for why, operations in _REFUSED.items() for operation 
 """Operations that are answered by a refusal, and why; those that are nowhere else are refused as not yet there."""
 
 DIFFERS: dict[str, str] = {
+    "AddLayerVersionPermission": "kept and shown; keys are of the one account, whose own layers need no permission",
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
     "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; destinations are functions; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
