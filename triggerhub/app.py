@@ -35,6 +35,7 @@ from triggerhub.hub.pool import Pool
 from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
+from triggerhub.hub.veil import Veil
 from triggerhub.model import Invocation
 from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.runtimes import dependencies, layers, probe, snapshot
@@ -300,7 +301,7 @@ async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered
         raise NotFound(f"no function {name!r}", hint=f"This project has: {', '.join(sorted(project.functions))}.")
     clock, lines = SystemClock(), _Lines()
     request_id = ids.event_id(clock.now(), 0, int.from_bytes(os.urandom(6), "big"))
-    tap = Tap(lines, Feed(), clock, Metrics())
+    tap = Tap(lines, Feed(), clock, Metrics(), Veil(lambda: project).text)
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
     pool = Pool(ProcessRuntime(tap, scratch), clock)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggerhub.model import Attempt, Delivery, Fault, State
-from triggerhub.policy.grouping import Grave, fingerprint, group
+from triggerhub.policy.grouping import Grave, fingerprint, group, shown
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.quantile import quantile
 from triggerhub.policy.scatter import plot
@@ -50,6 +50,14 @@ def test_errors_that_differ_in_what_changes_are_one(one: str, other: str) -> Non
 def test_errors_that_differ_in_words_are_two(one: str, other: str) -> None:
     assert fingerprint("E", one) != fingerprint("E", other)
     assert fingerprint("E", one) != fingerprint("F", one)
+
+
+def test_a_group_is_shown_by_the_fingerprint_of_what_is_shown() -> None:
+    grave = Grave(function="f", type="E", message="no: pa55word", count=1, first=1, last=1, newest="a")
+    (one,) = group([grave])
+    hidden = shown(one, lambda text: text.replace("pa55word", "•••"))
+    assert (hidden.sample, hidden.fingerprint) == ("E: no: •••", "E: no: •••")
+    assert shown(one, str) == one
 
 
 def test_groups_count_and_know_their_first_last_and_newest() -> None:

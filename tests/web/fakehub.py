@@ -58,6 +58,7 @@ class FakeHub:
     paused: set[str] = field(default_factory=set)
     drain: int = 1000
     changed: list[Any] = field(default_factory=list)
+    veil: Any = field(default_factory=lambda: SimpleNamespace(mask=None, text=str))
     pulse: Any = field(default_factory=lambda: Pulse(Metrics(), SimpleNamespace(now=lambda: NOW)))
     tokens: Any = field(default_factory=lambda: SimpleNamespace(principal=lambda text: None, all=list))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal
@@ -26,9 +26,15 @@ THROTTLED = "TooManyRequestsException"
 
 
 class Tap:
-    """An Output that passes on to another, to the feed, and to whoever waits for a request's lines."""
+    """An Output that passes on to another, to the feed, and to whoever waits for a request's lines.
 
-    def __init__(self, inner: Output, feed: Feed, clock: Clock, metrics: Metrics) -> None:
+    All of them get what *hide* makes of a text, so that no secret comes to lie in a log.
+    """
+
+    def __init__(
+        self, inner: Output, feed: Feed, clock: Clock, metrics: Metrics, hide: Callable[[str], str] = str
+    ) -> None:
+        self._hide = hide
         self._inner = inner
         self._metrics = metrics
         self._feed = feed
@@ -38,11 +44,12 @@ class Tap:
     def write(
         self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
     ) -> None:
+        if stream == "stdout" and embedded.looks_like(text):
+            self._metrics.embedded(function.name, embedded.read(text))
+        text = self._hide(text)
         self._inner.write(function, request_id, stream, text)
         if request_id in self._waiting:
             self._waiting[request_id].append(text)
-        if stream == "stdout" and embedded.looks_like(text):
-            self._metrics.embedded(function.name, embedded.read(text))
         if stream != "hub" and self._feed.watched:
             self._feed.publish(
                 Happening(time=self._clock.now(), kind="output", function=function.name, delivery=request_id, text=text)

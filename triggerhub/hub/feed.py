@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -57,9 +57,10 @@ class _Watcher:
 
 
 class Feed:
-    """Publishes happenings; ``watched`` spares the making of one that nobody would see."""
+    """Publishes happenings, their text as *hide* makes it; ``watched`` spares the making of one that nobody sees."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Callable[[str], str] = str) -> None:
+        self._hide = hide
         self._watchers: set[_Watcher] = set()
 
     @property
@@ -67,6 +68,8 @@ class Feed:
         return bool(self._watchers)
 
     def publish(self, happening: Happening) -> None:
+        if self._watchers and (text := self._hide(happening.text)) != happening.text:
+            happening = replace(happening, text=text)
         for watcher in self._watchers:
             watcher.put(happening)
 

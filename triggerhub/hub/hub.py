@@ -34,6 +34,7 @@ from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
 from triggerhub.hub.tokens import Tokens
 from triggerhub.hub.trial import Trial
+from triggerhub.hub.veil import Veil
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
 from triggerhub.model import (
@@ -98,10 +99,11 @@ class Hub:
         self._output = output
         self._routes = routes
         self._clock = clock or SystemClock()
-        self._feed = Feed()
+        self.veil = Veil(lambda: self.project)
+        self._feed = Feed(self.veil.text)
         self._metrics = Metrics()
         self.pulse = Pulse(self._metrics, self._clock)
-        self._tap = Tap(output, self._feed, self._clock, self._metrics)
+        self._tap = Tap(output, self._feed, self._clock, self._metrics, self.veil.text)
         self._pool = Pool(runtime(self._tap), self._clock)
         self.warmth = self._pool.warmth
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
@@ -454,12 +456,12 @@ class Hub:
 
     async def triggers(self) -> list[dict[str, Json]]:
         """name, type, functions, state (running, paused, disabled, degraded), why, next, counts by state."""
-        return await self._status.triggers()
+        return [{**row, "why": self.veil.text(row["why"] or "") or None} for row in await self._status.triggers()]
 
     async def status(self) -> dict[str, Json]:
         """What the whole hub is and how it does."""
         whole = await self._status.whole(ready=self.ready, addresses=self.addresses)
-        return {**whole, "problems": [*whole["problems"], *self.alarms.on()]}
+        return {**whole, "problems": [*map(self.veil.text, [*whole["problems"], *self.alarms.on()])]}
 
     async def stats(self) -> Stats:
         """The ledgers."""

@@ -6,7 +6,7 @@ Pure. A thousand dead letters of one cause are one thing to look at, not a thous
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from triggerhub.model import Millis
@@ -88,3 +88,12 @@ def group(graves: Iterable[Grave]) -> list[Group]:
             )
         found[one.function, mark] = known
     return sorted(found.values(), key=lambda one: (one.last, one.newest), reverse=True)
+
+
+def shown(one: Group, hide: Callable[[str], str]) -> Group:
+    """Return a group with the text of its newest error as *hide* makes it, and the fingerprint of that."""
+    kind, colon, message = one.sample.partition(": ")
+    hidden = hide(message)
+    if hidden == message:
+        return one
+    return replace(one, sample=f"{kind}{colon}{hidden}", fingerprint=fingerprint(kind, hidden))

@@ -175,7 +175,7 @@ class _Admin:
                         # It came after the following began and before the past was read: told already.
                         seen[key] -= 1
                     else:
-                        await tell(shape.timed(line, "time"))
+                        await tell(self._shown(line))
 
         return Lines(work, self._closing)
 
@@ -184,8 +184,12 @@ class _Admin:
             function=asking.function, delivery=asking.delivery, since=asking.since, limit=asking.limit
         )
         for line in lines:
-            await tell(shape.timed(line, "time"))
+            await tell(self._shown(line))
         return lines
+
+    def _shown(self, line: Mapping[str, Json]) -> dict[str, Json]:
+        # A secret may be younger than a line.
+        return shape.timed({**line, "text": self._hub.veil.text(line["text"])}, "time")
 
 
 class _Asking:

@@ -16,6 +16,7 @@ import anyio
 
 from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.hub import Hub
+from triggerhub.hub.veil import Veil
 from triggerhub.model import Delivery, Json, Millis, State
 from triggerhub.policy import units
 from triggerhub.policy.grouping import fingerprint
@@ -132,11 +133,13 @@ async def _named(hub: Hub, work: Order) -> bytearray:
 async def _chosen(hub: Hub, work: Order) -> bytearray:
     """Return all that the filter finds, oldest first, 16 bytes each: there may be a million."""
     pages: list[bytes] = []
+    mark = work.fingerprint
     for state in work.states:
         query = replace(work.query, state=state)
         while True:
             rows = await hub.page(query)
-            pages.append(b"".join(UUID(row.id).bytes for row in reversed(rows) if _is_of(row, work.fingerprint)))
+            fit = (row for row in reversed(rows) if mark is None or bears(row, mark, hub.veil))
+            pages.append(b"".join(UUID(row.id).bytes for row in fit))
             if len(rows) < query.limit:
                 break
             query = replace(query, before=rows[-1].id)
@@ -146,8 +149,12 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     return found
 
 
-def _is_of(row: Delivery, mark: str | None) -> bool:
-    return mark is None or mark == (fingerprint(row.error.type, row.error.message) if row.error else "")
+def bears(row: Delivery, mark: str, veil: Veil) -> bool:
+    """Whether the error of a delivery has this fingerprint, with its secrets or without, as it is shown."""
+    if row.error is None:
+        return mark == ""
+    kind, message = row.error.type, row.error.message
+    return mark in (fingerprint(kind, message), fingerprint(kind, veil.text(message)))
 
 
 def _chunks(found: bytearray, size: int) -> Iterator[list[str]]:

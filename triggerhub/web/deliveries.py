@@ -43,14 +43,14 @@ class Deliveries:
         rows = await self._hub.page(query)
         if not rows:
             await self._hub.known(query)
-        return json(shape.dump([shape.delivery(row) for row in rows]))
+        return json(shape.dump([shape.delivery(row, self._hub.veil.mask) for row in rows]))
 
     async def show(self, request: Request) -> Response:
         payloads = asker(request.scope).principal.payloads
-        return json(shape.detail(await self._hub.get(_id(request)), payloads=payloads))
+        return json(shape.detail(await self._hub.get(_id(request)), payloads=payloads, mask=self._hub.veil.mask))
 
     async def event(self, request: Request) -> Response:
-        return json(shape.event(*await self._hub.event(_id(request))))
+        return json(shape.event(*await self._hub.event(_id(request)), mask=self._hub.veil.mask))
 
     async def wait(self, request: Request) -> Response:
         """Answer once the delivery is finished, or as it stands after ``timeout`` seconds."""
@@ -64,7 +64,7 @@ class Deliveries:
         identifier = _id(request)
         await asked.body(request)
         row = await attended(request.receive, lambda: self._hub.wait(identifier, seconds), self._closing)
-        return json(shape.dump(shape.delivery(row)))
+        return json(shape.dump(shape.delivery(row, self._hub.veil.mask)))
 
     async def cancel(self, request: Request) -> Response:
         """End one delivery that is queued or running."""

@@ -2,6 +2,7 @@
 
 Pure. Times become RFC 3339 in UTC with milliseconds. Payloads are spliced into the text as the bytes
 they are: a number that Python would round, or a text it could not write again, comes out untouched.
+Where a *mask* is given, secrets in what strangers and handlers wrote are dots.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from triggerhub.model import (
     Returned,
     TimedOut,
 )
+from triggerhub.policy.masking import Mask
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Detail
 
@@ -47,7 +49,7 @@ def dump(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
-def delivery(row: Delivery) -> dict[str, Json]:
+def delivery(row: Delivery, mask: Mask | None = None) -> dict[str, Json]:
     """Return a delivery's fields as scripts know them."""
     return {
         "id": row.id,
@@ -61,46 +63,46 @@ def delivery(row: Delivery) -> dict[str, Json]:
         "due": moment(row.due),
         "finished": _moment(row.finished),
         "duration_ms": _length(row.duration_ms),
-        "dedup_key": row.dedup_key,
-        "ordering_key": row.ordering_key,
-        "error": _fault(row.error),
-        "reason": row.reason,
+        "dedup_key": _hidden(row.dedup_key, mask),
+        "ordering_key": _hidden(row.ordering_key, mask),
+        "error": _fault(row.error, mask),
+        "reason": _hidden(row.reason, mask),
     }
 
 
-def detail(found: Detail, *, payloads: bool = True) -> bytes:
+def detail(found: Detail, *, payloads: bool = True, mask: Mask | None = None) -> bytes:
     """Return a delivery's fields and, besides, its ``event`` and its ``history`` of attempts.
 
     Without *payloads* what they carry is null, and ``hidden`` is true.
     """
     event, attempts = found.event, found.attempts
-    fields = delivery(found.delivery)
+    fields = delivery(found.delivery, mask)
     if not payloads:
         fields["hidden"] = True
         event, attempts = replace(event, data=b"null"), [replace(one, payload=None) for one in attempts]
-    history = b",".join(_attempt(one) for one in attempts)
-    return _joined(fields, event=_event(event), history=b"[" + history + b"]")
+    history = b",".join(_attempt(one, mask) for one in attempts)
+    return _joined(fields, event=_event(event, mask), history=b"[" + history + b"]")
 
 
-def event(found: Event, deliveries: Sequence[Delivery]) -> bytes:
+def event(found: Event, deliveries: Sequence[Delivery], mask: Mask | None = None) -> bytes:
     """Return an event with its payload and its deliveries."""
-    return _spliced(_event(found), deliveries=dump([delivery(row) for row in deliveries]))
+    return _spliced(_event(found, mask), deliveries=dump([delivery(row, mask) for row in deliveries]))
 
 
-def _event(found: Event) -> bytes:
+def _event(found: Event, mask: Mask | None) -> bytes:
     fields = {
         "id": found.id,
         "trigger": found.trigger,
         "time": moment(found.time),
-        "dedup_key": found.dedup_key,
-        "ordering_key": found.ordering_key,
+        "dedup_key": _hidden(found.dedup_key, mask),
+        "ordering_key": _hidden(found.ordering_key, mask),
         "trace": found.trace,
         "hops": found.hops,
     }
-    return _spliced(dump(fields), **_payload("data", found.data))
+    return _spliced(dump(fields), **_payload("data", found.data, mask))
 
 
-def _attempt(one: Attempt) -> bytes:
+def _attempt(one: Attempt, mask: Mask | None) -> bytes:
     fields = {
         "request_id": one.request_id,
         "started": moment(one.started),
@@ -110,9 +112,9 @@ def _attempt(one: Attempt) -> bytes:
         "level": one.level,
         "version": one.version,
         "outcome": one.outcome,
-        "error": _fault(one.error),
+        "error": _fault(one.error, mask),
     }
-    return _spliced(dump(fields), **_payload("payload", one.payload))
+    return _spliced(dump(fields), **_payload("payload", one.payload, mask))
 
 
 def answer(given: Answer) -> dict[str, Json]:
@@ -190,14 +192,20 @@ def _length(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, 3)
 
 
-def _fault(fault: Fault | None) -> dict[str, str] | None:
-    return None if fault is None else {"type": fault.type, "message": fault.message}
+def _fault(fault: Fault | None, mask: Mask | None = None) -> dict[str, str | None] | None:
+    return None if fault is None else {"type": fault.type, "message": _hidden(fault.message, mask)}
 
 
-def _payload(name: str, data: bytes | None) -> dict[str, bytes]:
+def _hidden(text: str | None, mask: Mask | None) -> str | None:
+    return text if text is None or mask is None else mask(text)
+
+
+def _payload(name: str, data: bytes | None, mask: Mask | None) -> dict[str, bytes]:
     """Return the member for a payload: its own bytes on one line, or base64 where they are no JSON in UTF-8."""
     if data is None:
         return {name: b"null"}
+    if mask is not None:
+        data = mask.payload(data)
     try:
         json.loads(data.decode())
     except (ValueError, RecursionError):

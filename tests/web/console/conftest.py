@@ -56,9 +56,12 @@ def handler(event, context):
     print("shipping", body["id"], "with", os.environ["TOKEN"])
     if "sold out" in body["id"]:
         raise LookupError(f"item {len(body['id'])} is sold out: {body['id']}")
+    if body["id"] == "telltale":
+        raise ValueError(f"cannot ship {os.environ['TOKEN']}")
     if body["id"] == "out of sight":
         open("/srv/goods")
-    return {"shipped": body["id"]}
+    note = body.get("note")
+    return {"shipped": body["id"]} | ({"with": note, "letters": sorted(note)} if note else {})
 """,
     "mail.py": """
 def handler(event, context):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from triggerhub.errors import Conflict
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
 from triggerhub.policy import searching, units
+from triggerhub.policy.masking import restored
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import plot
 from triggerhub.policy.searching import Search
@@ -138,12 +140,24 @@ class Deliveries:
             "phases": phases(row, found.attempts, now=now),
             "last": last,
             "shown": shown,
-            "event": _laid_out(data) if shown else {"text": "", "cut": False, "size": len(data)},
-            "result": _laid_out(last.payload) if shown and last and last.payload is not None else None,
-            "editable": pretty(data.decode()) if shown and _can_be_edited(data) else None,
+            "event": self._laid_out(data) if shown else {"text": "", "cut": False, "size": len(data)},
+            "result": self._laid_out(last.payload) if shown and last and last.payload is not None else None,
+            "editable": self._for_editing(data)[0] if shown and _can_be_edited(data) else None,
             "siblings": siblings,
             "commands": _commands(found),
         }
+
+    def _laid_out(self, data: bytes) -> dict[str, Any]:
+        """Return a payload as a page shows it: whole, or its beginning; without secrets."""
+        text = self._hub.veil.text(render.readable(data[: 4 * render.SHOWN]))
+        cut = len(data) > render.SHOWN
+        laid = pretty(text) if not cut else text[: render.SHOWN]
+        return {"text": laid, "cut": cut, "size": len(data)}
+
+    def _for_editing(self, data: bytes) -> tuple[str, Mapping[str, str]]:
+        """Return an event laid out, with a mark for each secret, and what the marks stand for."""
+        text, mask = pretty(data.decode()), self._hub.veil.mask
+        return (text, {}) if mask is None else mask.numbered(text)
 
     async def logs(self, request: Request) -> Response:
         """What the delivery's attempts wrote."""
@@ -151,15 +165,15 @@ class Deliveries:
         return answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
 
     async def event(self, request: Request) -> Response:
-        """The record as it arrived."""
+        """The record as it arrived, but for secrets."""
         found = await self._hub.get(_id(request))
-        return answer.file(found.event.data, f"event-{found.event.id}.json")
+        return answer.file(self._hub.veil.payload(found.event.data), f"event-{found.event.id}.json")
 
     async def result(self, request: Request) -> Response:
         """What the last attempt answered."""
         found = await self._hub.get(_id(request))
         payload = found.attempts[-1].payload if found.attempts else None
-        return answer.file(payload or b"", f"result-{found.delivery.id}.json")
+        return answer.file(self._hub.veil.payload(payload or b""), f"result-{found.delivery.id}.json")
 
     async def redeliver(self, request: Request) -> Response:
         delivery = _id(request)
@@ -176,9 +190,12 @@ class Deliveries:
         return await self._shown(request, delivery, "Cancelled")
 
     async def resend(self, request: Request) -> Response:
-        """Queue the edited event, and show its delivery."""
-        body = (await asked.form(request)).get("event", "").encode("utf-8", "replace")
-        accepted = await self._hub.resend(_id(request), body)
+        """Queue the edited event, with the secrets that it was shown without, and show its delivery."""
+        text = (await asked.form(request)).get("event", "")
+        data = (await self._hub.get(_id(request))).event.data
+        if _can_be_edited(data):
+            text = restored(text, self._for_editing(data)[1])
+        accepted = await self._hub.resend(_id(request), text.encode("utf-8", "replace"))
         response = await self._shown(request, accepted.deliveries[0], "Sent as a new event")
         response.headers["HX-Push-Url"] = f"/deliveries/{accepted.deliveries[0]}"
         return response
@@ -190,14 +207,6 @@ def _with(search: Search, state: State | None) -> Search:
 
 def _id(request: Request) -> str:
     return asked.identifier(request.path_params["id"])
-
-
-def _laid_out(data: bytes) -> dict[str, Any]:
-    """Return a payload as a page shows it: whole, or its beginning."""
-    text = render.readable(data[: 4 * render.SHOWN])
-    cut = len(data) > render.SHOWN
-    laid = pretty(text) if not cut else text[: render.SHOWN]
-    return {"text": laid, "cut": cut, "size": len(data)}
 
 
 def _can_be_edited(data: bytes) -> bool:

@@ -12,9 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from triggerhub.errors import NotFound
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
-from triggerhub.policy.grouping import fingerprint
 from triggerhub.store import Query
-from triggerhub.web import shape
+from triggerhub.web import bulk, shape
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
 from triggerhub.web.refusal import Stopping
@@ -70,10 +69,9 @@ class Letters:
         before: str | None = None
         while rows := await self._hub.page(Query(state=State.DEAD, function=function, before=before, limit=PAGE)):
             for row in rows:
-                error = row.error
-                if mark is None or mark == (fingerprint(error.type, error.message) if error else ""):
+                if mark is None or bulk.bears(row, mark, self._hub.veil):
                     with suppress(NotFound):  # redriven, discarded or pruned meanwhile
-                        yield shape.detail(await self._hub.get(row.id)) + b"\n"
+                        yield shape.detail(await self._hub.get(row.id), mask=self._hub.veil.mask) + b"\n"
             before = rows[-1].id
             if self._hub.phase != "running":
                 raise Stopping("the hub is stopping")  # the connection breaks: nobody takes a part for all

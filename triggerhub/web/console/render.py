@@ -6,6 +6,7 @@ turns the direction of writing is spelt out: a function's name or payload cannot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -26,13 +27,15 @@ from triggerhub.web.console import asset
 
 SHOWN = 64 * 1024
 """Characters of a payload on a page; the whole of it can be downloaded."""
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+"""An id of the hub's own, whose digits are not to be taken for a secret."""
 
 
 @pass_context
 def _final(context: Context, value: object) -> object:
     if type(value) is str:
         masked = context.get("mask")
-        return spelt(masked(value) if masked else value)
+        return spelt(masked(value) if masked and not _ID.fullmatch(value) else value)
     return "" if value is None else value
 
 
@@ -143,9 +146,11 @@ def percent(share: float) -> str:
     return "0 %" if share == 0 else "under 0.1 %" if share < 0.001 else f"{share * 100:.3g} %"
 
 
-def cut(text: str | None, most: int = 200) -> str:
-    """Return the beginning of a text."""
-    text = text or ""
+@pass_context
+def cut(context: Context, text: str | None, most: int = 200) -> str:
+    """Return the beginning of a text, without secrets: of one that is cut in two a mask would not know the half."""
+    masked, text = context.get("mask"), text or ""
+    text = masked(text) if masked else text
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -157,7 +162,7 @@ def block(context: Context, text: str) -> Markup:
 
 
 def whole(text: str) -> Markup:
-    """Return a text of several lines with its secrets, for somebody to edit and send again."""
+    """Return a text of several lines whose secrets have been seen to already."""
     return Markup("\n").join(escape(spelt(line)) for line in text.split("\n"))
 
 

@@ -23,7 +23,7 @@
   // ── what is live ────────────────────────────────────────────────────────
   const first = json("first");
   const skew = first ? first.now - Date.now() : 0; // this machine's clock may be another than the hub's
-  let mark = first && first.mark, stale = false, paused = false, busy = false, last = 0, stream = null;
+  let mark = first && first.mark, stale = false, paused = false, busy = false, last = 0, stream = null, leaving = false;
   const light = (state, word) => { const live = $("#live"); live.dataset.state = state; live.lastElementChild.textContent = word; };
 
   const show = (readings) => {
@@ -44,9 +44,10 @@
     || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || $("input:checked", part) || String(getSelection()).length > 0 && part.contains(getSelection().anchorNode);
   const refresh = async () => {
-    if (!stale || busy || document.hidden || Date.now() - last < 2000) return;
+    if (!stale || busy || leaving || document.hidden || Date.now() - last < 2000) return;
     busy = true; stale = false; last = Date.now();
     for (const part of $$("[data-live]")) {
+      if (leaving) break;
       if (!part.dataset.live || !document.contains(part)) continue;
       if (held(part)) { stale = true; continue; }
       const focused = part.contains(document.activeElement) && document.activeElement.closest("[data-id]");
@@ -67,8 +68,8 @@
     stream.onmessage = (event) => show(JSON.parse(event.data));
     stream.onerror = () => { light("lost", "connection lost"); if (stream.readyState === 2) { stream = null; knock(); } };
   };
-  // Who signs out is led to the door by that answer alone: a stream that ends with the session must not race it.
-  let leaving = false;
+  // Who signs out is led to the door by that answer alone: neither a stream that ends with the session nor a list
+  // that is refused without it must race it.
   const door = () => leaving || location.reload();
   document.addEventListener("htmx:beforeRequest", ({ detail }) => { if (detail.requestConfig.path === "/logout") { leaving = true; stream?.close(); stream = null; } });
   document.addEventListener("htmx:afterRequest", ({ detail }) => { if (detail.requestConfig.path === "/logout" && !detail.successful) { leaving = false; listen(); } });
