@@ -18,6 +18,8 @@ MB = 1024 * KB
 GB = 1024 * MB
 
 
+Reuse = Literal["warm", "fork", "fresh"]
+"""What the next call of a function meets: the same process, a new fork of it, or a new sandbox."""
 Level = Literal["contained", "isolated", "confined", "trusted"]
 """How a handler is kept from everything else; from the strongest to none."""
 
@@ -152,6 +154,8 @@ class Function:
     concurrency: int = 4
     rate: Rate | None = None
     idle: Millis = 10 * MINUTE
+    reuse: Reuse = "warm"
+    """What of a worker the next call finds: python, and for "fresh" all but executables."""
     warm: int = 0
     """How many workers there are at any time, at most ``concurrency``."""
     env: Mapping[str, str | Secret] = field(default_factory=dict)

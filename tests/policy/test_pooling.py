@@ -51,19 +51,33 @@ def test_what_is_started_ahead(ready: int, lent: int, limit: int, warm: int, spa
     assert ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=warm, spare=spare) == expected
 
 
-@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20), st.integers(0, 20), st.booleans())
+@pytest.mark.parametrize(
+    ("ready", "lent", "limit", "expected"),
+    [
+        pytest.param(0, 0, 1, 1, id="the only one has served"),
+        pytest.param(0, 1, 1, 0, id="the only one serves"),
+        pytest.param(1, 0, 4, 0, id="the next one is there"),
+        pytest.param(0, 3, 4, 1, id="all are lent"),
+    ],
+)
+def test_one_is_started_ahead_where_none_comes_back(ready: int, lent: int, limit: int, expected: int) -> None:
+    assert ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=0, spare=True, fresh=True) == expected
+    assert ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=0, spare=False, fresh=True) == 0
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20), st.integers(0, 20), st.booleans(), st.booleans())
 def test_what_is_started_ahead_is_enough_and_within_the_limit(
-    ready: int, lent: int, limit: int, warm: int, spare: bool
+    ready: int, lent: int, limit: int, warm: int, spare: bool, fresh: bool
 ) -> None:
-    count = ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=warm, spare=spare)
+    count = ahead_of_calls(ready=ready, lent=lent, limit=limit, warm=warm, spare=spare, fresh=fresh)
     there = ready + lent + count
     assert count >= 0
     assert there <= max(limit, ready + lent)
     assert there >= min(warm, limit)
-    if spare and lent:
+    if spare and (lent or fresh):
         assert ready + count or there >= limit
     if count:
-        assert ahead_of_calls(ready=ready + count, lent=lent, limit=limit, warm=warm, spare=spare) == 0
+        assert ahead_of_calls(ready=ready + count, lent=lent, limit=limit, warm=warm, spare=spare, fresh=fresh) == 0
         assert there == max(warm, min(there, lent + 1)) or there == limit, "nothing is started for nothing"
 
 

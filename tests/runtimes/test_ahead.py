@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -39,6 +40,52 @@ async def test_a_warm_worker_serves_without_a_start_and_is_replaced_when_it_is_k
         second = pool.lend(function)
         assert second is not None
         assert (await second.worker.invoke(invocation())).payload != outcome.payload
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_a_fresh_worker_for_each_call_is_there_before_it(bench: Bench, concurrency: int) -> None:
+    function = bench.python(
+        "import os\nseen = []\ndef handler(e, c):\n    seen.append(1)\n    return [os.getpid(), len(seen)]\n",
+        reuse="fresh",
+        concurrency=concurrency,
+    )
+    pool = Pool(bench.runtime(), SystemClock())
+    async with pool.open():
+        pool.serve(function)
+        pids = set()
+        for number in range(4):
+            slot = pool.lend(function) or await pool.acquire(function)
+            assert slot is not None
+            assert slot.ahead is (number > 0), "the first has nobody before it"
+            outcome = await slot.worker.invoke(invocation())
+            pid, seen = json.loads(outcome.payload)
+            pids.add(pid)
+            assert seen == 1
+            pool.release(slot)
+            await ready(pool)
+            assert pool.live("f") == 1
+        assert len(pids) == 4
+
+
+async def test_calls_that_overlap_each_have_a_fresh_worker(bench: Bench) -> None:
+    function = bench.python("import os\ndef handler(e, c): return os.getpid()\n", reuse="fresh", concurrency=2)
+    pool = Pool(bench.runtime(), SystemClock())
+    pids = []
+
+    async def call() -> None:
+        slot = await pool.acquire(function)
+        assert slot is not None
+        pids.append((await slot.worker.invoke(invocation())).payload)
+        assert pool.live("f") <= 2
+        pool.release(slot)
+
+    async with pool.open():
+        pool.serve(function)
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(call)
+    assert len(set(pids)) == 10
 
 
 async def ready(pool: Pool) -> None:

@@ -48,6 +48,7 @@ CODES: dict[str, str] = {
     "outside": "A path leads to a place that it must not lead to.",
     "much-memory": "A function may use more memory than this host has.",
     "bad-warm": "More workers would be kept than may run at once, or the function has no workers that could be kept.",
+    "bad-reuse": "The runtime cannot do with its workers between two calls what is asked for.",
     "bad-retry": "The first wait is longer than the longest.",
     "bad-key": (
         "A dedup key or an order is header:NAME or a JSONPath (RFC 9535), like $.order.id; a public key is PEM."

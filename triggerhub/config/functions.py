@@ -85,9 +85,11 @@ class Functions:
             self._retry_fits(f"functions.{name}", written)
         self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
         self._sandbox_fits(name, written, given(table))
+        if code is not None:
+            self._reuse_fits(name, code, written, given(table))
         if code is not None and code.runtime == "executable":
             self._without_workers(name, given(table))
-            written = {key: value for key, value in written.items() if key != "warm"}
+            written = {key: value for key, value in written.items() if key not in ("warm", "reuse")}
         elif {"warm", "concurrency"} & (given(inline) | given(table)).keys():
             self._warm_fits(("functions", name), written, given(table))
         added = self._layers(name, table, inline, written.get("layers", []))
@@ -237,6 +239,26 @@ class Functions:
             hint = 'leave it out, or use the Lambda Runtime API (runtime = "provided")'
             self._report.error(("functions", name, "warm"), "bad-warm", message, hint, at="key")
 
+    def _reuse_fits(self, name: str, code: Code, written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Refuse a fork of what cannot be forked, and workers of an executable that one call leaves to the next.
+
+        An executable has each call in a process of its own, which is more than ``[defaults]`` could ask for.
+        """
+        reuse = written.get("reuse", "warm")
+        said = "reuse" in own
+        if code.runtime == "python" or reuse not in ("fork", "warm"):
+            return
+        if code.runtime == "executable":
+            if said:
+                message = f'functions.{name}: reuse is "{reuse}", but an executable is started anew for each call'
+                self._report.error(("functions", name, "reuse"), "bad-reuse", message, "leave it out", at="key")
+        elif reuse == "fork":
+            path = ("functions", name, "reuse") if said else ("defaults", "reuse")
+            kind = "Node" if code.runtime == "node" else "a bootstrap"
+            message = f'{dotted(path)} is "fork", which is for Python, but functions.{name} is {kind}'
+            hint = f'write reuse = "fresh" for a new worker each time, or "warm", in [functions.{name}]'
+            self._report.error(path, "bad-reuse", message, hint)
+
     def _warm_fits(self, base: tuple[str, ...], written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         """Refuse more workers than may run; *own* is what stands at *base* itself."""
         warm, most = written.get("warm", 0), written.get("concurrency", Defaults().concurrency)
@@ -311,7 +333,7 @@ def _host_memory() -> int:
 
 
 SHORTER = "lower initial or raise max"
-_TABLELESS = ("concurrency", "dead_letters", "idle", "rate", "sandbox")
+_TABLELESS = ("concurrency", "dead_letters", "idle", "rate", "reuse", "sandbox")
 _OF_CODE = frozenset({"handler", "command", "runtime"})
 
 

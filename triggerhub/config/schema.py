@@ -257,6 +257,8 @@ class Defaults(Table):
     """How many calls may begin in a time, like ``10/s``."""
     idle: Moment = 600_000
     """A warm worker without work ends after this."""
+    reuse: Literal["warm", "fork", "fresh"] = "warm"
+    """What the next call meets: the same process, a new fork of it, or a new worker."""
     warm: Annotated[int, _within(0, 10_000, str)] = 0
     """How many workers are ready at any time, called or not; at most ``concurrency``."""
     env: dict[Variable, Content] = {}

@@ -74,7 +74,12 @@ class Bench:
         function = self.function
         lent = self.live - self.ready
         return ahead_of_calls(
-            ready=self.ready, lent=lent, limit=function.concurrency, warm=function.warm, spare=spare and self.spare
+            ready=self.ready,
+            lent=lent,
+            limit=function.concurrency,
+            warm=function.warm,
+            spare=spare and self.spare,
+            fresh=function.reuse == "fresh",
         )
 
     def lost(self) -> float:

@@ -166,16 +166,19 @@ class Pool:
         bench = slot.bench
         assert bench is not None, "a trial's worker is lent to nobody"
         current = slot.function == bench.function and not bench.forgotten
-        if slot.worker.alive and current and bench.live <= bench.function.concurrency:
+        once = slot.function.reuse == "fresh"
+        if slot.worker.alive and current and not once and bench.live <= bench.function.concurrency:
             slot.idle_since = self._clock.now()
             bench.idle.append(slot)
             if bench.failures:
                 bench.proved()
         else:
             self._retire(bench, slot)
+        if once and slot.worker.alive and bench.failures:
+            bench.proved()
         bench.call()
-        if bench.function.warm:
-            self._prepare(bench)
+        if bench.function.warm or once:
+            self._prepare(bench, spare=once)
 
     async def trial(self, function: Function) -> None:
         """Start one worker of a new version before it serves; raises StartFailed and changes nothing then."""
@@ -214,7 +217,7 @@ class Pool:
             self._retire(bench, slot)
             bench.call()
             raise
-        if beside and slot.function.runtime != "executable":
+        if (beside or slot.function.reuse == "fresh") and slot.function.runtime != "executable":
             bench.spare = True
             self._prepare(bench, spare=True)
         return slot

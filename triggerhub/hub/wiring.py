@@ -466,18 +466,15 @@ class Wiring:
             self._start_source(trigger)
 
 
+_INHERITED = ("rate", "idle", "reuse", "dead_letters_keep", "level", "network", "read", "write")
+
+
 def _inheriting(function: Function, defaults: Function) -> Function:
     """Return a deployed function with what ``[defaults]`` says; 0 is the concurrency of one without a reservation."""
     return replace(
         function,
         concurrency=function.concurrency or max(defaults.concurrency, function.warm),
-        rate=defaults.rate,
-        idle=defaults.idle,
-        dead_letters_keep=defaults.dead_letters_keep,
-        level=defaults.level,
-        network=defaults.network,
-        read=defaults.read,
-        write=defaults.write,
+        **{part: getattr(defaults, part) for part in _INHERITED},
     )
 
 

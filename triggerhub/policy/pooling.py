@@ -28,13 +28,14 @@ def assign(*, idle: int, live: int, limit: int) -> Assignment:
     return Assignment.START if live < limit else Assignment.WAIT
 
 
-def ahead_of_calls(*, ready: int, lent: int, limit: int, warm: int, spare: bool) -> int:
+def ahead_of_calls(*, ready: int, lent: int, limit: int, warm: int, spare: bool, fresh: bool = False) -> int:
     """Say how many workers to start that nobody waits for.
 
     *ready* are idle or being started ahead. *warm* is how many there are at any time, lent ones among them;
-    *spare* adds one where all are lent. Never more than *limit* in all.
+    *spare* adds one where all are lent, and with *fresh*, where no worker comes back, where none is there. Never
+    more than *limit* in all.
     """
-    wanted = max(warm, lent + 1) if spare and lent else warm
+    wanted = max(warm, lent + 1) if spare and (lent or fresh) else warm
     return max(min(wanted, limit) - ready - lent, 0)
 
 

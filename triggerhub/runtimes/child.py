@@ -48,6 +48,11 @@ class Process(Protocol):
         """Why it never began, where that is known."""
         ...
 
+    @property
+    def starved(self) -> bool:
+        """Whether the kernel has killed one of its processes over their memory."""
+        ...
+
     async def started(self) -> int:
         """Return the pid once there is one; 0 where there never was."""
         ...
@@ -114,6 +119,8 @@ class Child:
         self.fault: Fault | None = None
         self.status: int | None = None
         """The exit status once it is gone: minus the signal if one ended it."""
+        self.starved = False
+        """Nobody counts its memory but the hub."""
         self.thorough = warm
         """Whether its end includes a search for processes that left the group."""
         self._loop.add_reader(self._pidfd, self._gone)

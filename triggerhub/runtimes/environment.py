@@ -21,6 +21,8 @@ OPT = "_TRIGGERHUB_OPT"
 """Tells the Python worker, and nobody after it, where the layers are."""
 SITE = "_TRIGGERHUB_SITE"
 """And where the packages are that it depends on."""
+REUSE = "_TRIGGERHUB_REUSE"
+"""And whether it runs each event in a fork."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -52,7 +54,7 @@ def environment(
         "AWS_LAMBDA_FUNCTION_NAME": name,
         "AWS_LAMBDA_FUNCTION_VERSION": version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory // MB),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency" if function.warm else "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": _initialization(function),
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": time.strftime(f"%Y/%m/%d/[{version}]{stream}", time.gmtime()),
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
@@ -70,6 +72,8 @@ def environment(
         name = function.interpreter.name if function.interpreter else own
         variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{name}"
         variables["LC_CTYPE"] = "C.UTF-8"
+        if function.reuse == "fork":
+            variables[REUSE] = "fork"
     if api is not None:
         variables["AWS_LAMBDA_RUNTIME_API"] = api
     if not isinstance(function.network, bool):
@@ -79,6 +83,13 @@ def environment(
         | _paths(function, task or str(function.code), interpreter, opt or function.opt)
         | reveal(function.env)
     )
+
+
+def _initialization(function: Function) -> str:
+    """Return Lambda's word for how a worker comes to be: each call of a fork begins with what was loaded once."""
+    if function.reuse == "fork":
+        return "snap-start"
+    return "provisioned-concurrency" if function.warm else "on-demand"
 
 
 def _paths(function: Function, task: str, interpreter: str | None, opt: Path | str | None) -> dict[str, str]:

@@ -36,9 +36,11 @@ class Kind(IntEnum):
     UNLOADABLE = 3
     """From the worker: it is not. Header: type, message; the payload is the error object."""
     RESULT = 4
-    """From the worker: the handler's answer. Header: id."""
+    """From the worker: the handler's answer. Header: id, and memory, in bytes, from one that forks."""
     ERROR = 5
-    """From the worker: the handler failed. Header: id, type, message, and last if the worker ends by it."""
+    """From the worker: the handler failed. Header: id, type, message, and last if the worker ends by it; memory."""
+    EXITED = 6
+    """From a worker that forks: the fork ended without an answer. Header: id, memory, status (negative: the signal)."""
 
 
 _KINDS = (Kind.INVOKE, *Kind)

@@ -109,12 +109,13 @@ class Held(ABC):
         fault = errors.exited(invocation.request_id, self._child.status)
         return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
 
-    def _end(self, outcome: Ending) -> None:
-        """Complete the running call."""
+    def _end(self, outcome: Ending, told: int | None = None) -> None:
+        """Complete the running call; *told* is the memory that it used, where somebody knows better than the watch."""
         call, self._call, self._request = self._call, None, None
         # All that the handler wrote is in the pipe by now: it is written before the answer.
         self._lines.end()
-        memory = self._watch.end()
+        seen = self._watch.end()
+        memory = seen if told is None else told
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
         self._init_ms = None
         self._served = True

@@ -236,6 +236,11 @@ class Sandboxed:
         self.thorough = True
         """Its end is always everybody's."""
 
+    @property
+    def starved(self) -> bool:
+        """Whether the kernel has killed a process of its control groups over their memory."""
+        return self._group is not None and self._group.killed()
+
     async def started(self) -> int:
         """Return the pid as soon as there is one; 0 where there never was."""
         return await asyncio.shield(self._started)
@@ -275,7 +280,7 @@ class Sandboxed:
             self.fault = Fault(type=errors.NO_ENTRY, message=f"{told['missing']}")
         elif "error" in told:
             self.fault = Fault(type=errors.SANDBOX, message=f"the sandbox could not be made: {told['error']}")
-        elif told.get("status") == -signal.SIGKILL and not self._doomed and self._group and self._group.killed():
+        elif told.get("status") == -signal.SIGKILL and not self._doomed and self.starved:
             self.fault = errors.out_of_memory(None)
         self.peak = told.get("peak")
         self._finish(told.get("status", 1))

@@ -166,6 +166,9 @@ class ProcessRuntime:
         if function.needs is not None and not function.needs.folder.is_dir():
             message = "the packages that it depends on are not there yet; `triggerhub status` says why"
             raise StartFailed(errors.NOT_READY, message, errors.payload(errors.NOT_READY, message))
+        if function.reuse == "fork" and function.runtime != "python":
+            # The configuration refuses it; what was deployed has inherited it.
+            raise _no_entry('reuse = "fork" is for Python: set it to "fresh" or "warm" where the function gets it from')
         stream = secrets.token_hex(16)
         place = self._trusted if function.level == "trusted" else self._sandboxed
         async with place(function, stream) as where:

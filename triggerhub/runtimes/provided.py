@@ -196,13 +196,13 @@ class ProvidedWorker(Held):
 
     # ends
 
-    def _end(self, outcome: Ending) -> None:
+    def _end(self, outcome: Ending, told: int | None = None) -> None:
         """Complete the running call."""
         self._invocation = None
         if self._state == "Running":
             self._state = "RuntimeResponseSentState"
         self._handed = False
-        super()._end(outcome)
+        super()._end(outcome, told)
 
     def _exited(self, status: int) -> None:
         """The process and its group are gone."""

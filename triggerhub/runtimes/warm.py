@@ -6,6 +6,8 @@ The way of a call is a send, a reader's callback and a future: no task, no threa
 from __future__ import annotations
 
 import asyncio
+import re
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +28,8 @@ from triggerhub.settings import Function
 _SILENT = 1.0
 """Seconds that a worker may live on after it closed its socket."""
 _READ = 256 * 1024
+_STATUS = re.compile(r"-?[0-9]{1,3}", re.ASCII)
+_BYTES = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class WarmWorker(Held):
@@ -127,12 +131,14 @@ class WarmWorker(Held):
         elif header.get("id") != self._request:
             self._break(f"expected an answer to {self._request}, got one to {header.get('id', '')[:80]!r}")
         elif kind is Kind.RESULT:
-            self._end(lambda usage: Returned(payload=frame.payload, usage=usage))
+            self._end(lambda usage: Returned(payload=frame.payload, usage=usage), _memory(header))
         elif kind is Kind.ERROR:
             if "last" in header:
                 self._alive = False
             fault = _fault(header)
-            self._end(lambda usage: Raised(fault=fault, payload=frame.payload, usage=usage))
+            self._end(lambda usage: Raised(fault=fault, payload=frame.payload, usage=usage), _memory(header))
+        elif kind is Kind.EXITED and self._function.reuse == "fork":
+            self._fork_ended(header)
         else:
             self._break(f"expected an answer, got a {kind.name} frame")
 
@@ -145,6 +151,16 @@ class WarmWorker(Held):
             self._ready.set_exception(StartFailed(fault.type, fault.message, frame.payload))
         else:
             self._break(f"expected to hear that the code is loaded, got a {frame.kind.name} frame")
+
+    def _fork_ended(self, header: Mapping[str, str]) -> None:
+        """The process of this one call ended without an answer; the worker goes on, unless its memory is spent."""
+        status = header.get("status", "")
+        if not _STATUS.fullmatch(status):
+            self._break(f"expected an exit status, got {status[:80]!r}")
+        elif int(status) == -signal.SIGKILL and self._child.starved:
+            self._over()
+        else:
+            self._end(crashed(errors.exited(self._request, int(status))), _memory(header))
 
     def _break(self, why: str) -> None:
         self._kill(crashed(errors.broken(self._request, why)))
@@ -181,6 +197,12 @@ def _header(invocation: Invocation, function: Function) -> dict[str, str]:
     if invocation.client_context is not None:
         header["client"] = invocation.client_context
     return header
+
+
+def _memory(header: Mapping[str, str]) -> int | None:
+    """Return the bytes that a fork held, as its worker tells; None where it tells nothing, or no number."""
+    told = header.get("memory", "")
+    return int(told) if _BYTES.fullmatch(told) else None
 
 
 def _fault(header: Mapping[str, str]) -> Fault:

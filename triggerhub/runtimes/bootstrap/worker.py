@@ -31,6 +31,7 @@ MAX_MESSAGE = 4096
 MAX_TYPE = 256
 CHUNK = 64 * 1024
 OWNER = os.getpid()
+BOOTSTRAP = os.path.dirname(__file__)
 
 request_id: str | None = None
 
@@ -239,7 +240,7 @@ def stack(error: BaseException) -> list[str]:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    own = (__file__, "<frozen importlib", os.path.dirname(os.__file__) + "/asyncio/")
+    own = (BOOTSTRAP + "/", "<frozen importlib", os.path.dirname(os.__file__) + "/asyncio/")
     first = next((n for n, frame in enumerate(frames) if not frame.filename.startswith(own)), 0)
     return traceback.format_list(frames[first:])
 
@@ -366,7 +367,11 @@ def send(kind: int, header: Mapping[str, str], payload: bytes = b"") -> None:
     flush(sys.stdout)
     flush(sys.stderr)
     text = dumps(header).encode()
-    view = memoryview(b"".join((HEAD.pack(b"TH", kind, 0, len(text), len(payload)), text, payload)))
+    write(b"".join((HEAD.pack(b"TH", kind, 0, len(text), len(payload)), text, payload)))
+
+
+def write(frame: bytes) -> None:
+    view = memoryview(frame)
     while view:
         view = view[os.write(SOCKET, view) :]
 
@@ -393,22 +398,42 @@ def receive(count: int) -> bytes:
     return whole[:count]
 
 
+def take() -> tuple[Mapping[str, str], bytes]:
+    """Wait for an event; return its header and its bytes."""
+    magic, kind, _, header, payload = HEAD.unpack(receive(HEAD.size))
+    if magic != b"TH" or kind != INVOKE:
+        os._exit(70)
+    return loads(receive(header)), receive(payload)
+
+
+def begin(header: Mapping[str, str]) -> None:
+    global request_id
+    request_id = header["id"]
+    if "trace" in header:
+        os.environ["_X_AMZN_TRACE_ID"] = header["trace"]
+    else:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+
+
 def serve(handler: Any) -> None:
     global request_id
     while True:
-        magic, kind, _, header, payload = HEAD.unpack(receive(HEAD.size))
-        if magic != b"TH" or kind != INVOKE:
-            os._exit(70)
-        header = loads(receive(header))
-        body = receive(payload)
-        request_id = header["id"]
-        if "trace" in header:
-            os.environ["_X_AMZN_TRACE_ID"] = header["trace"]
-        else:
-            os.environ.pop("_X_AMZN_TRACE_ID", None)
-        frame = answer(handler, header, body)
-        send(*frame)
+        header, body = take()
+        begin(header)
+        send(*answer(handler, header, body))
         request_id = None
+
+
+def forking() -> Any:
+    """Return the loop that runs each event in a fork. Raises Fault."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("_triggerhub_forking", BOOTSTRAP + "/forking.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Forking(sys.modules["__main__"]).serve
 
 
 def widen() -> None:
@@ -426,6 +451,8 @@ def widen() -> None:
         import site
 
         site.addsitedir(needs)
+    # Last: what the function brings itself goes before it.
+    sys.path.append(BOOTSTRAP + "/offered")
 
 
 def main() -> None:
@@ -442,8 +469,10 @@ def main() -> None:
     else:
         sys.meta_path.insert(0, LoggingHook())
     widen()
+    forks = os.environ.pop("_TRIGGERHUB_REUSE", None) == "fork"
     try:
         handler = load(os.getcwd(), sys.argv[1])
+        run = forking() if forks else serve
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -451,7 +480,7 @@ def main() -> None:
         send(UNLOADABLE, told, body)
         sys.exit(1)
     send(READY, {})
-    serve(handler)
+    run(handler)
 
 
 if __name__ == "__main__":

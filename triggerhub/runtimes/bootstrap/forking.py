@@ -1,0 +1,223 @@
+"""Run every event in a process of its own: a fork of the worker, made once it has loaded the code.
+
+What a handler changes in memory ends with its event, and what the code imported is there for all of them. The
+worker itself runs no handler: it takes an event, forks, and passes on what the child answers once the child and
+all that it started are gone. So no event meets what another left running, and none can answer for another.
+
+Python 3.8 is the oldest that it runs in.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NoReturn
+
+EXITED = 6
+BEFORE, AFTER = "Runtime.BeforeSnapshotError", "Runtime.AfterRestoreError"
+"""As Lambda's Python runtime names what a hook raised."""
+NO_FORK = "Runtime.ForkError"
+MAX_HEADER = 64 * 1024
+CHUNK = 1 << 20
+LOOK = 100
+"""Milliseconds until it is seen that a child is gone whose pipe is held by a process that it left."""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Forking:
+    """A worker's loop; *worker* is its module."""
+
+    def __init__(self, worker: Any) -> None:
+        """Take the snapshot: run the hooks that come before it. Raises the worker's Fault."""
+        self._worker = worker
+        hooks = self._hooks("get_before_snapshot")
+        while hooks:
+            # As on Lambda: the last that was registered comes first.
+            self._call(hooks.pop(), "before-snapshot", BEFORE)
+        self._alone()
+        self._signal = signal.getsignal(signal.SIGCHLD)
+        # Ended children wait to be asked for, whatever the code does with them elsewhere.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        adopt()
+        self._own = children()
+        """What the code started while it was loaded: part of the snapshot."""
+        gc.collect()
+        # What is there already is not looked through again: a look alone would copy its pages.
+        gc.freeze()
+
+    def serve(self, handler: Any) -> NoReturn:
+        while True:
+            header, body = self._worker.take()
+            reading, writing = os.pipe()
+            try:
+                child = os.fork()
+            except OSError as error:
+                os.close(reading)
+                os.close(writing)
+                told, payload = self._worker.describe(self._fault(NO_FORK, f"no process for it: {error}"), header["id"])
+                self._worker.send(self._worker.ERROR, {"id": header["id"], **told}, payload)
+                continue
+            if not child:
+                self._run(handler, header, body, writing)
+            os.close(writing)
+            said = self._listen(child, reading)
+            os.close(reading)
+            if said:
+                os.kill(child, signal.SIGKILL)
+            _, status, used = os.wait4(child, 0)
+            self._sweep()
+            if said:
+                self._worker.write(said)
+            else:
+                ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                told = {"id": header["id"], "status": str(ended), "memory": str(used.ru_maxrss * 1024)}
+                self._worker.send(EXITED, told)
+
+    def _listen(self, child: int, reading: int) -> bytes:
+        """Return the frame that answers; empty where the child ended, or fell silent, without one."""
+        said, gone = bytearray(), False
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        while True:
+            if poll.poll(0 if gone else LOOK):
+                data = os.read(reading, CHUNK)
+                if not data:
+                    return b""
+                said += data
+                if self._whole(said):
+                    return bytes(said)
+            elif gone:
+                return b""
+            else:
+                gone = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _whole(self, said: bytearray) -> bool:
+        """Whether all of a frame is there, or what is none and never will be: the hub ends the worker by that."""
+        head = self._worker.HEAD
+        if len(said) < head.size:
+            return False
+        magic, _, _, header, payload = head.unpack_from(said)
+        if magic != b"TH" or header > MAX_HEADER or payload > self._worker.MAX_RESPONSE:
+            return True
+        return bool(len(said) >= head.size + header + payload)
+
+    def _sweep(self) -> None:
+        """End what a child left running: it was reparented to this process."""
+        while True:
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0]:
+                    continue
+            except ChildProcessError:
+                return
+            left = children() - self._own
+            if not left:
+                return
+            for one in left:
+                try:
+                    os.kill(one, signal.SIGKILL)
+                    os.waitpid(one, 0)
+                except OSError:
+                    pass
+
+    def _run(self, handler: Any, header: Mapping[str, str], body: bytes, writing: int) -> NoReturn:
+        """Be the child: answer this one event, into the pipe that takes the place of the hub's socket."""
+        worker, status = self._worker, 1
+        try:
+            os.dup2(writing, worker.SOCKET, inheritable=False)
+            os.close(writing)
+            worker.OWNER = os.getpid()
+            if self._signal not in (signal.SIG_DFL, None):
+                signal.signal(signal.SIGCHLD, self._signal)
+            worker.begin(header)
+            kind, told, payload = self._answer(handler, header, body)
+            worker.send(kind, {**told, "memory": str(peak())}, payload)
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+            if not isinstance(end.code, (int, type(None))):
+                sys.stderr.write(f"{end.code}\n")
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            worker.flush(sys.stdout)
+            worker.flush(sys.stderr)
+            os._exit(status & 0xFF)
+
+    def _answer(self, handler: Any, header: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        worker = self._worker
+        try:
+            for hook in self._hooks("get_after_restore"):
+                self._call(hook, "after-restore", AFTER)
+        except worker.Fault as fault:
+            told, payload = worker.describe(fault, header["id"])
+            return worker.ERROR, {"id": header["id"], **told}, payload
+        answer: tuple[int, Mapping[str, str], bytes] = worker.answer(handler, header, body)
+        return answer
+
+    def _hooks(self, which: str) -> list[Any]:
+        """Return what the code registered with Lambda's module, or the one that is offered in its place."""
+        module = sys.modules.get("snapshot_restore_py")
+        hooks: list[Any] = getattr(module, which, list)()
+        return hooks
+
+    def _call(self, hook: Any, kind: str, error_type: str) -> None:
+        function, args, kwargs = hook
+        try:
+            function(*args, **kwargs)
+        except BaseException as error:
+            name = getattr(function, "__qualname__", None) or repr(function)
+            message = f"the {kind} hook {name} failed: {type(error).__name__}: {error}"
+            raise self._fault(error_type, message, self._worker.stack(error)) from None
+
+    def _alone(self) -> None:
+        """Refuse a snapshot with threads: a fork has none of them, and keeps for ever the locks that they hold."""
+        threading = sys.modules.get("threading")
+        if threading is None:
+            return
+        others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+        if others:
+            raise self._fault(
+                NO_FORK,
+                f"the code started threads while it was loaded ({', '.join(others)}), which no fork has: start them in "
+                'the handler or in an after-restore hook, end them in a before-snapshot hook, or set reuse = "warm"',
+            )
+
+    def _fault(self, error_type: str, message: str, trace: list[str] | None = None) -> Exception:
+        fault: Exception = self._worker.Fault(error_type, message, trace or [])
+        return fault
+
+
+def adopt() -> None:
+    """Become the parent of what a child leaves running, in the place of process 1."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        pass  # an interpreter without ctypes: what is left by a child's child is ended with the worker
+
+
+def children() -> set[int]:
+    """Return the children of this process, of whichever thread."""
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+                found.update(map(int, file.read().split()))
+        except OSError:
+            pass  # the thread ended meanwhile, or the kernel does not tell
+    return found
+
+
+def peak() -> int:
+    """Return the most bytes that this process held, and the largest of those that it started and waited for."""
+    used = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used) * 1024
