@@ -137,7 +137,17 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
         (tmp_path / "triggerhub.toml").write_text(f'[hub]\nlisten = "127.0.0.1:{port}"\nadmin = "127.0.0.1:x"\n')
         listen, admin = host.addresses(tmp_path)
     assert said(listen)[0] == "note"
-    assert "Address already in use" in said(listen)[1]
+    assert "Address already in use / Another process has it" in said(listen)[1]
+    assert admin.verdict == "note"
+    assert "Mend [hub] admin" in said(admin)[1]
+
+
+def test_an_address_that_the_projects_own_hub_has(tmp_path: Path) -> None:
+    (tmp_path / "triggerhub.toml").write_text('[hub]\nlisten = "[::1]:8700"\nadmin = "127.0.0.1:8702"\n')
+    running = host.Running(pid=7, listen="::1:8700", admin="127.0.0.1:8701")
+    listen, admin = host.addresses(tmp_path, running)
+    assert said(listen) == ("good", "[::1]:8700: held by this project's hub (pid 7) / None")
+    assert admin.found == "127.0.0.1:8702, but this project's hub (pid 7) is at 127.0.0.1:8701"
     assert admin.verdict == "note"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from triggerhub.cli import words
 from triggerhub.cli.session import Session, shared
 from triggerhub.client import data_folder
 from triggerhub.errors import TriggerhubError
+
+if TYPE_CHECKING:
+    from triggerhub.cli.host import Reading, Running
 
 COLORS = {"good": "green", "note": "yellow", "bad": "red"}
 
@@ -25,17 +29,12 @@ def doctor(context: click.Context, session: Session) -> None:
 
     Exits 1 when something is bad, that is, when a hub would not run or would not keep what it accepted.
     """
-    from triggerhub.cli.host import look, note
+    from triggerhub.cli.host import look
 
     if session.hub is not None:
         raise click.UsageError("doctor looks at this machine; it does not go with --hub.")
-    readings = list(look(Path(session.project), data_folder(session.project)))
-    # A hub that does not run, or tells us nothing, takes no signatures either.
-    with suppress(TriggerhubError):
-        if not any(one["key"] for one in session.admin.get("tokens")):
-            readings.append(
-                note("Lambda API", "takes any signature: there is no access key", "triggerhub token create NAME --aws")
-            )
+    running, asked = _asked(session)
+    readings = [*look(Path(session.project), data_folder(session.project), running), *asked]
     if session.json:
         click.echo(words.as_json([asdict(one) for one in readings]))
     else:
@@ -46,3 +45,22 @@ def doctor(context: click.Context, session: Session) -> None:
             if one.remedy:
                 click.echo(f"{'':{longest + 8}}{words.styled(words.clean(one.remedy), dim=True)}")
     context.exit(1 if any(one.verdict == "bad" for one in readings) else 0)
+
+
+def _asked(session: Session) -> tuple[Running | None, list[Reading]]:
+    """Return this project's hub, where one runs, and what it says itself."""
+    from triggerhub.cli.host import Running, bad, good, note
+
+    running, found = None, []
+    # One that does not run, or that only begins, has nothing to say.
+    with suppress(TriggerhubError, KeyError):
+        status = session.admin.get("status")
+        running = Running(pid=status["pid"], listen=status["listen"], admin=status["admin"])
+        differs = session.admin.get("audit")
+        found += [bad("accounting", text, "Put a backup in its place: triggerhub restore FILE") for text in differs]
+        if not differs:
+            found.append(good("accounting", "every row was counted, and the ledgers agree"))
+        if not any(one["key"] for one in session.admin.get("tokens")):
+            remedy = "triggerhub token create NAME --aws"
+            found.append(note("Lambda API", "takes any signature: there is no access key", remedy))
+    return running, found

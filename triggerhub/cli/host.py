@@ -7,6 +7,7 @@ a megabyte, which is made where the data will be and is gone at once.
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib.util
 import os
 import platform
@@ -82,7 +83,16 @@ def bad(name: str, found: str, remedy: str) -> Reading:
     return Reading(name=name, verdict="bad", found=found, remedy=remedy)
 
 
-def look(project: Path, data: Path) -> Iterator[Reading]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """This project's hub, where one runs."""
+
+    pid: int
+    listen: str
+    admin: str
+
+
+def look(project: Path, data: Path, running: Running | None = None) -> Iterator[Reading]:
     """Look at everything, in the order in which a person would mend it."""
     place = next(folder for folder in (data, *data.parents) if folder.is_dir())
     yield python()
@@ -100,7 +110,7 @@ def look(project: Path, data: Path) -> Iterator[Reading]:
     yield installers(shutil.which("uv"), importlib.util.find_spec("pip") is not None, shutil.which("npm"))
     yield cryptography()
     yield isolation(*_isolation())
-    yield from addresses(project)
+    yield from addresses(project, running)
     yield from aws(project)
 
 
@@ -320,12 +330,20 @@ def aws(project: Path) -> Iterator[Reading]:
             yield note("aws", f"the options are wrong {place}", "triggerhub check says what is wrong with them.")
 
 
-def addresses(project: Path) -> Iterator[Reading]:
-    """Say whether the hub's addresses are free; one that is taken may be taken by this project's hub."""
+def addresses(project: Path, running: Running | None = None) -> Iterator[Reading]:
+    """Say whether the hub's addresses are free, or its own already."""
     hub = _hub(project)
     for key, default in (("listen", "127.0.0.1:8700"), ("admin", "127.0.0.1:8701")):
         address = str(hub.get(key, default))
         host, _, port = address.rpartition(":")
+        if running is not None and port != "0":
+            own = getattr(running, key)
+            if own == f"{host.strip('[]')}:{port}":
+                yield good(key, f"{address}: held by this project's hub (pid {running.pid})")
+            else:
+                found = f"{address}, but this project's hub (pid {running.pid}) is at {own}"
+                yield note(key, found, "Restart it: addresses are taken at the start.")
+            continue
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -333,7 +351,9 @@ def addresses(project: Path) -> Iterator[Reading]:
                 probe.bind((host.strip("[]"), int(port)))
         except (OSError, ValueError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            remedy = f"Unless a hub of yours runs there (triggerhub status), set [hub] {key} to another."
+            remedy = f"Mend [hub] {key}; triggerhub check says what is wrong with it."
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                remedy = f"Another process has it (ss -ltnp names it); end that, or set [hub] {key} to another."
             yield note(key, f"{address}: {why}", remedy)
         else:
             yield good(key, f"{address} is free")

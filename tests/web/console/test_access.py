@@ -155,6 +155,7 @@ def test_each_role_may_what_it_may(site: Site, dead: str) -> None:
         403
     ] * 3
     assert olga.ask("GET", "/settings").status == 403
+    assert olga.ask("POST", "/settings/doctor").status == 403
     assert 'href="/settings"' not in olga.ask("GET", "/").text
     assert guest(site, "anna").ask("POST", "/api/v1/reload").status == 200
 

@@ -190,6 +190,17 @@ def test_a_deployed_function_is_rolled_back(visitor: Visitor, site: Site) -> Non
     until(lambda: called(lambdas, "shop")["answer"] == "first", "the first version runs again")
 
 
+def test_the_doctor_is_asked_in_the_settings(visitor: Visitor, axe: str) -> None:
+    visitor.go("/settings")
+    visitor.page.click("#doctor button")
+    visitor.sees("#doctor", "Look again")
+    visitor.page.click("#doctor summary")
+    visitor.sees("#doctor details[open]", "held by this project's hub")
+    visitor.page.evaluate(axe)
+    found = visitor.page.evaluate(LOOKS["light"][1])
+    assert [one["id"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
+
+
 def test_what_happens_is_seen_as_it_happens(visitor: Visitor, site: Site) -> None:
     visitor.go("/deliveries")
     visitor.sees("#live[data-state=live]")

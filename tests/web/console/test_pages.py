@@ -205,3 +205,15 @@ def test_a_delivery_that_the_sandbox_refused_something_names_the_grant(site: Sit
     site.settled()
     assert "sandbox = { read = [" in site.get(f"/deliveries/{refused}").text
     assert "sandbox = {" not in site.get(f"/deliveries/{dead}").text
+
+
+def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> None:
+    before = site.get("/settings").text
+    assert "Look at this machine" in before
+    found = site.ask("POST", "/settings/doctor")
+    assert found.status == 200
+    assert f"held by this project&#39;s hub (pid {site.hub.process.pid})" in found.text
+    assert "every row was counted, and the ledgers agree" in found.text
+    after = site.get("/settings").text
+    assert "Look again" in after
+    assert "every row was counted" in after

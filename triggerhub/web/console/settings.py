@@ -15,8 +15,11 @@ from starlette.responses import Response
 from triggerhub.hub.hub import Hub
 from triggerhub.policy import units
 from triggerhub.settings import Project, Secret
+from triggerhub.web import asked
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
+from triggerhub.web.doctor import Doctor
+from triggerhub.web.stream import attended
 
 CHANGES = 100
 Value = tuple[str, str, int | None]
@@ -28,9 +31,10 @@ class Settings:
 
     def __init__(self, hub: Hub, frame: Frame) -> None:
         self._hub, self._frame = hub, frame
+        self._doctor = Doctor()
 
     def routes(self) -> list[tuple[str, Any, str]]:
-        return [("/settings", self.page, "GET")]
+        return [("/settings", self.page, "GET"), ("/settings/doctor", self.doctor, "POST")]
 
     async def page(self, request: Request) -> Response:
         project = self._hub.project
@@ -41,8 +45,15 @@ class Settings:
             "status": await self._hub.status(),
             "tokens": self._hub.tokens.all(),
             "auth": project.console.auth,
+            "findings": self._doctor.latest,
         }
         return answer.html("settings.html", await self._frame.around("settings", request) | values)
+
+    async def doctor(self, request: Request) -> Response:
+        """Look at the machine; the page shows what was found until the next look."""
+        await asked.body(request)
+        findings = await attended(request.receive, lambda: self._doctor.look(self._hub.project.hub.project))
+        return answer.html("doctor.html", self._frame.common() | {"findings": findings})
 
 
 def _tables(project: Project) -> list[tuple[str, list[Value]]]:
