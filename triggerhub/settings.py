@@ -87,9 +87,13 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where an outcome is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL`` or ``file:PATH``."""
+    """Where an outcome is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL``, ``file:PATH``, or an ARN.
 
-    kind: Literal["function", "queue", "webhook", "file"]
+    Of an ARN the kind is ``arn``, the target what follows. ``dead:ARN`` is what Lambda calls a dead-letter target: it
+    gets the event itself.
+    """
+
+    kind: Literal["function", "queue", "webhook", "file", "arn", "dead"]
     target: str
 
     def __str__(self) -> str:

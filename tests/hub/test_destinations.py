@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,35 @@ async def test_a_handlers_raw_bytes_become_a_string_in_the_record(tmp_path: Path
         await r.emit("hand", 1)
         await r.states(2)
     assert json.loads(r.runtime.calls[-1].payload)["responsePayload"] == "\ufffd not JSON"
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("arn", "triggerhub_destination_failures_total"), ("dead", "triggerhub_dead_letter_errors_total")],
+)
+async def test_what_aws_does_not_take_is_a_dead_letter_and_counted_as_aws_counts_it(
+    tmp_path: Path, kind: Any, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closed_port() as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+        queue = "aws:sqs:eu-central-1:123456789012:dead"
+        one = Destination(kind=kind, target=queue if kind == "arn" else f"arn:{queue}")
+        async with rig(tmp_path, {"work": fail}, functions=[function(on_failure=(one,), retry=ONCE)]) as r:
+            quicken(r, str(one), attempts=2)
+            await r.emit("hand", 1)
+            assert await r.states(2) == ["dead", "dead"]
+            (row,) = await r.store.page(Query(trigger="destination:work"))
+            assert (row.function, row.attempts) == (str(one), 2)
+            assert row.error is not None
+            assert "no answer" in row.error.message
+            assert f'{metric}{{function="work"}} 1.0' in (await r.hub.metrics()).decode()
+
+
+@contextmanager
+def closed_port() -> Generator[int]:
+    """A port that nobody listens on, and nobody else gets meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

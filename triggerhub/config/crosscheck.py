@@ -169,6 +169,8 @@ class Destinations:
                 return _wrong_url(one.target)
             case "file":
                 return self._wrong_file(one.target)
+            case "arn" | "dead":
+                return None  # looked at where it was read
 
     def _wrong_file(self, target: str) -> tuple[str, str, str | None] | None:
         project = self._hub.project

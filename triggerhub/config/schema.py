@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from triggerhub.aws.destination import place
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy import alarm, allowlist, password, units
 from triggerhub.settings import GB, MB, MINUTE, Condition, Destination, Secret
@@ -86,11 +87,15 @@ def _destination(value: Any) -> Destination:
     if kind in ("http", "https"):
         # It may hold a password.
         raise ValueError('expected function:NAME, queue:NAME, webhook:URL or file:PATH; write "webhook:" before a URL')
+    if kind == "arn":
+        place(value)
+        return Destination(kind="arn", target=target)
     if kind not in ("function", "queue", "webhook", "file") or not colon or not target:
+        known = "function:NAME, queue:NAME, webhook:URL, file:PATH, or the ARN of a queue of SQS or a topic of SNS"
         raise ValueError(
-            f"expected function:NAME, queue:NAME, webhook:URL or file:PATH, got {value!r}"
+            f"expected {known}, got {value!r}"
             if isinstance(value, str)
-            else "expected a destination in quotes: function:NAME, queue:NAME, webhook:URL or file:PATH"
+            else f"expected a destination in quotes: {known}"
         )
     return Destination(kind=kind, target=target)  # type: ignore[arg-type]
 
@@ -272,7 +277,7 @@ class Defaults(Table):
     idempotency: Idempotency | None = None
     """Run once per key, and repeat the stored answer."""
     on_success: list[To] = []
-    """Where the answer is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL``, ``file:PATH``."""
+    """Where the answer is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL``, ``file:PATH``, an ARN."""
     on_failure: list[To] = []
     """Where a dead letter's record is sent."""
     sandbox: Sandbox = Sandbox()

@@ -54,7 +54,7 @@ class SourceMapping:
     maximum: int | None = None
     """How many calls may run at once."""
     on_failure: str | None = None
-    """The hub's own name of the function that is told of what a stream gave up."""
+    """Who is told of what a stream gave up: a function by the hub's own name, a queue or topic by its ARN."""
     stream: Mapping[str, Json] = field(default_factory=dict)
     """What else was said of a stream, by AWS's names."""
     modified: Millis
@@ -69,7 +69,7 @@ def trigger_of(mapping: SourceMapping, module: ModuleType) -> Trigger:
     """Return what the hub runs for a mapping. Raises ValueError for a source that is none."""
     retries = mapping.stream.get("MaximumRetryAttempts", -1)
     attempts = FOR_EVER if retries < 0 else 1 + retries
-    told = () if mapping.on_failure is None else (Destination(kind="function", target=mapping.on_failure),)
+    told = mapping.on_failure
     return Trigger(
         name=f"{PREFIX}{mapping.uuid}",
         type=mapping.type,
@@ -79,10 +79,16 @@ def trigger_of(mapping: SourceMapping, module: ModuleType) -> Trigger:
         filter=pattern_of([json.loads(text) for text in mapping.filters]),
         batch=Batch(size=mapping.batch, window=mapping.window * SECOND, partial_failures=mapping.partial),
         retry={mapping.function: RetryPolicy(attempts=attempts)},
-        on_failure=told,
+        on_failure=() if told is None else (_told(told),),
         ack="handled",
         maximum_concurrency=mapping.maximum,
     )
+
+
+def _told(name: str) -> Destination:
+    if name.startswith("arn:"):
+        return Destination(kind="arn", target=name.removeprefix("arn:"))
+    return Destination(kind="function", target=name)
 
 
 def _options(mapping: SourceMapping) -> dict[str, Json]:

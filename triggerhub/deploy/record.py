@@ -39,6 +39,8 @@ class Version:
     """Of /tmp, in MB."""
     env: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerUse, ...] = ()
+    dead_letters: str = ""
+    """The ARN of the queue or topic that gets the events of asynchronous invocations that failed for good."""
     code: str
     """The SHA-256 of its archive, in hexadecimal."""
     code_size: int
@@ -101,6 +103,7 @@ class EventConfig:
     age: int | None = None
     """In seconds."""
     on_success: str | None = None
+    """An ARN, as ``on_failure``: of a function here, of a queue of SQS or a topic of SNS."""
     on_failure: str | None = None
     modified: Millis
 

@@ -187,7 +187,7 @@ class Registry:
                 max_age=AGE if events.age is None else events.age * SECOND,
             ),
             on_success=_destinations(events.on_success),
-            on_failure=_destinations(events.on_failure),
+            on_failure=(*_destinations(events.on_failure), *_dead_letters(version)),
         )
 
     def _layered(self, version: Version) -> Path | None:
@@ -205,7 +205,17 @@ def check_runtime(name: str) -> None:
 
 
 def _destinations(arn: str | None) -> tuple[Destination, ...]:
-    """Return the function that an ARN names; only those of functions are let in."""
-    if arn is None:
-        return ()
-    return (Destination(kind="function", target=arn.partition(":function:")[2].removesuffix(f":{LATEST}")),)
+    """Return what an ARN names; only those of functions, queues and topics are let in."""
+    return () if arn is None else (destination(arn),)
+
+
+def destination(arn: str) -> Destination:
+    """Return the function, or else the queue or topic, that an ARN names."""
+    _, function, name = arn.partition(":function:")
+    if function:
+        return Destination(kind="function", target=name.removesuffix(f":{LATEST}"))
+    return Destination(kind="arn", target=arn.removeprefix("arn:"))
+
+
+def _dead_letters(version: Version) -> tuple[Destination, ...]:
+    return (Destination(kind="dead", target=version.dead_letters),) if version.dead_letters else ()

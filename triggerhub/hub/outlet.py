@@ -1,7 +1,7 @@
-"""Send outcomes on: to functions and queues in the same commit, to URLs and files by deliveries of their own.
+"""Send outcomes on: to functions and queues in the same commit, elsewhere by deliveries of their own.
 
-A ``webhook:`` or ``file:`` destination is a function of the hub itself, named by the destination:
-its delivery is retried, dead-lettered and redriven like any other.
+A destination that is a URL, a file, or a queue or topic of AWS's is a function of the hub itself, named by
+the destination: its delivery is retried, dead-lettered and redriven like any other.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from anyio import to_thread
 
 from triggerhub.aws import arn, errors
 from triggerhub.aws import destination as shape
+from triggerhub.aws.reference import LATEST
 from triggerhub.hub.call import ended, traced
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.group import PAYLOAD_LIMIT
+from triggerhub.hub.sender import Sender
 from triggerhub.model import (
     Bury,
     Complete,
@@ -37,7 +39,7 @@ from triggerhub.model import (
     destination_trigger,
 )
 from triggerhub.policy import tracecontext
-from triggerhub.settings import KB, Destination, Function, Project
+from triggerhub.settings import KB, Destination, Function, Project, RetryPolicy
 from triggerhub.source import Filtered
 from triggerhub.store import Claimed, Intake, Owed
 from triggerhub.telemetry.metrics import Metrics
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger("dispatch")
 
 
+OWN = frozenset(("webhook", "file", "arn", "dead"))
+"""The kinds of destinations that the hub itself sends to."""
+TO_AWS = RetryPolicy(attempts=10)
+"""A quarter of an hour, for a service that is away; then the record is a dead letter here."""
 RECORD_LIMIT = 2 * PAYLOAD_LIMIT + 64 * KB
 """The largest record: an event and an answer of the largest size. A chain of handlers that return what they got
 doubles it at every link."""
@@ -60,7 +66,7 @@ def function_of(destination: Destination) -> str:
 
 
 def built_in(project: Project) -> dict[str, Function]:
-    """Return the hub's own functions: one per ``webhook:`` and ``file:`` destination."""
+    """Return the hub's own functions: one per destination that is neither a function nor a queue here."""
     wanted: list[Destination] = []
     for function in project.functions.values():
         wanted += [*function.on_success, *function.on_failure]
@@ -69,10 +75,23 @@ def built_in(project: Project) -> dict[str, Function]:
     for alarm in project.alarms.values():
         wanted += alarm.then
     return {
-        function_of(one): Function(name=function_of(one), runtime="executable", source="destination")
+        function_of(one): Function(
+            name=function_of(one),
+            runtime="executable",
+            source="destination",
+            retry=TO_AWS if one.kind in ("arn", "dead") else RetryPolicy(),
+        )
         for one in wanted
-        if one.kind in ("webhook", "file")
+        if one.kind in OWN
     }
+
+
+def failure_of(function: str) -> str:
+    """Name the counter of what a destination did not take, by the name of its function; empty where it is none."""
+    kind, _, target = function.partition(":")
+    if kind not in OWN or not target:
+        return ""
+    return "dead_letter_errors" if kind == "dead" else "lost_records"
 
 
 def record(claimed: Claimed, outcome: Outcome, decision: Complete | Bury, *, now: Millis) -> bytes:
@@ -83,13 +102,15 @@ def record(claimed: Claimed, outcome: Outcome, decision: Complete | Bury, *, now
     condition = "Success"
     if isinstance(decision, Bury):
         condition = "EventAgeExceeded" if decision.reason.startswith("older than") else "RetriesExhausted"
+    name, _, version = claimed.delivery.function.partition(":")
+    version = version or LATEST
     return shape.record(
         condition=condition,
         request_id=claimed.delivery.id,
-        function_arn=f"{arn.function(claimed.delivery.function)}:$LATEST",
+        function_arn=arn.function(name, version),
         count=claimed.delivery.attempts,
         payload=claimed.event.data,
-        executed_version="$LATEST",
+        executed_version=version,
         response=payload,
         error=isinstance(decision, Bury),
         timestamp=now,
@@ -157,12 +178,13 @@ def _follow(event: Event, origin: Event, hops: int) -> Event:
 
 
 class Performer:
-    """Performs the hub's own functions: POST to a URL, append to a file."""
+    """Performs the hub's own functions: POST to a URL, append to a file, send to a queue or topic of AWS's."""
 
     def __init__(self, project: Path) -> None:
         self._project = project
         self.tracing: Tracing | None = None
         self._made: aiohttp.ClientSession | None = None
+        self._sender = Sender()
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Performer]:
@@ -170,6 +192,7 @@ class Performer:
         try:
             yield self
         finally:
+            await self._sender.close()
             if self._made is not None:
                 await self._made.close()
 
@@ -185,12 +208,18 @@ class Performer:
         kind, _, target = function.name.partition(":")
         began = perf_counter()
         try:
-            if kind == "webhook":
-                answer = await self._post(target, invocation, function.timeout)
-            else:
-                answer = await to_thread.run_sync(append_line, self._project / target, invocation.payload)
+            match kind:
+                case "webhook":
+                    answer = await self._post(target, invocation, function.timeout)
+                case "arn":
+                    answer = await self._sender.send(function.name, invocation.payload.decode())
+                case "dead":
+                    answer = await self._sender.send(target, *shape.dead_letter(invocation.payload))
+                case _:
+                    answer = await to_thread.run_sync(append_line, self._project / target, invocation.payload)
         except Exception as error:
-            fault = Fault(type=type(error).__name__, message=str(error) or type(error).__name__)
+            kind = getattr(error, "code", "") or type(error).__name__
+            fault = Fault(type=kind, message=str(error) or kind)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
             return Raised(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
         return Returned(payload=answer, usage=Usage(duration_ms=(perf_counter() - began) * 1000))

@@ -13,8 +13,9 @@ from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.intake import Depth, Mint
+from triggerhub.hub.outlet import failure_of
 from triggerhub.hub.verdict import Verdicts
-from triggerhub.model import Bury, Complete, Delivery, Retry
+from triggerhub.model import Bury, Complete, Delivery, Retry, destination_trigger
 from triggerhub.policy.quiet import Quiet
 from triggerhub.store import Claimed, Fence, Intake, Lane, Settlement, Store
 from triggerhub.telemetry.metrics import Metrics
@@ -171,6 +172,10 @@ class Settler:
                 kind, text = "dead", reason
                 services.depth.add(trigger, -1)
                 services.metrics.count("dead", self._function)
+                origin = trigger.removeprefix(destination_trigger(""))
+                if origin != trigger and (failure := failure_of(self._function)):
+                    # Of the function whose outcome it was, as AWS counts them.
+                    services.metrics.count(failure, origin)
         if attempt is not None and attempt.error is not None:
             text = f"{attempt.error.type}: {attempt.error.message}" + (f" ({text})" if text else "")
         if kind == "dead" and (count := self._buried.due(services.clock.now())):

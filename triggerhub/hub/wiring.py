@@ -24,7 +24,7 @@ from triggerhub.hub.gate import Gate
 from triggerhub.hub.handling import Handling
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.lane import LanePlan, envelope_of_records
-from triggerhub.hub.outlet import Performer, built_in
+from triggerhub.hub.outlet import Performer, built_in, function_of
 from triggerhub.hub.pause import PausableRoutes, Paused
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
@@ -170,7 +170,7 @@ class Wiring:
         self._deployed = dict(functions)
         if not self.taking:
             return  # the hub is stopping: the next one serves them
-        fed = [one.target for name in changed if name in functions for one in _sent(functions[name])]
+        fed = [function_of(one) for name in changed if name in functions for one in _sent(functions[name])]
         self._configure(self._whole(self._own), {*changed, *fed})
 
     async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
@@ -479,8 +479,8 @@ def _inheriting(function: Function, defaults: Function) -> Function:
 
 
 def _sent(function: Function) -> list[Destination]:
-    """Return the functions that a function's answers go to."""
-    return [one for one in (*function.on_success, *function.on_failure) if one.kind == "function"]
+    """Return those that a function's answers go to by deliveries of the function itself."""
+    return [one for one in (*function.on_success, *function.on_failure) if one.kind != "queue"]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> NotFound:

@@ -40,6 +40,7 @@ CALLS = {
     "retries": ("triggerhub_retries", "Deliveries queued again after a failure."),
     "dead": ("triggerhub_dead_letters", "Deliveries buried."),
     "lost_records": ("triggerhub_destination_failures", "Records of outcomes that a destination did not take."),
+    "dead_letter_errors": ("triggerhub_dead_letter_errors", "Events that a dead-letter target did not take."),
 }
 
 

@@ -11,7 +11,7 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed, EventConfig
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
-from triggerhub.web.lambda_api import shape
+from triggerhub.web.lambda_api import members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.stamp import now
@@ -119,8 +119,7 @@ class Events:
         if not text:
             return None
         if ":function:" not in text:
-            why = f"The destination ARN {text} is invalid: only functions of this hub can be destinations here."
-            raise ApiError("InvalidParameterValueException", why)
+            return members.outside(text)
         if named(text).name == name:
             raise ApiError("InvalidParameterValueException", ITSELF)
         target = self._targets.find(text, None)

@@ -135,6 +135,7 @@ class Functions:
         if not given.get("Runtime") or not given.get("Handler"):
             raise ApiError("InvalidParameterValueException", MANDATORY)
         env, tags = members.environment(given), members.tags(given.get("Tags", {}))
+        dead_letters = members.dead_letters(given)
         await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
         self._refuse_taken(name)
         uses = layers.uses(self._registry, given.get("Layers", ()))
@@ -150,6 +151,7 @@ class Functions:
             storage=given.get("EphemeralStorage", {}).get("Size", 512),
             env=env,
             layers=uses,
+            dead_letters=dead_letters,
             code=kept,
             code_size=len(data),
             modified=now(),
@@ -200,6 +202,8 @@ class Functions:
         changes: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items() if theirs in given}
         if "Environment" in given:
             changes["env"] = members.environment(given)
+        if "DeadLetterConfig" in given:
+            changes["dead_letters"] = members.dead_letters(given)
         if "EphemeralStorage" in given:
             changes["storage"] = given["EphemeralStorage"]["Size"]
         if "Layers" in given:

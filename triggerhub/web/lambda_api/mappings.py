@@ -16,7 +16,7 @@ from triggerhub.deploy.mappings import SourceMapping, pattern_of
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.policy import filtering
-from triggerhub.web.lambda_api import shape
+from triggerhub.web.lambda_api import members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets, named
@@ -151,8 +151,7 @@ class Mappings:
             raise ApiError("InvalidParameterValueException", text)
         told = config.get("OnFailure", {}).get("Destination")
         if told and ":function:" not in told:
-            text = f"The destination ARN {told} is invalid: only functions of this hub can be destinations here."
-            raise ApiError("InvalidParameterValueException", text)
+            return members.outside(told)
         return self._targets.find(told, None).function if told else None
 
     def _shown(self, mapping: SourceMapping) -> dict[str, Json]:
@@ -169,7 +168,9 @@ class Mappings:
             "FunctionResponseTypes": ["ReportBatchItemFailures"] if mapping.partial else [],
         }
         if mapping.type != "sqs":
-            destination = {"Destination": arn.function(mapping.on_failure)} if mapping.on_failure else {}
+            told = mapping.on_failure
+            shown = told if told is None or told.startswith("arn:") else arn.function(told)
+            destination = {"Destination": shown} if shown else {}
             found |= {**_STANDING, **mapping.stream, "DestinationConfig": {"OnFailure": destination}}
             found["LastProcessingResult"] = "No records processed"
             found["StateTransitionReason"] = "User action"

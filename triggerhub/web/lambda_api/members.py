@@ -10,6 +10,7 @@ from typing import Any
 from triggerhub import archive
 from triggerhub.archive import UNZIPPED, BadArchive
 from triggerhub.aws.constraints import message, violation
+from triggerhub.aws.destination import place
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
@@ -35,7 +36,6 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "VpcConfig": (lambda v: bool(v.get("SubnetIds") or v.get("SecurityGroupIds")), "functions run in no VPC"),
     "PackageType": (lambda v: v != "Zip", "container images are not in this version; send a zip archive"),
     "ImageConfig": (bool, "container images are not in this version"),
-    "DeadLetterConfig": (lambda v: bool(v.get("TargetArn")), "what fails for good is kept here: triggerhub dlq list"),
     "KMSKeyArn": (bool, "encryption by a key of KMS is not in this version"),
     "TracingConfig": (lambda v: v.get("Mode") == "Active", "tracing is not in this version; leave Mode at PassThrough"),
     "FileSystemConfigs": (bool, "file systems of EFS and S3 are not in this version"),
@@ -93,6 +93,28 @@ def environment(given: Mapping[str, Json]) -> dict[str, str]:
     if any("\0" in value for value in variables.values()):
         raise ApiError("InvalidParameterValueException", "A variable of the environment cannot have a NUL in it.")
     return variables
+
+
+def dead_letters(given: Mapping[str, Json]) -> str:
+    """Return the dead-letter target that was given, empty where there is to be none. Raises ApiError."""
+    target: str = given.get("DeadLetterConfig", {}).get("TargetArn", "")
+    if target:
+        try:
+            place(target)
+        except ValueError as error:
+            text = f"The provided target ARN is invalid: {error}."
+            raise ApiError("InvalidParameterValueException", text) from error
+    return target
+
+
+def outside(text: str) -> str:
+    """Return the ARN of a destination that is no function. Raises ApiError where nothing can be sent to it."""
+    try:
+        place(text)
+    except ValueError as error:
+        why = f"The destination ARN {text} is invalid: {error}; the ARN of a function of this hub will do, too."
+        raise ApiError("InvalidParameterValueException", why) from error
+    return text
 
 
 def tags(given: Mapping[str, str]) -> dict[str, str]:

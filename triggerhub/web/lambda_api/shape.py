@@ -67,6 +67,8 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{deployed.name}"},
         **_ALWAYS,
     }
+    if version.dead_letters:
+        found["DeadLetterConfig"] = {"TargetArn": version.dead_letters}
     if version.env:
         found["Environment"] = {"Variables": dict(version.env)}
     if version.layers:

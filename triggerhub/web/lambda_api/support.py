@@ -30,7 +30,7 @@ REFUSED = {operation: why for why, operations in _REFUSED.items() for operation 
 DIFFERS: dict[str, str] = {
     "AddLayerVersionPermission": "kept and shown; keys are of the one account, whose own layers need no permission",
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
-    "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; destinations are functions; an alias cannot be mapped",
+    "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; told are functions, SQS and SNS; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
     "CreateFunctionUrlConfig": "`InvokeMode` is `BUFFERED`; the address is one of the ingress",
     "DeleteFunction": "not while it has event source mappings; what is queued waits for the next of its name",
@@ -41,7 +41,7 @@ DIFFERS: dict[str, str] = {
     "Invoke": "who finds no free worker waits for one, up to the function's timeout, before he is throttled",
     "InvokeWithResponseStream": "the answer is sent once the function has returned all of it",
     "PutFunctionConcurrency": "the limit is each version's own; with 0, events wait and are not given up",
-    "PutFunctionEventInvokeConfig": "destinations are functions; an alias has none of its own",
+    "PutFunctionEventInvokeConfig": "destinations are functions, SQS and SNS; an alias has none of its own",
     "PutFunctionRecursionConfig": "only `Terminate`, as GetFunctionRecursionConfig",
     "PutProvisionedConcurrencyConfig": "at most 1,000; beside weights, the first version of an alias has the workers",
     "PutRuntimeManagementConfig": "only `Auto`",
