@@ -172,7 +172,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             runtime=made,
             output=output,
             routes=ingress,
-            environments=Environments(),
+            environments=Environments(lambda function: runtimes[0].enclosed(function)),
             tracing=traces,
             read=lambda: _read(settings.project),
             deployed=registry.served,
@@ -304,9 +304,10 @@ async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered
     tap = Tap(lines, Feed(), clock, Metrics(), Veil(lambda: project).text)
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
-    pool = Pool(ProcessRuntime(tap, scratch), clock)
+    runtime = ProcessRuntime(tap, scratch)
+    pool = Pool(runtime, clock)
     try:
-        await Environments().build(function)
+        await Environments(runtime.enclosed).build(function)
         async with pool.open():
             invocation = Invocation(
                 request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -47,8 +48,11 @@ class Environments(Protocol):
         """Whether all is there that the function depends on."""
         ...
 
-    async def build(self, function: Function) -> None:
-        """Build what is missing; takes as long as the network does. Raises ConfigError."""
+    async def build(self, function: Function, tell: Callable[[str], None]) -> None:
+        """Build what is missing; takes as long as the network does. Raises ConfigError.
+
+        *tell* is called with lines that say how far it is, for people.
+        """
         ...
 
 

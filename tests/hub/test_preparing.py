@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ class Builder:
     there: set[str] = field(default_factory=set)
     fails: dict[str, ConfigError] = field(default_factory=dict)
     go: anyio.Event = field(default_factory=anyio.Event)
+    says: str = ""
     begun: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
 
     def ready(self, function: Function) -> bool:
         return function.needs is None or function.needs.folder.name in self.there
 
-    async def build(self, function: Function) -> None:
+    async def build(self, function: Function, tell: Callable[[str], None]) -> None:
         assert function.needs is not None
+        if self.says:
+            tell(self.says)
         name = function.needs.folder.name
         self.begun.append(name)
         try:
@@ -120,3 +124,12 @@ async def test_what_nobody_wants_any_more_is_not_built_on(tmp_path: Path) -> Non
         await r.reload([function()], [trigger()])
         assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
     assert builder.cut == ["one", "two"]
+
+
+async def test_what_the_installer_says_is_shown(tmp_path: Path) -> None:
+    builder = Builder(says="Downloading x-1.0.tar.gz (5.1 MB)")
+    async with rig(tmp_path, {"work": echoing}, functions=[needing("one")], environments=builder) as r:
+        await r.until(lambda: builder.begun == ["one"], "a build")
+        (row,) = await r.hub.functions()
+        assert row["preparing"].endswith("s by now: Downloading x-1.0.tar.gz (5.1 MB)")
+        builder.go.set()

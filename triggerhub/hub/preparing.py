@@ -28,6 +28,8 @@ class _Build:
     """The functions that wait for it."""
     began: float | None = None
     """On the loop's clock; None while it waits for its turn."""
+    said: str = ""
+    """The installer's latest line."""
     error: str = ""
     scope: anyio.CancelScope | None = None
 
@@ -38,7 +40,7 @@ class NoEnvironments:
     def ready(self, function: Function) -> bool:
         return True
 
-    async def build(self, function: Function) -> None: ...
+    async def build(self, function: Function, tell: Callable[[str], None]) -> None: ...
 
 
 class Preparation:
@@ -79,7 +81,8 @@ class Preparation:
             return f"its dependencies could not be built: {build.error}"
         if build.began is None:
             return "its dependencies wait to be built"
-        return f"its dependencies are being built, for {math.floor(anyio.current_time() - build.began)} s by now"
+        so_far = f"its dependencies are being built, for {math.floor(anyio.current_time() - build.began)} s by now"
+        return f"{so_far}: {build.said}" if build.said else so_far
 
     def under_way(self) -> list[str]:
         """Return the builds that have not failed so far."""
@@ -105,13 +108,17 @@ class Preparation:
     async def _until_built(self, build: _Build, limiter: anyio.CapacityLimiter) -> None:
         assert build.scope is not None
         wait, function = FIRST, build.function
+
+        def tell(line: str) -> None:
+            build.said = line
+
         with build.scope:
             while True:
                 async with limiter:
-                    build.began = anyio.current_time()
+                    build.began, build.said = anyio.current_time(), ""
                     log.info("dependencies are being built", function=function.name, source=function.source)
                     try:
-                        await self._environments.build(function)
+                        await self._environments.build(function, tell)
                         break
                     except ConfigError as error:
                         build.error = error.message if error.hint is None else f"{error.message}; {error.hint}"

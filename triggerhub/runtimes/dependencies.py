@@ -1,60 +1,58 @@
 """Build the environment of what a function depends on: a read-only folder named by its content.
 
-Built by uv, pip or npm as a process of its own, away from every event. It appears whole or not at all,
-and what is there is used again, also by other functions with the same needs.
+Built by uv, pip or npm in a sandbox of the function's own level, away from every event. It appears whole or not
+at all, and what is there is used again, also by other functions with the same needs. What a build leaves is
+taken for hostile: nothing but folders, files and links is published, and no link is followed out of it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import shutil
+import stat
 import sys
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import anyio.to_thread
 
-from triggerhub.errors import ConfigError
-from triggerhub.runtimes.child import Child
+from triggerhub.errors import ConfigError, StartFailed
+from triggerhub.policy import packaging
+from triggerhub.policy.sandbox import view
+from triggerhub.runtimes import installer, sandbox
+from triggerhub.runtimes.child import Spawn
+from triggerhub.runtimes.installer import Job
 from triggerhub.runtimes.snapshot import remove_tree
-from triggerhub.settings import Function, Needs
+from triggerhub.settings import MB, Function, Needs
 
-LIMIT = 1800.0
-"""Seconds that one build may take."""
-_TOLD = 600
-"""How many characters of a tool's last words are shown."""
-_PASSED = ("PIP_", "UV_", "NPM_CONFIG_", "npm_config_", "SSL_CERT_")
-_NAMES = frozenset({
-    "PATH", "HOME", "LANG", "TMPDIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "NETRC",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-})  # fmt: skip
-_CONTRARY = frozenset({"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"})
-"""Settings for people, which would put packages elsewhere."""
+Enclose = Callable[[Function], AbstractAsyncContextManager[Spawn]]
+"""Enters with what starts processes in a function's sandbox; raises StartFailed where it cannot be."""
+_TMP = 64 * MB
+_LARGEST = 1024 * 1024
+"""Bytes of a configuration file."""
 
 
 class Environments:
     """A ``runtime.Environments`` below one folder."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        given = os.environ if environ is None else environ
-        self._environ = {
-            name: value
-            for name, value in given.items()
-            if (name in _NAMES or name.startswith(_PASSED)) and name not in _CONTRARY
-        }
+    def __init__(self, enclose: Enclose, environ: Mapping[str, str] | None = None) -> None:
+        """*environ* says where registries are; by default the hub's own."""
+        self._enclose = enclose
+        self._environ = packaging.passed(os.environ if environ is None else environ)
 
     def ready(self, function: Function) -> bool:
         """Whether all is there that the function depends on."""
         return function.needs is None or function.needs.folder.is_dir()
 
-    async def build(self, function: Function) -> None:
+    async def build(self, function: Function, tell: Callable[[str], None] = lambda line: None) -> None:
         """Build what is missing; a minute is not unusual. Raises ConfigError with the tool's last words.
 
-        Cancelled: the tool is killed with all it started, and nothing is left.
+        *tell* is called with what the tool says meanwhile. Cancelled: the tool is killed with all it started,
+        and nothing is left.
         """
         needs = function.needs
         if needs is None or self.ready(function):
@@ -62,52 +60,92 @@ class Environments:
         home = needs.folder.parent
         await anyio.to_thread.run_sync(lambda: home.mkdir(parents=True, exist_ok=True, mode=0o700))
         draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
+        room = draft / "room"
+        held = function.level != "trusted"
         try:
-            await anyio.to_thread.run_sync(_lay_out, needs, function, draft)
-            command = _command(needs, draft, self._environ.get("PATH"))
-            await self._run(command, draft)
+            await anyio.to_thread.run_sync(_lay_out, needs, function, draft, held)
+            command = _command(needs, room, self._environ.get("PATH"))
+            job = Job(
+                command=command,
+                env=self._environ,
+                cwd=room / "work",
+                said=draft / "said",
+                memory=max(function.memory, installer.MEMORY),
+            )
+            if held:
+                inside, env = await anyio.to_thread.run_sync(self._inside, function, needs, command[0], room)
+                async with self._enclose(inside) as spawn:
+                    await installer.run(replace(job, env=env), spawn, tell)
+            else:
+                await installer.run(job, None, tell)
             await anyio.to_thread.run_sync(_publish, needs, draft)
+        except StartFailed as error:
+            raise ConfigError(str(error)) from error
         except OSError as error:
             raise ConfigError(f"the environment cannot be written to {home}: {error.strerror or error}") from error
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(remove_tree, draft)
 
-    async def _run(self, command: list[str], draft: Path) -> None:
-        gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        said = draft / "said"
-        with said.open("wb", buffering=0) as output, Path(os.devnull).open("rb") as nothing:  # noqa: ASYNC230 - local
-            child = Child(
-                command,
-                cwd=draft / "work",
-                env=self._environ,
-                stdin=nothing.fileno(),
-                stdout=output,
-                stderr=output,
-                exited=lambda status: None if gone.done() else gone.set_result(status),
-            )
-        child.thorough = True
-        try:
-            with anyio.move_on_after(LIMIT) as limit:
-                await asyncio.shield(gone)
-        finally:
-            if not gone.done():
-                child.kill()
-                with anyio.CancelScope(shield=True):
-                    await gone
-        name = Path(command[0]).name
-        tool = name if name in ("uv", "npm") else "pip"
-        if limit.cancelled_caught:
-            raise ConfigError(f"{tool} was still busy after {LIMIT:.0f} seconds")
-        if status := gone.result():
-            words = said.read_bytes().decode("utf-8", "replace").strip()
-            raise ConfigError(f"{tool} failed with status {status}: {_shortened(words)}")
+    def _inside(self, function: Function, needs: Needs, tool: str, room: Path) -> tuple[Function, dict[str, str]]:
+        """Return the function as which the installer runs, and its variables: its own room, and the registries."""
+        environ, texts = packaging.enclosed(self._environ, str(room)), []
+        if home := self._environ.get("HOME"):
+            texts += [_copied(Path(home, name), room / "home", name) for name in packaging.OWN]
+        for number, (name, path) in enumerate(packaging.files(self._environ).items()):
+            copy = f".settings-{number}"
+            texts.append(_copied(Path(path), room / "home", copy))
+            environ[name] = str(room / "home" / copy)
+        shared = [path for path in packaging.SHARED if Path(path).is_file()]
+        texts += [_text(Path(path)) for path in shared]
+        data = str(needs.folder.parent.parent)
+        folders = [] if tool == sys.executable else _folders_of(tool)
+        folders += sandbox.of_program(needs.program) if needs.program else []
+        wanted = [*shared, *packaging.named(environ, texts), *folders]
+        known = [Path(path) for path in dict.fromkeys(wanted) if not view.objection(path, data)]
+        inside = replace(
+            function,
+            runtime="executable",
+            command=(),
+            interpreter=None,
+            needs=None,
+            opt=None,
+            env={},
+            network=True,
+            read=(*function.read, *(path for path in known if path.exists())),
+            write=(room,),
+            shown=(),
+            hidden=(),
+            memory=max(function.memory, installer.MEMORY),
+            tmp=_TMP,
+        )
+        return inside, environ
 
 
-def _shortened(words: str) -> str:
-    lines = [line for line in words.splitlines() if line.strip() and not line.startswith(("WARNING:", "npm warn"))]
-    text = "\n".join(lines)
-    return text if len(text) <= _TOLD else f"…{text[-_TOLD:]}"
+def _folders_of(tool: str) -> list[str]:
+    """Return what an installer is made of: itself, and for npm the folders of it and of its Node."""
+    real = os.path.realpath(tool)
+    return [tool, real] if Path(tool).name == "uv" else sandbox.of_program(tool)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        return ""
+
+
+def _copied(path: Path, home: Path, name: str) -> str:
+    """Put a configuration file where the build finds it, which may be another user; return its text."""
+    if text := _text(path):
+        copy = home / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(text)
+        copy.chmod(0o444)
+        for folder in (one for one in copy.parents if one.is_relative_to(home)):
+            folder.chmod(0o777)
+    return text
 
 
 def collect(home: Path, keep: Collection[Path]) -> None:
@@ -117,65 +155,101 @@ def collect(home: Path, keep: Collection[Path]) -> None:
             remove_tree(folder)
 
 
-def _lay_out(needs: Needs, function: Function, draft: Path) -> None:
-    """Copy the code to where the tool works, so that paths within it lead where they should."""
+def _lay_out(needs: Needs, function: Function, draft: Path, held: bool) -> None:
+    """Copy the code to where the tool works, so that paths within it lead where they should.
+
+    *held*: the tool may be another user, and the room is its own. Nobody else gets through the draft.
+    """
     draft.mkdir(mode=0o700)
+    room = draft / "room"
+    for folder in (room, *(room / name for name in ("made", "home", "tmp", "cache"))):
+        folder.mkdir()
     # A link of that name leads to what is to be built.
-    shutil.copytree(function.code, draft / "work", ignore=shutil.ignore_patterns("node_modules"))
-    for folder, _, names in os.walk(draft / "work"):
-        for path in (Path(folder), *(Path(folder, name) for name in names)):
-            path.chmod(path.stat().st_mode | 0o600 | (0o100 if path.is_dir() else 0))
+    shutil.copytree(function.code, room / "work", ignore=shutil.ignore_patterns("node_modules"))
+    for_file, for_folder = (0o666, 0o777) if held else (0o600, 0o700)
+    for parent, _, names in os.walk(room):
+        Path(parent).chmod(for_folder)
+        for path in (Path(parent, name) for name in names):
+            path.chmod((path.stat().st_mode & 0o111) | for_file)
     if needs.kind == "python":
         lines = [*needs.packages, *(["-r requirements.txt"] if needs.file else [])]
-        (draft / "work" / "requirements.triggerhub.txt").write_text("".join(f"{line}\n" for line in lines))
+        listed = room / "work" / "requirements.triggerhub.txt"
+        listed.write_text("".join(f"{line}\n" for line in lines))
+        listed.chmod(for_file)
 
 
-def _command(needs: Needs, draft: Path, path: str | None) -> list[str]:
+def _command(needs: Needs, room: Path, path: str | None) -> list[str]:
     if needs.kind == "node":
         npm = shutil.which("npm", path=path)
         if npm is None:
             raise ConfigError("npm is not installed here", hint="install it, or put node_modules into the folder")
-        locked = (draft / "work" / "package-lock.json").is_file()
+        locked = (room / "work" / "package-lock.json").is_file()
         words = ["ci"] if locked else ["install", "--install-links", "--no-package-lock", "--no-save"]
-        return [npm, *words, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"]
-    target = ["--target", str(draft / "made"), "-r", "requirements.triggerhub.txt"]
+        return [npm, *words, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=http"]
+    target = ["--target", str(room / "made"), "-r", "requirements.triggerhub.txt"]
     program = needs.program or sys.executable
     if uv := shutil.which("uv", path=path):
-        return [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", program, *target]
+        return [uv, "pip", "install", "--compile-bytecode", "--python", program, *target]
     if find_spec("pip") is None:
         hint = "install uv, or pip into the hub's own environment"
         raise ConfigError("neither uv nor pip is installed here", hint=hint)
     options = ["--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--root-user-action=ignore"]
     # The hub's own pip installs for another interpreter, which may have none.
-    return [sys.executable, "-I", "-m", "pip", "--python", program, "install", "--quiet", *options, *target]
+    return [sys.executable, "-I", "-m", "pip", "--python", program, "install", *options, *target]
 
 
 def _resolve_links(modules: Path) -> None:
     """Put packages of the function's own code, to which npm only links, in the place of their links."""
+    work = modules.parent.resolve()
     for path in (*modules.glob("*"), *modules.glob("@*/*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(modules.resolve()):
-            real = path.resolve()
+        real = path.resolve()
+        if path.is_symlink() and not real.is_relative_to(work / modules.name) and real.is_relative_to(work):
             path.unlink()
             shutil.copytree(real, path, symlinks=True)
 
 
 def _publish(needs: Needs, draft: Path) -> None:
-    """Make the result read-only, durable and visible, in this order."""
-    made = draft / "made"
-    made.mkdir(exist_ok=True)
+    """Make the result read-only, durable and visible, in this order. Raises ConfigError for what is none."""
+    made, work = draft / "room" / "made", draft / "room" / "work"
+    _real(made)
     if needs.kind == "node":
-        modules = draft / "work" / "node_modules"
+        _real(work)
+        modules = work / "node_modules"
         modules.mkdir(exist_ok=True)
+        _real(modules)
         _resolve_links(modules)
         modules.rename(made / "node_modules")
-    for parent, _, names in os.walk(made):
+    whole = draft / "whole"
+    if _owned(made):
+        made.rename(whole)
+    else:
+        # By another user, whose it shall not stay.
+        shutil.copytree(made, whole, symlinks=True, copy_function=shutil.copy)
+    for parent, _, names in os.walk(whole):
         for path in (Path(parent, name) for name in names):
             if not path.is_symlink():
                 path.chmod(0o555 if path.stat().st_mode & 0o111 else 0o444)
         Path(parent).chmod(0o555)
     os.sync()
-    made.chmod(0o755)
+    whole.chmod(0o755)
     with suppress(OSError):
         # Another was first with the same content.
-        made.rename(needs.folder)
+        whole.rename(needs.folder)
     needs.folder.chmod(0o555)
+
+
+def _real(folder: Path) -> None:
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise ConfigError(f"the installer left something else in the place of its folder {folder.name}")
+
+
+def _owned(made: Path) -> bool:
+    """Whether all of it is the hub's. Raises ConfigError for a device, a pipe or a socket in it."""
+    owned = True
+    for parent, folders, names in os.walk(made):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            found = path.lstat()
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+                raise ConfigError(f"the installer left {path.name}, which is no file")
+            owned = owned and found.st_uid == os.geteuid()
+    return owned

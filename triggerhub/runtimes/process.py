@@ -198,6 +198,15 @@ class ProcessRuntime:
                 await _surely(worker.close)
 
     @asynccontextmanager
+    async def enclosed(self, function: Function) -> AsyncGenerator[Spawn]:
+        """Enter with what starts processes where a worker of *function* would be, each in a sandbox of its own.
+
+        Raises StartFailed where the host cannot give the function's level.
+        """
+        async with self._sandboxed(function, secrets.token_hex(16)) as where:
+            yield where.spawn
+
+    @asynccontextmanager
     async def _trusted(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
         tmp = self._scratch / f"worker-{function.name}-{stream[:12]}"
         tmp.mkdir(parents=True, mode=0o700)
