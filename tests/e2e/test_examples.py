@@ -18,6 +18,7 @@ from tests.e2e.daemon import Daemon, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RIC = "handlers/aws-lambda-ric/node_modules"
+COMPILED = (("handlers/compiled", "cc"), ("handlers/rust/bootstrap", "rustc"), ("handlers/java/bootstrap", "javac"))
 
 
 def wheel(folder: Path) -> None:
@@ -52,7 +53,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     if not (project / RIC).is_dir():
         # Its client would be asked of a registry, and compiled.
         shutil.rmtree(project / "handlers/aws-lambda-ric")
-    for target, tool in (("handlers/compiled", "cc"), ("handlers/rust/bootstrap", "rustc")):
+    for target, tool in COMPILED:
         if shutil.which(tool) and not (project / target).exists():
             subprocess.run(["make", "-s", "-C", str(project), target], check=True, timeout=120)
     runtime_client(project / "handlers/awslambdaric")
@@ -106,6 +107,12 @@ def test_a_bootstrap_in_shell(hub: Daemon) -> None:
 def test_a_bootstrap_in_rust(hub: Daemon) -> None:
     for number in range(2):
         assert invoke(hub, "rust", {"n": number}) == {"n": number}
+
+
+@pytest.mark.skipif(not shutil.which("javac"), reason="no JDK is installed")
+def test_a_bootstrap_in_java(hub: Daemon) -> None:
+    for number in range(2):
+        assert invoke(hub, "java", {"n": number}) == {"n": number}
 
 
 def test_the_runtime_client_for_python(hub: Daemon) -> None:

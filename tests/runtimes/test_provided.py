@@ -373,6 +373,8 @@ def test_the_owner_of_a_connection_is_read_from_the_kernels_table() -> None:
     )
     assert owner(table, ("127.0.0.1", 50000), ("127.0.0.1", 8080)) == 1000
     assert owner(table, ("127.0.0.1", 50001), ("127.0.0.1", 8080)) is None
+    mapped = table.replace("0100007F", "0000000000000000FFFF00000100007F")
+    assert owner(mapped, ("127.0.0.1", 50000), ("127.0.0.1", 8080)) == 1000
 
 
 def test_invocations_without_a_trace_are_given_one_of_their_own() -> None:

@@ -24,6 +24,8 @@ MAX_HEAD = 64 * KB
 """The most bytes that the headers and trailers of one request may have."""
 _JSON = (("Content-Type", "application/json"),)
 _OF_BROWSERS = ("origin", "sec-fetch-mode", "sec-fetch-site")
+_MAPPED = "0000000000000000FFFF0000"
+"""What an address of version 4 begins with as one of version 6, as the kernel prints it."""
 
 
 class Request:
@@ -193,11 +195,15 @@ def of_user(uid: int | None) -> Callable[[asyncio.Transport], bool]:
 
 def _is_of(transport: asyncio.Transport, uid: int) -> bool:
     peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    # Programs like Java reach an address of version 4 by a socket of version 6, which has a table of its own.
+    return any(owner(_table(name), peer, own) == uid for name in ("tcp", "tcp6"))
+
+
+def _table(name: str) -> str:
     try:
-        table = Path("/proc/net/tcp").read_text()
+        return Path("/proc/net", name).read_text()
     except OSError:
-        return False
-    return owner(table, peer, own) == uid
+        return ""
 
 
 def owner(table: str, client: tuple[str, int], server: tuple[str, int]) -> int | None:
@@ -205,7 +211,7 @@ def owner(table: str, client: tuple[str, int], server: tuple[str, int]) -> int |
     local, remote = _hex(client), _hex(server)
     for row in table.splitlines()[1:]:
         fields = row.split(None, 8)
-        if len(fields) > 8 and fields[1] == local and fields[2] == remote:
+        if len(fields) > 8 and (fields[1].removeprefix(_MAPPED), fields[2].removeprefix(_MAPPED)) == (local, remote):
             return int(fields[7])
     return None
 

@@ -55,7 +55,9 @@ class Planner:
 
     def __init__(self) -> None:
         self._uids: dict[str, int] = {}
-        self._found = _found((*view.SYSTEM, *view.SETTINGS, *view.NETWORK))
+        # Debian's Java keeps what it cannot start without there, a folder for each version.
+        self._java = sorted(str(path) for path in Path("/etc").glob("java-*"))
+        self._found = _found((*view.SYSTEM, *view.SETTINGS, *view.NETWORK, *self._java))
 
     def plan(self, function: Function, extra: Extra) -> Plan:
         """Return the plan of a worker of *function*. Raises Missing."""
@@ -67,7 +69,7 @@ class Planner:
             fixed.append((str(function.needs.folder), str(function.needs.folder)))
         read = [str(path) for path in function.read]
         write = [str(path) for path in function.write]
-        prefixes = [*python(), *extra.prefixes]
+        prefixes = [*python(), *self._java, *extra.prefixes]
         shown = [str(path) for path in function.shown]
         settings = list(view.NETWORK) if network else []
         found = {**self._found, **_found((*read, *write, *prefixes, *shown))}
