@@ -91,6 +91,32 @@ async def test_a_cancelled_delivery_can_be_redriven_while_its_call_is_being_cut(
         assert r.hub._wiring.dispatchers["work"]._held == {}
 
 
+async def test_the_next_of_a_line_waits_until_the_call_of_a_cancelled_one_is_over(tmp_path: Path) -> None:
+    over, began = anyio.Event(), []
+
+    async def stubborn(invocation: Invocation) -> Any:
+        began.append(json.loads(invocation.payload)["n"])
+        if began == [1]:
+            try:
+                await anyio.sleep(60)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await over.wait()
+
+    async with rig(tmp_path, {"work": stubborn}, triggers=[trigger(order="$.who")]) as r:
+        first, second = await r.emit("hand", {"n": 1, "who": "a"}, {"n": 2, "who": "a"})
+        await r.until(lambda: began, "the first runs")
+        await r.hub.cancel(first.deliveries, "asked")
+        held = r.hub._wiring.dispatchers["work"]._held
+        await r.until(lambda: second.deliveries[0] in held or 2 in began, "the second is claimed")
+        await r.emit("hand", {"n": 3, "who": "b"})
+        await r.until(lambda: 3 in began, "another line's goes on")
+        meanwhile = list(began)
+        over.set()
+        assert await r.states(3) == ["cancelled", "succeeded", "succeeded"]
+    assert (meanwhile, began) == ([1, 3], [1, 3, 2])
+
+
 async def test_what_is_not_there_is_passed_over(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echoing}) as r:
         assert await r.hub.cancel(["0190a000-0000-7000-8000-000000000001"], "asked") == []

@@ -265,6 +265,7 @@ class Dispatcher:
         outcome: Outcome = Interrupted()
         version, cut = self.function.version, True
         try:
+            await self._services.lines.enter(group)
             await self._sift(group)
             if group.claimed and not await self.throttle.pass_(lambda: self.halting):
                 for claimed in group.claimed:
@@ -284,6 +285,7 @@ class Dispatcher:
             log.error("a call failed within the hub", function=self.function.name, exc_info=error)
             outcome, cut = failed(error), False
         finally:
+            self._services.lines.leave(group)
             if cut and group.scope is not None and not group.scope.cancel_called:
                 self._cut_off += [one.delivery.id for one in group.claimed]
             for claimed in group.claimed:

@@ -10,7 +10,7 @@ import anyio
 from triggerhub.hub.lane import LanePlan
 from triggerhub.policy.batching import fit
 from triggerhub.settings import MB
-from triggerhub.store import Claimed
+from triggerhub.store import Claimed, Lane
 
 PAYLOAD_LIMIT = 6 * MB
 """What one invocation may carry: Lambda's synchronous limit."""
@@ -28,6 +28,8 @@ class Group:
     claimed: list[Claimed]
     request_id: str = ""
     scope: anyio.CancelScope | None = None
+    lines: frozenset[tuple[Lane, str]] = frozenset()
+    """Lane and ordering key of each line in which its call is the one under way."""
 
 
 def groups(plan: LanePlan, claimed: Sequence[Claimed]) -> list[Group]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 import structlog
@@ -13,6 +13,7 @@ from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.intake import Depth, Mint
+from triggerhub.hub.lines import Lines
 from triggerhub.hub.outlet import failure_of
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.model import Bury, Complete, Delivery, Retry, destination_trigger
@@ -41,6 +42,7 @@ class Services:
     metrics: Metrics
     verdicts: Verdicts
     wake: Callable[[Lane], None]
+    lines: Lines = field(default_factory=Lines)
 
 
 class Settler:
