@@ -10,6 +10,7 @@ SEEDS ?= 1000
 INPUTS ?= 1000000
 TIMEOUTS ?= 1000
 LEVELS ?= isolated trusted
+TESTERS ?= 3
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -20,8 +21,8 @@ help: ## show this list
 run: $(VENV)/.run ## start the hub on this folder's triggerhub.toml
 	@$(BIN)/triggerhub run
 
-test: $(VENV)/.dev ## run the whole test suite
-	$(BIN)/python -m pytest -q $(ARGS)
+test: $(VENV)/.dev ## run the whole test suite, or a part: make test ARGS="-n 0 -k cron"
+	$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, import contracts
 	$(BIN)/ruff check .

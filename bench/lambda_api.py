@@ -29,7 +29,8 @@ import boto3
 from botocore.config import Config
 
 from bench.peers import Skipped, environment
-from tests.e2e.daemon import Daemon, daemon, free_port, until
+from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.ports import free_port
 
 HANDLER = "def handler(event, context):\n    return {'ok': True}\n"
 TOML = """

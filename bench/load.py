@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.e2e.daemon import free_port, until
+from tests.e2e.daemon import until
+from tests.e2e.ports import free_port
 
 LUA = """
 wrk.method = "POST"

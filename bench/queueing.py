@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.peers import WORKERS, Skipped, environment, program, running, version
-from tests.e2e.daemon import free_port, until
+from tests.e2e.daemon import until
+from tests.e2e.ports import free_port
 
 TASKS = 5_000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.load import answers
 from bench.peers import WORKERS, environment, modules, running, version
-from tests.e2e.daemon import free_port
+from tests.e2e.ports import free_port
 
 FRAMEWORK = """
 import functions_framework

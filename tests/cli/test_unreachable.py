@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.e2e.daemon import free_port
+from tests.e2e.ports import free_port
 
 ID = "019a0000-0000-7000-8000-000000000001"
 ASKING = [

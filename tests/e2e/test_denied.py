@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import free_port, until
+from tests.e2e.daemon import until
+from tests.e2e.ports import free_port
 from tests.runtimes.attacks import ordinary
 
 ROOT = Path(__file__).parents[2]

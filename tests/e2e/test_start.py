@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -139,11 +141,16 @@ def test_an_address_that_is_not_this_machines_is_named(hub: Daemon) -> None:
     assert "Set [hub] listen to an address of this machine." in refused.stderr
 
 
-def test_a_path_too_long_for_a_socket_gets_one_in_the_runtime_folder(tmp_path: Path) -> None:
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, as a test's own does not always."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_path_too_long_for_a_socket_gets_one_in_the_runtime_folder(tmp_path: Path, runtime: Path) -> None:
     deep = tmp_path.joinpath(*["d" * 40] * 3)
     deep.mkdir(parents=True)
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
     hub = Daemon(deep / "project")
     write(hub)
     link = hub.project / "var" / "hub.sock"

@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import AsyncGenerator, Mapping
+import tempfile
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -682,9 +683,16 @@ async def test_the_socket_is_its_owners_alone_and_replaces_a_dead_one(tmp_path: 
     assert not client.socket.exists()
 
 
-async def test_a_long_path_gets_a_link_to_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir()
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, as a test's own does not always."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+async def test_a_long_path_gets_a_link_to_a_short_one(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     deep = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 5)
     deep.mkdir(parents=True)
@@ -698,11 +706,17 @@ async def test_a_long_path_gets_a_link_to_a_short_one(tmp_path: Path, monkeypatc
     assert not client.socket.is_symlink()
 
 
-def test_a_runtime_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / f"triggerhub-{os.getuid()}").mkdir(mode=0o755)
-    with unixsocket.unix_socket(tmp_path / ("x" * 120)) as listener:
-        assert not listener.getsockname().startswith(str(tmp_path))
+def test_a_runtime_folder_that_others_may_enter_is_not_used(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    own = runtime / f"triggerhub-{os.getuid()}"
+    for mode, used in ((0o755, False), (0o700, True)):
+        own.mkdir()
+        own.chmod(mode)
+        with unixsocket.unix_socket(tmp_path / ("x" * 120)) as listener:
+            assert listener.getsockname().startswith(str(runtime)) == used
+        own.rmdir()
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
