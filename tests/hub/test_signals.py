@@ -21,9 +21,13 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_without_a_descriptor_left_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left(*_: Any) -> None:
+    asked = []
+
+    def none_left(*how: Any) -> None:
+        asked.append(how)
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setattr(socket, "socket", none_left)
     notify("WATCHDOG=1")
+    assert len(asked) == 1

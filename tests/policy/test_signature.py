@@ -196,11 +196,12 @@ def test_any_change_to_a_header_that_counts_is_found(scheme, genuine, now, data)
 
 @pytest.mark.parametrize(("scheme", "genuine", "now"), GENUINE + TOLD)
 def test_a_header_that_is_missing_or_repeated_is_refused(scheme, genuine, now):
-    for header in genuine.headers:
+    signing = [header for header in genuine.headers if header != FORM]
+    assert signing
+    for header in signing:
         without = [one for one in genuine.headers if one is not header]
-        if header != FORM:
-            assert verify(scheme, replace(genuine, headers=without), now)
-            assert verify(scheme, replace(genuine, headers=[*genuine.headers, header]), now)
+        assert verify(scheme, replace(genuine, headers=without), now)
+        assert verify(scheme, replace(genuine, headers=[*genuine.headers, header]), now)
 
 
 @pytest.mark.parametrize(("scheme", "genuine", "now"), GENUINE + TOLD)

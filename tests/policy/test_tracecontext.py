@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +69,19 @@ def test_nothing_is_lost_in_translation(trace: tuple[str, str], span: str, sampl
     assert tracecontext.of_w3c(tracecontext.w3c(place)) == place
 
 
-@given(st.text(max_size=80))
-def test_whatever_comes_nothing_is_raised(text: str) -> None:
-    tracecontext.of_amazon(text)
-    tracecontext.of_w3c(text)
+WRITTEN = [f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent={SPAN};Sampled=1", f"00-{TRACE}-{SPAN}-01"]
+
+
+@given(
+    st.sampled_from(WRITTEN), st.integers(0, 80), st.integers(0, 2), st.text("0123456789abcdefgF-=;. \n٣", max_size=3)
+)
+def test_what_is_read_from_whatever_comes_can_be_written(header: str, at: int, cut: int, put: str) -> None:
+    """A place is whole, or none was found: nothing is raised, and nothing that is no identifier is taken for one."""
+    spoiled = header[:at] + put + header[at + cut :]
+    for read, write in ((tracecontext.of_amazon, tracecontext.amazon), (tracecontext.of_w3c, tracecontext.w3c)):
+        if (place := read(spoiled)) is not None:
+            assert re.fullmatch("[0-9a-f]{32}", place.trace)
+            assert place.span is None or re.fullmatch("[0-9a-f]{16}", place.span)
+            assert read(write(place)) == place
+    found = [read(spoiled) for read in (tracecontext.of_amazon, tracecontext.of_w3c)]
+    assert spoiled != header or found[WRITTEN.index(header)] == Place(trace=TRACE, span=SPAN, sampled=True)

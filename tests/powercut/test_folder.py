@@ -48,8 +48,12 @@ def test_a_sync_that_fails_breaks_the_store_whatever_it_says(
 def test_a_file_system_without_such_a_sync_is_no_failure(
     tmp_path: Path, why: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = []
+
     def cannot(file: int) -> None:
+        asked.append(file)
         raise OSError(why, os.strerror(why))
 
     monkeypatch.setattr(os, "fsync", cannot)
     folder.sync(tmp_path)
+    assert len(asked) == 1

@@ -31,6 +31,8 @@ def test_two_hundred_days_break_no_promise() -> None:
 def test_twelve_days_of_more_trouble_break_no_promise(trouble: Trouble) -> None:
     results = [simulate(seed, busy=False, trouble=trouble) for seed in range(1, 13)]
     assert {one.seed: one.problems for one in results if one.problems} == {}
+    assert sum(one.deaths for one in results) >= 12, "hubs died"
+    assert sum(one.calls for one in results) > 300, "handlers ran"
 
 
 @pytest.mark.parametrize("seed", [3, 8])

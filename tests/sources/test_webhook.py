@@ -398,5 +398,7 @@ class AnyVault:
 
 
 def test_every_sample_is_a_request():
-    for event in webhook.samples(options(methods=["GET"]), "hook", 5).values():
+    samples = webhook.samples(options(methods=["GET"]), "hook", 5)
+    assert samples.keys() == {"json", "form", "binary", "empty"}
+    for event in samples.values():
         assert json.loads(event.data)["requestContext"]["http"]["method"] == "GET"
