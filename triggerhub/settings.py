@@ -186,6 +186,8 @@ class Function:
 
 DEPLOYED = "Lambda API"
 """The source of a function that was made by the Lambda API."""
+DEPLOYED_NAMES = Path("functions", "names.json")
+"""Where the names of such functions stand, below the data folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

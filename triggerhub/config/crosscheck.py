@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,16 @@ class Destinations:
     """Checks where outcomes are sent."""
 
     def __init__(
-        self, hub: HubSettings, functions: Mapping[str, Function | None], triggers: Mapping[str, Trigger | None],
-        topics: Mapping[str, Trigger], unknown: Sequence[str], report: Report,
+        self, hub: HubSettings, functions: Mapping[str, Function | None], names: Collection[str],
+        triggers: Mapping[str, Trigger | None], topics: Mapping[str, Trigger], unknown: Sequence[str], report: Report,
     ) -> None:  # fmt: skip
-        """*unknown* are names of topics whose triggers have errors of their own."""
+        """*names* are all functions there are, also those that are not of the configuration.
+
+        *unknown* are names of topics whose triggers have errors of their own.
+        """
         self._hub = hub
         self._functions = functions
+        self._names = names
         self._triggers = triggers
         self._topics = topics
         self._unknown = unknown
@@ -154,9 +158,9 @@ class Destinations:
     def _wrong(self, one: Destination) -> tuple[str, str, str | None] | None:
         match one.kind:
             case "function":
-                if one.target in self._functions:
+                if one.target in self._names:
                     return None
-                hint = suggestion(one.target, self._functions)
+                hint = suggestion(one.target, self._names)
                 return "unknown-function", f'there is no function "{one.target}"', hint
             case "queue":
                 if one.target in self._topics or one.target in self._unknown:

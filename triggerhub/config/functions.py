@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,21 +40,25 @@ class Functions:
     ``made`` holds them by name, None where one has errors: its name is known all the same.
     """
 
-    def __init__(self, shelf: Shelf, report: Report, secrets: Secrets) -> None:
+    def __init__(self, shelf: Shelf, report: Report, secrets: Secrets, deployed: Collection[str] = frozenset()) -> None:
+        """*deployed* are names of functions that were made elsewhere."""
         self._shelf = shelf
         self._report = report
         self._secrets = secrets
+        self._deployed = deployed
         self.made: dict[str, Function | None] = {}
         self.given: dict[str, dict[str, Any]] = {}
         """What was written of a function, its layers merged."""
         self.inline: dict[str, tuple[str, Inline]] = {}
         """What handlers say of themselves, with the file that says it."""
         self.problems: list[Problem] = []
+        self.inherited: dict[str, Any] = {}
+        """What was written in ``[defaults]``."""
 
     def build(self, data: Mapping[str, Any], discovery: Discovery) -> None:
         """Build the functions of ``[functions]`` and of the handlers folder over ``[defaults]``."""
         inherited = validate(Defaults, data.get("defaults", {}), ("defaults",), self._report, self._secrets)
-        self._defaults = given(inherited) if inherited else {}
+        self.inherited = self._defaults = given(inherited) if inherited else {}
         self._tables = data.get("functions", {})
         self._retry_fits("defaults", self._defaults)
         self._warm_fits(("defaults",), self._defaults, self._defaults)
@@ -201,6 +205,9 @@ class Functions:
         folder = self._shelf.show(self._shelf.handlers)
         hint = f"put {name}.py into {folder}, or write a handler or a command"
         message = f"functions.{name} has no code: nothing in {folder} is called {name}"
+        if name in self._deployed:
+            message = f"functions.{name}: that function was made by the Lambda API, which alone sets it"
+            hint = f"take the table out, and use UpdateFunctionConfiguration; or put {name}.py into {folder}"
         self._report.error(("functions", name), "no-handler", message, hint, at="key")
 
     def _said(self, entry: Path, interpreter: Interpreter | None) -> Metadata:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from triggerhub.config import alarms, console, crosscheck, daemon, document, refused
+from triggerhub.config import alarms, console, crosscheck, daemon, deployed, document, refused
 from triggerhub.config.code import Shelf
 from triggerhub.config.complain import shown, suggestion
 from triggerhub.config.discover import discover
@@ -84,18 +84,19 @@ class _Loading:
         secrets = Secrets(self._path, hub.data, self._environ)
         access = console.settle(self._data, hub, self._report, secrets)
         functions = self._functions(hub, secrets)
+        names = {*functions.made, *deployed.names(hub.data)}
         context = {"secrets": secrets, "project": self._path, "data": hub.data}
-        triggers = Triggers(self._report, self._plugins(), functions, context)
+        triggers = Triggers(self._report, self._plugins(), functions, names, context)
         triggers.build(self._data.get("triggers", {}))
         watched = alarms.build(
             self._data.get("alarms", {}),
-            functions.made.keys(),
+            names,
             triggers.made.keys(),
             hub.keep,
             self._report,
             secrets,
         )
-        self._cross(hub, functions, triggers)
+        self._cross(hub, functions, names, triggers)
         for reference, why in secrets.exposed:
             places = [place for place, value in written.items() if value == reference]
             if not places or any(place[2:4] not in _PUBLIC for place in places):
@@ -150,7 +151,7 @@ class _Loading:
             environments=hub.data / ENVIRONMENTS,
         )
         discovery = discover(hub.handlers, shelf.show(hub.handlers))
-        functions = Functions(shelf, self._report, secrets)
+        functions = Functions(shelf, self._report, secrets, deployed.names(hub.data))
         functions.build(self._data, discovery)
         self._more += [*discovery.problems, *functions.problems]
         return functions
@@ -167,14 +168,14 @@ class _Loading:
             self._more.append(Problem(file=file, code="duplicate-source", message=message, hint="rename your own"))
         return plugins
 
-    def _cross(self, hub: HubSettings, functions: Functions, triggers: Triggers) -> None:
+    def _cross(self, hub: HubSettings, functions: Functions, names: Collection[str], triggers: Triggers) -> None:
         report = self._report
         crosscheck.routes(triggers.made, report)
         crosscheck.folders(hub, triggers.made, report)
         crosscheck.sandboxes(hub, functions.made, self._data, report)
         topics = crosscheck.topics(triggers.made, report)
         unsure = tuple(crosscheck.unsure_topics(self._data, triggers.made))
-        destinations = crosscheck.Destinations(hub, functions.made, triggers.made, topics, unsure, report)
+        destinations = crosscheck.Destinations(hub, functions.made, names, triggers.made, topics, unsure, report)
         destinations.check(self._data)
         for name, (file, inline) in functions.inline.items():
             about = Report(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -27,11 +27,18 @@ class Triggers:
     """Builds every trigger of a project; ``made`` holds them by name, None where one has errors."""
 
     def __init__(
-        self, report: Report, plugins: Plugins | None, functions: Functions, context: Mapping[str, Any]
+        self,
+        report: Report,
+        plugins: Plugins | None,
+        functions: Functions,
+        names: Collection[str],
+        context: Mapping[str, Any],
     ) -> None:
+        """*names* are all functions there are, also those that are not of the configuration."""
         self._report = report
         self._plugins = plugins
         self._functions = functions
+        self._names = names
         self._context = context
         """What the validators of options may look at: ``secrets``, ``project`` and ``data``."""
         self.made: dict[str, Trigger | None] = {}
@@ -132,12 +139,12 @@ class Triggers:
             return ()
         for index, function in enumerate(names):
             path = (*base, "functions", index) if table.functions else (*base, "function")
-            if function not in self._functions.made:
+            if function not in self._names:
                 message = f'{dotted(path)}: there is no function "{function}"'
-                self._report.error(path, "unknown-function", message, suggestion(function, self._functions.made))
+                self._report.error(path, "unknown-function", message, suggestion(function, self._names))
             elif function in names[:index]:
                 self._report.error(path, "bad-functions", f'{dotted(path)}: "{function}" is in the list twice')
-        return tuple(name for name in names if name in self._functions.made)
+        return tuple(name for name in names if name in self._names)
 
     def _paths(self, name: str, written: Mapping[str, Any]) -> None:
         """Compile what reads records, so that a mistake is found here and not by the first event."""
@@ -186,7 +193,7 @@ class Triggers:
         """Merge the trigger's retry over each function's; only where the trigger has one."""
         policies: dict[str, RetryPolicy] = {}
         for function in functions if written.get("retry") else ():
-            policy = retry_policy(self._functions.given.get(function, {}), written)
+            policy = retry_policy(self._functions.given.get(function, self._functions.inherited), written)
             if policy.initial > policy.max:
                 path = ("triggers", name, "retry", "initial")
                 self._report.error(

@@ -154,6 +154,11 @@ class Deployed:
     def version(self, number: str) -> Version | None:
         return self.latest if number == LATEST else self.versions.get(number)
 
+    @property
+    def served(self) -> set[str]:
+        """What the hub calls its versions."""
+        return {self.name, *(f"{self.name}:{number}" for number in self.versions)}
+
     def warm(self, number: str) -> int:
         """How many workers of a version are kept ready, for itself and for aliases that lead to it."""
         led = {name for name, alias in self.aliases.items() if alias.version == number}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -12,6 +13,7 @@ import anyio.to_thread
 import structlog
 
 from triggerhub.aws.reference import LATEST
+from triggerhub.config import deployed as known
 from triggerhub.config import interpreters
 from triggerhub.crash import crash_point
 from triggerhub.deploy import record
@@ -57,6 +59,8 @@ class Registry:
         self.urls: dict[str, tuple[str, str]] = {}
         """Function and alias by the id of a function URL."""
         self._store = store
+        self._data, self._sync = home.parent, sync
+        self._left_out: list[str] = []
         self._lock = anyio.Lock()
         self._serve: Serve = lambda _functions, _changed: None
 
@@ -71,6 +75,7 @@ class Registry:
                 self._index(name, None, self.functions[name])
             except (ValueError, TypeError, KeyError) as error:
                 whole = False
+                self._left_out.append(name)
                 log.error(
                     "the record of a deployed function cannot be read; it is left out", function=name, why=repr(error)
                 )
@@ -85,6 +90,19 @@ class Registry:
             log.warning("old code could not be removed", error=str(error))
         for deployed in self.functions.values():
             self.served |= self._made(deployed)
+        try:
+            self._name(self._names())
+        except OSError as error:
+            log.error("the names of deployed functions could not be written", error=str(error))
+
+    def _names(self) -> set[str]:
+        """Return what the hub calls all functions that there are, whether they can be run here or not."""
+        return {*self._left_out, *(name for one in self.functions.values() for name in one.served)}
+
+    def _name(self, names: set[str]) -> None:
+        """Let configurations speak of *names*. OSError."""
+        if known.names(self._data) != names:
+            known.write(self._data, names, sync=self._sync)
 
     def serve_by(self, serve: Serve) -> None:
         """Tell *serve* of every change from now on."""
@@ -107,6 +125,9 @@ class Registry:
                 return after
             made = {} if after is None else await anyio.to_thread.run_sync(self._made, after)
             text = None if after is None else json.dumps(record.to_json(after))
+            names, now = (set() if one is None else one.served for one in (before, after))
+            if now - names:
+                await anyio.to_thread.run_sync(self._name, self._names() | now)
             with anyio.CancelScope(shield=True):
                 crash_point("before-deploy")
                 await self._store.set_checkpoints(SCOPE, {name: text})
@@ -124,7 +145,14 @@ class Registry:
             self.served |= {served: one for served, one in made.items() if served in changed}
             if changed:
                 self._serve(self.served, changed)
+            if names - now:
+                await anyio.to_thread.run_sync(self._forget)
             return after
+
+    def _forget(self) -> None:
+        """Let configurations speak no more of what is gone; where that cannot be written, the next start does it."""
+        with suppress(OSError):
+            self._name(self._names())
 
     def _index(self, name: str, before: Deployed | None, after: Deployed | None) -> None:
         for url in before.urls.values() if before else ():

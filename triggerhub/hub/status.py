@@ -152,7 +152,7 @@ class Status:
         self._findings = tuple(findings)
 
     def _problems(self, stats: Stats) -> list[str]:
-        problems = [*self._wiring.problems, *self._findings]
+        problems = [*self._wiring.problems, *self._findings, *self._wiring.resting]
         problems += [
             f"function {function.name} is not run: {level.message}; {level.hint}"
             for function in self._wiring.project.functions.values()

@@ -30,10 +30,11 @@ from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
+from triggerhub.hub.whole import resting, sent, whole
 from triggerhub.model import API_TRIGGER, Event, Outcome, alarm_trigger, destination_trigger
 from triggerhub.policy.reconcile import plan
 from triggerhub.policy.sandbox.levels import Refusal
-from triggerhub.settings import Destination, Function, Project, Trigger
+from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Routes, Source
 from triggerhub.store import Lane
 
@@ -156,11 +157,7 @@ class Wiring:
                     dispatcher.stop()
 
     def _whole(self, own: Project) -> Project:
-        deployed = {name: _inheriting(one, own.defaults) for name, one in self._deployed.items()}
-        functions = {**deployed, **own.functions}
-        # Whose function is gone rests until it is back.
-        mapped = {name: one for name, one in self._mapped.items() if all(to in functions for to in one.functions)}
-        return replace(own, functions=functions, triggers={**mapped, **own.triggers})
+        return whole(own, self._deployed, self._mapped)
 
     def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
         """Take over all *functions* that are not of the configuration; *changed* are new, other or gone.
@@ -170,8 +167,14 @@ class Wiring:
         self._deployed = dict(functions)
         if not self.taking:
             return  # the hub is stopping: the next one serves them
-        fed = [function_of(one) for name in changed if name in functions for one in _sent(functions[name])]
-        self._configure(self._whole(self._own), {*changed, *fed})
+        fed = [function_of(one) for name in changed if name in functions for one in sent(functions[name])]
+        before, project = self.project.triggers, self._whole(self._own)
+        # Those that rested for want of a function.
+        back = {name: one for name, one in project.triggers.items() if name not in before}
+        self._configure(project, {*changed, *fed, *(to for one in back.values() for to in one.functions)})
+        for name in before.keys() - project.triggers.keys():
+            self._sourcing.start_soon(self._stop, name)
+        self._start(back)
 
     async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
         """Take over all *triggers* that are not of the configuration, and the sources of their types."""
@@ -191,7 +194,7 @@ class Wiring:
         self.modules |= modules
         self._own = own
         self._configure(self._whole(own))
-        self._start({name: fed.trigger for name, fed in change.start.items()})
+        self._start({name: one for name, one in self.project.triggers.items() if name not in self.supervised})
 
     # reload
 
@@ -313,6 +316,11 @@ class Wiring:
                 self._parts.pool.serve(function, prepare=name not in self._lacking)
 
     @property
+    def resting(self) -> list[str]:
+        """A sentence for each trigger of the configuration that rests."""
+        return list(resting(self._own, self.project))
+
+    @property
     def _drain(self) -> float:
         """The time to drain, in seconds."""
         return self.project.hub.drain / 1000
@@ -367,7 +375,7 @@ class Wiring:
 
     def _sending(self, project: Project) -> Iterator[str]:
         """Name the functions whose answers may be owed to others: of a deployed one, where it says so."""
-        return (name for name, one in project.functions.items() if name not in self._deployed or _sent(one))
+        return (name for name, one in project.functions.items() if name not in self._deployed or sent(one))
 
     # sources
 
@@ -464,23 +472,6 @@ class Wiring:
         trigger = self.project.triggers.get(name)
         if trigger is not None and name not in self.supervised and trigger.enabled and self.taking:
             self._start_source(trigger)
-
-
-_INHERITED = ("rate", "idle", "reuse", "dead_letters_keep", "level", "network", "read", "write")
-
-
-def _inheriting(function: Function, defaults: Function) -> Function:
-    """Return a deployed function with what ``[defaults]`` says; 0 is the concurrency of one without a reservation."""
-    return replace(
-        function,
-        concurrency=function.concurrency or max(defaults.concurrency, function.warm),
-        **{part: getattr(defaults, part) for part in _INHERITED},
-    )
-
-
-def _sent(function: Function) -> list[Destination]:
-    """Return those that a function's answers go to by deliveries of the function itself."""
-    return [one for one in (*function.on_success, *function.on_failure) if one.kind != "queue"]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> NotFound:

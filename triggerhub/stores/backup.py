@@ -1,6 +1,6 @@
 """Copy a store into one archive, and put it back.
 
-An archive is a tar file: ``hub.db``, the payload files it refers to, the code of deployed functions, and last
+An archive is a tar file: ``hub.db``, the payload files it refers to, code and names of deployed functions, and last
 ``manifest.json`` with the length and SHA-256 of each. So an archive that was cut short has no manifest and is
 refused, and anybody's tar can look into one.
 """
@@ -25,6 +25,7 @@ from typing import IO
 from anyio import from_thread
 
 from triggerhub.errors import ConfigError, Conflict
+from triggerhub.settings import DEPLOYED_NAMES
 from triggerhub.stores import folder
 from triggerhub.stores.lock import locked
 from triggerhub.stores.migrate import scripts
@@ -43,7 +44,7 @@ _SPARE = 10
 CODE = Path("functions", "archives")
 """Where deployed functions have their code, below the data folder; it is there before the database speaks of it."""
 _HASH = re.compile(r"[0-9a-f]{64}")
-_MEMBER = re.compile(rf"hub\.db|manifest\.json|(blobs|{CODE})/[0-9a-f]{{64}}")
+_MEMBER = re.compile(rf"hub\.db|manifest\.json|{re.escape(str(DEPLOYED_NAMES))}|(blobs|{CODE})/[0-9a-f]{{64}}")
 _OLD = ("hub.db", "hub.db-wal", "hub.db-shm", "blobs", "functions")
 
 
@@ -104,6 +105,9 @@ def archive(database: Path, blobs: Path) -> Iterator[bytes]:
     for path in sorted(code.iterdir()) if code.is_dir() else ():
         if _HASH.fullmatch(path.name):
             yield from _file(f"{CODE}/{path.name}", path, files)
+    names = database.parent / DEPLOYED_NAMES
+    if names.exists():
+        yield from _file(str(DEPLOYED_NAMES), names, files)
     text = json.dumps({"format": FORMAT, "schema": _schema(database), "files": files}, indent=1).encode()
     yield _head(MANIFEST, len(text)) + text + _padding(len(text))
     yield bytes(2 * tarfile.BLOCKSIZE)

@@ -15,6 +15,7 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed, Version
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
+from triggerhub.hub.whole import naming
 from triggerhub.model import Json
 from triggerhub.settings import DEPLOYED
 from triggerhub.web.lambda_api import code, layers, members, shape
@@ -242,6 +243,9 @@ class Functions:
 
         def remove(before: Deployed | None) -> Deployed | None:
             current = there(before, found.name)
+            if places := list(naming(self._hub.project, served)):
+                text = f"{served} is named by {', '.join(places[:5])} in triggerhub.toml; take it out there first."
+                raise ApiError("ResourceConflictException", text)
             if found.qualifier is None:
                 return None
             if found.qualifier == LATEST:

@@ -33,7 +33,7 @@ DIFFERS: dict[str, str] = {
     "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; told are functions, SQS and SNS; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
     "CreateFunctionUrlConfig": "`InvokeMode` is `BUFFERED`; the address is one of the ingress",
-    "DeleteFunction": "not while it has event source mappings; what is queued waits for the next of its name",
+    "DeleteFunction": "not while a mapping or triggerhub.toml names it; what is queued waits for the next of its name",
     "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
     "GetFunction": "of a function of the handlers folder there is no archive",
     "GetFunctionRecursionConfig": "always `Terminate`: ends loops by destinations, not those by handlers' own calls",

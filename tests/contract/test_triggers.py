@@ -1,0 +1,106 @@
+"""Triggers of triggerhub.toml that start functions which were made through the Lambda API."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from tests.contract.conftest import client
+from tests.contract.package import answering, create, zipped
+from tests.contract.test_functions import refused
+from tests.e2e.daemon import Daemon, daemon, until
+
+READING = """
+def handler(event, context):
+    return open(event["Records"][0]["triggerhub"]["path"]).read()
+"""
+OWN = {"own.py": "def handler(event, context):\n    return 1\n"}
+QUEUE = '[triggers.orders]\ntype = "queue"\nname = "orders"\nfunctions = ["own", "made"]\n'
+
+
+def sent(hub: Daemon) -> set[str]:
+    """Send an event to the trigger; return the functions that it was handed to."""
+    done = json.loads(hub.cli("send", "orders", "-d", "{}", "--json").stdout)
+    for delivery in done["deliveries"]:
+        assert hub.cli("deliveries", "wait", delivery).returncode == 0
+    return {hub.api("GET", f"/api/v1/deliveries/{delivery}")["function"] for delivery in done["deliveries"]}
+
+
+def problems(hub: Daemon) -> list[str]:
+    return hub.api("GET", "/api/v1/status")["problems"]
+
+
+def configured(hub: Daemon, toml: str) -> list[str]:
+    """Write the configuration and have it read."""
+    hub.write(toml)
+    return json.loads(hub.api("POST", "/api/v1/reload", raw=True)[1])["problems"]
+
+
+def test_a_trigger_starts_what_the_api_made_as_long_as_it_is_there(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", OWN) as hub:
+        lambdas = client(hub)
+        (told,) = configured(hub, QUEUE)
+        assert 'there is no function "made"' in told
+        create(lambdas, "made", answering("one"))
+        assert configured(hub, QUEUE) == []
+        assert sent(hub) == {"own", "made"}
+        assert refused(lambdas.delete_function, FunctionName="made") == (
+            409, "ResourceConflictException",
+            "made is named by triggers.orders in triggerhub.toml; take it out there first.",
+        )  # fmt: skip
+        hub.kill()
+        assert hub.cli("check").returncode == 0
+        hub.start()
+        assert sent(hub) == {"own", "made"}
+        saved = tmp_path / "saved.tar"
+        assert hub.cli("backup", str(saved)).returncode == 0
+        hub.stop()
+        assert hub.cli("restore", str(saved)).returncode == 0
+        hub.start()
+        assert sent(hub) == {"own", "made"}
+        assert configured(hub, "") == []
+        lambdas.delete_function(FunctionName="made")
+        assert 'there is no function "made"' in configured(hub, QUEUE)[0]
+        hub.stop()
+        assert hub.cli("check").returncode == 3
+
+
+def test_one_whose_function_was_lost_rests_until_it_is_made_again(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", OWN) as hub:
+        create(client(hub), "made", answering("one"))
+        assert configured(hub, QUEUE) == []
+        hub.stop()
+        with sqlite3.connect(tmp_path / "var/hub.db") as database:
+            changed = database.execute("UPDATE checkpoint SET value = '{' WHERE scope = 'lambda-function'")
+            assert changed.rowcount == 1
+        database.close()
+        hub.start()
+        assert [one for one in problems(hub) if one.startswith("trigger orders rests: there is no function made")]
+        assert hub.cli("send", "orders", "-d", "{}").returncode == 1
+        create(client(hub), "made", answering("two"))
+        assert sent(hub) == {"own", "made"}
+        assert problems(hub) == []
+
+
+def test_a_version_may_be_named_and_a_file_is_shown_to_its_function(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    toml = f'[triggers.files]\ntype = "files"\npath = "{inbox}"\nfunction = "reads:1"\nsettle = "10ms"\n'
+    with daemon(tmp_path, "", OWN) as hub:
+        lambdas = client(hub)
+        create(lambdas, "reads", zipped({"app.py": READING}), Publish=True)
+        assert configured(hub, toml) == []
+        (inbox / "a.txt").write_text("seen")
+        (row,) = until(lambda: [row for row in hub.deliveries(function="reads:1") if row["finished"]], "it was called")
+        assert row["state"] == "succeeded", hub.api("GET", f"/api/v1/deliveries/{row['id']}")
+        assert answered(hub, row) == "seen"
+        assert refused(lambdas.delete_function, FunctionName="reads", Qualifier="1")[:2] == (
+            409, "ResourceConflictException",
+        )  # fmt: skip
+        assert refused(lambdas.delete_function, FunctionName="reads")[0] == 409
+
+
+def answered(hub: Daemon, row: dict[str, Any]) -> Any:
+    return hub.api("GET", f"/api/v1/deliveries/{row['id']}")["history"][-1]["payload"]
