@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from anyio import from_thread
 import triggerhub
 from triggerhub import ids
 from triggerhub.aws import arn
+from triggerhub.config import document
 from triggerhub.config.load import ENVIRONMENTS, FILE, LAYERS, Loaded, load
 from triggerhub.config.problem import render
 from triggerhub.config.rest import settled
@@ -38,10 +40,11 @@ from triggerhub.hub.supervise import innermost
 from triggerhub.hub.veil import Veil
 from triggerhub.model import Invocation
 from triggerhub.policy.sandbox.levels import Ability, Lack
-from triggerhub.runtimes import dependencies, layers, probe, snapshot
+from triggerhub.runtimes import dependencies, layers, privilege, probe, snapshot
 from triggerhub.runtimes.dependencies import Environments
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.launch import Launcher
+from triggerhub.runtimes.privilege import Keeper
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.runtimes.sandbox import Planner
 from triggerhub.runtimes.snapshot import remove_tree
@@ -85,11 +88,14 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
     the log begins at warnings and leaves out what is drawn.
     """
     os.umask(0o077)
+    keeper = become(folder)
     read = time.time_ns()
     loaded = load(folder, environ=os.environ, versions=VERSIONS)
     if loaded.project is None:
         raise BadProject(loaded)
     settings = loaded.project.hub
+    if keeper is not None:
+        _allow(keeper, loaded.project)
     drawn = show is not None and form == "text"
     journal.configure("warning" if drawn else settings.log_level, form or settings.log_format, told=drawn)
     harden()
@@ -98,13 +104,48 @@ def run(folder: Path, *, show: Show | None = None, form: journal.Form | None = N
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     try:
-        anyio.run(_run, loaded.project, loaded, show, read, backend_options={"use_uvloop": True})
+        anyio.run(_run, loaded.project, loaded, show, read, keeper, backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:
         error = innermost(group)
         raise error if isinstance(error, TriggerhubError) else group from None
+    finally:
+        if keeper is not None:
+            keeper.close()
 
 
-async def _run(project: Project, loaded: Loaded, show: Show | None, read: int) -> None:
+def become(folder: Path) -> Keeper | None:
+    """Be ``[hub] user`` from now on, where root started this process and the project names one; return what stays root.
+
+    Everything else of the project is read as that user, its secrets and its own sources too. Raises ConfigError.
+    """
+    if os.geteuid() != 0:
+        return None
+    project = Path(os.path.abspath(folder))  # noqa: PTH100 - as it is loaded
+    found = document.read(project / FILE, FILE)
+    table = found.data.get("hub") if found is not None else None
+    name = table.get("user") if isinstance(table, dict) else None
+    if not isinstance(name, str):
+        return None
+    try:
+        chosen = privilege.account(name)
+    except ConfigError:
+        return None  # said with its place by whoever loads the project
+    keeper = privilege.become(chosen)
+    try:
+        privilege.reachable(name, project, sys.prefix, sys.base_prefix, str(Path(triggerhub.__file__).parent))
+    except BaseException:
+        keeper.close()
+        raise
+    return keeper
+
+
+def _allow(keeper: Keeper, project: Project) -> None:
+    """Fix what sandboxes may show: what the project names now, and what builds of dependencies read."""
+    own = [project.hub.project, project.hub.data]
+    keeper.allow(project.functions.values(), own, dependencies.shown(os.environ, project.hub.data))
+
+
+async def _run(project: Project, loaded: Loaded, show: Show | None, read: int, keeper: Keeper | None) -> None:
     stop, running = anyio.Event(), list[Hub]()
 
     async def reload() -> None:
@@ -116,7 +157,7 @@ async def _run(project: Project, loaded: Loaded, show: Show | None, read: int) -
         root.start_soon(heed, stop, root.cancel_scope, reload)
         root.start_soon(watchdog)
         try:
-            async with started(project, loaded) as hub:
+            async with started(project, loaded, keeper) as hub:
                 running.append(hub)
                 root.start_soon(partial(watch_project, lambda: hub.project, reload, read=read))
                 if show is not None:
@@ -129,8 +170,11 @@ async def _run(project: Project, loaded: Loaded, show: Show | None, read: int) -
 
 
 @asynccontextmanager
-async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
-    """Start everything, from the store up to the sources; leaving ends it in the opposite order."""
+async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None) -> AsyncGenerator[Hub]:
+    """Start everything, from the store up to the sources; leaving ends it in the opposite order.
+
+    *keeper* starts the launchers of sandboxes, where this process is no longer who may.
+    """
     settings = project.hub
     tls = server_context(*settings.tls) if settings.tls else None
     for problem in loaded.problems:
@@ -138,7 +182,7 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
     traces = tracing.from_environment(os.environ, triggerhub.__version__)
     ingress = Ingress()
     output = OutputLog(settings.data / "logs", keep=settings.keep)
-    launcher = Launcher()
+    launcher = Launcher(keeper)
     async with (
         open_store(settings.data, durability=settings.durability) as store,
         output.open(),
@@ -185,6 +229,8 @@ async def started(project: Project, loaded: Loaded) -> AsyncGenerator[Hub]:
             address.held("hub.listen", *settings.listen) as listening,
             address.held("hub.admin", *settings.admin) as administering,
         ):
+            if os.geteuid() == 0:
+                log.warning("the hub is root and stays it: [hub] user names whom it shall become", on_screen=True)
             if trusted := [one.name for one in project.functions.values() if one.level == "trusted"]:
                 log.warning("functions run unisolated, at level trusted", functions=", ".join(trusted), on_screen=True)
             # What a handler asks of AWS Lambda, it asks of this hub.
@@ -236,11 +282,11 @@ def _url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def lacks() -> Mapping[Ability, Lack]:
+def lacks(keeper: Keeper | None = None) -> Mapping[Ability, Lack]:
     """Find out what this host lacks for isolation, in throw-away sandboxes. Runs a loop of its own."""
 
     async def look() -> Mapping[Ability, Lack]:
-        return (await probe.look(Launcher(), Planner())).lacks
+        return (await probe.look(Launcher(keeper), Planner())).lacks
 
     return anyio.run(look)
 
@@ -288,14 +334,17 @@ def migrate(data: Path) -> tuple[int, int]:
 
 def invoke_local(folder: Path, function: str, payload: bytes) -> Answered:
     """Run one function in this process's own runtime: no hub, no store, no queue."""
+    keeper = become(folder)
     loaded = load(folder, environ=os.environ, versions=VERSIONS)
     if loaded.project is None:
         raise BadProject(loaded)
+    if keeper is not None:
+        _allow(keeper, loaded.project)
     journal.configure("error", "text")
-    return anyio.run(_invoke_local, loaded.project, function, payload, backend_options={"use_uvloop": True})
+    return anyio.run(_invoke_local, loaded.project, function, payload, keeper, backend_options={"use_uvloop": True})
 
 
-async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered:
+async def _invoke_local(project: Project, name: str, payload: bytes, keeper: Keeper | None) -> Answered:
     function = project.functions.get(name)
     if function is None:
         raise NotFound(f"no function {name!r}", hint=f"This project has: {', '.join(sorted(project.functions))}.")
@@ -304,7 +353,7 @@ async def _invoke_local(project: Project, name: str, payload: bytes) -> Answered
     tap = Tap(lines, Feed(), clock, Metrics(), Veil(lambda: project).text)
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
-    runtime = ProcessRuntime(tap, scratch)
+    runtime = ProcessRuntime(tap, scratch, launcher=Launcher(keeper))
     pool = Pool(runtime, clock)
     try:
         await Environments(runtime.enclosed).build(function)

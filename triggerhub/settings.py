@@ -233,6 +233,8 @@ class HubSettings:
     listen: tuple[str, int] = ("127.0.0.1", 8700)
     admin: tuple[str, int] = ("127.0.0.1", 8701)
     timezone: str = "UTC"
+    user: str | None = None
+    """Whom the hub is; None leaves it who started it."""
     node: str = ""
     """This hub's own name, the host's by default; shown in status."""
     drain: Millis = 30 * SECOND

@@ -73,7 +73,7 @@ def test_every_key_says_what_it_is(whole: dict[str, Any]) -> None:
 
 
 def test_what_is_refused_is_not_offered(whole: dict[str, Any]) -> None:
-    assert not {"user", "store"} & set(whole["$defs"]["Hub"]["properties"])
+    assert not {"store"} & set(whole["$defs"]["Hub"]["properties"])
 
 
 def sections() -> dict[str, str]:

@@ -16,7 +16,6 @@ Check = Callable[..., list[str]]
 TRIGGER = '[triggers.t]\nfunction = "echo"\n'
 SETTINGS = {
     "sandbox.level": '[defaults]\nsandbox = { level = "confined" }\n',
-    "hub.user": '[hub]\nuser = "hub"\n',
     "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',
     "respond stream": TRIGGER + 'type = "webhook"\npath = "/x"\nauth = "none"\nrespond = "stream"\n',
 }

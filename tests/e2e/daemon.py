@@ -61,6 +61,8 @@ class Daemon:
     listen: int = field(default_factory=free_port)
     admin: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    python: str = sys.executable
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, toml: str, handlers: Mapping[str, str] | None = None) -> None:
         """Write the configuration (ports are filled in) and handler files."""
@@ -79,12 +81,12 @@ class Daemon:
         """Start the hub, by the command *under* if there is one; with *ready*, return once it takes events."""
         log = (self.project / "daemon.log").open("ab")
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "triggerhub", "-C", str(self.project), "run"],
+            [*under, self.python, "-m", "triggerhub", "-C", str(self.project), "run"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, **(environ or {})},
+            env={**os.environ, **self.environ, **(environ or {})},
             cwd=Path(__file__).parents[2],
         )
         log.close()
@@ -151,7 +153,8 @@ class Daemon:
     def cli(self, *arguments: str, stdin: str | None = None, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command of the CLI on this project."""
         return subprocess.run(
-            [sys.executable, "-m", "triggerhub", "-C", str(self.project), *arguments],
+            [self.python, "-m", "triggerhub", "-C", str(self.project), *arguments],
+            env={**os.environ, **self.environ},
             input=stdin,
             capture_output=True,
             text=True,

@@ -29,12 +29,15 @@ def doctor(context: click.Context, session: Session) -> None:
 
     Exits 1 when something is bad, that is, when a hub would not run or would not keep what it accepted.
     """
+    from triggerhub import app
     from triggerhub.cli.host import look
 
     if session.hub is not None:
         raise click.UsageError("doctor looks at this machine; it does not go with --hub.")
     running, asked = _asked(session)
-    readings = [*look(Path(session.project), data_folder(session.project), running), *asked]
+    keeper = app.become(session.project)
+    project, data = Path(session.project), data_folder(session.project)
+    readings = [*look(project, data, running, lambda: app.lacks(keeper)), *asked]
     if session.json:
         click.echo(words.as_json([asdict(one) for one in readings]))
     else:

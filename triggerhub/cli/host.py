@@ -21,7 +21,7 @@ import tempfile
 import time
 import tomllib
 import zoneinfo
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from typing import Any, Literal
 from triggerhub.cli import words
 from triggerhub.config.interpreters import installed
 from triggerhub.policy.mounts import file_system
+from triggerhub.policy.sandbox import levels
+from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.settings import GB, KB, MB
 
 NEEDED = (
@@ -92,8 +94,10 @@ class Running:
     admin: str
 
 
-def look(project: Path, data: Path, running: Running | None = None) -> Iterator[Reading]:
-    """Look at everything, in the order in which a person would mend it."""
+def look(
+    project: Path, data: Path, running: Running | None, lacks: Callable[[], Mapping[Ability, Lack]]
+) -> Iterator[Reading]:
+    """Look at everything, in the order in which a person would mend it; *lacks* finds out what isolation lacks."""
     place = next(folder for folder in (data, *data.parents) if folder.is_dir())
     yield python()
     yield packages()
@@ -109,7 +113,7 @@ def look(project: Path, data: Path, running: Running | None = None) -> Iterator[
     yield interpreters(installed("python", os.environ), installed("node", os.environ))
     yield installers(shutil.which("uv"), importlib.util.find_spec("pip") is not None, shutil.which("npm"))
     yield cryptography()
-    yield isolation(*_isolation())
+    yield isolation(*_isolation(lacks()))
     yield from addresses(project, running)
     yield from aws(project)
 
@@ -303,11 +307,7 @@ def isolation(offered: Sequence[str], lacks: Sequence[tuple[str, str]]) -> Readi
     return note("isolation", f"levels {', '.join(offered)}; no kernel-held memory: {found}", remedy)
 
 
-def _isolation() -> tuple[Sequence[str], Sequence[tuple[str, str]]]:
-    from triggerhub import app
-    from triggerhub.policy.sandbox import levels
-
-    lacks = app.lacks()
+def _isolation(lacks: Mapping[Ability, Lack]) -> tuple[Sequence[str], Sequence[tuple[str, str]]]:
     return levels.offered(lacks), [(lack.found, lack.remedy) for lack in lacks.values()]
 
 

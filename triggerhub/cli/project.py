@@ -19,6 +19,7 @@ from triggerhub.cli.session import Session, shared
 if TYPE_CHECKING:
     from triggerhub.config.load import Loaded
     from triggerhub.config.problem import Problem
+    from triggerhub.runtimes.privilege import Keeper
 
 NOTHING = "no trigger has a connection to test"
 
@@ -77,7 +78,7 @@ def run(session: Session) -> None:
         app.run(session.project)
 
 
-def _refused(loaded: Loaded) -> list[Problem]:
+def _refused(loaded: Loaded, keeper: Keeper | None) -> list[Problem]:
     """Return a warning for each function whose level this host cannot give."""
     from triggerhub import app
     from triggerhub.config.problem import Problem
@@ -86,7 +87,7 @@ def _refused(loaded: Loaded) -> list[Problem]:
     isolated = [one for one in loaded.project.functions.values() if one.level != "trusted"] if loaded.project else []
     if not isolated:
         return []
-    lacks, told = app.lacks(), []
+    lacks, told = app.lacks(keeper), []
     for function in isolated:
         if isinstance(level := decide(function.level, lacks), Refusal):
             message = f"functions.{function.name} will not be run: {level.message}"
@@ -116,10 +117,12 @@ def _absent(name: str) -> Iterator[None]:
 @click.pass_context
 def check(context: click.Context, session: Session, online: bool) -> None:
     """Say everything that is wrong with the configuration."""
+    from triggerhub import app
     from triggerhub.config.load import load, render
 
+    keeper = app.become(session.project)
     loaded = load(session.project, environ=os.environ)
-    loaded = replace(loaded, problems=(*loaded.problems, *_refused(loaded)))
+    loaded = replace(loaded, problems=(*loaded.problems, *_refused(loaded, keeper)))
     tested, failed = _probed(loaded) if online and loaded.project is not None else ({}, [])
     wrong = loaded.project is None or bool(failed)
     if session.json:

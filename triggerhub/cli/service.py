@@ -70,8 +70,12 @@ def install(session: Session, own: bool, runs_as: str | None, name: str | None, 
     click.echo(f"wrote {path}")
     if loaded.project is None:
         click.echo(words.styled("the configuration has problems here: triggerhub check", "yellow"))
-    if user == "root":
-        click.echo(words.styled("it runs as root, and so do all handlers: better --as somebody else", "yellow"))
+    if user == "root" and not (loaded.project and loaded.project.hub.user):
+        click.echo(
+            words.styled(
+                "it runs as root, and so do handlers at level trusted: set [hub] user, or --as somebody else", "yellow"
+            )
+        )
     click.echo("\nNext:")
     click.echo(f"  {manager} daemon-reload")
     click.echo(f"  {manager} enable --now {path.stem}")

@@ -25,6 +25,10 @@ CODES: dict[str, str] = {
     "open-admin": "Whoever reaches the admin address may do everything. Beyond this machine it asks who they are.",
     "same-port": "Webhooks and administration need addresses of their own.",
     "bad-folder": "The handlers, the data and the project's sources need folders of their own within the project.",
+    "bad-user": (
+        "Started by root, the hub becomes [hub] user before it listens. It has to be an ordinary user of this machine; "
+        "only root can become another."
+    ),
     "bad-timezone": "There is no such time zone in the system's data base.",
     "no-file": "A file that is named is not there or cannot be read.",
     "duplicate-function": "Two files of the handlers folder would be the same function.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -14,6 +15,8 @@ from triggerhub.config.complain import validate
 from triggerhub.config.problem import Report
 from triggerhub.config.schema import Hub
 from triggerhub.config.secrets import Secrets
+from triggerhub.errors import ConfigError
+from triggerhub.runtimes.privilege import account, owning
 from triggerhub.settings import HubSettings
 
 
@@ -29,6 +32,7 @@ def settle(project: Path, data: Mapping[str, Any], report: Report) -> HubSetting
         listen=table.listen,
         admin=table.admin,
         timezone=table.timezone,
+        user=table.user,
         node=table.node or socket.gethostname() or "hub",
         drain=table.drain,
         keep=table.keep,
@@ -41,6 +45,7 @@ def settle(project: Path, data: Mapping[str, Any], report: Report) -> HubSetting
     )
     _addresses_differ(settings, report)
     _zone_exists(settings.timezone, report)
+    _user_exists(settings.user, report)
     for key, file in zip(("cert", "key"), settings.tls or (), strict=False):
         if not os.access(file, os.R_OK) or not file.is_file():
             report.error(("hub", "tls", key), "no-file", f"hub.tls.{key}: {file} is no file that can be read")
@@ -64,14 +69,28 @@ def writable(settings: HubSettings, report: Report) -> bool:
             # Whatever the permissions say: a file system may take no folder of ours.
             why = f": {error.strerror}"
         else:
-            return True
+            return _ours(settings, report)
     try:
         owner = f" of the user {path.owner()}"
     except (KeyError, OSError):
         owner = ""
     message = f"hub.data: the hub's data would be kept in {settings.data}, but {path}{owner} may not be written{why}"
-    report.error(("hub", "data"), "unreadable", message, "start the hub as its owner, or name another folder")
+    hint = "start the hub as its owner, or name another folder"
+    if settings.user is not None:
+        make = f"install -d -m 0700 -o {shlex.quote(settings.user)} {shlex.quote(str(settings.data))}"
+        hint = owning(settings.user, path) if path == settings.data else make
+    report.error(("hub", "data"), "unreadable", message, hint)
     return False
+
+
+def _ours(settings: HubSettings, report: Report) -> bool:
+    """Whether what lies in the data folder is the hub's user's; what an administrator put into ``secrets`` is not."""
+    for entry in sorted(settings.data.iterdir()) if settings.user is not None else ():
+        if entry.name != "secrets" and entry.lstat().st_uid != os.geteuid() and os.geteuid() != 0:
+            message = f"hub.data: {entry} belongs to another user than {settings.user}, who could not write it"
+            report.error(("hub", "data"), "unreadable", message, owning(settings.user or "", settings.data))
+            return False
+    return True
 
 
 def _addresses_differ(settings: HubSettings, report: Report) -> None:
@@ -99,6 +118,14 @@ def _folders(project: Path, table: Hub, report: Report) -> tuple[Path, Path]:
     if len(report.problems) > before:
         return project / "handlers", project / "var"
     return handlers, data
+
+
+def _user_exists(name: str | None, report: Report) -> None:
+    if name is not None:
+        try:
+            account(name)
+        except ConfigError as error:
+            report.error(("hub", "user"), "bad-user", f"hub.user: {error.message}", error.hint)
 
 
 def _zone_exists(name: str, report: Report) -> None:

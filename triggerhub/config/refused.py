@@ -53,12 +53,6 @@ REFUSED: tuple[Refused, ...] = (
         says='the level "confined" is not in this version',
     ),
     Refused(
-        name="hub.user",
-        paths=(("hub", "user"),),
-        says="changing the user is not in this version; start the hub as the user it shall be",
-        at="key",
-    ),
-    Refused(
         name="hub.store",
         paths=(("hub", "store"),),
         says="stores other than the SQLite database in the data folder are not in this version",

@@ -183,6 +183,8 @@ class Hub(Table):
     """Address of the console, the API, metrics and health."""
     timezone: Text = "UTC"
     """Time zone of cron schedules, like ``Europe/Berlin``."""
+    user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """Whom the hub becomes when root starts it."""
     node: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """This hub's own name; the host's where it is absent."""
     drain: Duration = 30_000

@@ -48,7 +48,7 @@ PATIENCE = 2.0
 TRIALS = 4
 """How many changed versions are tried at once."""
 STOPPING = "the hub is stopping"
-FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "node", "log_level", "log_format")
+FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "user", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
 
 

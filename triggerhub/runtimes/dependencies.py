@@ -32,6 +32,7 @@ from triggerhub.settings import MB, Function, Needs
 Enclose = Callable[[Function], AbstractAsyncContextManager[Spawn]]
 """Enters with what starts processes in a function's sandbox; raises StartFailed where it cannot be."""
 _TMP = 64 * MB
+_EMPTY = 'chmod -R u+rwx "$0"/*; rm -rf "$0"/*'
 _LARGEST = 1024 * 1024
 """Bytes of a configuration file."""
 
@@ -62,6 +63,7 @@ class Environments:
         draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
         room = draft / "room"
         held = function.level != "trusted"
+        inside: Function | None = None
         try:
             await anyio.to_thread.run_sync(_lay_out, needs, function, draft, held)
             command = _command(needs, room, self._environ.get("PATH"))
@@ -73,8 +75,9 @@ class Environments:
                 memory=max(function.memory, installer.MEMORY),
             )
             if held:
-                inside, env = await anyio.to_thread.run_sync(self._inside, function, needs, command[0], room)
-                async with self._enclose(inside) as spawn:
+                prepared, env = await anyio.to_thread.run_sync(self._inside, function, needs, command[0], room)
+                inside = prepared
+                async with self._enclose(prepared) as spawn:
                     await installer.run(replace(job, env=env), spawn, tell)
             else:
                 await installer.run(job, None, tell)
@@ -85,7 +88,18 @@ class Environments:
             raise ConfigError(f"the environment cannot be written to {home}: {error.strerror or error}") from error
         finally:
             with anyio.CancelScope(shield=True):
+                if inside is not None:
+                    await self._empty(inside, room)
                 await anyio.to_thread.run_sync(remove_tree, draft)
+
+    async def _empty(self, inside: Function, room: Path) -> None:
+        """Remove what a build left as the user that it was: a hub that is neither that one nor root may not."""
+        if os.geteuid() == 0 or not await anyio.to_thread.run_sync(_foreign, room):
+            return
+        job = Job(command=("/bin/sh", "-c", _EMPTY, str(room)), env={}, cwd=room, said=room.parent / "said")
+        with suppress(StartFailed, ConfigError, OSError):
+            async with self._enclose(inside) as spawn:
+                await installer.run(job, spawn)
 
     def _inside(self, function: Function, needs: Needs, tool: str, room: Path) -> tuple[Function, dict[str, str]]:
         """Return the function as which the installer runs, and its variables: its own room, and the registries."""
@@ -122,6 +136,18 @@ class Environments:
         return inside, environ
 
 
+def shown(environ: Mapping[str, str], data: Path) -> list[str]:
+    """Return what of the host builds may see beside the hub's *data*: installers, and what registries name."""
+    passed = packaging.passed(environ)
+    shared = [path for path in packaging.SHARED if Path(path).is_file()]
+    files = [Path(passed.get("HOME", "/"), name) for name in packaging.OWN]
+    files += [Path(path) for path in (*packaging.files(passed).values(), *shared)]
+    tools = [tool for name in ("uv", "npm") if (tool := shutil.which(name, path=passed.get("PATH")))]
+    named = packaging.named(passed, [_text(file) for file in files])
+    found = [*shared, *named, *(folder for tool in tools for folder in _folders_of(tool))]
+    return [path for path in found if not view.objection(path, str(data))]
+
+
 def _folders_of(tool: str) -> list[str]:
     """Return what an installer is made of: itself, and for npm the folders of it and of its Node."""
     real = os.path.realpath(tool)
@@ -152,7 +178,9 @@ def collect(home: Path, keep: Collection[Path]) -> None:
     """Remove every environment below *home* that is not in *keep*, and drafts that another process left."""
     for folder in home.iterdir() if home.is_dir() else ():
         if folder not in keep and not folder.name.startswith(f".{os.getpid()}."):
-            remove_tree(folder)
+            # What a build left as another user, when its hub was killed, only root removes.
+            with suppress(PermissionError):
+                remove_tree(folder)
 
 
 def _lay_out(needs: Needs, function: Function, draft: Path, held: bool) -> None:
@@ -236,6 +264,14 @@ def _publish(needs: Needs, draft: Path) -> None:
         # Another was first with the same content.
         whole.rename(needs.folder)
     needs.folder.chmod(0o555)
+
+
+def _foreign(room: Path) -> bool:
+    """Whether something in it is not this process's own, as far as it can be seen."""
+    found = (
+        path for parent, folders, names in os.walk(room) for path in (Path(parent, one) for one in folders + names)
+    )
+    return any(path.lstat().st_uid != os.geteuid() for path in found)
 
 
 def _real(folder: Path) -> None:

@@ -68,17 +68,19 @@ class Groups:
         self._unified = unified
 
     @classmethod
-    def find(cls) -> Groups:
-        """Find where groups can be made, and clear what a hub that was killed left there. Raises NoGroups."""
+    def find(cls, uid: int | None = None) -> Groups:
+        """Find where groups can be made, and clear what a hub that was killed left there. Raises NoGroups.
+
+        *uid* is whose they are, by default this process's own.
+        """
+        name = _folder(os.geteuid() if uid is None else uid)
         places = shares.places(_text(Path("/proc/self/cgroup")), _text(Path("/proc/self/mountinfo")))
         if all(name in places.separate for name in _CONTROLLERS):
             parents = tuple(dict.fromkeys(Path(places.separate[name]) for name in _CONTROLLERS))
-            made = cls(tuple(_below(parent) for parent in parents), unified=False)
+            made = cls(tuple(_below(parent, name) for parent in parents), unified=False)
             # All workers together weigh as one busy process of each core; otherwise as a single one of the host.
             with contextlib.suppress(OSError):
-                (Path(places.separate["cpu"]) / "triggerhub" / "cpu.shares").write_text(
-                    str(1024 * (os.cpu_count() or 1))
-                )
+                (Path(places.separate["cpu"]) / name / "cpu.shares").write_text(str(1024 * (os.cpu_count() or 1)))
         elif places.unified is not None:
             made = cls((_delegated(Path(places.unified)),), unified=True)
         else:
@@ -102,6 +104,15 @@ class Groups:
             raise
         return group
 
+    def give(self, uid: int, gid: int) -> tuple[Path, ...]:
+        """Let, as root, another user make groups here; return below which folders. Raises OSError.
+
+        It gets folders and none of the files in them: whom it puts there is not its to say, but the launcher's.
+        """
+        for parent in self._parents:
+            os.chown(parent, uid, gid)
+        return self._parents
+
     def _clear(self) -> None:
         for parent in self._parents:
             for folder in parent.glob("worker-*"):
@@ -111,9 +122,13 @@ class Groups:
                         folder.rmdir()
 
 
-def _below(parent: Path) -> Path:
+def _folder(uid: int) -> str:
+    return f"triggerhub-{uid}" if uid else "triggerhub"
+
+
+def _below(parent: Path, name: str) -> Path:
     """Return the folder of ours within a group of version 1. Raises NoGroups."""
-    folder = parent / "triggerhub"
+    folder = parent / name
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -14,15 +14,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import structlog
 
 from triggerhub.aws import errors
 from triggerhub.model import Fault
 from triggerhub.runtimes.groups import Group
-from triggerhub.runtimes.launcher.plan import MAX, Beginning, Plan, encode
+from triggerhub.runtimes.launcher.plan import MAX, Beginning, Plan, encode, kill
 
 log = structlog.get_logger("launcher")
 
@@ -34,13 +35,33 @@ _ENVIRONMENT = {"LANG": "C.UTF-8", "LC_CTYPE": "C.UTF-8", "TZ": ":UTC"}
 _STACK = 'ulimit -S -s 1024; exec "$@"'
 
 
+class Started(Protocol):
+    """A process of a launcher."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> object: ...
+
+
+class Starter(Protocol):
+    """What starts launchers that are root, for a hub that is not."""
+
+    def start(self, theirs: socket.socket) -> Started: ...
+
+
 class Launcher:
     """The launcher's process: started when first needed, again when it died, ended when nobody holds it."""
 
-    def __init__(self) -> None:
+    def __init__(self, starter: Starter | None = None) -> None:
+        """*starter* starts the process; without one it is this process's child, and of its user."""
+        self._starter = starter
         self._holders = 0
         self._next = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Started | None = None
+        self._pid: int | None = None
         self._socket: socket.socket
         self._ready = False
         """Whether the process ever served: one that does not is not started again before somebody asks."""
@@ -51,7 +72,12 @@ class Launcher:
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return self._pid
+
+    @property
+    def rooted(self) -> bool:
+        """Whether sandboxes are made by root, each function with a uid of its own."""
+        return self._starter is not None or os.geteuid() == 0
 
     def open(self) -> None:
         """Hold it until :meth:`close`; for who has no loop."""
@@ -92,27 +118,38 @@ class Launcher:
         self._ensure()
         self._next += 1
         plan = replace(plan, id=self._next, descriptors=tuple(descriptors))
+        end = None
+        if self._starter is not None:
+            # What root makes, this process can neither put into groups nor end.
+            end = partial(self._queue, kill(self._next), [])
+            if group is not None:
+                plan = replace(plan, gated=False, groups=tuple(map(str, group.folders)))
         packet = encode(plan)
         if len(packet) > MAX:
             raise OSError(f"the plan of the sandbox has {len(packet)} bytes, over {MAX}")
-        sandbox = Sandboxed(exited, group)
+        sandbox = Sandboxed(exited, group, end)
         copies: list[int] = []
         try:
             copies += map(os.dup, descriptors.values())
             copies.append(_in_memory(encode(beginning)))
             if door is not None:
                 copies.append(os.dup(door))
-            if group is not None:
+            if plan.gated:
                 copies.append(sandbox.gate())
         except BaseException:
             _close(copies)
             sandbox.shut()
             raise
         self._sandboxes[plan.id] = sandbox
+        self._queue(packet, copies)
+        return sandbox
+
+    def _queue(self, packet: bytes, copies: list[int]) -> None:
+        if self._process is None:
+            return
         self._waiting.append((packet, copies))
         if len(self._waiting) == 1:
             self._send()
-        return sandbox
 
     def _ensure(self) -> None:
         if self._process is not None:
@@ -122,16 +159,8 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                interpreter = [sys.executable, "-I", "-B", str(_MAIN), str(theirs.fileno()), str(BOOTSTRAP)]
-                self._process = subprocess.Popen(
-                    ["/bin/sh", "-c", _STACK, "sh", *interpreter],
-                    env=_ENVIRONMENT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                    cwd="/",
-                )
+                self._process = execute(theirs) if self._starter is None else self._starter.start(theirs)
+                self._pid = self._process.pid
             except BaseException:
                 ours.close()
                 raise
@@ -172,7 +201,8 @@ class Launcher:
             self._lost()
             return
         told = json.loads(packet)
-        self._ready = self._ready or "ready" in told
+        if "ready" in told:
+            self._ready, self._pid = True, told["pid"]
         sandbox = self._sandboxes.get(told.get("id", 0))
         if sandbox is None:
             _close(descriptors)
@@ -201,7 +231,7 @@ class Launcher:
             self._loop.remove_reader(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
-        process, self._process = self._process, None
+        process, self._process, self._pid = self._process, None, None
         self.findings = None
         process.kill()
         process.wait()
@@ -216,7 +246,11 @@ class Launcher:
 class Sandboxed:
     """A sandbox as ``child.Child`` is a process: ``exited`` is called once, when nothing of it is left."""
 
-    def __init__(self, exited: Callable[[int], None], group: Group | None = None) -> None:
+    def __init__(
+        self, exited: Callable[[int], None], group: Group | None = None, end: Callable[[], None] | None = None
+    ) -> None:
+        """*end* ends it, where this process may not."""
+        self._end = end
         self._exited = exited
         self._group = group
         self._gate: int | None = None
@@ -248,7 +282,11 @@ class Sandboxed:
     def kill(self) -> None:
         """Kill all of it; the end is reported when it has come."""
         self._doomed = True
-        if self._handle is not None:
+        if self._handle is None:
+            return
+        if self._end is not None:
+            self._end()
+        else:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
@@ -342,6 +380,20 @@ class Door:
     def close(self) -> None:
         self._ours.close()
         self.theirs.close()
+
+
+def execute(theirs: socket.socket, *words: str) -> subprocess.Popen[bytes]:
+    """Execute a launcher, or with the word ``keep`` what starts some, that is served at *theirs*. Raises OSError."""
+    interpreter = [sys.executable, "-I", "-B", str(_MAIN), str(theirs.fileno()), str(BOOTSTRAP), *words]
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _STACK, "sh", *interpreter],
+        env=_ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,
+        cwd="/",
+    )
 
 
 def spawner(

@@ -188,8 +188,8 @@ def same_user(transport: asyncio.Transport) -> bool:
 
 
 def of_user(uid: int | None) -> Callable[[asyncio.Transport], bool]:
-    """Return what tells whether a client is a process of the user *uid*; None, or without root, is this one's own."""
-    wanted = os.geteuid() if uid is None or os.geteuid() != 0 else uid
+    """Return what tells whether a client is a process of the user *uid*; None is this one's own."""
+    wanted = os.geteuid() if uid is None else uid
     return lambda transport: _is_of(transport, wanted)
 
 

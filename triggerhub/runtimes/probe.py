@@ -58,7 +58,8 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
     lacks: dict[Ability, Lack] = {}
     async with launcher.held():
         if why := await _isolates(launcher, planner):
-            lacks[Ability.SANDBOX] = Lack(found=why, remedy=_remedy(why))
+            root = launcher.rooted
+            lacks[Ability.SANDBOX] = Lack(found=_worded(why, root=root), remedy=_remedy(why, root=root))
         groups: Groups | None = None
         try:
             groups = await asyncio.to_thread(Groups.find)
@@ -70,9 +71,9 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
     return Findings(lacks=lacks, groups=None if Ability.GROUPS in lacks else groups)
 
 
-def _worded(found: str) -> str:
+def _worded(found: str, *, root: bool) -> str:
     """Return what failed in words, where it is the call by which everything begins."""
-    kind = "namespace" if os.geteuid() == 0 else "user namespace"
+    kind = "namespace" if root else "user namespace"
     return f"no {kind} can be made ({found})" if found.startswith("clone: ") else found
 
 
@@ -83,7 +84,7 @@ async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
         try:
             outcome = await _run(launcher, planner, event, None)
         except (StartFailed, OSError) as error:
-            return _worded(str(error).removeprefix("the sandbox could not be made: "))
+            return str(error).removeprefix("the sandbox could not be made: ")
     if not isinstance(outcome, Returned):
         return f"a handler in a sandbox did not answer: {outcome}"
     held: list[str] = json.loads(outcome.payload)
@@ -127,10 +128,10 @@ async def _run(launcher: Launcher, planner: Planner, event: object, group: Group
         await worker.close()
 
 
-def _remedy(found: str) -> str:
+def _remedy(found: str, *, root: bool) -> str:
     settings: dict[str, str] = {}
     for name in _SETTINGS:
         with suppress(OSError):
             settings[name] = Path("/proc/sys", *name.split(".")).read_text().strip()
     container = Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
-    return levels.remedy(found, root=os.geteuid() == 0, container=container, settings=settings)
+    return levels.remedy(found, root=root, container=container, settings=settings)

@@ -236,7 +236,7 @@ class ProcessRuntime:
                         tmp="/tmp",
                         spawn=spawner(self._launcher, plan, door, group),
                         opt=None if function.opt is None else view.LAYERS,
-                        uid=plan.uid,
+                        uid=plan.uid if self._launcher.rooted else None,
                         door=door,
                     )
             finally:

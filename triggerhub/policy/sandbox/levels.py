@@ -69,6 +69,8 @@ def decide(asked: Level, lacks: Mapping[Ability, Lack]) -> Level | Refusal:
 
 def remedy(found: str, *, root: bool, container: bool, settings: Mapping[str, str]) -> str:
     """Return what to do where no sandbox can be made; *settings* are the kernel's, by name, those that there are."""
+    if found.startswith("what kept root"):
+        return "start the hub again"
     if settings.get("kernel.apparmor_restrict_unprivileged_userns") == "1" and not root:
         return (
             "start the hub as a service of root, or let it make user namespaces: "

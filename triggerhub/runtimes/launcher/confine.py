@@ -48,8 +48,10 @@ def limits(plan: Plan) -> None:
         resource.setrlimit(number, (soft, hard))
 
 
-def surrender(uid: int | None) -> None:
-    """Be *uid* (None: stay) with no other groups, no capabilities and no way to gain any; nobody may look in.
+def surrender(uid: int | None, gid: int | None = None) -> None:
+    """Be *uid* (None: stay) with no capabilities and no way to gain any; nobody may look in.
+
+    *gid* is by default the same number; other groups are the caller's to give up.
 
     Stops: mounts, raw sockets, set clocks, foreign signals, and setuid programs: whatever root may do, in
     any namespace. The bounding set goes first, since nobody may empty it afterwards.
@@ -65,7 +67,8 @@ def surrender(uid: int | None) -> None:
                 break
             raise
     if uid is not None:
-        os.setresgid(uid, uid, uid)
+        gid = uid if gid is None else gid
+        os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     kernel.clear_capabilities()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)

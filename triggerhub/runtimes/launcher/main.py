@@ -1,4 +1,7 @@
-"""Become the launcher: executed as ``python -I -B main.py DESCRIPTOR RUNTIME``, RUNTIME the bootstraps' folder."""
+"""Become the launcher: executed as ``python -I -B main.py DESCRIPTOR RUNTIME``, RUNTIME the bootstraps' folder.
+
+With ``keep`` behind them it becomes what keeps root for launchers.
+"""
 
 import importlib.util
 import os
@@ -17,7 +20,8 @@ def _launcher() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules["launcher"] = package
     spec.loader.exec_module(package)
-    importlib.import_module("launcher.serve").main(int(sys.argv[1]), sys.argv[2])
+    module = "launcher.keep" if "keep" in sys.argv[3:] else "launcher.serve"
+    importlib.import_module(module).main(int(sys.argv[1]), sys.argv[2])
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ class Plan:
     """Resource limits: number, soft, hard."""
     gated: bool = False
     """Whether its worker waits for a byte: the hub puts process 1 into its control groups meanwhile."""
+    groups: tuple[str, ...] = ()
+    """Folders of control groups that process 1 puts itself into: as root, where the hub may put nobody there."""
     filter: str = ""
     """The seccomp program, base64."""
     landlock: Landlock | None = None
@@ -112,6 +114,16 @@ def decode(packet: bytes) -> Plan:
         raise BadPlan(f"a part of the plan has another shape: {error}") from None
 
 
+def kill(identity: int) -> bytes:
+    """Return the packet that ends a sandbox."""
+    return json.dumps({"kill": identity}).encode()
+
+
+def killed(packet: bytes) -> int | None:
+    """Return which sandbox a packet ends; None where it is another packet. Raises BadPlan for what is none at all."""
+    return _number(_object(packet)["kill"]) if packet.startswith(b'{"kill":') else None
+
+
 def _plan(given: dict[str, Any]) -> Plan:
     binds = tuple(_made(Bind, bind) for bind in _list(given, "binds"))
     landlock = given.get("landlock")
@@ -130,6 +142,7 @@ def _plan(given: dict[str, Any]) -> Plan:
             "files": tuple((_text(a), _text(b)) for a, b in _pairs(given, "files")),
             "forwards": tuple((_number(port), _text(path)) for port, path in _pairs(given, "forwards")),
             "hidden": tuple(_text(path) for path in _list(given, "hidden")),
+            "groups": tuple(_text(path) for path in _list(given, "groups")),
             "descriptors": tuple(_number(number) for number in _list(given, "descriptors")),
         },
     )
@@ -140,6 +153,7 @@ def _plan(given: dict[str, Any]) -> Plan:
         *(path for bind in plan.binds for path in (bind.source, bind.target)),
         *(path for path, _ in (*plan.links, *plan.files)),
         *plan.hidden,
+        *plan.groups,
     ]:
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise BadPlan(f"expected an absolute path without .., got {path!r}")

@@ -6,8 +6,11 @@ home. Called by process 1 of the sandbox, in its own mount namespace.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from . import kernel
 from .plan import Bind, Plan
@@ -37,14 +40,12 @@ def build(plan: Plan, owner: int) -> None:
     _devices(plan, owner)
     _proc()
     for path, target in plan.links:
-        _parents(path)
         # Where something is bound below it, it is a folder.
         if not os.path.lexists(path):
-            os.symlink(target, path)
+            with _parent(path) as (folder, name):
+                os.symlink(target, name, dir_fd=folder)
     for path, text in plan.files:
-        _parents(path)
-        with open(path, "w") as file:
-            file.write(text)
+        _write(path, text)
     _seal()
 
 
@@ -75,11 +76,9 @@ def _bind(bind: Bind) -> None:
     handle = _open(_OLD + bind.source)
     try:
         if stat.S_ISDIR(os.fstat(handle).st_mode):
-            os.makedirs(bind.target, exist_ok=True)
-        else:
-            _parents(bind.target)
-            if not os.path.exists(bind.target):
-                os.close(os.open(bind.target, os.O_CREAT | os.O_CLOEXEC, 0o644))
+            os.close(_folder(bind.target))
+        elif not os.path.exists(bind.target):
+            _write(bind.target, "")
         source = f"{_OLD}/proc/self/fd/{handle}"
         try:
             kernel.mount(source, bind.target, None, kernel.MS_BIND | kernel.MS_REC)
@@ -173,5 +172,40 @@ def _seal() -> None:
         kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
 
 
-def _parents(path: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+def _write(path: str, text: str) -> None:
+    with _parent(path) as (folder, name):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    with open(file, "w") as opened:
+        opened.write(text)
+
+
+@contextlib.contextmanager
+def _parent(path: str) -> Iterator[tuple[int, str]]:
+    """Lend the folder that *path* is to be made in, and its name there."""
+    folder = _folder(os.path.dirname(path))
+    try:
+        yield folder, os.path.basename(path)
+    finally:
+        os.close(folder)
+
+
+def _folder(path: str) -> int:
+    """Open a folder, made where it is missing, for naming only.
+
+    Stops: a link in something shown, by which root would write elsewhere; what the host's root holds is still there.
+    """
+    try:
+        return kernel.open_without_links(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOSYS):
+            raise
+    handle = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in filter(None, path.split("/")):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, dir_fd=handle)
+        try:
+            within = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = within
+    return handle

@@ -19,8 +19,9 @@ import sys
 import types
 from dataclasses import dataclass
 
-from . import init, kernel
-from .plan import MAX, BadPlan, Plan, decode
+from . import floor, init, kernel
+from .floor import Floor
+from .plan import MAX, BadPlan, Plan, decode, killed
 
 _DESCRIPTORS = 16
 _IMPORTED = (
@@ -45,20 +46,20 @@ class _Sandbox:
 class Launcher:
     """The sandboxes that are there, and the socket that asks for more."""
 
-    def __init__(self, hub: socket.socket, runtime: str) -> None:
-        """*runtime* is the folder of the bootstraps, compiled before anybody asks."""
+    def __init__(self, hub: socket.socket, worker: types.CodeType, held: Floor | None) -> None:
+        """*worker* is the Python worker's program; *held* is what is refused, where the hub is not who this is."""
         self._hub = hub
+        self._worker = worker
+        self._floor = held
         self._rooted = os.geteuid() == 0
         self._ids = os.geteuid(), os.getegid()
         self._sandboxes: dict[int, _Sandbox] = {}
-        with open(f"{runtime}/worker.py", "rb") as file:
-            self._worker = compile(file.read(), "/var/runtime/worker.py", "exec", dont_inherit=True)
 
     def serve(self) -> None:
         """Work until the hub is gone."""
         poll = select.poll()
         poll.register(self._hub, select.POLLIN)
-        self._send({"ready": True})
+        self._send({"ready": True, "pid": os.getpid()})
         while True:
             for descriptor, _ in poll.poll():
                 if descriptor != self._hub.fileno():
@@ -79,7 +80,12 @@ class Launcher:
         try:
             if len(packet) > MAX:
                 raise BadPlan(f"a plan has at most {MAX} bytes")
+            if (doomed := killed(packet)) is not None:
+                self._kill(doomed)
+                return None
             plan = decode(packet)
+            if self._floor is not None:
+                floor.hold(plan, self._floor)
             wanted = len(plan.descriptors) + 1 + (plan.listen is not None) + plan.gated
             if len(descriptors) != wanted:
                 raise BadPlan(f"expected {wanted} descriptors, got {len(descriptors)}")
@@ -112,6 +118,13 @@ class Launcher:
         self._send({"id": plan.id, "pid": pid}, [handle])
         return _Sandbox(plan.id, pid, handle, reading)
 
+    def _kill(self, identity: int) -> None:
+        """End a sandbox for a hub that may not: its process 1 is another user's."""
+        for sandbox in self._sandboxes.values():
+            if sandbox.id == identity:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(sandbox.handle, signal.SIGKILL)
+
     def _ended(self, sandbox: _Sandbox) -> None:
         """Reap process 1, with which all others of its sandbox are gone, and tell how it went."""
         _, status = os.waitpid(sandbox.pid, 0)
@@ -142,21 +155,38 @@ class Launcher:
 
 
 def main(descriptor: int, runtime: str) -> None:
-    """Serve the hub at the other end of *descriptor*; returns never."""
+    """Serve the hub at the other end of *descriptor*; returns never. *runtime* is the folder of the bootstraps."""
+    prepare("triggerhub-launcher")
+    serve(socket.socket(fileno=descriptor), compiled(runtime))
+
+
+def prepare(name: str) -> None:
+    """Make this process one that sandboxes are forked from."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A terminal's Ctrl-C is for the hub, which lets running calls finish.
         signal.signal(number, signal.SIG_IGN)
-    kernel.set_name("triggerhub-launcher")
+    kernel.set_name(name)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     os.chdir("/")
     # Two descriptors for each sandbox.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for name in _IMPORTED:
+    for module in _IMPORTED:
         with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    hub = socket.socket(fileno=descriptor)
+            importlib.import_module(module)
+
+
+def compiled(runtime: str) -> types.CodeType:
+    """Return the program of the Python worker, compiled before anybody asks."""
+    with open(f"{runtime}/worker.py", "rb") as file:
+        program: types.CodeType = compile(file.read(), "/var/runtime/worker.py", "exec", dont_inherit=True)
+    return program
+
+
+def serve(hub: socket.socket, worker: types.CodeType, held: Floor | None = None) -> None:
+    """Serve *hub*; returns never."""
+    kernel.set_name("triggerhub-launcher")
     hub.setblocking(True)
     gc.collect()
     gc.freeze()
-    Launcher(hub, runtime).serve()
+    Launcher(hub, worker, held).serve()
