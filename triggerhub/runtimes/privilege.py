@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triggerhub.errors import ConfigError
-from triggerhub.policy.sandbox import view
 from triggerhub.runtimes import launch, sandbox
 from triggerhub.runtimes.groups import Groups, NoGroups
 from triggerhub.runtimes.launcher import confine, floor
@@ -91,7 +90,7 @@ class Keeper:
         if self._allowed:
             return
         self._allowed = True
-        read = [*view.SYSTEM, *view.SETTINGS, *view.NETWORK, *sandbox.python(), str(launch.BOOTSTRAP.parent)]
+        read = [*sandbox.of_host(), *sandbox.python(), str(launch.BOOTSTRAP.parent)]
         read += shown
         write = [*map(str, own)]
         for one in functions:

@@ -55,9 +55,8 @@ class Planner:
 
     def __init__(self) -> None:
         self._uids: dict[str, int] = {}
-        # Debian's Java keeps what it cannot start without there, a folder for each version.
-        self._java = sorted(str(path) for path in Path("/etc").glob("java-*"))
-        self._found = _found((*view.SYSTEM, *view.SETTINGS, *view.NETWORK, *self._java))
+        self._java = _java()
+        self._found = _found(of_host())
 
     def plan(self, function: Function, extra: Extra) -> Plan:
         """Return the plan of a worker of *function*. Raises Missing."""
@@ -139,6 +138,16 @@ def seccomp(*, soft: bool) -> str:
     if machine not in ("x86_64", "aarch64"):
         return ""
     return base64.b64encode(calls.assemble(calls.program(machine, soft=soft))).decode()  # type: ignore[arg-type]
+
+
+def of_host() -> list[str]:
+    """Return what of the host a sandbox may show whatever its function is."""
+    return [*view.SYSTEM, *view.SETTINGS, *view.NETWORK, *_java()]
+
+
+def _java() -> list[str]:
+    # Debian's Java keeps what it cannot start without there, a folder for each version.
+    return sorted(str(path) for path in Path("/etc").glob("java-*"))
 
 
 def python() -> list[str]:
