@@ -28,11 +28,11 @@ from triggerhub.config.problem import render
 from triggerhub.config.rest import settled
 from triggerhub.deploy.registry import Registry
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
-from triggerhub.hub.call import Caller, Tap
+from triggerhub.hub.call import Answered, Caller, Tap
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.feed import Feed
-from triggerhub.hub.hub import Answered, Hub
+from triggerhub.hub.hub import Hub
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog

@@ -7,9 +7,10 @@ same, for a frozen one takes three times as long to make.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Millis: TypeAlias = int
 """A moment (since the epoch, UTC) or a length of time, in milliseconds."""
@@ -135,6 +136,24 @@ class Attempt:
     """How it was isolated; None where no handler of the project's ran."""
 
 
+class Sink(Protocol):
+    """Takes an answer in parts, from a handler that writes it so."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a part, or the promise of one: such a call cannot be made again."""
+
+    def begin(self, content_type: str, room: Callable[[], None], leave: Callable[[], None]) -> None:
+        """Say of what type the answer is, once, before its first part.
+
+        *room* is called when parts are wanted again after :meth:`write` said no, *leave* when nobody takes them any
+        more.
+        """
+
+    def write(self, data: bytes) -> bool:
+        """Take a part; return whether another one is wanted now."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Invocation:
     """One call of a worker."""
@@ -150,6 +169,8 @@ class Invocation:
     trace: str | None = None
     client_context: str | None = None
     """JSON text, as the context object shows it."""
+    sink: Sink | None = None
+    """Who takes the answer while the handler writes it; None is for one that is wanted whole."""
 
     def due(self, deadline: Millis) -> Invocation:
         """Return the invocation with its deadline; written out, since it is done for every call."""
@@ -163,6 +184,7 @@ class Invocation:
             deliveries=self.deliveries,
             trace=self.trace,
             client_context=self.client_context,
+            sink=self.sink,
         )
 
 

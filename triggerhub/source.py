@@ -154,6 +154,18 @@ class Request:
         return next((value for key, value in self.headers if key == name), None)
 
 
+class Parts(Protocol):
+    """The rest of an answer, as it comes."""
+
+    async def next(self) -> bytes | None:
+        """Return what has come, or None when that is all. Raises where there should have been more."""
+        ...
+
+    def leave(self) -> None:
+        """Say that nobody takes the rest."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Response:
     """What to answer. Content-Length, Date and Connection are the ingress's own business."""
@@ -161,6 +173,8 @@ class Response:
     status: int
     body: bytes = b""
     headers: Sequence[tuple[str, str]] = ()
+    parts: Parts | None = None
+    """What comes after the body, where its length is not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,3 +187,26 @@ def test_each_outcome_has_its_status_and_keeps_the_inside_inside(outcome, status
     assert b"secret" not in parts.body
     if status >= 400:
         assert json.loads(parts.body)["message"]
+
+
+@pytest.mark.parametrize(
+    ("begun", "status", "headers", "rest"),
+    [
+        (b'{"statusCode":201,"headers":{"x":"y"}}' + bytes(8) + b"rest", 201, {("x", "y"), ("content-type", "application/octet-stream")}, b"rest"),
+        (b"{}" + bytes(8), 200, {("content-type", "application/octet-stream")}, b""),
+        (b'{"headers":{"Content-Type":"text/html"},"cookies":["a=1"]}' + bytes(9), 200, {("Content-Type", "text/html"), ("set-cookie", "a=1")}, b"\0"),
+        (b'{"body":"ignored"}' + bytes(8), 200, {("content-type", "application/octet-stream")}, b""),
+    ],
+)  # fmt: skip
+def test_the_head_of_a_streamed_response(begun: bytes, status: int, headers: set[tuple[str, str]], rest: bytes) -> None:
+    parts, left = apigateway.streamed(begun)
+    assert (parts.status, set(parts.headers), parts.body, left) == (status, headers, b"", rest)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"{}", b"[]" + bytes(8), b"{" + bytes(8), b'{"statusCode":"x"}' + bytes(8), b" " * 70_000 + b"{}" + bytes(8), bytes(8)],
+)  # fmt: skip
+def test_what_is_no_head_is_refused(begun: bytes) -> None:
+    with pytest.raises(apigateway.Malformed):
+        apigateway.streamed(begun)

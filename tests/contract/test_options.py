@@ -163,7 +163,11 @@ def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any
     preflight = fetch(url, "OPTIONS", origin="https://a.example", access_control_request_method="GET")
     assert (preflight[0], preflight[1]["access-control-max-age"]) == (204, "60")
     assert refused(lambdas.create_function_url_config, FunctionName=name, AuthType="NONE")[0] == 409
-    assert refused(lambdas.update_function_url_config, FunctionName=name, InvokeMode="RESPONSE_STREAM")[0] == 400
+    changed = lambdas.update_function_url_config(FunctionName=name, InvokeMode="RESPONSE_STREAM")
+    assert (
+        changed["InvokeMode"] == lambdas.get_function_url_config(FunctionName=name)["InvokeMode"] == "RESPONSE_STREAM"
+    )
+    lambdas.update_function_url_config(FunctionName=name, InvokeMode="BUFFERED")
     assert [
         one["FunctionUrl"] for one in lambdas.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"]
     ] == [url]

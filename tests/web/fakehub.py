@@ -14,8 +14,8 @@ import anyio
 
 from triggerhub import ids
 from triggerhub.errors import BadInput, Conflict, NotFound
+from triggerhub.hub.call import Answered
 from triggerhub.hub.feed import Feed, Happening
-from triggerhub.hub.hub import Answered
 from triggerhub.hub.pulse import Pulse
 from triggerhub.model import Attempt, Delivery, Event, Fault, Outcome, Raised, Returned, State, Usage
 from triggerhub.settings import ConsoleSettings, HubSettings

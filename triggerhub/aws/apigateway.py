@@ -18,6 +18,7 @@ from json.encoder import encode_basestring
 from typing import assert_never
 from urllib.parse import parse_qsl
 
+from triggerhub.aws.runtimeapi import PRELUDE_ENDS
 from triggerhub.model import Crashed, Interrupted, Json, Millis, Outcome, Raised, Returned, TimedOut
 
 FIELDS = 100
@@ -28,6 +29,8 @@ DEFAULT_ROUTE = "$default"
 JSON_TYPE = ("content-type", "application/json")
 RETRY = ("retry-after", "1")
 TEXT_TYPE = ("content-type", "text/plain;charset=UTF-8")
+BYTES = "application/octet-stream"
+"""The type of what is streamed without saying one."""
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|[\w.+-]+\+(?:json|xml))\b", re.IGNORECASE)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -167,6 +170,24 @@ def response(payload: bytes) -> Parts:
     if len(headers) > FIELDS or sum(len(name) + len(value) for name, value in headers) > HEAD:
         raise Malformed(f"expected at most {FIELDS} headers of {HEAD} bytes together")
     return Parts(_status(answer["statusCode"]), tuple(headers), body)
+
+
+def streamed(begun: bytes) -> tuple[Parts, bytes]:
+    """Return the head of a streamed HTTP response, and what of its body came with it; Malformed if it has none."""
+    prelude, ends, rest = begun.partition(PRELUDE_ENDS)
+    if not ends or len(prelude) > HEAD:
+        raise Malformed(f"expected a head of at most {HEAD} bytes")
+    try:
+        told = json.loads(prelude)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("expected a head of JSON") from error
+    if not isinstance(told, dict):
+        raise Malformed("expected a head that is an object")
+    kept = {name: told[name] for name in ("statusCode", "headers", "cookies") if name in told}
+    parts = response(json.dumps({"statusCode": 200, **kept}).encode())
+    typed = isinstance(told.get("headers"), dict) and any(name.lower() == "content-type" for name in told["headers"])
+    own = tuple(header for header in parts.headers if typed or header != TEXT_TYPE)
+    return Parts(parts.status, own if typed else (*own, ("content-type", BYTES)), b""), rest
 
 
 def answer(outcome: Outcome) -> Parts:

@@ -12,6 +12,8 @@ from triggerhub.model import Fault
 
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 """The most bytes that a function may answer with: 6 MB and what AWS allows on top."""
+MAX_STREAM = 200 * 1024 * 1024
+"""The most bytes of an answer that is passed on while its handler writes it."""
 
 TIMED_OUT = "Sandbox.Timedout"
 EXITED = "Runtime.ExitError"
@@ -57,9 +59,9 @@ def out_of_memory(request_id: str | None) -> Fault:
     return Fault(type=OUT_OF_MEMORY, message=_of(request_id) + ending(-signal.SIGKILL))
 
 
-def too_large() -> Fault:
-    """Say that an answer is over :data:`MAX_RESPONSE`."""
-    message = f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE} bytes)."
+def too_large(most: int = MAX_RESPONSE) -> Fault:
+    """Say that an answer is over *most* bytes."""
+    message = f"Response payload size exceeded maximum allowed payload size ({most} bytes)."
     return Fault(type=TOO_LARGE, message=message)
 
 

@@ -20,11 +20,13 @@ from triggerhub.model import Fault, Invocation, Json
 VERSION = "/2018-06-01/runtime"
 ERROR_TYPE = "lambda-runtime-function-error-type"
 ERROR_BODY = "lambda-runtime-function-error-body"
+MODE = "lambda-runtime-function-response-mode"
 INTEGRATION = "application/vnd.awslambda.http-integration-response"
 """The content type of a streamed answer that begins with the status and headers of an HTTP response."""
 ACCEPTED = b'{"status":"OK"}\n'
 """The body of an answer with 202."""
-_PRELUDE_ENDS = b"\0" * 8
+PRELUDE_ENDS = b"\0" * 8
+"""What lies between the head of such an answer and its body."""
 
 
 class Ask(Enum):
@@ -146,7 +148,7 @@ def integrated(body: bytes) -> bytes:
 
     What has no prelude is the body as it is.
     """
-    prelude, ends, rest = body.partition(_PRELUDE_ENDS)
+    prelude, ends, rest = body.partition(PRELUDE_ENDS)
     try:
         answer = json.loads(prelude) if ends else None
     except (ValueError, RecursionError):

@@ -59,6 +59,8 @@ class Version:
         return same != other
 
 
+BUFFERED = "BUFFERED"
+"""How a function URL answers where nothing is said: once the answer is whole."""
 CanaryState: TypeAlias = Literal["running", "promoted", "rolled back"]
 
 
@@ -122,7 +124,8 @@ class Url:
 
     id: str
     auth: str
-    mode: str = "BUFFERED"
+    mode: str = BUFFERED
+    """Or ``RESPONSE_STREAM``: what a handler streams goes on as it comes."""
     cors: Json | None = None
     created: Millis
     modified: Millis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
 
@@ -23,6 +24,16 @@ from triggerhub.telemetry.tracing import Span, Tracing
 TRIES = 5
 """How many workers that died while they were idle one call may meet."""
 THROTTLED = "TooManyRequestsException"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A call that a caller waited for."""
+
+    request_id: str
+    outcome: Outcome
+    version: str
+    log: tuple[str, ...]
 
 
 class Tap:
@@ -85,7 +96,7 @@ class Caller:
         """
         for _ in range(TRIES):
             outcome, version = await self._once(function, invocation, patience)
-            if not isinstance(outcome, Interrupted):
+            if not isinstance(outcome, Interrupted) or (invocation.sink is not None and invocation.sink.begun):
                 break
             # The worker was dead before the handler began; another one can serve this call.
         return outcome, version

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import Literal
 
@@ -17,7 +17,7 @@ from triggerhub.aws.arn import function as function_arn
 from triggerhub.errors import Conflict, NotFound
 from triggerhub.hub import handmade
 from triggerhub.hub.alarms import Alarms
-from triggerhub.hub.call import Caller, Tap
+from triggerhub.hub.call import Answered, Caller, Tap
 from triggerhub.hub.clock import Clock, SystemClock
 from triggerhub.hub.direct import Direct
 from triggerhub.hub.feed import Feed
@@ -46,6 +46,7 @@ from triggerhub.model import (
     Millis,
     Outcome,
     Returned,
+    Sink,
 )
 from triggerhub.policy import selecting
 from triggerhub.policy.grouping import Group
@@ -59,16 +60,6 @@ from triggerhub.telemetry.output import OutputLog
 from triggerhub.telemetry.tracing import Tracing
 
 log = structlog.get_logger("hub")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """A call that a caller waited for."""
-
-    request_id: str
-    outcome: Outcome
-    version: str
-    log: tuple[str, ...]
 
 
 class Hub:
@@ -234,18 +225,39 @@ class Hub:
         return answer
 
     async def invoke(
-        self, function: str, payload: bytes, *, arn: str | None = None, client_context: str | None = None
+        self,
+        function: str,
+        payload: bytes,
+        *,
+        arn: str | None = None,
+        client_context: str | None = None,
+        sink: Sink | None = None,
+        request_id: str | None = None,
     ) -> Answered:
-        """Call once, no queue and no retry. *arn* names it as the caller did. NotFound, BadInput."""
+        """Call once, no queue and no retry. *arn* names it as the caller did. NotFound, BadInput.
+
+        *sink* takes an answer that is streamed, and the outcome has none then. *request_id* is one of :meth:`mint`.
+        """
         found = self._wiring.function(function)
         handmade.require_json(payload)
-        request_id = self._mint()
+        request_id = request_id or self._mint()
+        invocation = Invocation(
+            request_id=request_id,
+            function=function,
+            payload=payload,
+            deadline=0,
+            arn=arn or function_arn(function),
+            client_context=client_context,
+            sink=None if found.idempotency else sink,  # an answer that is kept is wanted whole
+        )
         with self._tap.lines(request_id) as lines:
-            outcome, version = await self._direct(
-                found, payload, payload, request_id, arn=arn, client_context=client_context
-            )
+            outcome, version = await self._calls.call(self._wiring.dispatchers[function], invocation, payload)
         self._feed.tell_call(API_TRIGGER, function, outcome, self._clock.now())
         return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(lines))
+
+    def mint(self) -> str:
+        """Return an id for a request, where it must be known before its call."""
+        return self._mint()
 
     async def invoke_async(self, function: str, payload: bytes, *, delay: Millis = 0) -> Accepted:
         """Queue one delivery of the built-in trigger ``api``."""
@@ -293,31 +305,17 @@ class Hub:
         found = self._wiring.function(trigger.functions[0])
         envelope = envelope_of(self._wiring.modules[trigger.type])
         payload = trigger.input if trigger.input is not None else envelope([event.data])
-        outcome, _ = await self._direct(found, payload, event.data, stamped.id, trace=event.trace)
-        self._feed.tell_call(trigger.name, found.name, outcome, self._clock.now())
-        return outcome
-
-    async def _direct(
-        self,
-        function: Function,
-        payload: bytes,
-        record: bytes,
-        request_id: str,
-        *,
-        arn: str | None = None,
-        client_context: str | None = None,
-        trace: str | None = None,
-    ) -> tuple[Outcome, str]:
         invocation = Invocation(
-            request_id=request_id,
-            function=function.name,
+            request_id=stamped.id,
+            function=found.name,
             payload=payload,
             deadline=0,
-            arn=arn or function_arn(function.name),
-            client_context=client_context,
-            trace=trace,
+            arn=function_arn(found.name),
+            trace=event.trace,
         )
-        return await self._calls.call(self._wiring.dispatchers[function.name], invocation, record)
+        outcome, _ = await self._calls.call(self._wiring.dispatchers[found.name], invocation, event.data)
+        self._feed.tell_call(trigger.name, found.name, outcome, self._clock.now())
+        return outcome
 
     # deliveries
 

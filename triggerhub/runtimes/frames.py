@@ -42,6 +42,11 @@ class Kind(IntEnum):
     EXITED = 6
     """From a worker that forks: the fork ended without an answer. Header: id, memory, status (negative: the signal)."""
 
+    PART = 7
+    """From the worker: a part of an answer that its handler streams. Header: id, and type in the first."""
+    LEFT = 8
+    """To the worker: nobody takes the streamed answer any more. Header: id."""
+
 
 _KINDS = (Kind.INVOKE, *Kind)
 """By number, which is quicker than asking the enumeration; nothing is number zero."""

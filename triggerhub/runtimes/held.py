@@ -14,15 +14,18 @@ import anyio
 
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
-from triggerhub.model import Crashed, Interrupted, Invocation, Outcome, Usage
+from triggerhub.model import Crashed, Interrupted, Invocation, Outcome, Raised, Returned, Sink, Usage
 from triggerhub.runtimes.child import Process
 from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
 from triggerhub.runtimes.lines import LinePipe
+from triggerhub.runtimes.streamed import Overflow, Streamed
 from triggerhub.runtimes.watch import Watch
 from triggerhub.settings import Function
 
 INIT_LIMIT = 10.0
 """Seconds that loading the code may take; a function with a longer timeout has that long."""
+PARTING = 3.0
+"""Seconds that a handler may go on with an answer that nobody takes any more."""
 STUBBORN = 5.0
 """Seconds after which a killed process that is still there is no longer waited for."""
 
@@ -47,6 +50,10 @@ class Held(ABC):
         self._gone = asyncio.Event()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._stubborn: asyncio.TimerHandle | None = None
+        self._sink: Sink | None = None
+        self._streamed: Streamed | None = None
+        """What the running call has streamed, if it does."""
+        self._parting: asyncio.TimerHandle | None = None
         self._watch = Watch(function.memory, late=self._late, over=self._over)
 
     @property
@@ -70,6 +77,7 @@ class Held(ABC):
         call: asyncio.Future[Outcome] = self._loop.create_future()
         self._call = call
         self._request = invocation.request_id
+        self._sink = invocation.sink
         self._lines.begin(invocation.request_id)
         self._watch.begin(self._child.pid or 0, self._function.timeout / 1000)
         self._began = time.perf_counter()
@@ -112,6 +120,10 @@ class Held(ABC):
     def _end(self, outcome: Ending, told: int | None = None) -> None:
         """Complete the running call; *told* is the memory that it used, where somebody knows better than the watch."""
         call, self._call, self._request = self._call, None, None
+        self._sink = self._streamed = None
+        if self._parting is not None:
+            self._parting.cancel()
+            self._parting = None
         # All that the handler wrote is in the pipe by now: it is written before the answer.
         self._lines.end()
         seen = self._watch.end()
@@ -123,6 +135,21 @@ class Held(ABC):
             self._kill(None)
         if call is not None and not call.done():
             call.set_result(outcome(usage))
+
+    def _part(self, data: bytes) -> bool:
+        """Take a part of the running call's answer; return whether another one may come now."""
+        assert self._streamed is not None
+        try:
+            return self._streamed.take(data)
+        except Overflow as error:
+            fault, payload = error.fault, errors.payload(error.fault.type, error.fault.message)
+            self._kill(lambda usage: Raised(fault=fault, payload=payload, usage=usage))
+            return True
+
+    def _left(self) -> None:
+        """Nobody takes the answer any more: a handler that goes on with it for long is ended."""
+        if self._parting is None and self._call is not None:
+            self._parting = self._loop.call_later(PARTING, self._kill, _unheard)
 
     def _late(self) -> None:
         limit = self._function.timeout
@@ -165,3 +192,8 @@ class Held(ABC):
         self._watch.close()
         self._lines.close()
         self._gone.set()
+
+
+def _unheard(usage: Usage) -> Outcome:
+    """The ending of a call whose answer nobody took to its end, which is no failure of the function's."""
+    return Returned(payload=b"", usage=usage)

@@ -53,8 +53,14 @@ class Connection(asyncio.Protocol):
         take: Callable[[Connection, Request], None],
         lost: Callable[[Connection], None],
         trusts: Callable[[asyncio.Transport], bool],
+        opens: Callable[[Connection, Request], Callable[[bytes], None] | None] | None = None,
     ) -> None:
-        """*take* is given each request and answers it, then or later; *trusts* says whether a client may ask."""
+        """*take* is given each request and answers it, then or later; *trusts* says whether a client may ask.
+
+        *opens* is given each before its body, and may return what takes that as it comes.
+        """
+        self._opens = opens
+        self._part: Callable[[bytes], None] | None = None
         self._take = take
         self._lost = lost
         self._trusts = trusts
@@ -100,6 +106,7 @@ class Connection(asyncio.Protocol):
         self._request = Request()
         self._head = 0
         self._in_body = False
+        self._part = None
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -117,8 +124,13 @@ class Connection(asyncio.Protocol):
             raise _Unfit("the Runtime API is not for browsers")
         if self._request.headers.get("expect", "").lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._opens is not None:
+            self._part = self._opens(self, self._request)
 
     def on_body(self, body: bytes) -> None:
+        if self._part is not None:
+            self._part(body)
+            return
         request = self._request
         if len(request.body) + len(body) > MAX_RESPONSE:
             request.oversize = True
@@ -146,6 +158,21 @@ class Connection(asyncio.Protocol):
         self._transport.write("\r\n".join(head).encode() + body)
         if self._last:
             self.close()
+
+    def pause(self) -> None:
+        """Leave in the socket what the client sends, so that it waits."""
+        if not self._closing:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        if not self._closing:
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """End it at once, so that the client's next write fails."""
+        self._closing = True
+        self._transport.abort()
 
     def close(self) -> None:
         """Close once what was written has gone."""

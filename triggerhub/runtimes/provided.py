@@ -26,6 +26,7 @@ from triggerhub.runtimes.extensions import Extensions
 from triggerhub.runtimes.held import Held
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.listener import Connection, Request
+from triggerhub.runtimes.streamed import Streamed
 from triggerhub.settings import Function
 
 
@@ -61,6 +62,8 @@ class ProvidedWorker(Held):
         """Who asked for the next invocation."""
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._streaming: Connection | None = None
+        """By which the running call's answer comes, where it is passed on as it comes."""
         self._extensions = Extensions(function, external, settled=self._settle_start, failed=self._extension_failed)
         with ExitStack() as ours, ExitStack() as lent:
             self._lines, outputs = pipe(function, output, "stdout")
@@ -81,7 +84,7 @@ class ProvidedWorker(Held):
         """
 
         def made() -> Connection:
-            connection = Connection(self._take, self._lost, trusts)
+            connection = Connection(self._take, self._lost, trusts, self._opens)
             self._connections.add(connection)
             return connection
 
@@ -114,6 +117,31 @@ class ProvidedWorker(Held):
         refusal = call if isinstance(call, Refusal) else self._answer(connection, request, call)
         if refusal is not None:
             connection.answer(refusal.status, refusal.body)
+
+    def _opens(self, connection: Connection, request: Request) -> Callable[[bytes], None] | None:
+        """Let an answer that is streamed, and wanted so, go on as it comes."""
+        invocation = self._invocation
+        if invocation is None or invocation.sink is None or not self._handed or self._streamed is not None:
+            return None
+        if request.headers.get(runtimeapi.MODE, "").lower() != "streaming":
+            return None
+        if runtimeapi.route(request.method, request.target) != Call(Ask.RESPONSE, invocation.request_id):
+            return None
+
+        def leave() -> None:
+            connection.abort()
+            self._left()
+
+        streamed = Streamed(
+            invocation.sink, request.headers.get("content-type", ""), room=connection.resume, leave=leave
+        )
+        self._streamed, self._streaming = streamed, connection
+
+        def part(data: bytes) -> None:
+            if self._streamed is streamed and not self._part(data):
+                connection.pause()
+
+        return part
 
     def _answer(self, connection: Connection, request: Request, call: Call) -> Refusal | None:
         """Do what is asked and answer it, or return why not."""
@@ -183,6 +211,10 @@ class ProvidedWorker(Held):
         if broken is not None:
             self._end(_raised(*broken))
             return None
+        if self._streamed is not None:
+            body = self._streamed.payload()
+            self._end(lambda usage: Returned(payload=body, usage=usage))
+            return None
         if request.headers.get("content-type", "").partition(";")[0].strip() == runtimeapi.INTEGRATION:
             body = runtimeapi.integrated(body)
         self._end(lambda usage: Returned(payload=body or b"null", usage=usage))
@@ -191,6 +223,9 @@ class ProvidedWorker(Held):
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._extensions.lost(connection)
+        if connection is self._streaming and self._parting is not None:
+            # Who was to take the answer has left, and the runtime was told by this.
+            self._end(lambda usage: Returned(payload=b"", usage=usage))
         if connection is self._waiting:
             self._waiting = None
 
@@ -202,6 +237,7 @@ class ProvidedWorker(Held):
         if self._state == "Running":
             self._state = "RuntimeResponseSentState"
         self._handed = False
+        self._streaming = None
         super()._end(outcome, told)
 
     def _exited(self, status: int) -> None:

@@ -23,6 +23,7 @@ from triggerhub.runtimes.ending import crashed
 from triggerhub.runtimes.frames import Frame, Kind
 from triggerhub.runtimes.held import Held
 from triggerhub.runtimes.lines import pipe
+from triggerhub.runtimes.streamed import Streamed
 from triggerhub.settings import Function
 
 _SILENT = 1.0
@@ -50,6 +51,8 @@ class WarmWorker(Held):
         self._unsent = memoryview(b"")
         self._decoder = frames.Decoder()
         self._silence: asyncio.TimerHandle | None = None
+        self._paused = False
+        """Whether what the worker says waits until there is room for it."""
         with ExitStack() as ours, ExitStack() as lent:
             # What is the process's is closed here in any case, what is ours where none could be made.
             self._socket, theirs = socket.socketpair()
@@ -131,7 +134,10 @@ class WarmWorker(Held):
         elif header.get("id") != self._request:
             self._break(f"expected an answer to {self._request}, got one to {header.get('id', '')[:80]!r}")
         elif kind is Kind.RESULT:
-            self._end(lambda usage: Returned(payload=frame.payload, usage=usage), _memory(header))
+            payload = frame.payload if self._streamed is None else self._streamed.payload()
+            self._end(lambda usage: Returned(payload=payload, usage=usage), _memory(header))
+        elif kind is Kind.PART:
+            self._take_part(frame)
         elif kind is Kind.ERROR:
             if "last" in header:
                 self._alive = False
@@ -141,6 +147,26 @@ class WarmWorker(Held):
             self._fork_ended(header)
         else:
             self._break(f"expected an answer, got a {kind.name} frame")
+
+    def _take_part(self, frame: Frame) -> None:
+        if self._streamed is None:
+            told = frame.header.get("type", "")
+            self._streamed = Streamed(self._sink, told, room=self._listen, leave=self._leave)
+        if not self._part(frame.payload) and not self._paused:
+            # What is not taken stays in the socket, and the handler's stream waits for it.
+            self._paused = True
+            self._loop.remove_reader(self._fd)
+
+    def _listen(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._loop.add_reader(self._fd, self._readable)
+
+    def _leave(self) -> None:
+        self._listen()
+        if self._alive and self._request is not None and not self._unsent:
+            self._send(frames.encode(Kind.LEFT, {"id": self._request}))
+            self._left()
 
     def _start(self, frame: Frame) -> None:
         self._lines.end()
@@ -175,7 +201,7 @@ class WarmWorker(Held):
         """The process and its group are gone; what they still said is taken first."""
         while self._alive and self._readable():
             pass
-        self._alive = False
+        self._alive = self._paused = False
         if self._silence is not None:
             self._silence.cancel()
         self._loop.remove_reader(self._fd)

@@ -12,12 +12,16 @@ from typing import cast
 import structlog
 
 from triggerhub.errors import TriggerhubError
-from triggerhub.source import Request, Response, Route
+from triggerhub.source import Parts, Request, Response, Route
 from triggerhub.web import http
 from triggerhub.web.parser import SLICE, Item, Peer, RequestParser, Shared
 from triggerhub.web.proxy import peer_address
 
 log = structlog.get_logger("ingress")
+
+
+class _BrokenOff(Exception):
+    """An answer that was begun cannot be ended."""
 
 
 class Connection(asyncio.Protocol):
@@ -33,6 +37,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._unparsed = b""
         self._writable: asyncio.Future[None] | None = None
+        self._parts: Parts | None = None
+        """What is being written as it comes."""
         self._stalled = (0, 0.0)
         self._paused = self._ended = self._lingering = self._lost = False
 
@@ -71,6 +77,8 @@ class Connection(asyncio.Protocol):
         self._lost = True
         self._unparsed = b""
         self.resume_writing()
+        if self._parts is not None:
+            self._parts.leave()
         if self in self._connections:
             self._connections.discard(self)
             self._parser.queue.clear()
@@ -121,6 +129,11 @@ class Connection(asyncio.Protocol):
                 item = self._parser.queue.popleft()
                 response = item[0] if item[1] is None else await self._answer(item[0], item[1])
                 self._parser.release(item[2])
+                if response.parts is not None:
+                    await self._stream(item, response, response.parts)
+                    if self._lost:
+                        break
+                    continue
                 if self._lost:
                     break
                 self._write(item, response)
@@ -157,6 +170,51 @@ class Connection(asyncio.Protocol):
             data = http.encode(http.message(500, "Internal Server Error"), head=head, close=last, keep=old)
         self._parser.closing = self._parser.closing or last
         self._transport.write(data)
+
+    async def _stream(self, item: Item, response: Response, parts: Parts) -> None:
+        """Write an answer as it comes. One that breaks off ends the connection without its end being told."""
+        request, _, _, head, _ = item
+        self._parts = parts
+        try:
+            if self._lost:
+                return
+            chunked = not isinstance(request, Response) and request.http_version != "1.0"
+            self._parser.closing = self._parser.closing or self._shared.draining or not chunked
+            try:
+                start = http.begin(response, close=self._parser.closing, chunked=chunked)
+            except http.BadHeader as error:
+                log.error("an endpoint's answer cannot be sent", error=str(error))
+                self._parts = None
+                parts.leave()
+                self._write(item, http.message(500, "Internal Server Error"))
+                return
+            if head or http.bodiless(response.status):
+                self._parts = None
+                parts.leave()
+                self._write(item, Response(status=response.status, headers=response.headers))
+                return
+            self._transport.write(start)
+            while (data := await self._next(parts)) is not None and not self._lost:
+                if data:
+                    self._transport.write(http.chunk(data) if chunked else data)
+                if self._writable is not None:
+                    await self._writable
+            if chunked and not self._lost:
+                self._transport.write(http.LAST)
+        except _BrokenOff:
+            # Of HTTP/1.0 the end of the connection is the end of the answer: only a reset tells.
+            (self._transport.close if chunked else self._transport.abort)()
+            self._lost = True
+        finally:
+            self._parts = None
+            parts.leave()
+
+    async def _next(self, parts: Parts) -> bytes | None:
+        try:
+            return await parts.next()
+        except Exception as error:
+            log.warning("an answer broke off", why=str(error))
+            raise _BrokenOff from error
 
     def _served(self) -> None:
         """Go on with what came meanwhile, once every request is answered."""

@@ -17,6 +17,8 @@ from http import HTTPStatus
 from triggerhub.errors import BacklogFull, BadInput, Conflict, NotFound, StoreBroken, StoreFull, TriggerhubError
 from triggerhub.source import Response
 
+LAST = b"0\r\n\r\n"
+"""What ends a body that came in parts."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON = ("content-type", "application/json")
 
@@ -70,6 +72,32 @@ def encode(response: Response, *, head: bool, close: bool, keep: bool = False) -
     return b"%b%b\r\ncontent-length: %d\r\n%b%b%b" % (
         first, _date(), len(body), fields, ending, b"" if head else body,
     )  # fmt: skip
+
+
+def begin(response: Response, *, close: bool, chunked: bool) -> bytes:
+    """Return the head of an answer whose length is not known, with what is known of its body. Raises BadHeader.
+
+    Without *chunked* it ends with the connection, as HTTP/1.0 has it.
+    """
+    status = response.status
+    if not 200 <= status <= 999:
+        raise BadHeader(f"expected a status from 200 to 999, got {status}")
+    first = _STATUS.get(status) or f"HTTP/1.1 {status} \r\ndate: ".encode()
+    fields = _encode_fields(response.headers)
+    framed = b"transfer-encoding: chunked\r\n" if chunked else b""
+    ending = b"connection: close\r\n\r\n" if close else b"\r\n"
+    body = (chunk(response.body) if chunked else response.body) if response.body else b""
+    return b"%b%b\r\n%b%b%b%b" % (first, _date(), framed, fields, ending, body)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a part of a body whose length is not known."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def bodiless(status: int) -> bool:
+    """Whether an answer of this status has no body."""
+    return status in _BODILESS
 
 
 def _encode_fields(headers: Sequence[tuple[str, str]]) -> bytes:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
+from triggerhub.hub.call import Answered
 from triggerhub.hub.feed import Happening
-from triggerhub.hub.hub import Answered
 from triggerhub.model import (
     Attempt,
     Crashed,

@@ -7,12 +7,14 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { Socket } from "node:net";
 import { basename } from "node:path";
+import { Writable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { format } from "node:util";
 
-const INVOKE = 1, READY = 2, UNLOADABLE = 3, RESULT = 4, ERROR = 5;
+const INVOKE = 1, READY = 2, UNLOADABLE = 3, RESULT = 4, ERROR = 5, PART = 7, LEFT = 8;
 const HEAD = 12;
 const MAX_RESPONSE = 6 * 1024 * 1024 + 100;
+const MAX_PART = 64 * 1024;
 const MAX_MESSAGE = 4096;
 const MAX_TYPE = 256;
 // By name: a handler that replaces JSON.stringify must not change what the hub is told.
@@ -146,6 +148,118 @@ function checked(path) {
   return spawnSync(process.execPath, ["--check", path], { encoding: "utf8", timeout: 5000 }).stderr ?? "";
 }
 
+// What handlers know as `awslambda`: a marked handler is given a stream for its answer.
+const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
+const INTEGRATION = "application/vnd.awslambda.http-integration-response";
+
+class ResponseStream extends Writable {
+  #request;
+  #type = "application/octet-stream";
+  #prelude = null;
+  #begun = false;
+
+  constructor(request) {
+    super({ highWaterMark: MAX_PART });
+    this.#request = request;
+  }
+
+  setContentType(type) {
+    if (this.#begun) throw new Fault("Runtime.InvalidStreamingOperation", "Cannot set content-type, too late.");
+    this.#type = String(type);
+  }
+
+  // Status and headers go before the body, and eight zeros between them.
+  static withPrelude(stream, prelude) {
+    stream.setContentType(INTEGRATION);
+    stream.#prelude = Buffer.concat([Buffer.from(stringify(prelude ?? {})), Buffer.alloc(8)]);
+    return stream;
+  }
+
+  write(chunk, ...rest) {
+    return super.write(textual(chunk), ...rest);
+  }
+
+  end(chunk, ...rest) {
+    const given = chunk === undefined || chunk === null || typeof chunk === "function";
+    return given ? super.end(chunk, ...rest) : super.end(textual(chunk), ...rest);
+  }
+
+  _write(chunk, encoding, done) {
+    const prelude = this.#begun ? null : this.#prelude;
+    const header = this.#begun ? {} : { type: this.#type };
+    this.#begun = true;
+    const whole = prelude ? Buffer.concat([prelude, chunk]) : chunk;
+    let start = 0;
+    do {
+      const part = whole.subarray(start, start + MAX_PART);
+      start += MAX_PART;
+      const last = start >= whole.length;
+      send(PART, { id: this.#request.id, ...(start === MAX_PART ? header : {}) }, part, last ? () => done() : undefined);
+    } while (start < whole.length);
+  }
+
+  _final(done) {
+    // One that wrote nothing has a type, and a prelude, all the same.
+    if (this.#begun) done();
+    else this._write(Buffer.alloc(0), "buffer", done);
+  }
+}
+
+function textual(chunk) {
+  return typeof chunk === "string" || chunk instanceof Uint8Array ? chunk : (stringify(chunk) ?? "undefined");
+}
+
+globalThis.awslambda = {
+  streamifyResponse(handler, options) {
+    handler[STREAMING] = "response";
+    if (options?.highWaterMark !== undefined) handler[Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark")] = options.highWaterMark;
+    return handler;
+  },
+  HttpResponseStream: { from: ResponseStream.withPrelude },
+};
+
+// The answer is whole once the handler has returned and its stream has ended, whichever is later.
+function stream(handler, event, context, request) {
+  const response = new ResponseStream(request);
+  let returned = false;
+  const whole = () => {
+    if (returned && (response.writableFinished || request.left)) finish(request, RESULT, {}, Buffer.alloc(0));
+  };
+  request.leave = () => {
+    request.left = true;
+    response.destroy(new Fault("Runtime.StreamClosed", "nobody takes the answer any more"));
+    whole();
+  };
+  // A loop that ran dry has no more to write.
+  request.dry = () => {
+    returned = true;
+    if (response.writableEnded) whole();
+    else response.end();
+  };
+  response.on("finish", whole);
+  response.on("close", whole);
+  response.on("error", (error) => {
+    if (!request.left) request.fail(error);
+  });
+  let result;
+  try {
+    result = handler(event, response, context);
+  } catch (error) {
+    return request.left ? request.dry() : request.fail(error);
+  }
+  Promise.resolve(result).then(
+    () => {
+      returned = true;
+      whole();
+    },
+    (error) => {
+      returned = true;
+      if (request.left) whole();
+      else request.fail(error);
+    },
+  );
+}
+
 function contextOf(header, request) {
   const end = performance.now() + Number(header.remaining);
   return {
@@ -224,6 +338,7 @@ function run(handler, header, body) {
     else if (context.callbackWaitsForEmptyEventLoop) request.value = value;
     else request.settle(value);
   };
+  if (handler[STREAMING] === "response") return stream(handler, event, context, request);
   let result;
   try {
     result = handler(event, context, callback);
@@ -235,7 +350,8 @@ function run(handler, header, body) {
 }
 
 process.on("beforeExit", () => {
-  if (current) settle(current, current.value);
+  if (current?.dry) current.dry();
+  else if (current) settle(current, current.value);
 });
 
 function die(error) {
@@ -265,17 +381,19 @@ function serve(handler) {
       const data = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
       const header = data.readUInt32BE(4);
       const payload = data.readUInt32BE(8);
-      if (data.toString("latin1", 0, 2) !== "TH" || data[2] !== INVOKE) process.exit(70);
+      if (data.toString("latin1", 0, 2) !== "TH" || (data[2] !== INVOKE && data[2] !== LEFT)) process.exit(70);
       wanted = HEAD + header + payload;
       chunks = [data];
       if (size < wanted) return;
+      const kind = data[2];
       const told = parse(data.toString("utf8", HEAD, HEAD + header));
       const body = data.subarray(HEAD + header, wanted);
       const rest = data.subarray(wanted);
       chunks = rest.length ? [rest] : [];
       size = rest.length;
       wanted = HEAD;
-      run(handler, told, body);
+      if (kind === INVOKE) run(handler, told, body);
+      else if (current?.id === told.id) current.leave?.();
     }
   });
 }

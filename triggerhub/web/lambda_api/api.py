@@ -24,6 +24,7 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import sigv4
 from triggerhub.settings import MB
+from triggerhub.source import Parts
 from triggerhub.web import refusal
 from triggerhub.web.access import asker
 from triggerhub.web.lambda_api import shape, support
@@ -93,6 +94,9 @@ class LambdaApi:
             (b"x-amzn-requestid", (answer.request_id or str(uuid.uuid4())).encode()),
             *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
         ]
+        if answer.parts is not None:
+            await _stream(answer, answer.parts, headers, receive, send)
+            return
         if answer.status != 204:
             headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -223,6 +227,25 @@ async def _given(
     if operation.input is not None and (broken := constraints.violations(lambdas, operation.input, given)):
         raise ApiError("ValidationException", constraints.message(broken))
     return given
+
+
+async def _stream(answer: Answer, parts: Parts, headers: _Headers, receive: Receive, send: Send) -> None:
+    """Send an answer as it comes; its parts are left when the client is gone."""
+    watching = asyncio.create_task(_watch(receive, parts))
+    try:
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        while (data := await parts.next()) is not None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        watching.cancel()
+        parts.leave()
+
+
+async def _watch(receive: Receive, parts: Parts) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    parts.leave()
 
 
 def _joined(headers: _Headers) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from triggerhub.model import Json
+from triggerhub.source import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     request_id: str | None = None
     """Where the call has an id of its own."""
+    parts: Parts | None = None
+    """What follows the body as it comes."""
 
 
 Perform: TypeAlias = Callable[[Asked], Awaitable[Mapping[str, Json] | Answer]]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import structlog
 
-from triggerhub.aws import apigateway, arn
+from triggerhub.aws import apigateway, arn, runtimeapi
+from triggerhub.aws.apigateway import BYTES
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.record import Deployed, Url
+from triggerhub.deploy.record import BUFFERED, Deployed, Url
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.call import THROTTLED
 from triggerhub.hub.hub import Hub
+from triggerhub.hub.outflow import Broken, Outflow
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Interrupted, Json, Outcome, Returned
 from triggerhub.policy import cors, sigv4
@@ -73,7 +76,7 @@ class Doorway:
         if rules is None:
             return response
         headers = cors.apply(rules, origin, response.headers)
-        return Response(status=response.status, body=response.body, headers=headers)
+        return replace(response, headers=headers)
 
     def _signer(self, request: Request, function: str) -> Token:
         """Return the access key that signed a request and may call *function* by its URL. Raises ApiError."""
@@ -121,7 +124,15 @@ class Doorway:
             target = self._targets.find(deployed.name, alias or None)
             if target.stopped:
                 return _plain(429, "Rate Exceeded.")
-            call = await self._hub.invoke(target.function, payload, arn=target.arn)
+            if url.mode == BUFFERED:
+                call = await self._hub.invoke(target.function, payload, arn=target.arn)
+            else:
+                flow = Outflow()
+                asked = self._hub.invoke(target.function, payload, arn=target.arn, sink=flow)
+                answered = await flow.calling(asked)
+                if answered is None:
+                    return await _streamed(deployed.name, flow)
+                call = answered
         except ApiError as error:
             log.warning("a function URL leads nowhere", function=deployed.name, why=error.message)
             return _plain(502, "Internal Server Error")
@@ -168,6 +179,25 @@ def _response(function: str, outcome: Outcome) -> Response:
             return _plain(429, "Rate Exceeded.")
         case _:
             return _plain(502, "Internal Server Error")
+
+
+async def _streamed(function: str, flow: Outflow) -> Response:
+    """Return the response whose body goes on as the handler writes it, once its head is there."""
+    if flow.content_type.partition(";")[0].strip() != runtimeapi.INTEGRATION:
+        return Response(status=200, headers=(("content-type", flow.content_type),), parts=flow)
+    begun = b""
+    try:
+        while runtimeapi.PRELUDE_ENDS not in begun and len(begun) <= apigateway.HEAD:
+            data = await flow.next()
+            if data is None:  # without a head, what came is the body
+                return Response(status=200, headers=(("content-type", BYTES),), body=begun)
+            begun += data
+        head, rest = apigateway.streamed(begun)
+    except (Broken, apigateway.Malformed) as error:
+        flow.leave()
+        log.warning("the function's answer is no HTTP response", function=function, why=str(error))
+        return _plain(502, "Internal Server Error")
+    return Response(status=head.status, headers=head.headers, body=rest, parts=flow)
 
 
 def _plain(status: int, text: str) -> Response:

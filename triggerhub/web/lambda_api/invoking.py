@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from triggerhub.aws import eventstream, restjson
 from triggerhub.aws.restjson import ApiError
 from triggerhub.errors import BadInput
-from triggerhub.hub.call import THROTTLED
-from triggerhub.hub.hub import Answered, Hub
-from triggerhub.model import Interrupted, Returned
+from triggerhub.hub.call import THROTTLED, Answered
+from triggerhub.hub.hub import Hub
+from triggerhub.hub.outflow import Broken, Outflow
+from triggerhub.model import Interrupted, Returned, Sink
 from triggerhub.settings import KB, MB
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.target import Target, Targets
@@ -86,35 +87,44 @@ class Invoking:
         return await self._queued(target, asked.given["InvokeArgs"])
 
     async def _invoke_with_response_stream(self, asked: Asked) -> Answer:
-        """Answer in the stream's form what the function returned as a whole."""
+        """Answer in the stream's form, while the function writes where it does so, or what it returned as a whole."""
         given = asked.given
         if "TenantId" in given:
             raise ApiError("InvalidParameterValueException", "TenantId is not in this version.")
         target = self._targets.find(given["FunctionName"], given.get("Qualifier"))
         if given.get("InvocationType") == "DryRun":
             return Answer(status=204)
-        call = await self._called(target, given.get("Payload", b""), given.get("ClientContext"))
+        flow, request_id = Outflow(), self._hub.mint()
+        tail, context = given.get("LogType") == "Tail", given.get("ClientContext")
+        calling = self._called(target, given.get("Payload", b""), context, sink=flow, request_id=request_id)
+        call = await flow.calling(calling)
+        if call is None:
+            version = self._hub.project.functions[target.function].version
+            headers = (_STREAM, ("x-amz-executed-version", version))
+            return Answer(status=200, headers=headers, request_id=request_id, parts=_Messages(flow, tail=tail))
         _refuse_unserved(call)
-        complete = {"LogResult": _tail(call)} if given.get("LogType") == "Tail" else {}
         chunks = []
         match call.outcome:
             case Returned(payload=payload):
-                pieces = [payload[start : start + CHUNK] for start in range(0, len(payload), CHUNK)]
-                chunks = [eventstream.event("PayloadChunk", piece, _BYTES) for piece in pieces]
+                chunks = list(_chunks(payload))
             case Interrupted():
                 raise _stopping()
-            case failed:
-                details = failed.payload.decode(errors="replace")
-                complete = {"ErrorCode": "Unhandled", "ErrorDetails": details, **complete}
-        chunks.append(eventstream.event("InvokeComplete", restjson.dump(complete), "application/json"))
         return Answer(
             status=200,
-            body=b"".join(chunks),
+            body=b"".join([*chunks, _complete(call, tail=tail)]),
             headers=(_STREAM, ("x-amz-executed-version", call.version)),
             request_id=call.request_id,
         )
 
-    async def _called(self, target: Target, payload: bytes, context: str | None) -> Answered:
+    async def _called(
+        self,
+        target: Target,
+        payload: bytes,
+        context: str | None,
+        *,
+        sink: Sink | None = None,
+        request_id: str | None = None,
+    ) -> Answered:
         _fits(payload, SYNCHRONOUS)
         if target.stopped:
             raise ApiError("TooManyRequestsException", "Rate Exceeded.", Reason=NOTHING_RESERVED)
@@ -124,6 +134,8 @@ class Invoking:
                 payload or b"{}",
                 arn=target.arn,
                 client_context=None if context is None else _client_context(context),
+                sink=sink,
+                request_id=request_id,
             )
         except BadInput as error:
             raise ApiError("InvalidRequestContentException", error.message) from error
@@ -135,6 +147,55 @@ class Invoking:
         except BadInput as error:
             raise ApiError("InvalidRequestContentException", error.message) from error
         return Answer(status=202, request_id=accepted.deliveries[0])
+
+
+class _Messages:
+    """A streamed answer as the messages of an event stream, of which the last says how it ended."""
+
+    def __init__(self, flow: Outflow, *, tail: bool) -> None:
+        self._flow = flow
+        self._tail = tail
+        self._ended = False
+
+    async def next(self) -> bytes | None:
+        if self._ended:
+            return None
+        try:
+            data = await self._flow.next()
+        except Broken as error:
+            call = error.call
+        else:
+            if data is not None:
+                return b"".join(_chunks(data))
+            if self._flow.left:
+                return None
+            call = self._flow.call
+        self._ended = True
+        return _complete(call, tail=self._tail)
+
+    def leave(self) -> None:
+        self._flow.leave()
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), CHUNK):
+        yield eventstream.event("PayloadChunk", data[start : start + CHUNK], _BYTES)
+
+
+def _complete(call: Answered, *, tail: bool) -> bytes:
+    """Return the message that says how a call ended."""
+    complete = {}
+    match call.outcome:
+        case Returned():
+            pass
+        case Interrupted():
+            error = _stopping()
+            complete = {"ErrorCode": error.kind, "ErrorDetails": error.message}
+        case failed:
+            complete = {"ErrorCode": "Unhandled", "ErrorDetails": failed.payload.decode(errors="replace")}
+    if tail:
+        complete["LogResult"] = _tail(call)
+    return eventstream.event("InvokeComplete", restjson.dump(complete), "application/json")
 
 
 def _answer(call: Answered, *, tail: bool) -> Answer:

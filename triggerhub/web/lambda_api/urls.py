@@ -10,7 +10,7 @@ from dataclasses import replace
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST, is_version
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.record import Deployed, Url
+from triggerhub.deploy.record import BUFFERED, Deployed, Url
 from triggerhub.deploy.registry import Change, Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
@@ -44,7 +44,6 @@ class Urls:
 
     async def _create(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = self._place(asked)
-        _refuse(asked.given)
         moment = now()
 
         def create(before: Deployed | None) -> Deployed:
@@ -58,6 +57,7 @@ class Urls:
             made = Url(
                 id="".join(secrets.choice(_LETTERS) for _ in range(32)),
                 auth=asked.given["AuthType"],
+                mode=asked.given.get("InvokeMode", BUFFERED),
                 cors=asked.given.get("Cors"),
                 created=moment,
                 modified=moment,
@@ -68,7 +68,6 @@ class Urls:
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = self._place(asked)
-        _refuse(asked.given)
 
         def update(before: Deployed | None) -> Deployed:
             current = self._at(before, name, alias)
@@ -78,6 +77,7 @@ class Urls:
             made = replace(
                 was,
                 auth=asked.given.get("AuthType", was.auth),
+                mode=asked.given.get("InvokeMode", was.mode),
                 cors=asked.given.get("Cors", was.cors),
                 modified=now(),
             )
@@ -144,10 +144,3 @@ class Urls:
         if url.cors:
             found["Cors"] = url.cors
         return found
-
-
-def _refuse(given: Mapping[str, Json]) -> None:
-    """Raise ApiError for what a URL cannot be here."""
-    if given.get("InvokeMode", "BUFFERED") != "BUFFERED":
-        text = "InvokeMode: RESPONSE_STREAM is not in this version; an answer is sent once it is whole."
-        raise ApiError("InvalidParameterValueException", text)
