@@ -18,6 +18,7 @@ import socket
 import sys
 import types
 from dataclasses import dataclass
+from typing import NoReturn
 
 from . import floor, init, kernel
 from .floor import Floor
@@ -76,7 +77,7 @@ class Launcher:
             # The hub was killed before it had read all that it was told.
             packet, descriptors = b"", []
         if not packet:
-            os._exit(0)
+            self._leave()
         try:
             if len(packet) > MAX:
                 raise BadPlan(f"a plan has at most {MAX} bytes")
@@ -141,7 +142,14 @@ class Launcher:
         try:
             socket.send_fds(self._hub, [json.dumps(what).encode()], descriptors or [])
         except OSError:
-            os._exit(0)
+            self._leave()
+
+    def _leave(self) -> NoReturn:
+        """End with the hub, sandboxes first: they would wait until this process has let go of all its memory."""
+        for handle in self._sandboxes:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os._exit(0)
 
     def _live(self, argv: list[str]) -> None:
         """Be the Python worker: in the child, with the interpreter that the launcher has warmed up."""
