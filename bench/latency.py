@@ -51,7 +51,7 @@ class Figure:
 
     def __str__(self) -> str:
         target = "" if self.target is None else f"at most {self.target:g}"
-        return f"{self.what:<58}{self.value:>10,.2f} {self.unit:<4}{target:>16}"
+        return f"{self.what:<66}{self.value:>10,.2f} {self.unit:<4}{target:>16}"
 
 
 def at(values: Sequence[float], share: float) -> float:
