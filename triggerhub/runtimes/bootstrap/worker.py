@@ -426,14 +426,15 @@ def serve(handler: Any) -> None:
 
 def forking() -> Any:
     """Return the loop that runs each event in a fork. Raises Fault."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("_triggerhub_forking", BOOTSTRAP + "/forking.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Forking(sys.modules["__main__"]).serve
+    path = BOOTSTRAP + "/forking.py"
+    # The launcher has compiled it already.
+    code = globals().get("FORKING")
+    if code is None:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+    names: dict[str, Any] = {"__name__": "_triggerhub_forking", "__file__": path}
+    exec(code, names)
+    return names["Forking"](sys.modules["__main__"]).serve
 
 
 def widen() -> None:

@@ -18,13 +18,15 @@ import socket
 import sys
 import types
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from . import floor, init, kernel
 from .floor import Floor
 from .plan import MAX, BadPlan, Plan, decode, killed
 
 _DESCRIPTORS = 16
+_RUNTIME = "/var/runtime"
+"""Where a sandbox has the bootstraps."""
 _IMPORTED = (
     "asyncio", "base64", "collections", "concurrent.futures", "contextlib", "copy", "csv", "dataclasses", "datetime",
     "decimal", "email.utils", "enum", "functools", "gzip", "hashlib", "hmac", "html", "http.client", "importlib.util",
@@ -33,6 +35,13 @@ _IMPORTED = (
     "time", "traceback", "typing", "urllib.parse", "urllib.request", "uuid", "warnings", "zipfile", "zlib", "zoneinfo",
 )  # fmt: skip
 """What handlers import most: done once here, every worker has it."""
+
+
+class Programs(NamedTuple):
+    """What the Python worker is made of."""
+
+    worker: types.CodeType
+    forking: types.CodeType
 
 
 @dataclass(slots=True)
@@ -47,14 +56,16 @@ class _Sandbox:
 class Launcher:
     """The sandboxes that are there, and the socket that asks for more."""
 
-    def __init__(self, hub: socket.socket, worker: types.CodeType, held: Floor | None) -> None:
-        """*worker* is the Python worker's program; *held* is what is refused, where the hub is not who this is."""
+    def __init__(self, hub: socket.socket, programs: Programs, held: Floor | None) -> None:
+        """*programs* are the Python worker's; *held* is what is refused, where the hub is not who this is."""
         self._hub = hub
-        self._worker = worker
+        self._programs = programs
         self._floor = held
         self._rooted = os.geteuid() == 0
         self._ids = os.geteuid(), os.getegid()
         self._sandboxes: dict[int, _Sandbox] = {}
+        # Looked for once: a fork that looks at all modules copies the page of each one's name.
+        self._mine = [name for name in sys.modules if name == "launcher" or name.startswith("launcher.")]
 
     def serve(self) -> None:
         """Work until the hub is gone."""
@@ -153,13 +164,14 @@ class Launcher:
 
     def _live(self, argv: list[str]) -> None:
         """Be the Python worker: in the child, with the interpreter that the launcher has warmed up."""
-        for name in [name for name in sys.modules if name == "launcher" or name.startswith("launcher.")]:
+        for name in self._mine:
             del sys.modules[name]
         main = types.ModuleType("__main__")
-        main.__file__ = "/var/runtime/worker.py"
+        main.__file__ = f"{_RUNTIME}/worker.py"
+        main.__dict__["FORKING"] = self._programs.forking
         sys.modules["__main__"] = main
         sys.argv = [main.__file__, *argv]
-        exec(self._worker, main.__dict__)
+        exec(self._programs.worker, main.__dict__)
 
 
 def main(descriptor: int, runtime: str) -> None:
@@ -184,17 +196,19 @@ def prepare(name: str) -> None:
             importlib.import_module(module)
 
 
-def compiled(runtime: str) -> types.CodeType:
-    """Return the program of the Python worker, compiled before anybody asks."""
-    with open(f"{runtime}/worker.py", "rb") as file:
-        program: types.CodeType = compile(file.read(), "/var/runtime/worker.py", "exec", dont_inherit=True)
-    return program
+def compiled(runtime: str) -> Programs:
+    """Return the programs of the Python worker, compiled before anybody asks."""
+    made = []
+    for name in ("worker.py", "forking.py"):
+        with open(f"{runtime}/{name}", "rb") as file:
+            made.append(compile(file.read(), f"{_RUNTIME}/{name}", "exec", dont_inherit=True))
+    return Programs(*made)
 
 
-def serve(hub: socket.socket, worker: types.CodeType, held: Floor | None = None) -> None:
+def serve(hub: socket.socket, programs: Programs, held: Floor | None = None) -> None:
     """Serve *hub*; returns never."""
     kernel.set_name("triggerhub-launcher")
     hub.setblocking(True)
     gc.collect()
     gc.freeze()
-    Launcher(hub, worker, held).serve()
+    Launcher(hub, programs, held).serve()
