@@ -383,9 +383,10 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         "read the configuration": attempt(lambda: open(facts["toml"]).read()),
         "find the hub's variables": attempt(lambda: b"=" in environment(facts["hub"])),
         "signal the hub": attempt(lambda: os.kill(facts["hub"], 0) is None),
-        "write into the project": attempt(lambda: written(facts["project"] + "/written")),
-        "write over the handler": attempt(lambda: written(facts["handler"])),
     }
+    # Whether these bite is seen on the host: the folder that is there for it may be its own, in memory.
+    attempt(lambda: written(facts["project"] + "/written"))
+    attempt(lambda: written(facts["handler"]))
     grandchild()
     with zipfile.ZipFile(f"{folder}/evil-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("evil.py", f"BIT = {bit!r}")
@@ -427,7 +428,7 @@ async def test_a_package_that_attacks_while_it_is_built(bench: Bench, level: str
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert bool(left) == (level == "trusted")
-    assert set(bit.values()) == {level == "trusted"}, bit
+    assert [name for name, did in bit.items() if did != (level == "trusted")] == []
     assert (bench.root / "written").exists() == (level == "trusted")
     assert (handler.read_text() == code) == (level != "trusted")
 
