@@ -97,10 +97,10 @@ def test_every_answer_is_one_that_the_model_has(operation: str, hub: Daemon) -> 
 
 def test_what_is_not_built_is_refused_by_name(lambdas: Any) -> None:
     with pytest.raises(ClientError) as caught:
-        lambdas.list_code_signing_configs()
+        lambdas.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": ["arn:aws:signer:::x"]})
     assert caught.value.response["Error"] == {
         "Code": "InvalidParameterValueException",
-        "Message": "triggerhub does not do ListCodeSigningConfigs: code signing is not in this version.",
+        "Message": "triggerhub does not do CreateCodeSigningConfig: code signing is not in this version.",
     }
 
 

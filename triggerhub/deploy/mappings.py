@@ -57,6 +57,7 @@ class SourceMapping:
     """Who is told of what a stream gave up: a function by the hub's own name, a queue or topic by its ARN."""
     stream: Mapping[str, Json] = field(default_factory=dict)
     """What else was said of a stream, by AWS's names."""
+    tags: Mapping[str, str] = field(default_factory=dict)
     modified: Millis
 
     @property

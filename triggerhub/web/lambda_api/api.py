@@ -28,6 +28,7 @@ from triggerhub.source import Parts
 from triggerhub.web import refusal
 from triggerhub.web.access import asker
 from triggerhub.web.lambda_api import shape, support
+from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.caller import Callers
@@ -42,6 +43,7 @@ from triggerhub.web.lambda_api.mappings import Mappings
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
 from triggerhub.web.lambda_api.provisioned import ProvisionedConcurrency
+from triggerhub.web.lambda_api.tags import Tags
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import Urls
 from triggerhub.web.lambda_api.versions import Versions
@@ -194,6 +196,8 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **functions.operations(),
         **Versions(functions, registry).operations(),
         **Options(hub, functions, registry).operations(),
+        **Tags(functions, registry).operations(),
+        **Absent(functions).operations(),
         **ProvisionedConcurrency(hub, functions, registry).operations(),
         **Events(functions, targets, registry).operations(),
         **Permissions(functions, registry).operations(),

@@ -28,7 +28,7 @@ _STREAM = re.compile(
 _QUEUE = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,75}(\.fifo)?")
 _KNOWN = frozenset((
     "UUID", "EventSourceArn", "FunctionName", "Enabled", "BatchSize", "MaximumBatchingWindowInSeconds",
-    "FilterCriteria", "FunctionResponseTypes",
+    "FilterCriteria", "FunctionResponseTypes", "Tags",
 ))  # fmt: skip
 _OF_STREAMS = (
     "StartingPosition", "StartingPositionTimestamp", "ParallelizationFactor", "BisectBatchOnFunctionError",
@@ -73,6 +73,7 @@ class Mappings:
             _check_start(given, source)
         size = OF_A_STREAM if streams else REQUEST
         new = SourceMapping(uuid=str(uuid.uuid4()), source=source, function="", batch=size, modified=now())
+        new = replace(new, tags=members.tags(given.get("Tags", {})))
         made = self._changed(new, given)
         for other in self._kept.mappings.values():
             if (other.source, other.function) == (made.source, made.function):

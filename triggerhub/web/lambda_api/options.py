@@ -1,4 +1,4 @@
-"""Set what goes with a function beside its code: concurrency, asynchronous invocation, tags and the like."""
+"""Set what goes with a function beside its code: concurrency, and what has one value here."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
-from triggerhub.web.lambda_api import members
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.target import named
-
-ON_FUNCTIONS_ONLY = "Tags on function aliases and versions are not supported. Please specify a function ARN."
 
 
 class Options:
@@ -36,10 +33,6 @@ class Options:
             "PutFunctionRecursionConfig": self._put_recursion,
             "GetRuntimeManagementConfig": self._get_management,
             "PutRuntimeManagementConfig": self._put_management,
-            "GetFunctionCodeSigningConfig": self._get_signing,
-            "ListTags": self._list_tags,
-            "TagResource": self._tag,
-            "UntagResource": self._untag,
         }
 
     # concurrency
@@ -98,45 +91,6 @@ class Options:
             text = "UpdateRuntimeOn: runtimes are those of this machine, and change as they do; only Auto can be."
             raise ApiError("InvalidParameterValueException", text)
         return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn.function(name, qualifier)}
-
-    async def _get_signing(self, asked: Asked) -> Mapping[str, Json]:
-        name, _ = self._looked_at_name(asked)
-        return {"CodeSigningConfigArn": "", "FunctionName": name}
-
-    # tags
-
-    async def _list_tags(self, asked: Asked) -> Mapping[str, Json]:
-        deployed = self._functions.deployed(self._tagged(asked))
-        return {"Tags": {} if deployed is None else dict(deployed.tags)}
-
-    async def _tag(self, asked: Asked) -> Mapping[str, Json]:
-        name = self._tagged(asked)
-        self._functions.changeable(name)
-
-        def tag(before: Deployed | None) -> Deployed:
-            current = there(before, name)
-            return replace(current, tags=members.tags({**current.tags, **asked.given["Tags"]}))
-
-        await self._registry.change(name, tag)
-        return {}
-
-    async def _untag(self, asked: Asked) -> Mapping[str, Json]:
-        name, keys = self._tagged(asked), asked.given["TagKeys"]
-        self._functions.changeable(name)
-
-        def untag(before: Deployed | None) -> Deployed:
-            current = there(before, name)
-            return replace(current, tags={key: value for key, value in current.tags.items() if key not in keys})
-
-        await self._registry.change(name, untag)
-        return {}
-
-    def _tagged(self, asked: Asked) -> str:
-        found = named(asked.given["Resource"])
-        if found.qualifier is not None:
-            raise ApiError("InvalidParameterValueException", ON_FUNCTIONS_ONLY)
-        self._functions.shown(found.name, None)
-        return found.name
 
     # small helps
 

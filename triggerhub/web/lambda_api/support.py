@@ -7,19 +7,13 @@ from collections.abc import Container, Iterable
 NOT_YET = "it is not in this version"
 
 _REFUSED: dict[str, tuple[str, ...]] = {
-    "code signing is not in this version": (
-        "CreateCodeSigningConfig", "DeleteCodeSigningConfig", "DeleteFunctionCodeSigningConfig",
-        "GetCodeSigningConfig", "ListCodeSigningConfigs", "ListFunctionsByCodeSigningConfig",
-        "PutFunctionCodeSigningConfig", "UpdateCodeSigningConfig",
-    ),
+    "code signing is not in this version": ("CreateCodeSigningConfig",),
     "functions run on this machine, which has no capacity providers": (
-        "CreateCapacityProvider", "DeleteCapacityProvider", "GetCapacityProvider", "GetFunctionScalingConfig",
-        "ListCapacityProviders", "ListFunctionVersionsByCapacityProvider", "PutFunctionScalingConfig",
-        "UpdateCapacityProvider",
+        "CreateCapacityProvider", "GetFunctionScalingConfig", "PutFunctionScalingConfig",
     ),
     "durable executions are not in this version": (
         "CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
-        "ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure",
+        "SendDurableExecutionCallbackFailure",
         "SendDurableExecutionCallbackHeartbeat", "SendDurableExecutionCallbackSuccess", "StopDurableExecution",
     ),
 }  # fmt: skip
@@ -27,7 +21,20 @@ _REFUSED: dict[str, tuple[str, ...]] = {
 REFUSED = {operation: why for why, operations in _REFUSED.items() for operation in operations}
 """Operations that are answered by a refusal, and why; those that are nowhere else are refused as not yet there."""
 
+_NONE: dict[str, tuple[str, ...]] = {
+    "there are no code signing configurations": (
+        "DeleteCodeSigningConfig", "GetCodeSigningConfig", "ListCodeSigningConfigs", "ListFunctionsByCodeSigningConfig",
+        "PutFunctionCodeSigningConfig", "UpdateCodeSigningConfig",
+    ),
+    "there are no capacity providers": (
+        "DeleteCapacityProvider", "GetCapacityProvider", "ListCapacityProviders",
+        "ListFunctionVersionsByCapacityProvider", "UpdateCapacityProvider",
+    ),
+    "there are no durable executions": ("ListDurableExecutionsByFunction",),
+}  # fmt: skip
+
 DIFFERS: dict[str, str] = {
+    **{operation: why for why, operations in _NONE.items() for operation in operations},
     "AddLayerVersionPermission": "kept and shown; keys are of the one account, whose own layers need no permission",
     "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
     "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; told are functions, SQS and SNS; an alias cannot be mapped",
