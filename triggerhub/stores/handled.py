@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from triggerhub import ids
 from triggerhub.crash import crash_point
 from triggerhub.model import Delivery, Millis, State
 from triggerhub.store import Appended, Created, Fence, Intake, Record, Settlement
-from triggerhub.stores import many, queue, rows
+from triggerhub.stores import intake, many, queue, rows
 from triggerhub.stores.coordination import put_checkpoints
-from triggerhub.stores.intake import accept
 from triggerhub.stores.rows import NAMES, QUEUED, RUNNING
 from triggerhub.stores.transaction import Transaction
 
@@ -23,11 +23,23 @@ def record(
     now: Millis,
     checkpoints: Mapping[tuple[str, str], str | None],
 ) -> list[Appended]:
-    """Let each run and settle within the open transaction, so that the queue's own rules make its row."""
+    """Write each as if it had been accepted, run and settled within the open transaction.
+
+    One that is new, which most are, goes into the store as it ended; one that was left before goes the queue's own way.
+    """
     answers: list[Appended] = []
     running: list[tuple[int, int, int, int, str]] = []
     settlements: list[Settlement] = []
+    ended: list[Settlement] = []
+    simple = [one.intake for one in records if len(one.intake.owed) == 1 and one.intake.event.ordering_key is None]
+    fresh = intake.taken(t, simple, now)
     for one in records:
+        if one.intake.event.id in fresh:
+            settlement = _settlement(one, ids.delivery_id(one.intake.event.id, 1), Fence(owner, 1))
+            queue.run(t, settlement, intake.put_event(t, one.intake.event), one.intake, now)
+            ended.append(settlement)
+            answers.append(Created(event=one.intake.event.id, deliveries=(settlement.delivery,)))
+            continue
         answer, before = _taken(t, one.intake, now)
         answers.append(answer)
         if not answer.deliveries or (before is not None and before.state is not State.CANCELLED):
@@ -38,32 +50,31 @@ def record(
         t.count(function, trigger, str(before.state) if before else NAMES[QUEUED], -1)
         t.count(function, trigger, NAMES[RUNNING], 1)
         running.append((RUNNING, attempts + ran, claims, owner, name))
-        settlements.append(
-            Settlement(
-                delivery=name,
-                fence=Fence(owner, claims),
-                decision=one.decision,
-                attempt=one.attempt,
-                answer=one.answer,
-                then=one.then,
-            )
-        )
-    t.flush()
-    many.update(t.db, "delivery", "id", _RUN, running)
-    queue.settle(t, settlements, now)
+        settlements.append(_settlement(one, name, Fence(owner, claims)))
+    queue.follow(t, ended, now)
+    if settlements:
+        t.flush()
+        many.update(t.db, "delivery", "id", _RUN, running)
+        queue.settle(t, settlements, now)
     put_checkpoints(t, checkpoints)
     crash_point("inside-record")
     return answers
 
 
-def _taken(t: Transaction, intake: Intake, now: Millis) -> tuple[Appended, Delivery | None]:
+def _settlement(one: Record, delivery: str, fence: Fence) -> Settlement:
+    return Settlement(
+        delivery=delivery, fence=fence, decision=one.decision, attempt=one.attempt, answer=one.answer, then=one.then
+    )
+
+
+def _taken(t: Transaction, one: Intake, now: Millis) -> tuple[Appended, Delivery | None]:
     """Accept an event; return also the delivery as it stood, where its key is known and it is still kept."""
-    answer = accept(t, intake, now)
+    answer = intake.accept(t, one, now)
     if isinstance(answer, Created) or not answer.deliveries:
         return answer, None
     t.flush()
     row = t.db.execute(f"SELECT {rows.DELIVERY} FROM delivery d WHERE d.id = ?", answer.deliveries[:1]).fetchone()
     if row is not None:
         return answer, rows.delivery(row)
-    t.db.execute("DELETE FROM key WHERE trigger = ? AND key = ?", (intake.event.trigger, intake.event.dedup_key))
-    return accept(t, intake, now), None
+    t.db.execute("DELETE FROM key WHERE trigger = ? AND key = ?", (one.event.trigger, one.event.dedup_key))
+    return intake.accept(t, one, now), None

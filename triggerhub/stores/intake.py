@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from triggerhub import ids
 from triggerhub.model import Event, Millis, State
 from triggerhub.store import Answered, Appended, Created, Intake, Repeated
-from triggerhub.stores import line
+from triggerhub.stores import line, many
 from triggerhub.stores.blobs import LARGE
 from triggerhub.stores.coordination import put_checkpoints
 from triggerhub.stores.transaction import Transaction
 
 _QUEUED = str(State.QUEUED)
-_TAKE_KEY = (
-    "INSERT INTO key VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET event = excluded.event, owed = excluded.owed, "
-    "expires = excluded.expires WHERE expires <= ? RETURNING 1"
+_KEY = ("key", "(?, ?, ?, ?, ?)")
+_UNLESS_KNOWN = (
+    "ON CONFLICT DO UPDATE SET event = excluded.event, owed = excluded.owed, expires = excluded.expires "
+    "WHERE expires <= ? RETURNING event"
 )
 
 
@@ -39,7 +40,7 @@ def accept(t: Transaction, intake: Intake, now: Millis) -> Appended:
     made = tuple(ids.delivery_id(event.id, number) for number in range(1, len(owed) + 1))
     if not made:
         return Created(event=event.id, deliveries=())
-    row = _put_event(t, event)
+    row = put_event(t, event)
     due = max(now, event.due or now)
     trigger, ordering = event.trigger, event.ordering_key
     for delivery, one in zip(made, owed, strict=True):
@@ -54,8 +55,8 @@ def accept(t: Transaction, intake: Intake, now: Millis) -> Appended:
 
 def _known(t: Transaction, event: Event, owed: int, now: Millis, keep: Millis) -> Repeated | None:
     """Take the event's dedup key, or return who has it within its horizon."""
-    taken = t.db.execute(_TAKE_KEY, (event.trigger, event.dedup_key, event.id, owed, now + keep, now)).fetchall()
-    if taken:
+    key = (event.trigger, event.dedup_key, event.id, owed, now + keep)
+    if many.inserted(t.db, *_KEY, [key], _UNLESS_KNOWN, (now,)):
         return None
     first, count = t.db.execute(
         "SELECT event, owed FROM key WHERE trigger = ? AND key = ?", (event.trigger, event.dedup_key)
@@ -63,7 +64,19 @@ def _known(t: Transaction, event: Event, owed: int, now: Millis, keep: Millis) -
     return Repeated(event=first, deliveries=tuple(ids.delivery_id(first, n) for n in range(1, count + 1)))
 
 
-def _put_event(t: Transaction, event: Event) -> int:
+def taken(t: Transaction, intakes: Sequence[Intake], now: Millis) -> set[str]:
+    """Take the dedup keys of many events at once; return the events whose key was free, or who have none."""
+    keys = [
+        (event.trigger, event.dedup_key, event.id, len(one.owed), now + one.keep)
+        for one in intakes
+        if (event := one.event).dedup_key is not None
+    ]
+    free = {one.event.id for one in intakes if one.event.dedup_key is None}
+    return free.union(row[0] for row in many.inserted(t.db, *_KEY, keys, _UNLESS_KNOWN, (now,)))
+
+
+def put_event(t: Transaction, event: Event) -> int:
+    """Write an event at the next flush; returns the number that its deliveries name it by."""
     data: bytes | None = event.data
     blob, crc = None, zlib.crc32(event.data)
     if len(event.data) > LARGE:

@@ -24,6 +24,15 @@ def insert(db: sqlite3.Connection, into: str, values: str, rows: Sequence[Row], 
         db.execute(_insert(into, values, then, len(part)), list(chain.from_iterable(part)))
 
 
+def inserted(db: sqlite3.Connection, into: str, values: str, rows: Sequence[Row], then: str, more: Row) -> list[Any]:
+    """Insert as :func:`insert` does; *then* takes *more* and returns rows, which are returned in any order."""
+    return [
+        row
+        for part in _parts(rows)
+        for row in db.execute(_insert(into, values, then, len(part)), [*chain.from_iterable(part), *more]).fetchall()
+    ]
+
+
 def update(db: sqlite3.Connection, table: str, key: str, columns: tuple[str, ...], rows: Sequence[Row]) -> int:
     """Set *columns* where *key* is; a row holds the columns' values and then the key's. Returns how many there were."""
     return sum(

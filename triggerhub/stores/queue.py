@@ -10,7 +10,7 @@ from typing import Any
 from triggerhub.crash import crash_point
 from triggerhub.model import Bury, Complete, Delivery, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
-from triggerhub.store import Claimed, Fence, Grant, Lane, Settlement, Want
+from triggerhub.store import Claimed, Fence, Grant, Intake, Lane, Settlement, Want
 from triggerhub.stores import fault, line, many, rows
 from triggerhub.stores.intake import accept, put_answers
 from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
@@ -102,16 +102,36 @@ def settle(t: Transaction, settlements: Sequence[Settlement], now: Millis) -> li
     held = [_holds(running, one) for one in settlements]
     kept = [(one, row) for one, row in zip(settlements, held, strict=True) if row is not None]
     many.update(t.db, "delivery", "id", _SETTLE, [_outcome(t, one, row, now) for one, row in kept])
-    attempts = [rows.attempt(one.delivery, one.fence.claim, one.attempt) for one, _ in kept if one.attempt]
-    many.insert(t.db, *_ATTEMPT, attempts)
     for place in {(row[3], row[4], row[5]) for _, row in kept if row[5] is not None}:
         line.order(t.db, place)
-    put_answers(t, [one.answer for one, _ in kept if one.answer])
-    for one, _ in kept:
+    follow(t, [one for one, _ in kept], now)
+    return [row is not None for row in held]
+
+
+def run(t: Transaction, one: Settlement, event: int, intake: Intake, now: Millis) -> None:
+    """Write a delivery that was run and settled before it was stored, as accept, claim and settle leave it behind."""
+    owed, about, fence = intake.owed[0], intake.event, one.fence
+    due = max(now, about.due or now)
+    ran = int(one.attempt is not None)
+    t.count(owed.function, about.trigger, NAMES[RUNNING], 1)
+    t.count("", "", "accepted", 1)
+    held = (one.delivery, fence.owner, fence.claim, owed.function, about.trigger, None, ran, due, *(None,) * 4)
+    *outcome, _ = _outcome(t, one, held, now)
+    t.add_ended(
+        one.delivery, event, about.trigger, owed.function, now, about.dedup_key, owed.idempotency_key,
+        fence.owner, fence.claim, *outcome,
+    )  # fmt: skip
+
+
+def follow(t: Transaction, settled: Sequence[Settlement], now: Millis) -> None:
+    """Write what decisions bring with them: attempts, answers, what destinations are owed."""
+    attempts = [rows.attempt(one.delivery, one.fence.claim, one.attempt) for one in settled if one.attempt]
+    many.insert(t.db, *_ATTEMPT, attempts)
+    put_answers(t, [one.answer for one in settled if one.answer])
+    for one in settled:
         for intake in one.then:
             accept(t, intake, now)
     crash_point("inside-settle")
-    return [row is not None for row in held]
 
 
 def _holds(running: dict[str, Sequence[Any]], one: Settlement) -> Sequence[Any] | None:

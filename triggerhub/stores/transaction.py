@@ -18,6 +18,14 @@ _COLUMNS = (
     "idempotency_key, owner, claims, lost"
 )
 _DELIVERY = (f"delivery ({_COLUMNS})", "(?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?, 0, 0, 0)")
+_WHOLE = (
+    "id, event, trigger, function, created, dedup_key, idempotency_key, owner, claims, state, due, finished, reason, "
+    "attempts, version, duration, error_type, error_message, blocked, lost"
+)
+_ENDED = (
+    f"delivery ({_WHOLE})",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+)
 _TALLY = ("tally", "(?, ?, ?, ?)")
 _ADD = "ON CONFLICT DO UPDATE SET number = number + excluded.number"
 
@@ -39,6 +47,7 @@ class Transaction:
     _deltas: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _events: list[tuple[Any, ...]] = field(default_factory=list)
     _deliveries: list[tuple[Any, ...]] = field(default_factory=list)
+    _ended: list[tuple[Any, ...]] = field(default_factory=list)
     _last: int | None = None
 
     def count(self, function: str, trigger: str, entry: str, number: int) -> None:
@@ -63,12 +72,17 @@ class Transaction:
         """Insert a queued delivery at the next flush."""
         self._deliveries.append(columns)
 
+    def add_ended(self, *columns: Any) -> None:
+        """Insert a delivery that was run before it was ever queued, and has no place in line, at the next flush."""
+        self._ended.append(columns)
+
     def flush(self) -> None:
         """Make all rows visible to statements; every command but an append begins with it."""
         if self._events:
             many.insert(self.db, *_EVENT, self._events)
             many.insert(self.db, *_DELIVERY, self._deliveries)
-            self._events, self._deliveries = [], []
+            many.insert(self.db, *_ENDED, self._ended)
+            self._events, self._deliveries, self._ended = [], [], []
         for one in self.late:
             line.order(self.db, one)
         self.late.clear()
