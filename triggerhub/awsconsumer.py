@@ -87,6 +87,14 @@ EventsOf = Callable[[dict[str, Any], "Queue"], Sequence[Event]]
 """Which events a message holds: none is a message of no use, which is deleted. BadInput leaves it to the queue."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    """A batch on its way, and the place that it takes among those that ask or run."""
+
+    batch: list[Message] = field(default_factory=list)
+    placed: bool = True
+
+
 @dataclass(slots=True, kw_only=True)
 class Consumer:
     """Takes messages from one queue for one trigger."""
@@ -102,9 +110,11 @@ class Consumer:
     _askers: int = field(default=1, init=False)
     """How many may ask at once."""
     _limit: int = field(default=1, init=False)
-    """How many may be under way, asking or handling."""
+    """How many may be under way, asking or running."""
     _asking: int = field(default=0, init=False)
     _running: int = field(default=0, init=False)
+    _closing: int = field(default=0, init=False)
+    """How many batches have been run, and are being written and told to the queue: meanwhile others may ask."""
     _under_way: list[list[Message]] = field(default_factory=list, init=False)
     _groups: set[str | None] = field(default_factory=set, init=False)
     """Of a FIFO queue: the groups that are being handled."""
@@ -131,39 +141,58 @@ class Consumer:
             return max(1, self.visibility // SECOND)
         return max(self.queue.visibility, SHORTEST)
 
+    @property
+    def _most(self) -> int:
+        return self.ctx.places if self._handles else STORING
+
     def _start(self) -> None:
-        while self._asking < self._askers and self._running < self._limit:
+        while self._asking < self._askers and self._running < self._limit and self._closing < self._most:
             self._asking += 1
             self._running += 1
             self._tasks.start_soon(self._receive, name=f"receive:{self.ctx.trigger.name}")
 
     async def _receive(self) -> None:
         """Ask and handle by turns, for as long as one more is wanted."""
+        turn = _Turn()
         try:
             while True:
                 try:
-                    await self._turn()
+                    await self._turn(turn)
                 except AwsFault as fault:
                     self._reckon("failed")
                     await self.trouble.rest(fault)
                     continue
+                if not turn.placed:
+                    return  # another took the place
                 if self._running > self._limit or self._asking >= self._askers:
                     return
                 self._asking += 1
+                turn = _Turn()
         finally:
+            if turn.placed:
+                self._running -= 1
+            else:
+                self._closing -= 1
+                self._start()
+
+    def _ran(self, turn: _Turn) -> None:
+        """Give the place of a batch to another: it has been run, and what is left of its way takes no worker."""
+        if turn.placed:
+            turn.placed = False
             self._running -= 1
+            self._closing += 1
+            self._start()
 
     def _reckon(self, turn: receiving.Turn) -> None:
         """Let there be as many as the turn of one of them makes worthwhile."""
-        most = self.ctx.places if self._handles else STORING
-        self._askers = receiving.askers(self._askers, turn, most=most)
-        self._limit = receiving.batches(self._limit, turn, running=self._running, most=most)
+        self._askers = receiving.askers(self._askers, turn, most=self._most)
+        self._limit = receiving.batches(self._limit, turn, running=self._running, most=self._most)
 
-    async def _turn(self) -> None:
+    async def _turn(self, turn: _Turn) -> None:
         """Take one batch on its whole way. Raises AwsFault where nothing was received."""
         if self._handles:
             await self.ctx.free()
-        batch: list[Message] = []
+        batch = turn.batch
         async with self.ctx.finish():
             self._under_way.append(batch)
             try:
@@ -175,7 +204,7 @@ class Consumer:
                     return
                 self._start()
                 crash_point("received")
-                failed = await self._take(batch)
+                failed = await self._take(turn)
             finally:
                 self._under_way = [one for one in self._under_way if one is not batch]
         if failed and not self.ctx.trigger.batch.partial_failures:
@@ -238,8 +267,9 @@ class Consumer:
 
     # handling
 
-    async def _take(self, batch: list[Message]) -> bool:
+    async def _take(self, turn: _Turn) -> bool:
         """Store or handle a batch and acknowledge it; whether every call of it failed."""
+        batch = turn.batch
         for one in batch:
             if one.refused is not None:
                 await self._singly([one], one.refused, self._store)
@@ -249,7 +279,7 @@ class Consumer:
             await self._store(rest)
             return False
         if not self.queue.fifo:
-            return await self._handle(rest)
+            return await self._handle(rest, turn)
         groups: dict[str | None, list[Message]] = {}
         for one in rest:
             groups.setdefault(one.group, []).append(one)
@@ -307,13 +337,16 @@ class Consumer:
                 waiting.add(one.group)
         return whole
 
-    async def _handle(self, batch: list[Message]) -> bool:
-        """Call the function for a batch, in several calls where one cannot carry it; whether none of it was done."""
+    async def _handle(self, batch: list[Message], turn: _Turn | None = None) -> bool:
+        """Call the function for a batch, in several calls where one cannot carry it; whether none of it was done.
+
+        The last of them gives the place of the *turn* away once it has been made.
+        """
         some_done = some_failed = False
         while batch:
             count = fit([one.size for one in batch], PAYLOAD)
             part, batch = batch[:count], batch[count:]
-            done, failed = await self._call(part)
+            done, failed = await self._call(part, turn if not batch else None)
             some_done, some_failed = some_done or done > 0, some_failed or failed > 0
             if self.queue.fifo and done < len(part):
                 # What comes after it waits for it.
@@ -321,10 +354,16 @@ class Consumer:
                 break
         return some_failed and not some_done
 
-    async def _call(self, batch: Sequence[Message]) -> tuple[int, int]:
+    async def _call(self, batch: Sequence[Message], turn: _Turn | None = None) -> tuple[int, int]:
         """Make one call and tell the queue what became of each message; how many are done, and how many failed."""
+
+        def ran(_: source.Handled) -> dict[str, str | None]:
+            if turn is not None:
+                self._ran(turn)
+            return {}
+
         try:
-            handled = await self.ctx.handle(*[event for one in batch for event in one.events])
+            handled = await self.ctx.handle(*[event for one in batch for event in one.events], checkpoints=ran)
         except BadInput as error:
             done_one = 0
 

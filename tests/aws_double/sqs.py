@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
+import uvloop
 from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
@@ -47,6 +48,10 @@ class Stored:
     received: int = 0
     first: float = 0.0
     receipts: set[str] = field(default_factory=set)
+    md5: str = ""
+
+    def __post_init__(self) -> None:
+        self.md5 = hashlib.md5(self.body.encode()).hexdigest()
 
 
 @dataclass
@@ -60,6 +65,10 @@ class Queue:
     deduplicated: dict[str, str] = field(default_factory=dict)
     attempts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    began: float = 0.0
+    """When the first message was given, by a clock that only grows."""
+    ended: float = 0.0
+    """When the last message was deleted."""
 
     @property
     def fifo(self) -> bool:
@@ -99,10 +108,7 @@ class SqsDouble:
 
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncGenerator[str]:
-        app = web.Application(client_max_size=4 * 1024 * 1024)
-        app.router.add_post("/_told", self._told)
-        app.router.add_post("/{tail:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(self._answer), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
@@ -111,7 +117,7 @@ class SqsDouble:
         finally:
             await runner.cleanup()
 
-    async def _told(self, request: web.Request) -> web.Response:
+    async def _told(self, request: web.BaseRequest) -> web.Response:
         """Control from another process: set ``down`` or ``duplicate``, add trouble or messages, read what happened."""
         told = await request.json()
         self.down = told.get("down", self.down)
@@ -119,12 +125,16 @@ class SqsDouble:
         for kind, times, operation in told.get("trouble", []):
             self.trouble(kind, times, operation)
         for name, number, size in told.get("fill", []):
+            self.queues[name].began = 0.0
             for _ in range(number):
                 self.do_SendMessage(name, MessageBody="x" * size)
         left = {name: len(queue.messages) for name, queue in self.queues.items()}
-        return web.json_response({"left": left, "calls": dict(self.calls), "deleted": len(self.deleted)})
+        took = {name: queue.ended - queue.began for name, queue in self.queues.items()}
+        return web.json_response({"left": left, "took": took, "calls": dict(self.calls), "deleted": len(self.deleted)})
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/_told":
+            return await self._told(request)
         body = await request.read()
         operation = request.headers.get("X-Amz-Target", ".").partition(".")[2]
         self.calls[operation] += 1
@@ -156,12 +166,12 @@ class SqsDouble:
                 return waiting.popleft()
         return None
 
-    def _cut(self, request: web.Request) -> web.Response:
+    def _cut(self, request: web.BaseRequest) -> web.Response:
         if request.transport is not None:
             request.transport.abort()
         return web.Response(status=500)
 
-    async def _half(self, request: web.Request, text: bytes) -> web.StreamResponse:
+    async def _half(self, request: web.BaseRequest, text: bytes) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(len(text) + 10)})
         await response.prepare(request)
         await response.write(text[: len(text) // 2])
@@ -212,7 +222,7 @@ class SqsDouble:
         if key:
             queue.deduplicated[key] = one.id
         queue.arrived.set()
-        return {"MessageId": one.id, "MD5OfMessageBody": hashlib.md5(one.body.encode()).hexdigest()}
+        return {"MessageId": one.id, "MD5OfMessageBody": one.md5}
 
     def do_SendMessageBatch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:
         sent = [{"Id": one.pop("Id"), **self.do_SendMessage(QueueUrl, **one)} for one in Entries]
@@ -238,6 +248,8 @@ class SqsDouble:
             queue.arrived.clear()
             found = self._take(queue, MaxNumberOfMessages, visibility)
             now = time.monotonic()
+            if found:
+                queue.began = queue.began or now
             if found or now >= until:
                 break
             # A message may become visible by time alone.
@@ -292,6 +304,7 @@ class SqsDouble:
             attributes["AWSTraceHeader"] = one.attributes["\0trace"]
         return {
             "MessageId": one.id, "ReceiptHandle": receipt, "Body": one.body, "Attributes": attributes,
+            "MD5OfBody": one.md5,
             **({"MessageAttributes": own} if own else {}),
         }  # fmt: skip
 
@@ -302,6 +315,7 @@ class SqsDouble:
             raise Refusal("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
         if one := queue.messages.pop(name, None):
             self.deleted.append(one.body)
+            queue.ended = time.monotonic()
             queue.arrived.set()
 
     def do_DeleteMessageBatch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:
@@ -361,4 +375,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    uvloop.run(_main())

@@ -398,6 +398,34 @@ async def test_it_keeps_to_the_triggers_own_maximum(tmp_path: Path) -> None:
     assert seen.most == 3
 
 
+async def test_what_is_being_written_takes_no_place(tmp_path: Path) -> None:
+    seen = Seen()
+    async with polled(tmp_path, seen, concurrency=2) as (double, hub):
+        written, record = anyio.Event(), hub.store.record
+
+        async def held(*what: Any, **more: Any) -> Any:
+            await written.wait()
+            return await record(*what, **more)
+
+        hub.store.record = held  # type: ignore[method-assign]
+        send(double, *(f"m{number}" for number in range(60)))
+        await until(lambda: len(seen.calls) == 3, "others are run while two batches are written")
+        await anyio.sleep(0.1)
+        assert len(seen.calls) <= 4, "no more are run than can be written"
+        assert len(double.queues["orders"].messages) == 60
+        written.set()
+        await emptied(double)
+        assert sorted(seen.bodies) == sorted(f"m{number}" for number in range(60))
+
+
+async def test_one_place_is_enough(tmp_path: Path) -> None:
+    seen = Seen()
+    async with polled(tmp_path, seen, concurrency=1) as (double, _):
+        send(double, *(f"m{number}" for number in range(50)))
+        await emptied(double)
+        assert seen.most == 1
+
+
 async def test_a_long_handler_keeps_its_messages_hidden(tmp_path: Path) -> None:
     seen = Seen()
     seen.hold = anyio.Event()

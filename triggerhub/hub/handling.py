@@ -187,8 +187,7 @@ class Handling:
             self._tell_filtered(gate.trigger, admitted)
             return admitted
         event, owed, now = admitted.event, admitted.owed[0], self._services.clock.now()
-        if event.ordering_key is not None:
-            event = replace(event, ordering_key=None)
+        event.ordering_key = None  # its order is its source's; the event is stamped and this hub's own
         delivery = Delivery(
             id=ids.delivery_id(event.id, 1),
             event_id=event.id,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import anyio
 
@@ -32,7 +33,7 @@ class Mint:
         self._clock = clock
         self._last = 0
         self._counter = 0
-        self._random = iter(b"")
+        self._random: Iterator[tuple[int, ...]] = iter(())
 
     def __call__(self) -> str:
         now = self._clock.now()
@@ -45,12 +46,11 @@ class Mint:
         return ids.event_id(self._last, self._counter, self._drawn())
 
     def _drawn(self) -> int:
-        """Return the next seven random bytes; they are fetched for many ids at once, since each fetch is a wait."""
-        drawn = bytes(islice(self._random, 7))
-        if len(drawn) < 7:
-            self._random = iter(os.urandom(7 * 512))
-            drawn = bytes(islice(self._random, 7))
-        return int.from_bytes(drawn, "big")
+        """Return the next eight random bytes; they are fetched for many ids at once, since each fetch is a wait."""
+        for drawn in self._random:
+            return drawn[0]
+        self._random = struct.iter_unpack("Q", os.urandom(8 * 512))
+        return self._drawn()
 
 
 class Depth:

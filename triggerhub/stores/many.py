@@ -14,7 +14,7 @@ from typing import Any
 
 Row = Sequence[Any]
 
-SIZES = (64, 16, 4, 1)
+SIZES = (64, 32, 16, 8, 4, 2, 1)
 """Rows that one statement takes: few different texts, so that each is compiled once."""
 
 

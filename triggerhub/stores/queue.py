@@ -33,7 +33,6 @@ HELD = (
 _SETTLE = (
     "state", "due", "finished", "reason", "attempts", "version", "duration", "error_type", "error_message"
 )  # fmt: skip
-_ATTEMPT = ("attempt", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 
 
 def claim(t: Transaction, wants: Sequence[Want], owner: int, now: Millis) -> list[Grant]:
@@ -125,9 +124,11 @@ def run(t: Transaction, one: Settlement, event: int, intake: Intake, now: Millis
 
 def follow(t: Transaction, settled: Sequence[Settlement], now: Millis) -> None:
     """Write what decisions bring with them: attempts, answers, what destinations are owed."""
-    attempts = [rows.attempt(one.delivery, one.fence.claim, one.attempt) for one in settled if one.attempt]
-    many.insert(t.db, *_ATTEMPT, attempts)
-    put_answers(t, [one.answer for one in settled if one.answer])
+    for one in settled:
+        if one.attempt:
+            t.add_attempt(rows.attempt(one.delivery, one.fence.claim, one.attempt))
+    if answers := [one.answer for one in settled if one.answer]:
+        put_answers(t, answers)
     for one in settled:
         for intake in one.then:
             accept(t, intake, now)

@@ -29,10 +29,10 @@ NEWEST_ID = (
     "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT 1"
 )
 KNOWN = (
-    "SELECT k.key, k.event FROM json_each(?) j CROSS JOIN key k ON k.trigger = ? AND k.key = j.value "
-    "WHERE k.expires > ?"
+    f"SELECT {rows.DELIVERY}, k.key FROM json_each(?) j CROSS JOIN key k ON k.trigger = ? AND k.key = j.value "
+    "CROSS JOIN delivery d ON d.id = substr(k.event, 1, length(k.event) - 2) || '01' WHERE k.expires > ?"
 )
-NAMED = f"SELECT {rows.DELIVERY} FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
+"""The first delivery of each event: see ``ids.delivery_id``."""
 EXAMINED = 1024 * MB
 """A larger database is not searched for damage while the hub runs."""
 _STEPS = 100_000
@@ -118,9 +118,7 @@ def answers(db: sqlite3.Connection, keys: Sequence[tuple[str, str]], now: Millis
 def known(db: sqlite3.Connection, trigger: str, keys: Sequence[str], now: Millis) -> dict[str, Delivery]:
     """Return the first delivery of each event that has one of these dedup keys."""
     found = db.execute(KNOWN, (json.dumps(list(keys)), trigger, now)).fetchall()
-    by_id = {ids.delivery_id(event, 1): key for key, event in found}
-    named = db.execute(NAMED, (json.dumps(list(by_id)),)).fetchall()
-    return {by_id[row[0]]: rows.delivery(row) for row in named}
+    return {row[-1]: rows.delivery(row) for row in found}
 
 
 def checkpoints(db: sqlite3.Connection, scope: str, prefix: str) -> dict[str, str]:

@@ -122,9 +122,12 @@ class SQLiteStore:
         self._slow = slow
         self._blobs = blobs
 
-    async def _read(self, connection: Connection, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def _read(
+        self, connection: Connection, function: Callable[..., Result], *arguments: Any, whole: bool = True
+    ) -> Result:
+        """Read off the loop; not *whole* for a function of one statement, which sees one moment by itself."""
         try:
-            return await connection.read(function, *arguments)
+            return await (connection.read if whole else connection.run)(function, *arguments)
         except StoreBroken as fault:
             self.writer.fail(fault)
             raise
@@ -154,7 +157,7 @@ class SQLiteStore:
         )
 
     async def known(self, trigger: str, keys: Sequence[str], *, now: Millis) -> dict[str, Delivery]:
-        return await self._read(self._quick, reading.known, trigger, keys, now)
+        return await self._read(self._quick, reading.known, trigger, keys, now, whole=False)
 
     async def reap(self) -> list[str]:
         return await self.writer.do(lambda t: queue.reap(t, self.owner))

@@ -26,6 +26,7 @@ _ENDED = (
     f"delivery ({_WHOLE})",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
 )
+_ATTEMPT = ("attempt", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 _TALLY = ("tally", "(?, ?, ?, ?)")
 _ADD = "ON CONFLICT DO UPDATE SET number = number + excluded.number"
 
@@ -48,6 +49,7 @@ class Transaction:
     _events: list[tuple[Any, ...]] = field(default_factory=list)
     _deliveries: list[tuple[Any, ...]] = field(default_factory=list)
     _ended: list[tuple[Any, ...]] = field(default_factory=list)
+    _attempts: list[tuple[Any, ...]] = field(default_factory=list)
     _last: int | None = None
 
     def count(self, function: str, trigger: str, entry: str, number: int) -> None:
@@ -76,6 +78,10 @@ class Transaction:
         """Insert a delivery that was run before it was ever queued, and has no place in line, at the next flush."""
         self._ended.append(columns)
 
+    def add_attempt(self, row: tuple[Any, ...]) -> None:
+        """Insert an attempt at the next flush."""
+        self._attempts.append(row)
+
     def flush(self) -> None:
         """Make all rows visible to statements; every command but an append begins with it."""
         if self._events:
@@ -83,6 +89,9 @@ class Transaction:
             many.insert(self.db, *_DELIVERY, self._deliveries)
             many.insert(self.db, *_ENDED, self._ended)
             self._events, self._deliveries, self._ended = [], [], []
+        if self._attempts:
+            many.insert(self.db, *_ATTEMPT, self._attempts)
+            self._attempts = []
         for one in self.late:
             line.order(self.db, one)
         self.late.clear()
