@@ -55,16 +55,19 @@ class Tap:
     def write(
         self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
     ) -> None:
-        if stream == "stdout" and embedded.looks_like(text):
-            self._metrics.embedded(function.name, embedded.read(text))
-        text = self._hide(text)
+        # What the hub says of a call quotes nobody, but where a worker could not start.
+        if stream != "hub" or text.startswith("[ERROR]"):
+            if stream == "stdout" and embedded.looks_like(text):
+                self._metrics.embedded(function.name, embedded.read(text))
+            text = self._hide(text)
+            if stream != "hub" and self._feed.watched:
+                now = self._clock.now()
+                self._feed.publish(
+                    Happening(time=now, kind="output", function=function.name, delivery=request_id, text=text)
+                )
         self._inner.write(function, request_id, stream, text)
-        if request_id in self._waiting:
+        if self._waiting and request_id in self._waiting:
             self._waiting[request_id].append(text)
-        if stream != "hub" and self._feed.watched:
-            self._feed.publish(
-                Happening(time=self._clock.now(), kind="output", function=function.name, delivery=request_id, text=text)
-            )
 
     @contextmanager
     def lines(self, request_id: str) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from itertools import groupby
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -215,13 +216,16 @@ def _line(line: _Waiting) -> Line:
 
 def _json(line: _Waiting) -> bytes:
     time, function, version, request_id, stream, text = line
-    request = "null" if request_id is None else _quoted(request_id)
-    whole = (
-        f'{{"time":{time},"function":{_quoted(function)},"version":{_quoted(version)},"request_id":{request},'
-        f'"stream":"{stream}","text":{_quoted(text)}}}\n'
-    )
+    whole = f'{{"time":{time},{_whose(function, version, request_id)},"stream":"{stream}","text":{_quoted(text)}}}\n'
     # JSON's own escape is how a lone surrogate can be written.
     return whole.encode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=256)
+def _whose(function: str, version: str, request_id: str | None) -> str:
+    """Return the members that the lines of one call have in common."""
+    request = "null" if request_id is None else _quoted(request_id)
+    return f'"function":{_quoted(function)},"version":{_quoted(version)},"request_id":{request}'
 
 
 def _quoted(text: str) -> str:
