@@ -111,7 +111,6 @@ def turns(rounds: int, one: Callable[[], float], other: Callable[[], float], nam
             figure = (one, other)[which]()
             if number:  # the first is to warm up
                 figures[which].append(figure)
-    import os
 
     ratio = statistics.median(a / b for a, b in zip(*figures, strict=True))
     return {"ratio": ratio, **{name: statistics.median(found) for name, found in zip(names, figures, strict=True)}}

@@ -96,6 +96,17 @@ async def test_what_succeeded_is_written_when_it_is_over_and_never_queued(tmp_pa
         assert await ctx.unfinished() == 0
 
 
+async def test_how_far_reading_is_behind_is_the_age_of_the_newest_of_a_batch(tmp_path: Path) -> None:
+    async with handling(tmp_path, batch=Batch(size=10)) as (made, ctx):
+        now = made.hub._clock.now()
+        aged = [Event(data=b"{}", time=now - age, dedup_key=str(age)) for age in (90_000, 30_000, 60_000)]
+        await ctx.handle(*aged)
+        assert 'triggerhub_iterator_age_seconds{trigger="hand"} 30.0' in (await made.hub.metrics()).decode()
+        early = Event(data=b"{}", time=now + 5_000, dedup_key="early")
+        await ctx.emit(early, checkpoints={"position": "1"})
+        assert 'triggerhub_iterator_age_seconds{trigger="hand"} 0.0' in (await made.hub.metrics()).decode()
+
+
 async def test_what_failed_is_left_and_goes_on_as_the_same_delivery(tmp_path: Path) -> None:
     async with handling(tmp_path) as (made, ctx):
         first = await ctx.handle(event("a", fail=True))

@@ -17,6 +17,7 @@ from triggerhub.policy import alarm, embedded
 from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
 from triggerhub.telemetry.metrics import BUCKETS_MS, CALLS, EVENTS, SERIES, Metrics
+from triggerhub.testing import FakeClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
 ROW = re.compile(r"^\| `(?P<name>[a-z_]+)` \| (?P<type>[a-z]+) \|(?P<labels>[^|]*)\| (?P<text>[^|]+) \|$", re.MULTILINE)
@@ -143,6 +144,7 @@ def test_every_counter_has_a_name_of_its_own() -> None:
         'triggerhub_queue_depth{function="take",trigger="topic"} 0.0',
         'triggerhub_ledger_total{entry="accepted"} 4.0',
         'triggerhub_ledger_total{entry="discarded"} 1.0',
+        'triggerhub_lag_seconds{function="take",trigger="topic"} 0.0',
         "triggerhub_accounting_drift 0.0",
         "triggerhub_ready 1.0",
     ],
@@ -166,6 +168,36 @@ def test_a_histogram_is_cumulative_and_ends_at_infinity() -> None:
     assert buckets[-1] == ("+Inf", 4.0)
     assert len(buckets) == len(BUCKETS_MS) + 1
     assert [value for _, value in buckets] == sorted(value for _, value in buckets)
+
+
+def test_a_workers_memory_is_the_most_of_this_window_and_the_one_before() -> None:
+    metrics = Metrics()
+    assert metrics.memory("work") is None
+    for used in (20, 50, 30, None):
+        metrics.observe("work", 1.0, used)
+    metrics.forget_memory()
+    assert metrics.memory("work") == 50
+    metrics.observe("work", 1.0, 40)
+    assert metrics.memory("work") == 50
+    metrics.forget_memory()
+    assert metrics.memory("work") == 40
+    page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+    assert 'triggerhub_worker_memory_bytes{function="work"} 40.0' in page
+    metrics.forget_memory()
+    metrics.forget_memory()
+    assert metrics.memory("work") is None
+
+
+async def test_lag_is_how_long_the_oldest_that_is_due_has_waited(tmp_path: Path) -> None:
+    clock = FakeClock()
+    handlers, functions = {"work": echoing}, [function("work")]
+    async with rig(tmp_path, handlers, functions=functions, triggers=[trigger()], clock=clock) as r:
+        await r.hub.pause("function", "work")
+        await r.emit("hand", {"id": 1})
+        clock.advance(90_000)
+        assert 'triggerhub_lag_seconds{function="work",trigger="hand"} 90.0' in (await r.hub.metrics()).decode()
+        (row,) = [row for row in await r.hub.triggers() if row["name"] == "hand"]
+        assert row["lag_ms"] == 90_000
 
 
 def test_labels_that_would_break_a_line_are_escaped() -> None:

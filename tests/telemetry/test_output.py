@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggerhub.settings import DAY, Function
-from triggerhub.telemetry import archive
+from triggerhub.telemetry import archive, output
 from triggerhub.telemetry.output import FOLLOWED, OutputLog
 from triggerhub.telemetry.report import end_line, report_line, start_line
 
@@ -67,6 +67,18 @@ def test_read_gives_the_newest_that_fit_oldest_first(tmp_path: Path) -> None:
     assert texts(log.read(since=NOON + DAY)) == ["4", "5", "6", "7", "8", "9"]
     assert texts(log.read(function="f", request_ids=["r1"], since=NOON + DAY + 1, limit=1)) == ["7"]
     assert log.read(function="nobody") == []
+
+
+def test_a_text_is_searched_in_the_newest_lines_whatever_its_case(tmp_path: Path, monkeypatch) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    for text in ("Straße gesperrt", "all is well", "STRASSE frei", "50% of [it]"):
+        log.write(F, "r", "stdout", text)
+    assert texts(log.read(search="strasse")) == ["Straße gesperrt", "STRASSE frei"]
+    assert texts(log.read(search="strasse", limit=1)) == ["STRASSE frei"]
+    assert texts(log.read(search="% of [")) == ["50% of [it]"]
+    assert texts(log.read(search="strasse", function="g")) == []
+    monkeypatch.setattr(output, "SEARCHED", 2)
+    assert texts(log.read(search="strasse")) == ["STRASSE frei"]
 
 
 def test_lines_longer_than_a_block_are_read_whole(tmp_path: Path) -> None:

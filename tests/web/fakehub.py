@@ -229,13 +229,20 @@ class FakeHub:
         self.feed.publish(Happening(time=NOW, kind=kind, **facts))
 
     async def output(
-        self, *, function: str | None = None, delivery: str | None = None, since: int | None = None, limit: int = 1000
+        self,
+        *,
+        function: str | None = None,
+        delivery: str | None = None,
+        since: int | None = None,
+        search: str | None = None,
+        limit: int = 1000,
     ) -> list[Mapping[str, Any]]:
         return [
             line
             for line in self.lines
             if function in (None, line["function"])
             and delivery in (None, line["request_id"])
+            and (search or "") in line["text"]
             and (since is None or line["time"] >= since)
         ][-limit:]
 

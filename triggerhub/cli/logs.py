@@ -20,6 +20,7 @@ from triggerhub.errors import HubUnreachable
     "-f", "--follow", is_flag=True, help="Go on with what comes, until interrupted; --json then prints lines."
 )
 @click.option("--delivery", metavar="ID", help="Only of this delivery.")
+@click.option("--search", metavar="TEXT", help="Only lines with this text in them, in upper or lower case.")
 @since
 @limited(100)
 @shared

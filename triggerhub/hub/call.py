@@ -144,7 +144,7 @@ class Caller:
         usage = outcome.usage
         name = function.name
         self._metrics.count("invocations", name)
-        self._metrics.observe(name, usage.duration_ms)
+        self._metrics.observe(name, usage.duration_ms, usage.memory)
         if usage.init_ms is not None and cold:
             self._metrics.count("cold_starts", name)
         if not isinstance(outcome, Returned):

@@ -56,6 +56,8 @@ class SourceContext:
     async def emit(
         self, *events: Event, checkpoints: Mapping[str, str | None] | None = None, wait: bool = True
     ) -> Sequence[Answer]:
+        if checkpoints:
+            self.handling.aged(self.trigger, events)
         return await self.inlet.accept(self.find_gate(), events, checkpoints=checkpoints, wait=wait)
 
     async def invoke(self, event: Event) -> Outcome:
@@ -86,6 +88,7 @@ class SourceContext:
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
         call = Asked(payload=payload, judge=judge, remember=checkpoints, grace=self.grace)
+        self.handling.aged(self.trigger, events)
         return await self.handling.handle(self.find_gate(), events, call)
 
     async def bury(

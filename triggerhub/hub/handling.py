@@ -91,6 +91,12 @@ class Handling:
         self._full = Quiet(every=60_000)
         self._buried = Quiet(every=1000)
 
+    def aged(self, trigger: Trigger, events: Sequence[Event]) -> None:
+        """Note how far the reading of a source is behind what it reads."""
+        if events:
+            age = self._services.clock.now() - max(one.time for one in events)
+            self._services.metrics.aged(trigger.name, age)
+
     async def filtered(self, gate: Gate, events: Sequence[Event]) -> list[Filtered | None]:
         """Serve ``source.Context.filtered``."""
         answers = [await gate.admitted(one) for one in events]

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from types import ModuleType
-from typing import Literal
+from typing import Literal, Unpack
 
 import anyio
 import structlog
@@ -56,7 +56,7 @@ from triggerhub.source import Accepted, Answer, Filtered, Routes
 from triggerhub.store import Detail, Intake, Lane, Owed, Query, Stats, Store
 from triggerhub.telemetry.changes import Changes
 from triggerhub.telemetry.metrics import Metrics
-from triggerhub.telemetry.output import OutputLog
+from triggerhub.telemetry.output import Line, OutputLog, Wanted
 from triggerhub.telemetry.tracing import Tracing
 
 log = structlog.get_logger("hub")
@@ -427,22 +427,13 @@ class Hub:
         """Follow what happens from now on; a slow reader loses the oldest and is told how many."""
         return self._feed.watch()
 
-    async def output(
-        self,
-        *,
-        function: str | None = None,
-        delivery: str | None = None,
-        since: Millis | None = None,
-        limit: int = 1000,
-    ) -> list[Mapping[str, Json]]:
+    async def output(self, *, delivery: str | None = None, **wanted: Unpack[Wanted]) -> list[Line]:
         """Lines that functions wrote, oldest first: time, function, version, request_id, stream, text."""
         requests: set[str] | None = None
         if delivery is not None:
             detail = await self.get(delivery)
             requests = {delivery, *(attempt.request_id for attempt in detail.attempts)}
-        return await anyio.to_thread.run_sync(
-            lambda: self._output.read(function=function, request_ids=requests, since=since, limit=limit)
-        )
+        return await anyio.to_thread.run_sync(lambda: self._output.read(request_ids=requests, **wanted))
 
     def follow(self, function: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Json]]]:
         """Follow the lines that functions write from now on."""

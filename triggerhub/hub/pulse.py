@@ -64,6 +64,8 @@ class Pulse:
             turn += 1
             if turn % BY_FUNCTION == 0:
                 self._look_at_functions()
+            if turn % (WINDOW // STEP) == 0:
+                self._metrics.forget_memory()
 
     def series(self) -> list[Point]:
         """Return a point per step, oldest first."""
@@ -88,6 +90,10 @@ class Pulse:
         now = self._clock.now()
         since, totals = _before(self._functions, now - length)
         return _between((since, totals.get(name, Totals())), (now, self._metrics.totals(name)))
+
+    def memory(self, function: str) -> int | None:
+        """Return the most that a worker of it used within the last five to ten minutes, in bytes."""
+        return self._metrics.memory(function)
 
     def _look_at_functions(self) -> None:
         known = self._functions[-1][1] if self._functions else {}

@@ -76,9 +76,20 @@ class Status:
     async def triggers(self) -> list[dict[str, Json]]:
         """One row per trigger of the configuration; ``next`` is when it fires by itself."""
         lanes = (await self._store.stats()).by_lane
-        return [self._trigger(trigger, lanes) for trigger in self._wiring.project.triggers.values()]
+        lags = await self._lags(lanes)
+        return [self._trigger(trigger, lanes, lags) for trigger in self._wiring.project.triggers.values()]
 
-    def _trigger(self, trigger: Trigger, lanes: Mapping[Lane, Mapping[State, int]]) -> dict[str, Json]:
+    async def _lags(self, lanes: Mapping[Lane, Mapping[State, int]]) -> dict[Lane, Millis]:
+        """Return how long the oldest due delivery of each lane has waited."""
+        lags = dict.fromkeys(lanes, 0)
+        for lane, counts in lanes.items():
+            if counts.get(State.QUEUED) and (due := await self._store.earliest([lane])) is not None:
+                lags[lane] = max(self._clock.now() - due, 0)
+        return lags
+
+    def _trigger(
+        self, trigger: Trigger, lanes: Mapping[Lane, Mapping[State, int]], lags: Mapping[Lane, Millis]
+    ) -> dict[str, Json]:
         state, why = self._state(trigger)
         return {
             "name": trigger.name,
@@ -87,6 +98,7 @@ class Status:
             "state": state,
             "why": why,
             "next": self._next(trigger) if state == "running" else None,
+            "lag_ms": max((lag for lane, lag in lags.items() if lane.trigger == trigger.name), default=0),
             "counts": total(counts for lane, counts in lanes.items() if lane.trigger == trigger.name),
         }
 
@@ -191,7 +203,10 @@ class Status:
         self._metrics.levels = {
             name: "refused" if isinstance(level, Refusal) else level for name, level in levels.items()
         }
-        return self._metrics.render(await self._store.stats(), gauges)
+        stats = await self._store.stats()
+        lags = await self._lags(stats.by_lane)
+        self._metrics.lags = {(lane.trigger, lane.function): lag / 1000 for lane, lag in lags.items()}
+        return self._metrics.render(stats, gauges)
 
 
 def weakest(levels: Iterable[Level | Refusal]) -> str:

@@ -93,6 +93,11 @@ class Metrics:
         """Which alarms are on, by name."""
         self.levels: dict[str, str] = {}
         """How functions are isolated, by name; ``refused`` where the host cannot."""
+        self.lags: Mapping[tuple[str, str], float] = {}
+        """Seconds that the oldest due delivery has waited, by trigger and function."""
+        self._ages: dict[str, float] = {}
+        self._memory: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        """The most that a worker used, by function: within this window, and within the one before."""
         self._own: dict[tuple[str, str, str, str, tuple[tuple[str, str], ...]], list[float]] = {}
         """Counts and sums of what handlers wrote: by function, namespace, name, unit and dimensions."""
         self._left_out = 0
@@ -102,12 +107,26 @@ class Metrics:
         counters = self._events if what in self._events else self._calls
         counters[what][label] += number
 
-    def observe(self, function: str, milliseconds: float) -> None:
-        """Note how long a call took."""
+    def observe(self, function: str, milliseconds: float, memory: int | None = None) -> None:
+        """Note how long a call took, and the bytes that its worker used."""
+        if memory is not None and memory > self._memory[0].get(function, 0):
+            self._memory[0][function] = memory
         histogram = self._durations.get(function)
         if histogram is None:
             histogram = self._durations[function] = _Histogram()
         histogram.observe(milliseconds)
+
+    def aged(self, trigger: str, milliseconds: float) -> None:
+        """Note how old the newest event of a batch was when the hub got to it."""
+        self._ages[trigger] = max(milliseconds, 0.0) / 1000
+
+    def memory(self, function: str) -> int | None:
+        """Return the most that a worker used lately, in bytes; None where none was called."""
+        return max((window[function] for window in self._memory if function in window), default=None)
+
+    def forget_memory(self) -> None:
+        """Begin another window: what was used before the last one is used no more."""
+        self._memory = ({}, self._memory[0])
 
     def embedded(self, function: str, samples: Sequence[Sample]) -> None:
         """Add what a function wrote in CloudWatch's embedded metric format."""
@@ -160,6 +179,26 @@ class Metrics:
         for function, histogram in self._durations.items():
             durations.add_metric([function], histogram.buckets(), histogram.total / 1000)
         yield durations
+        used = GaugeMetricFamily(
+            "triggerhub_worker_memory_bytes",
+            "The most that a worker used within the last minutes.",
+            labels=["function"],
+        )
+        for function in {**self._memory[1], **self._memory[0]}:
+            used.add_metric([function], self.memory(function) or 0)
+        yield used
+        ages = GaugeMetricFamily(
+            "triggerhub_iterator_age_seconds", "How old the newest event of the latest batch was.", labels=["trigger"]
+        )
+        for trigger, age in self._ages.items():
+            ages.add_metric([trigger], age)
+        yield ages
+        lags = GaugeMetricFamily(
+            "triggerhub_lag_seconds", "How long the oldest due delivery has waited.", labels=["trigger", "function"]
+        )
+        for (trigger, function), lag in self.lags.items():
+            lags.add_metric([trigger, function], lag)
+        yield lags
         alarms = GaugeMetricFamily("triggerhub_alarm", "Whether an alarm is on.", labels=["alarm"])
         for name, on in self.alarms.items():
             alarms.add_metric([name], on)

@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 import anyio
 
@@ -35,10 +35,23 @@ FOLLOWED = 1000
 """How many lines wait for a slow follower; the oldest go first."""
 _LINE = 200
 """What a waiting line costs beside its text."""
+SEARCHED = 1_000_000
+"""Of lines in which a text is searched, the newest so many are looked at."""
 _UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 Line: TypeAlias = Mapping[str, Json]
 """time (milliseconds), function, version, request_id (or None), stream, text."""
+
+
+class Wanted(TypedDict, total=False):
+    """Which lines are read: those of a function, from a moment on, with a text in them; at most so many."""
+
+    function: str | None
+    since: Millis | None
+    search: str | None
+    limit: int
+
+
 _Waiting: TypeAlias = tuple[Millis, str, str, str | None, str, str]
 
 
@@ -135,16 +148,24 @@ class OutputLog:
         function: str | None = None,
         request_ids: Collection[str] | None = None,
         since: Millis | None = None,
+        search: str | None = None,
         limit: int = 1000,
     ) -> list[Line]:
-        """Return the newest *limit* lines that fit, oldest first. Reads the disk: call it in a thread."""
+        """Return the newest *limit* lines that fit, oldest first. Reads the disk: call it in a thread.
+
+        *search* is a part of the text, in upper or lower case.
+        """
         self.flush()
+        text = search.casefold() if search else None
         wanted = None if request_ids is None else frozenset(request_ids)
         found: deque[Line] = deque()
-        for line in self._archive.backwards(since):
+        for line in islice(self._archive.backwards(since), SEARCHED if text else None):
             if since is not None and line["time"] < since:
                 continue
-            if (function is None or line["function"] == function) and (wanted is None or line["request_id"] in wanted):
+            fits = (function is None or line["function"] == function) and (
+                wanted is None or line["request_id"] in wanted
+            )
+            if fits and (text is None or text in line["text"].casefold()):
                 found.appendleft(line)
                 if len(found) >= limit:
                     break

@@ -181,7 +181,11 @@ class _Admin:
 
     async def _past(self, asking: _Asking, tell: Tell) -> list[Mapping[str, Json]]:
         lines = await self._hub.output(
-            function=asking.function, delivery=asking.delivery, since=asking.since, limit=asking.limit
+            function=asking.function,
+            delivery=asking.delivery,
+            since=asking.since,
+            search=asking.search,
+            limit=asking.limit,
         )
         for line in lines:
             await tell(self._shown(line))
@@ -200,14 +204,17 @@ class _Asking:
         self.function = parameters.get("function") or None
         self.delivery = asked.identifier(parameters["delivery"]) if parameters.get("delivery") else None
         self.since = asked.since(parameters.get("since"))
+        self.search = parameters.get("search") or None
         self.limit = asked.number(parameters.get("limit"), 1000, 100_000, "limit")
         self.follow = asked.flag(parameters.get("follow"))
         if self.function and self.delivery:
             raise BadInput("a delivery has one function; give only one of the two")
 
     def fits(self, line: Mapping[str, Json]) -> bool:
-        # A line of the hub that belongs to no request says how many were skipped.
-        return self.delivery in (None, line["request_id"]) or (line["request_id"] is None and line["stream"] == "hub")
+        if line["request_id"] is None and line["stream"] == "hub":
+            return True  # it says how many were skipped
+        text = self.search is None or self.search.casefold() in line["text"].casefold()
+        return text and self.delivery in (None, line["request_id"])
 
 
 def _key(line: Mapping[str, Json]) -> tuple[Millis, str | None, str]:

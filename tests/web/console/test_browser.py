@@ -179,6 +179,18 @@ def test_a_function_is_tried(visitor: Visitor) -> None:
     visitor.sees("#tested", '"shipped": "this"')
 
 
+def test_a_functions_log_is_followed_and_searched(visitor: Visitor, site: Site) -> None:
+    visitor.go("/functions/ship")
+    visitor.sees("#live[data-state=live]")
+    site.order("an elephant")
+    visitor.sees("#log", "shipping an elephant")
+    visitor.page.fill("#find", "giraffe")
+    visitor.sees("#log", "No line has it in it")
+    site.order("a giraffe")
+    visitor.sees("#log", "shipping a giraffe")
+    expect(visitor.page.locator("#log")).not_to_contain_text("elephant")
+
+
 def test_a_deployed_function_is_rolled_back(visitor: Visitor, site: Site) -> None:
     lambdas = client(site.hub)
     create(lambdas, "shop", answering("first"), Publish=True)

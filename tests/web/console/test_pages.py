@@ -207,6 +207,29 @@ def test_a_delivery_that_the_sandbox_refused_something_names_the_grant(site: Sit
     assert "sandbox = {" not in site.get(f"/deliveries/{dead}").text
 
 
+def test_a_functions_log_is_searched(site: Site, dead: str) -> None:
+    site.order("needle in a haystack")
+    site.settled()
+    found = site.get("/functions/ship/logs?q=NEEDLE+in").text
+    assert found.count("<tr class") == 1
+    assert "shipping needle in a haystack with •••" in found
+    assert "No line has it in it" in site.get("/functions/ship/logs?q=nowhere").text
+    assert site.get("/functions/nobody/logs").status == 404
+    lines = site.hub.cli("logs", "ship", "--search", "Haystack", check=True).stdout.splitlines()
+    assert [line.split("  ", 1)[1] for line in lines] == ["shipping needle in a haystack with •••"]
+
+
+def test_a_page_says_how_long_deliveries_wait_and_what_memory_is_used(site: Site) -> None:
+    site.hub.api("POST", "/api/v1/functions/mail/pause")
+    try:
+        site.order("waits", customer="w")
+        until(lambda: "the oldest that is due has waited" in site.get("/triggers/orders").text, "it has a lag")
+    finally:
+        site.hub.api("POST", "/api/v1/functions/mail/resume")
+    site.settled()
+    assert re.search(r"<b>[\d.]+ MB<small> of 256 MB</small></b>", site.get("/functions/ship").text)
+
+
 def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> None:
     before = site.get("/settings").text
     assert "Look at this machine" in before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +19,9 @@ from triggerhub.web.console.frame import Frame
 from triggerhub.web.stream import attended
 from triggerhub.web.versions import Versions
 
+LINES = 200
+"""Lines of its log on a function's page."""
+
 
 class Functions:
     """The pages under /functions."""
@@ -31,6 +34,7 @@ class Functions:
             ("/functions", self.page, "GET"),
             ("/functions/list", self.listed, "GET"),
             ("/functions/{name}", self.one, "GET"),
+            ("/functions/{name}/logs", self.logs, "GET"),
             ("/functions/{name}/pause", self.pause, "POST"),
             ("/functions/{name}/resume", self.resume, "POST"),
             ("/functions/{name}/test", self.test, "POST"),
@@ -46,7 +50,8 @@ class Functions:
         return answer.html("functionlist.html", self._frame.common() | await self._rows())
 
     async def _rows(self) -> dict[str, Any]:
-        rows = [(row, self._hub.pulse.function(row["name"])) for row in await self._hub.functions()]
+        pulse = self._hub.pulse
+        rows = [(row, pulse.function(row["name"]), pulse.memory(row["name"])) for row in await self._hub.functions()]
         return {"rows": rows}
 
     async def one(self, request: Request) -> Response:
@@ -63,6 +68,7 @@ class Functions:
             "settings": _settings(function),
             "recent": self._hub.pulse.function(name),
             "hour": self._hub.pulse.function(name, HOUR),
+            "memory": self._hub.pulse.memory(name),
             "versions": self._versions.rows(name) if function.source == DEPLOYED else [],
             "canaries": self._versions.canaries.rows(name) if function.source == DEPLOYED else [],
             "samples": samples,
@@ -78,6 +84,13 @@ class Functions:
             if row["name"] == name:
                 return row
         raise NotFound(f"there is no function {name!r}", hint="It may have been renamed or removed.")
+
+    async def logs(self, request: Request) -> Response:
+        """What it wrote lately, searched."""
+        name, text = (await self._row(request))["name"], request.query_params.get("q", "")
+        lines = await self._hub.output(function=name, search=text or None, limit=LINES)
+        values = {"lines": lines, "most": LINES, "name": name, "text": text, "live": _live(name, text)}
+        return answer.html("functionlog.html", self._frame.common() | values)
 
     async def pause(self, request: Request) -> Response:
         return await self._set(request, paused=True)
@@ -119,6 +132,10 @@ class Functions:
             "text": pretty(answer_text),
         }
         return answer.html("tested.html", self._frame.common() | values)
+
+
+def _live(name: str, text: str) -> str:
+    return f"/functions/{quote(name, safe='')}/logs?{urlencode({'q': text})}"
 
 
 def _again() -> Response:
