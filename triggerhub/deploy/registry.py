@@ -61,6 +61,8 @@ class Registry:
         self._store = store
         self._data, self._sync = home.parent, sync
         self._left_out: list[str] = []
+        self.generation = 0
+        """Another number whenever there are other functions than before."""
         self._lock = anyio.Lock()
         self._serve: Serve = lambda _functions, _changed: None
 
@@ -137,6 +139,7 @@ class Registry:
             else:
                 self.functions[name] = after
             self._index(name, before, after)
+            self.generation += (before is None) != (after is None)
             gone = [served for served in self.served if served.partition(":")[0] == name]
             changed = {served for served in {*gone, *made} if self.served.get(served) != made.get(served)}
             for served in changed & set(gone):

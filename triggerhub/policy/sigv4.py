@@ -167,17 +167,20 @@ def _encode(text: str) -> str:
 
 def _timely(at: str, now: float) -> int:
     try:
-        moment = datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        moment = _second(at)
     except ValueError:
         raise _incomplete(f"Date is not a date: {at}") from None
-    shown = datetime.fromtimestamp(now, UTC)
-    if moment.timestamp() < now - SKEW:
-        raise _invalid(f"Signature expired: {at} is now earlier than {shown:%Y%m%dT%H%M%SZ} by more than 5 min.")
-    if moment.timestamp() > now + SKEW:
-        raise _invalid(
-            f"Signature not yet current: {at} is still later than {shown:%Y%m%dT%H%M%SZ} by more than 5 min."
-        )
-    return int(moment.timestamp())
+    if abs(moment - now) <= SKEW:
+        return moment
+    shown = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ} by more than 5 min."
+    if moment < now:
+        raise _invalid(f"Signature expired: {at} is now earlier than {shown}")
+    raise _invalid(f"Signature not yet current: {at} is still later than {shown}")
+
+
+@lru_cache(maxsize=64)
+def _second(at: str) -> int:
+    return int(datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp())
 
 
 def _incomplete(message: str) -> Refused:

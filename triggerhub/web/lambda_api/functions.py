@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.whole import naming
 from triggerhub.model import Json
-from triggerhub.settings import DEPLOYED
+from triggerhub.settings import DEPLOYED, Project
 from triggerhub.web.lambda_api import code, layers, members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.stamp import now, revision
@@ -40,6 +41,7 @@ class Functions:
     def __init__(self, hub: Hub, registry: Registry) -> None:
         self._hub = hub
         self._registry = registry
+        self._names: tuple[Project, int, list[str]] | None = None
 
     def operations(self) -> Mapping[str, Perform]:
         return {
@@ -58,14 +60,24 @@ class Functions:
         if asked.given.get("MasterRegion") is not None:
             raise ApiError("InvalidParameterValueException", "MasterRegion: Lambda@Edge is not in this version.")
         everything = asked.given.get("FunctionVersion") == "ALL"
-        serving = {name.partition(":")[0] for name in self._hub.project.functions}
-        names = sorted(serving | self._registry.functions.keys())
+        names = self._sorted()
+        if not everything:  # a page costs what is on it, however many functions there are
+            first = bisect_left(names, asked.given.get("Marker", ""))
+            names = names[first : first + asked.given.get("MaxItems", shape.DEFAULT_PAGE) + 1]
         rows: list[tuple[str, tuple[str, str | None]]] = []
         for name in names:
             deployed = self.deployed(name) if everything else None
             numbers = [None] if deployed is None else [LATEST, *deployed.versions]
             rows += [(f"{name}:{number}" if number else name, (name, number)) for number in numbers]
         return shape.page(asked.given, rows, "Functions", lambda row: self.shown(*row))
+
+    def _sorted(self) -> list[str]:
+        """Return the names of all functions, sorted anew only when there are others."""
+        known = (self._hub.project, self._registry.generation)
+        if self._names is None or self._names[0] is not known[0] or self._names[1] != known[1]:
+            serving = {name.partition(":")[0] for name in self._hub.project.functions}
+            self._names = (*known, sorted(serving | self._registry.functions.keys()))
+        return self._names[2]
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
