@@ -174,3 +174,41 @@ def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any
     lambdas.delete_function_url_config(FunctionName=name)
     assert fetch(url)[0] == 403
     assert refused(lambdas.get_function_url_config, FunctionName=name)[0] == 404
+
+
+def test_a_policy_is_put_and_taken_away_as_a_whole(lambdas: Any, hub: Daemon) -> None:
+    name = f"web-{uuid.uuid4().hex[:8]}"
+    create(lambdas, name, zipped({"app.py": WEB}))
+    resource = ARN + name
+    url = lambdas.create_function_url_config(FunctionName=name, AuthType="NONE")["FunctionUrl"]
+    assert refused(lambdas.get_resource_policy, ResourceArn=resource)[:2] == (404, "ResourceNotFoundException")
+    statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["lambda:Invoke*"], "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    made = lambdas.put_resource_policy(ResourceArn=resource, Policy=policy)
+    assert json.loads(made["Policy"])["Statement"] == [statement]
+    assert fetch(url)[0] == 201
+    lambdas.add_permission(
+        FunctionName=name, StatementId="s", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com"
+    )
+    found = lambdas.get_resource_policy(ResourceArn=resource)
+    assert [one.get("Sid") for one in json.loads(found["Policy"])["Statement"]] == [None, "s"]
+    stale = refused(lambdas.delete_resource_policy, ResourceArn=resource, RevisionId=made["RevisionId"])
+    assert stale[:2] == (412, "PreconditionFailedException")
+    for broken, says in (
+        ("{", "Policy: Expecting property name"),
+        (policy.replace("Allow", "Deny"), "Policy: Effect: only Allow is in this version"),
+        (policy.replace(name, "other"), f"Policy: Resource: expected {resource}."),
+        ('{"Version": "2012-10-17", "Statement": [{"\\ud800": 1}]}', "Policy: '\\ud800' is not in this version"),
+        ("[" * 20_000, "Policy: "),
+    ):
+        code, kind, told = refused(lambdas.put_resource_policy, ResourceArn=resource, Policy=broken)
+        assert (code, kind, told.startswith(says)) == (400, "InvalidParameterValueException", True), told
+    lambdas.delete_resource_policy(ResourceArn=resource, RevisionId=found["RevisionId"])
+    assert fetch(url)[0] == 403
+    assert refused(lambdas.delete_resource_policy, ResourceArn=resource)[0] == 404
+    assert (
+        refused(
+            lambdas.put_resource_policy, ResourceArn=f"{resource}:9", Policy=policy.replace(resource, f"{resource}:9")
+        )[0]
+        == 404
+    )

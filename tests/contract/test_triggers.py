@@ -44,7 +44,7 @@ def test_a_trigger_starts_what_the_api_made_as_long_as_it_is_there(tmp_path: Pat
         (told,) = configured(hub, QUEUE)
         assert 'there is no function "made"' in told
         create(lambdas, "made", answering("one"))
-        assert configured(hub, QUEUE) == []
+        until(lambda: not problems(hub), "the configuration that speaks of it is read again")
         assert sent(hub) == {"own", "made"}
         assert refused(lambdas.delete_function, FunctionName="made") == (
             409, "ResourceConflictException",

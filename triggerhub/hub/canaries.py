@@ -24,7 +24,8 @@ from triggerhub.hub.clock import Clock
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
 from triggerhub.policy.canary import Tally, Terms, judge, told
-from triggerhub.settings import DEPLOYED
+from triggerhub.policy.quiet import Quiet
+from triggerhub.settings import DEPLOYED, MINUTE
 from triggerhub.telemetry.metrics import Totals
 
 log = structlog.get_logger("canary")
@@ -52,6 +53,7 @@ class Canaries:
     def __init__(self, hub: Hub, registry: Registry, clock: Clock) -> None:
         self._hub, self._registry, self._clock = hub, registry, clock
         self._watched: dict[str, _Watched] = {}
+        self._quiet = Quiet(every=MINUTE)
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[Canaries]:
@@ -134,14 +136,17 @@ class Canaries:
                     await self._look(deployed.name, alias, canary)
                 except StoreBroken:
                     raise
-                except Exception as error:  # one canary's trouble is not the others'
-                    log.error("a canary could not be looked at", function=deployed.name, alias=alias, exc_info=error)
+                except Exception as error:  # one canary's trouble is not the others'; a full disk, say
+                    if self._quiet.due(self._clock.now()):
+                        about = {"function": deployed.name, "alias": alias}
+                        log.error("a canary could not be looked at; it goes on", exc_info=error, **about)
             try:
                 await self._forget({canary.id for _, _, canary in now})
             except StoreBroken:
                 raise
             except Exception as error:  # a full disk, say: what is left over harms nobody
-                log.warning("what ended canaries counted could not be removed", error=str(error))
+                if self._quiet.due(self._clock.now()):
+                    log.warning("what ended canaries counted could not be removed", error=str(error))
 
     async def _look(self, name: str, alias: str, canary: Canary) -> None:
         watched = self._watched.get(canary.id) or self._watch(

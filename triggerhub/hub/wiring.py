@@ -175,6 +175,9 @@ class Wiring:
         for name in before.keys() - project.triggers.keys():
             self._sourcing.start_soon(self._stop, name)
         self._start(back)
+        if self.problems and functions.keys() & changed:
+            # The configuration may speak of what was not there when it was read.
+            self._sourcing.start_soon(self.reload)
 
     async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
         """Take over all *triggers* that are not of the configuration, and the sources of their types."""

@@ -167,7 +167,7 @@ class LambdaApi:
         body = await _body(receive, CODE if operation.name in CARRIES_CODE else SYNCHRONOUS, operation.name)
         who = None
         if signature is not None:
-            resource = parts.get("FunctionName") or parts.get("Resource")
+            resource = parts.get("FunctionName") or parts.get("Resource") or parts.get("ResourceArn")
             who = self._caller.authorized(signature, scope, headers, body, operation.name, resource)
         given = await _given(lambdas, operation, parts, query, headers, body)
         perform = self.operations.get(operation.name)

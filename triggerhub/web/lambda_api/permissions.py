@@ -13,6 +13,7 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
+from triggerhub.policy.resourcepolicy import grants, statements
 from triggerhub.settings import KB
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
@@ -34,6 +35,11 @@ _CONDITIONS = (
     ("EventSourceToken", "StringEquals", "lambda:EventSourceToken"),
     ("InvokedViaFunctionUrl", "Bool", "lambda:InvokedViaFunctionUrl"),
 )
+_BY_URL = {"lambda:FunctionUrlAuthType": "NONE", "lambda:InvokedViaFunctionUrl": "true"}
+"""What is known of a call by a function URL that is open to all."""
+_RESOURCE = re.compile(
+    r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:function:(?P<name>[A-Za-z0-9-_]+)(:(?P<qualifier>[A-Za-z0-9-_]+))?"
+)
 
 
 class Permissions:
@@ -44,7 +50,14 @@ class Permissions:
         self._registry = registry
 
     def operations(self) -> Mapping[str, Perform]:
-        return {"AddPermission": self._add, "RemovePermission": self._remove, "GetPolicy": self._get}
+        return {
+            "AddPermission": self._add,
+            "RemovePermission": self._remove,
+            "GetPolicy": self._get,
+            "GetResourcePolicy": self._get_whole,
+            "PutResourcePolicy": self._put_whole,
+            "DeleteResourcePolicy": self._delete_whole,
+        }
 
     async def _add(self, asked: Asked) -> Mapping[str, Json]:
         given = asked.given
@@ -53,11 +66,11 @@ class Permissions:
 
         def add(before: Deployed | None) -> Deployed:
             current = self._at(before, name, qualifier, given)
-            statements = current.policies.get(qualifier, ())
-            if any(one["Sid"] == made["Sid"] for one in statements):
+            held = current.policies.get(qualifier, ())
+            if any(one.get("Sid") == made["Sid"] for one in held):
                 text = f"The statement id ({made['Sid']}) provided already exists. Please provide a new statement id, "
                 raise ApiError("ResourceConflictException", f"{text}or remove the existing statement.")
-            return _with(current, qualifier, (*statements, made))
+            return _with(current, qualifier, (*held, made))
 
         await self._registry.change(name, add)
         return {"Statement": json.dumps(made)}
@@ -68,9 +81,9 @@ class Permissions:
 
         def remove(before: Deployed | None) -> Deployed:
             current = self._at(before, name, qualifier, given)
-            statements = current.policies.get(qualifier, ())
-            kept = tuple(one for one in statements if one["Sid"] != given["StatementId"])
-            if len(kept) == len(statements):
+            held = current.policies.get(qualifier, ())
+            kept = tuple(one for one in held if one.get("Sid") != given["StatementId"])
+            if len(kept) == len(held):
                 text = f"Statement {given['StatementId']} is not found in resource policy."
                 raise ApiError("ResourceNotFoundException", text)
             return _with(current, qualifier, kept)
@@ -80,13 +93,52 @@ class Permissions:
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
-        self._functions.shown(found.name, found.qualifier)
-        deployed = self._functions.deployed(found.name)
-        qualifier = found.qualifier or ""
+        return self._shown(found.name, found.qualifier or "")
+
+    def _shown(self, name: str, qualifier: str) -> dict[str, Json]:
+        self._functions.shown(name, qualifier or None)
+        deployed = self._functions.deployed(name)
         if deployed is None or not deployed.policies.get(qualifier):
             raise ApiError("ResourceNotFoundException", NO_POLICY)
         policy = {"Version": "2012-10-17", "Id": "default", "Statement": deployed.policies[qualifier]}
         return {"Policy": json.dumps(policy), "RevisionId": deployed.policy_revisions[qualifier]}
+
+    # the whole policy at once
+
+    async def _get_whole(self, asked: Asked) -> Mapping[str, Json]:
+        return self._shown(*_resource(asked))
+
+    async def _put_whole(self, asked: Asked) -> Mapping[str, Json]:
+        given = asked.given
+        name, qualifier = _resource(asked)
+        self._functions.changeable(name)
+        try:
+            wanted = tuple(statements(json.loads(given["Policy"])))
+        except (ValueError, RecursionError) as error:
+            raise ApiError("InvalidParameterValueException", f"Policy: {error}.") from error
+        right = arn.function(name, qualifier or None)
+        for one in wanted:
+            if one["Resource"] not in (right, [right]):
+                raise ApiError("InvalidParameterValueException", f"Policy: Resource: expected {right}.")
+
+        def put(before: Deployed | None) -> Deployed:
+            return _with(self._at(before, name, qualifier, given), qualifier, wanted)
+
+        await self._registry.change(name, put)
+        return self._shown(name, qualifier)
+
+    async def _delete_whole(self, asked: Asked) -> Mapping[str, Json]:
+        name, qualifier = _resource(asked)
+        self._functions.changeable(name)
+
+        def delete(before: Deployed | None) -> Deployed:
+            current = self._at(before, name, qualifier, asked.given)
+            if not current.policies.get(qualifier):
+                raise ApiError("ResourceNotFoundException", NO_POLICY)
+            return _with(current, qualifier, ())
+
+        await self._registry.change(name, delete)
+        return {}
 
     def _place(self, asked: Asked) -> tuple[str, str]:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
@@ -103,6 +155,14 @@ class Permissions:
         if given.get("RevisionId") not in (None, current.policy_revisions.get(qualifier)):
             raise ApiError("PreconditionFailedException", REVISION)
         return current
+
+
+def _resource(asked: Asked) -> tuple[str, str]:
+    """Return function and qualifier of a ResourceArn. Raises ApiError."""
+    found = _RESOURCE.fullmatch(asked.given["ResourceArn"])
+    if found is None:
+        raise ApiError("ResourceNotFoundException", NO_POLICY)
+    return found["name"], found["qualifier"] or ""
 
 
 def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
@@ -124,25 +184,9 @@ def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
     return made
 
 
-def opens(statements: tuple[Json, ...]) -> bool:
-    """Whether a policy lets everybody call a function by its URL without a signature.
-
-    Every condition must be one that such a call fulfils; one of another kind fulfils none.
-    """
-    fulfilled = {
-        ("StringEquals", "lambda:FunctionUrlAuthType"): "NONE",
-        ("Bool", "lambda:InvokedViaFunctionUrl"): "true",
-    }
-    return any(
-        one["Principal"] == "*"
-        and one["Action"] in ("lambda:InvokeFunctionUrl", "lambda:*", "*")
-        and all(
-            fulfilled.get((operator, key)) == value
-            for operator, pairs in one.get("Condition", {}).items()
-            for key, value in pairs.items()
-        )
-        for one in statements
-    )
+def opens(policy: tuple[Json, ...]) -> bool:
+    """Whether a policy lets everybody call a function by its URL without a signature."""
+    return grants(policy, "lambda:InvokeFunctionUrl", _BY_URL)
 
 
 def principal(text: str) -> Json:
@@ -154,11 +198,11 @@ def principal(text: str) -> Json:
     return {"Service" if text.endswith((".amazonaws.com", ".amazon.com")) else "AWS": text}
 
 
-def _with(deployed: Deployed, qualifier: str, statements: tuple[Json, ...]) -> Deployed:
-    if len(json.dumps(statements)) > POLICY:
+def _with(deployed: Deployed, qualifier: str, policy: tuple[Json, ...]) -> Deployed:
+    if len(json.dumps(policy)) > POLICY:
         raise ApiError("PolicyLengthExceededException", f"The final policy size is bigger than the limit ({POLICY}).")
     policies = {key: one for key, one in deployed.policies.items() if key != qualifier}
-    if statements:
-        policies[qualifier] = statements
+    if policy:
+        policies[qualifier] = policy
     revisions = {**deployed.policy_revisions, qualifier: revision()}
     return replace(deployed, policies=policies, policy_revisions=revisions)
