@@ -126,7 +126,7 @@ def test_packages_isolation_and_what_runs_elsewhere() -> None:
     some = said(host.isolation(("isolated", "trusted"), [("no groups", "Delegate=yes")]))
     assert some == ("note", "levels isolated, trusted; no kernel-held memory: no groups / Delegate=yes")
     none = said(host.isolation(("trusted",), [("clone: Operation not permitted", "be root")]))
-    assert none == ("bad", "none: only the level trusted, since clone: Operation not permitted / be root")
+    assert none == ("bad", "only trusted, since clone: Operation not permitted / be root")
 
 
 def test_an_address_that_is_taken(tmp_path: Path) -> None:

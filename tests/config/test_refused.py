@@ -15,7 +15,6 @@ Check = Callable[..., list[str]]
 
 TRIGGER = '[triggers.t]\nfunction = "echo"\n'
 SETTINGS = {
-    "sandbox.level": '[defaults]\nsandbox = { level = "confined" }\n',
     "hub.store": '[hub]\nstore = "postgres://hub@db/triggerhub"\n',
     "respond stream": TRIGGER + 'type = "webhook"\npath = "/x"\nauth = "none"\nrespond = "stream"\n',
 }

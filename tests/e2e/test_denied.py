@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import urllib.error
@@ -26,6 +27,25 @@ admin = "127.0.0.1:{admin}"
 
 [functions.free]
 sandbox = {{ level = "trusted" }}
+
+[functions.bare]
+sandbox = {{ level = "confined" }}
+
+[functions.shell]
+sandbox = {{ level = "confined" }}
+
+[functions.script]
+sandbox = {{ level = "confined" }}
+
+[functions.netted]
+sandbox = {{ level = "confined", network = true }}
+
+[triggers.bare]
+type = "webhook"
+path = "/bare"
+auth = "none"
+respond = "result"
+function = "bare"
 
 [triggers.free]
 type = "webhook"
@@ -93,8 +113,11 @@ def host() -> Iterator[Host]:
         host = Host(Path(folder), free_port())
         (host.project / "handlers").mkdir(parents=True)
         (host.project / "triggerhub.toml").write_text(TOML.format(listen=host.listen, admin=free_port()))
-        for name in ("free", "kept"):
+        for name in ("free", "kept", "bare", "netted"):
             (host.project / "handlers" / f"{name}.py").write_text(f"def handler(event, context): return {name!r}\n")
+        (host.project / "handlers" / "shell").write_text("#!/bin/sh\nread event; echo shell\n")
+        (host.project / "handlers" / "shell").chmod(0o755)
+        (host.project / "handlers" / "script.mjs").write_text("export const handler = async () => 'script';\n")
         if os.geteuid() == 0:
             for path in (host.project, *host.project.rglob("*")):
                 os.chown(path, ordinary.UID, ordinary.UID)
@@ -105,7 +128,7 @@ def test_the_doctor_names_what_is_missing_and_what_to_do(host: Host) -> None:
     done = host.run("doctor")
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stdout[done.stdout.index("isolation") :]
-    assert "user namespace" in said
+    assert "only confined and trusted, since no user namespace can be made" in said
     assert "Operation not permitted" in said
     assert "--security-opt seccomp=unconfined" in said
 
@@ -119,6 +142,7 @@ def test_a_hub_runs_what_it_can_and_says_what_it_does_not(host: Host) -> None:
         try:
             until(lambda: '"ready"' in Path(log.name).read_text() or hub.poll() is not None, "the hub is ready")
             assert host.ask("/free") == (200, "free")
+            assert host.ask("/bare") == (200, "bare")
             status, body = host.ask("/kept")
             assert status in (500, 502), body
             assert host.ask("/later")[0] == 202
@@ -127,13 +151,23 @@ def test_a_hub_runs_what_it_can_and_says_what_it_does_not(host: Host) -> None:
             assert host.ask("/free") == (200, "free")
             assert state["counts"]["queued"] == 1
             assert state["counts"]["dead"] == 0
+            shown = json.loads(host.run("functions", "show", "bare", "--json").stdout)
+            assert shown["level"] == "confined"
+            for name in ("shell", *(["script"] if shutil.which("node") else [])):
+                done = host.run("invoke", name)
+                assert (done.returncode, done.stdout.strip()) == (0, f'"{name}"'), done.stderr
+            done = host.run("invoke", "netted")
+            assert done.returncode == 1
+            assert 'nothing stronger than the level "confined", which has no sockets' in done.stderr
             assert any("function kept is not run" in problem for problem in state["problems"])
         finally:
             hub.terminate()
             hub.wait(60)
     told = [json.loads(line) for line in Path(log.name).read_text().splitlines()]
-    (refused,) = [line for line in told if line["event"] == "a function is not run"]
-    assert refused["function"] == "kept"
+    refused, netted = sorted(
+        (line for line in told if line["event"] == "a function is not run"), key=lambda line: line["function"]
+    )
+    assert (refused["function"], netted["function"]) == ("kept", "netted")
     assert 'cannot give the level "isolated"' in refused["why"]
     assert "user namespace" in refused["why"]
     assert "or choose the level" in refused["do"]

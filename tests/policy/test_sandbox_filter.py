@@ -35,8 +35,8 @@ def run(program: bytes, number: int, architecture: int, arguments: tuple[int, ..
             place += then if held.get(code, bool(accumulator & value)) else otherwise
 
 
-def verdict(machine: str, number: int, *arguments: int, soft: bool = True, sockets: bool = True) -> int:
-    program = calls.assemble(calls.program(machine, soft=soft, sockets=sockets))
+def verdict(machine: str, number: int, *arguments: int, soft: bool = True, namespaces: bool = True) -> int:
+    program = calls.assemble(calls.program(machine, soft=soft, namespaces=namespaces))
     return run(program, number, ARCHITECTURES[machine], arguments)
 
 
@@ -54,6 +54,19 @@ def test_what_is_named_is_refused(machine: str) -> None:
         assert verdict(machine, number) == ERRNO | ENOSYS, number
     for number in numbers(machine, calls.UNBOUND):
         assert (verdict(machine, number), verdict(machine, number, soft=False)) == (ERRNO | EPERM, ALLOW)
+
+
+@MACHINES
+def test_without_namespaces_nothing_is_shared_and_nothing_set_for_another(machine: str) -> None:
+    column = list(ARCHITECTURES).index(machine)
+    for number in numbers(machine, calls.APART):
+        assert verdict(machine, number, namespaces=False) == ERRNO | EPERM, number
+        assert verdict(machine, number) == ALLOW
+    for name, call in calls.OF_OTHERS.items():
+        before = [7] * call[2]
+        assert verdict(machine, call[column], *before, 0, namespaces=False) == ALLOW, name
+        assert verdict(machine, call[column], *before, 1234, namespaces=False) == ERRNO | EPERM, name
+        assert verdict(machine, call[column], *before, 1234) == ALLOW, name
 
 
 @MACHINES
@@ -88,7 +101,7 @@ def test_calls_that_are_judged_by_their_arguments(machine: str) -> None:
     for family in range(64):
         wanted = ALLOW if family in (1, 2, 10, 16) else ERRNO | EAFNOSUPPORT
         assert verdict(machine, socket, family) == wanted, family
-        assert verdict(machine, socket, family, sockets=False) == ERRNO | EPERM
+        assert verdict(machine, socket, family, namespaces=False) == ERRNO | EPERM
     private, shared, anonymous = 2, 1, 0x20
     assert verdict(machine, mmap, 0, 1, 3, private | anonymous) == ALLOW
     assert verdict(machine, mmap, 0, 1, 3, shared) == ALLOW

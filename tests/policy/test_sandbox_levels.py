@@ -21,6 +21,10 @@ STRONG = list(NEEDS)
         ("trusted", {}, "trusted"),
         ("isolated", {Ability.GROUPS: NO_GROUPS}, "isolated"),
         ("trusted", {Ability.SANDBOX: NO_SANDBOX, Ability.GROUPS: NO_GROUPS}, "trusted"),
+        ("confined", {}, "contained"),
+        ("confined", {Ability.LANDLOCK: NO_SANDBOX}, "contained"),
+        ("confined", {Ability.GROUPS: NO_GROUPS}, "isolated"),
+        ("confined", {Ability.SANDBOX: NO_SANDBOX, Ability.GROUPS: NO_GROUPS}, "confined"),
     ],
 )
 def test_the_strongest_level_that_there_is_runs(asked, lacks, level) -> None:
@@ -31,10 +35,13 @@ def test_a_refusal_says_what_is_missing_what_to_do_and_what_there_is() -> None:
     refusal = decide("contained", {Ability.GROUPS: NO_GROUPS})
     assert isinstance(refusal, Refusal)
     assert refusal.message == 'this host cannot give the level "contained": no control groups'
-    assert refusal.hint == 'Delegate=yes; or choose the level "isolated" or "trusted", which this host can give'
+    assert (
+        refusal.hint
+        == 'Delegate=yes; or choose the level "isolated" or "confined" or "trusted", which this host can give'
+    )
     refusal = decide("contained", {Ability.SANDBOX: NO_SANDBOX, Ability.GROUPS: NO_GROUPS})
     assert "clone: Operation not permitted; no control groups" in refusal.message
-    assert 'be root; Delegate=yes; or choose the level "trusted"' in refusal.hint
+    assert 'be root; Delegate=yes; or choose the level "confined" or "trusted"' in refusal.hint
 
 
 @given(st.sampled_from(STRONG), st.sets(st.sampled_from(Ability)))
@@ -48,6 +55,23 @@ def test_no_step_down_is_silent(asked, missing) -> None:
         assert STRONG.index(level) <= STRONG.index(asked)
         assert not set(NEEDS[level]) & missing
     assert (level == "trusted") == (asked == "trusted")
+
+
+@pytest.mark.parametrize("asked", ["contained", "isolated", "confined"])
+def test_what_needs_a_socket_is_not_confined(asked) -> None:
+    lacks = {Ability.SANDBOX: NO_SANDBOX, Ability.GROUPS: NO_GROUPS}
+    refusal = decide(asked, lacks, sockets=True)
+    assert isinstance(refusal, Refusal)
+    assert '"confined"' not in refusal.hint
+    assert NO_SANDBOX.remedy in refusal.hint
+    assert decide(asked, {}, sockets=True) == "contained"
+    assert decide("trusted", lacks, sockets=True) == "trusted"
+
+
+def test_nothing_is_confined_without_landlock() -> None:
+    refusal = decide("confined", {Ability.SANDBOX: NO_SANDBOX, Ability.LANDLOCK: NO_GROUPS})
+    assert isinstance(refusal, Refusal)
+    assert (NO_GROUPS.found in refusal.message, 'choose the level "trusted"' in refusal.hint) == (True, True)
 
 
 @pytest.mark.parametrize(

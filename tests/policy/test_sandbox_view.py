@@ -103,3 +103,16 @@ def test_landlock_lets_nobody_make_devices_and_files_be_folders() -> None:
     assert rules["/file"] & ~rights.OF_FILES == 0
     assert rules["/file"] & rights.WRITE_FILE
     assert view.TASK not in rules
+
+
+@given(st.integers(6, 9))
+def test_without_namespaces_only_what_is_named_is_allowed_and_only_what_is_to_be_is_written(version: int) -> None:
+    rules = dict(rights.alone(version, [("/usr", True), ("/etc/hosts", False)], [("/srv", True), ("/srv/file", False)]))
+    assert "/" not in rules
+    assert "/proc" not in rules
+    writing = rights.WRITE_FILE | rights.TRUNCATE | rights.MAKE_CHAR | rights.MAKE_BLOCK
+    written = {path for path, allowed in rules.items() if allowed & writing}
+    assert {path for path in written if not path.startswith("/dev/")} == {"/srv", "/srv/file"}
+    for path in ("/etc/hosts", "/srv/file"):
+        assert rules[path] & ~rights.OF_FILES == 0  # what is a folder's right, the kernel refuses for a file
+    assert all(0 < allowed <= rights.ruled(version) for allowed in rules.values())

@@ -26,6 +26,7 @@ from .conftest import Bench
 FLOOR = Floor(
     uid=FIRST_UID + 7, read=("/usr", "/srv/code"), write=("/srv/out",), groups=("/sys/fs/cgroup/pids/triggerhub-9",)
 )
+WORDS = st.lists(st.text(max_size=6), max_size=3).map(tuple)
 PLAN = Plan(id=1, uid=FIRST_UID, binds=(Bind(source="/usr", target="/usr"),))
 
 
@@ -91,9 +92,9 @@ def test_no_plan_has_a_uid_that_is_somebodys(uid: int) -> None:
     st.builds(
         Floor,
         uid=st.integers(0, 70_000),
-        read=st.lists(st.text(max_size=20)).map(tuple),
-        write=st.lists(st.text(max_size=20)).map(tuple),
-        groups=st.lists(st.text(max_size=20)).map(tuple),
+        read=WORDS,
+        write=WORDS,
+        groups=WORDS,
     )
 )
 def test_it_is_told_as_it_is(held: Floor) -> None:

@@ -298,12 +298,12 @@ def cryptography() -> Reading:
 
 def isolation(offered: Sequence[str], lacks: Sequence[tuple[str, str]]) -> Reading:
     """Say at which levels functions can run; *lacks* are what is missing for more, and what to do."""
-    if not lacks:
+    if "contained" in offered:
         return good("isolation", f"levels {', '.join(offered)}")
     found = "; ".join(found for found, _ in lacks)
     remedy = "; ".join(remedy for _, remedy in lacks)
     if "isolated" not in offered:
-        return bad("isolation", f"none: only the level trusted, since {found}", remedy)
+        return bad("isolation", f"only {' and '.join(offered)}, since {found}", remedy)
     return note("isolation", f"levels {', '.join(offered)}; no kernel-held memory: {found}", remedy)
 
 

@@ -82,14 +82,14 @@ def _refused(loaded: Loaded, keeper: Keeper | None) -> list[Problem]:
     """Return a warning for each function whose level this host cannot give."""
     from triggerhub import app
     from triggerhub.config.problem import Problem
-    from triggerhub.policy.sandbox.levels import Refusal, decide
+    from triggerhub.policy.sandbox.levels import Refusal, decide, speaks
 
     isolated = [one for one in loaded.project.functions.values() if one.level != "trusted"] if loaded.project else []
     if not isolated:
         return []
     lacks, told = app.lacks(keeper), []
     for function in isolated:
-        if isinstance(level := decide(function.level, lacks), Refusal):
+        if isinstance(level := decide(function.level, lacks, sockets=speaks(function)), Refusal):
             message = f"functions.{function.name} will not be run: {level.message}"
             told.append(
                 Problem(file=function.source, severity="warning", code="no-isolation", message=message, hint=level.hint)

@@ -34,24 +34,10 @@ class Refused:
     at: Literal["key", "value"] = "value"
 
 
-def _other_than(*words: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value not in words
-
-
-def _everywhere(*key: str) -> tuple[tuple[str, ...], ...]:
-    return ("defaults", *key), ("functions", "*", *key), ("inline", *key)
-
-
 STREAM = Refused(name="respond stream", says='"stream" is not in this version')
 """Refused by the source, whose option it is."""
 
 REFUSED: tuple[Refused, ...] = (
-    Refused(
-        name="sandbox.level",
-        paths=_everywhere("sandbox", "level"),
-        when=lambda value: value == "confined",
-        says='the level "confined" is not in this version',
-    ),
     Refused(
         name="hub.store",
         paths=(("hub", "store"),),

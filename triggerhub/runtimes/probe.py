@@ -21,9 +21,11 @@ from triggerhub.model import Crashed, Invocation, Outcome, Returned
 from triggerhub.policy.sandbox import levels, view
 from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.policy.sandbox.shares import Limit
+from triggerhub.runtimes import reach
+from triggerhub.runtimes.child import Spawn
 from triggerhub.runtimes.groups import Group, Groups, NoGroups
-from triggerhub.runtimes.launch import Launcher, spawner
-from triggerhub.runtimes.sandbox import Extra, Planner
+from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
+from triggerhub.runtimes.sandbox import Extra, Planner, python
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function
 
@@ -34,6 +36,9 @@ _SETTINGS = (
     "kernel.apparmor_restrict_unprivileged_userns",
     "kernel.unprivileged_userns_clone",
     "user.max_user_namespaces",
+)
+_LANDLOCK = (
+    "start the hub as an ordinary user on Linux 6.12 or newer, with landlock in lsm= of the kernel's command line"
 )
 _GROUPS = (
     "start the hub as root, or as a service with Delegate=yes: "
@@ -60,6 +65,9 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
         if why := await _isolates(launcher, planner):
             root = launcher.rooted
             lacks[Ability.SANDBOX] = Lack(found=_worded(why, root=root), remedy=_remedy(why, root=root))
+            # What stands in where there are no namespaces; with them nothing runs at that level.
+            if less := await _confines(launcher, planner):
+                lacks[Ability.LANDLOCK] = Lack(found=less, remedy=_LANDLOCK)
         groups: Groups | None = None
         try:
             groups = await asyncio.to_thread(Groups.find)
@@ -85,6 +93,32 @@ async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
             outcome = await _run(launcher, planner, event, None)
         except (StartFailed, OSError) as error:
             return str(error).removeprefix("the sandbox could not be made: ")
+    return _told(outcome)
+
+
+async def _confines(launcher: Launcher, planner: Planner) -> str | None:
+    """Return why Landlock and a filter of calls do not hold a handler by themselves; None where they do."""
+    if launcher.rooted and os.geteuid() != 0:
+        return "root's launcher gives nothing without namespaces to a hub that is another user"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        tempfile.NamedTemporaryFile() as secret,
+        tempfile.TemporaryDirectory() as tmp,
+    ):
+        event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name, "confined": True}
+        try:
+            if launcher.rooted:
+                for path in (_CANARY, BOOTSTRAP, Path(tmp), *map(Path, python())):
+                    reach.let_through(path, Path(tmp))
+                reach.give(Path(tmp), planner.uid(_function()))
+            plan = planner.confined(_function(), Extra(template=True), Path(tmp))
+            outcome = await _invoked(spawner(launcher, plan), event, cwd=_CANARY, tmp=tmp)
+        except (StartFailed, OSError) as error:
+            return str(error).removeprefix("sandbox: ").removeprefix("the sandbox could not be made: ")
+    return _told(outcome)
+
+
+def _told(outcome: Outcome) -> str | None:
     if not isinstance(outcome, Returned):
         return f"a handler in a sandbox did not answer: {outcome}"
     held: list[str] = json.loads(outcome.payload)
@@ -105,19 +139,20 @@ async def _holds(launcher: Launcher, planner: Planner, groups: Groups) -> str | 
 
 
 async def _run(launcher: Launcher, planner: Planner, event: object, group: Group | None) -> Outcome:
-    function = Function(
+    plan = planner.plan(_function(), Extra(template=True, group=group))
+    return await _invoked(spawner(launcher, plan, group=group), event, cwd=Path(view.TASK))
+
+
+def _function() -> Function:
+    return Function(
         name="triggerhub-canary", runtime="python", handler="canary.", code=_CANARY, memory=512 * MB, timeout=10_000
     )
-    plan = planner.plan(function, Extra(template=True, group=group))
-    env = {"TZ": ":UTC", "LANG": "C.UTF-8"}
-    worker = WarmWorker(
-        function,
-        _Silent(),
-        [function.handler],
-        cwd=Path(view.TASK),
-        env=env,
-        spawn=spawner(launcher, plan, group=group),
-    )
+
+
+async def _invoked(spawn: Spawn, event: object, *, cwd: Path, tmp: str = "/tmp") -> Outcome:
+    function = _function()
+    env = {"TZ": ":UTC", "LANG": "C.UTF-8", "TMPDIR": tmp}
+    worker = WarmWorker(function, _Silent(), [function.handler], cwd=cwd, env=env, spawn=spawn)
     try:
         await worker.ready()
         payload = json.dumps(event).encode()

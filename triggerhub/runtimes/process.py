@@ -24,9 +24,9 @@ import structlog
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.policy.sandbox import shares, view
-from triggerhub.policy.sandbox.levels import Refusal, decide
+from triggerhub.policy.sandbox.levels import Refusal, decide, speaks
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import egress, listener, probe, sandbox
+from triggerhub.runtimes import egress, listener, probe, reach, sandbox
 from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.environment import environment
 from triggerhub.runtimes.groups import Group, Groups
@@ -158,7 +158,7 @@ class ProcessRuntime:
     def level(self, function: Function) -> Level | Refusal:
         """See ``runtime.Runtime``."""
         findings = self._launcher.findings or self._last
-        return function.level if findings is None else decide(function.level, findings.lacks)
+        return function.level if findings is None else _decided(function, findings)
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
@@ -218,9 +218,13 @@ class ProcessRuntime:
     @asynccontextmanager
     async def _sandboxed(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
         findings = await self.findings()
-        level = decide(function.level, findings.lacks)
+        level = _decided(function, findings)
         if isinstance(level, Refusal):
             raise _refused(f"{level.message}; {level.hint}", host=True)
+        if level == "confined":
+            async with self._confined(function, stream) as place:
+                yield place
+            return
         held = findings.groups if level == "contained" else None
         async with self._way_out(function, stream) as extra, self._group(function, held) as group:
             try:
@@ -242,6 +246,32 @@ class ProcessRuntime:
             finally:
                 if door is not None:
                     door.close()
+
+    @asynccontextmanager
+    async def _confined(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
+        """Lend a place at the host's own paths, for there are no others."""
+        tmp = self._scratch / f"worker-{function.name}-{stream[:12]}"
+        tmp.mkdir(parents=True, mode=0o700)
+        try:
+            try:
+                if self._launcher.rooted:
+                    reach.give(tmp, self._planner.uid(function))
+                    needed = (function.code, tmp, BOOTSTRAP, *map(Path, sandbox.python()))
+                    for path in (*needed, *([function.needs.folder] if function.needs else [])):
+                        reach.let_through(path, self._scratch.parent)
+                plan = self._planner.confined(function, self._extra(function), tmp)
+            except (sandbox.Missing, reach.OutOfReach) as error:
+                raise _refused(str(error)) from None
+            async with self._launcher.held():
+                yield _Place(
+                    task=str(function.code),
+                    runtime=str(BOOTSTRAP),
+                    tmp=str(tmp),
+                    spawn=spawner(self._launcher, plan),
+                    uid=plan.uid if self._launcher.rooted else None,
+                )
+        finally:
+            await _remove(tmp)
 
     @asynccontextmanager
     async def _group(self, function: Function, groups: Groups | None) -> AsyncGenerator[Group | None]:
@@ -351,6 +381,10 @@ class ProcessRuntime:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
         heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
         return node, [node, f"--max-old-space-size={heap}", f"{where.runtime}/worker.mjs", function.handler]
+
+
+def _decided(function: Function, findings: Findings) -> Level | Refusal:
+    return decide(function.level, findings.lacks, sockets=speaks(function))
 
 
 def _forked(function: Function, program: str) -> bool:

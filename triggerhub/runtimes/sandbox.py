@@ -108,6 +108,48 @@ class Planner:
             template=extra.template,
         )
 
+    def confined(self, function: Function, extra: Extra, tmp: Path) -> Plan:
+        """Return the plan of a worker without namespaces, at the host's own paths; *tmp* is its own. Raises Missing."""
+        version = _landlock_version()
+        if version < rights.SCOPED_FROM:
+            raise Missing(f"sandbox: Landlock is of version {version}, and of use here from {rights.SCOPED_FROM}")
+        if function.opt is not None:
+            raise Missing(f"sandbox: functions.{function.name} has layers, and there is no /opt of its own at confined")
+        if function.hidden:
+            raise Missing(
+                f"sandbox: functions.{function.name} is to see a folder in which the hub's data is, "
+                f"{function.hidden[0]}, and nothing hides it at confined"
+            )
+        wanted = (*map(str, (*function.read, *function.write)), str(function.code), str(tmp))
+        needs = [] if function.needs is None else [str(function.needs.folder)]
+        found = {**self._found, **_found((*wanted, *needs, *python(), *extra.prefixes, *map(str, function.shown)))}
+        for path in wanted:
+            if path not in found:
+                raise Missing(f"sandbox: there is no {path}, which functions.{function.name} is to see")
+        write = {found[str(path)] for path in (*function.write, tmp)}
+        read = {*found.values(), os.path.realpath(BOOTSTRAP)} - write
+        kinds = [[(path, Path(path).is_dir()) for path in sorted(paths)] for paths in (read, write)]
+        return Plan(
+            id=0,
+            uid=self._uid(function.name),
+            binds=(),
+            namespaces=False,
+            network="host",
+            limits=limits(function, soft=True),
+            filter=seccomp(soft=True, namespaces=False),
+            landlock=Landlock(
+                ruled=rights.ruled(version),
+                everywhere=0,
+                below=tuple(rights.alone(version, *kinds)),
+                scoped=rights.scoped(version),
+            ),
+            template=extra.template,
+        )
+
+    def uid(self, function: Function) -> int:
+        """Return the uid on the host that a function has where root makes its sandboxes."""
+        return self._uid(function.name)
+
     def _uid(self, name: str) -> int:
         """Return the uid of a function: the same after a restart, unless two names meet."""
         if name not in self._uids:
@@ -132,12 +174,12 @@ def limits(function: Function, *, soft: bool) -> tuple[tuple[int, int, int], ...
 
 
 @cache
-def seccomp(*, soft: bool) -> str:
+def seccomp(*, soft: bool, namespaces: bool = True) -> str:
     """Return the filter of this machine, as a plan holds it."""
     machine = platform.machine()
     if machine not in ("x86_64", "aarch64"):
         return ""
-    return base64.b64encode(calls.assemble(calls.program(machine, soft=soft))).decode()  # type: ignore[arg-type]
+    return base64.b64encode(calls.assemble(calls.program(machine, soft=soft, namespaces=namespaces))).decode()  # type: ignore[arg-type]
 
 
 def of_host() -> list[str]:

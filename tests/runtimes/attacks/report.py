@@ -26,7 +26,10 @@ def page() -> str:
 
 def _sieges(levels: Sequence[str]) -> Iterator[tuple[str, Siege]]:
     for level in levels:
-        yield "root" if os.geteuid() == 0 else "user", suite.all_sieges([level])[0]
+        if os.geteuid() == 0:
+            yield "root", suite.as_root(level) if level == "confined" else suite.all_sieges([level])[0]
+        else:
+            yield "user", suite.all_sieges([level])[0]
         if level != "contained" and not ordinary.why_not():
             with tempfile.TemporaryDirectory(prefix="siege-") as home:
                 arguments = ["-m", "tests.runtimes.attacks.suite", level, "--json"]

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.runtimes.attacks import ordinary
 from tests.runtimes.attacks.world import HANDLERS, World, named, peopled, settle, standing
 from tests.runtimes.conftest import invocation
 from triggerhub.cli import words
@@ -245,11 +247,31 @@ def all_sieges(levels: Sequence[str], *, quick: bool = False) -> list[Siege]:
     """Lay siege at each level, to a world of its own; *quick* leaves out the attacks that need a worker each."""
     chosen = [one for one in attacks() if not (quick and one.alone)]
     with tempfile.TemporaryDirectory(prefix="siege-") as folder:
+        # Functions of root's are users of their own.
+        Path(folder).chmod(0o755)
         sieges = []
         for level in levels:
             with standing(Path(folder) / level) as world:
                 sieges.append(asyncio.run(besiege(world, level, chosen)))
         return sieges
+
+
+def as_root(level: str) -> Siege:
+    """Lay siege as root by a Python that functions' users can read, which at ``confined`` they must."""
+    python = ordinary.interpreter()
+    assert python is not None
+    done = subprocess.run(
+        [python, "-m", "tests.runtimes.attacks.suite", level, "--json"],
+        cwd=ordinary.ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ordinary.ROOT}:{ordinary.packages()}", "TMPDIR": "/tmp"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return from_json(json.loads(done.stdout)[0])
 
 
 def main() -> int:

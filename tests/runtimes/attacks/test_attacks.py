@@ -67,7 +67,9 @@ def test_without_a_sandbox_more_than_half_of_them_bite() -> None:
     assert len(siege.bit) > len(siege.results) / 2
 
 
-@pytest.mark.parametrize("arguments", [["isolated"], ["trusted", "--quick"]], ids=["isolated", "trusted"])
+@pytest.mark.parametrize(
+    "arguments", [["isolated"], ["confined"], ["trusted", "--quick"]], ids=["isolated", "confined", "trusted"]
+)
 def test_the_same_as_an_ordinary_user(ordinary_home: Path, arguments: list[str]) -> None:
     done = ordinary.run(ordinary_home, ["-m", "tests.runtimes.attacks.suite", *arguments, "--json"], timeout=100)
     assert done.returncode == 0, done.stderr
@@ -76,6 +78,16 @@ def test_the_same_as_an_ordinary_user(ordinary_home: Path, arguments: list[str])
     assert siege.broken() == []
     if siege.level == "trusted":
         assert len(siege.bit) > len(siege.results) / 2
+
+
+def test_without_namespaces_no_attack_bites_that_landlock_and_the_filter_are_to_stop(folder: Path) -> None:
+    if not ROOT:
+        pytest.skip("it runs as an ordinary user as it is")
+    if why := ordinary.why_not():
+        pytest.skip(why)
+    siege = suite.as_root("confined")
+    print(suite.table([siege]))
+    assert siege.broken() == []
 
 
 @pytest.mark.parametrize("layer", [name for name in weaker.LAYERS if ROOT or name not in AS_ROOT])

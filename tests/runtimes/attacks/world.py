@@ -221,11 +221,12 @@ def messages() -> Iterator[dict[str, Any]]:
 async def peopled(world: World, level: str) -> AsyncGenerator[World]:
     """Add a runtime, and another function's worker that has secrets of its own.
 
-    A host that has control groups gives what is asked to be isolated the level above: here it does not.
+    A host gives what is asked to be isolated, or confined, the strongest level that it can: here it does not.
     """
     launcher = Launcher()
     if level != "contained":
-        launcher.findings = Findings(lacks={Ability.GROUPS: Lack(found="left out", remedy="")})
+        left_out = (Ability.GROUPS, Ability.SANDBOX) if level == "confined" else (Ability.GROUPS,)
+        launcher.findings = Findings(lacks=dict.fromkeys(left_out, Lack(found="left out", remedy="")))
     world.runtime = ProcessRuntime(world.lines, world.root / "scratch", launcher=launcher)
     other = Function(
         name="other",

@@ -65,6 +65,20 @@ UNKNOWN: dict[str, tuple[int, int]] = {
 UNBOUND: dict[str, tuple[int, int]] = {"memfd_create": (319, 279), "shmget": (29, 194)}
 """Refused with EPERM where no control group counts memory: it would be in no process's size."""
 
+APART: dict[str, tuple[int | None, int | None]] = {
+    # Sees files that Landlock keeps closed, and few are there for each user.
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
+    # Belongs to the user, whoever's process made it.
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "mq_unlink": (241, 181),
+}  # fmt: skip
+"""Refused with EPERM without namespaces."""
+OF_OTHERS: dict[str, tuple[int, int, int]] = {
+    "prlimit64": (302, 261, 0), "sched_setaffinity": (203, 122, 0), "sched_setattr": (314, 274, 0),
+    "sched_setparam": (142, 118, 0), "sched_setscheduler": (144, 119, 0), "setpriority": (141, 140, 1),
+    "ioprio_set": (251, 30, 1),
+}  # fmt: skip
+"""What sets how a process runs, and by which argument another is named: 0 is oneself, and all there is without them."""
+
 _CLONE, _IOCTL, _SOCKET, _MMAP, _FCNTL = (56, 220), (16, 29), (41, 198), (9, 222), (72, 25)
 _NAMESPACES = 0x7E02_0080
 """Every CLONE_NEW… flag, the time namespace's included."""
@@ -90,8 +104,12 @@ class Step(NamedTuple):
     otherwise: int = 0
 
 
-def program(machine: Machine, *, soft: bool, sockets: bool = True) -> tuple[Step, ...]:
-    """Return the program; *soft*: no control group counts memory; without *sockets* no socket is made at all."""
+def program(machine: Machine, *, soft: bool, namespaces: bool = True) -> tuple[Step, ...]:
+    """Return the program; *soft*: no control group counts memory.
+
+    Without *namespaces* what they keep apart is refused as far as a call shows it: no socket is made at all, no file
+    is watched, nothing is shared by a key, and nothing is set for another process.
+    """
     column = 0 if machine == "x86_64" else 1
     steps = [
         Step(_LOAD, _ARCHITECTURE),
@@ -110,10 +128,13 @@ def program(machine: Machine, *, soft: bool, sockets: bool = True) -> tuple[Step
     wishes = [step for request in _TERMINAL for step in (Step(_EQUAL, request, 0, 1), _refuse(EPERM))]
     steps += _when(_IOCTL[column], [_argument(1), *wishes])
     steps += _when(_FCNTL[column], [_argument(1), Step(_EQUAL, _LEASE, 0, 1), _refuse(EPERM)])
-    if sockets:
+    if namespaces:
         steps += _when(_SOCKET[column], _sockets())
     else:
-        steps += [Step(_EQUAL, _SOCKET[column], 0, 1), _refuse(EPERM)]
+        for number in (_SOCKET[column], *_numbers(APART, column)):
+            steps += [Step(_EQUAL, number, 0, 1), _refuse(EPERM)]
+        for call in OF_OTHERS.values():
+            steps += _when(call[column], [_argument(call[2]), Step(_EQUAL, 0, 1, 0), _refuse(EPERM)])
     if soft:
         flags = _argument(3)
         anonymous = [Step(_ANY_BIT, _ANONYMOUS, 0, 2), Step(_ANY_BIT, _SHARED, 0, 1), _refuse(EPERM)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from triggerhub.settings import Level
+from triggerhub.settings import Function, Level
 
 
 class Ability(StrEnum):
@@ -14,6 +14,8 @@ class Ability(StrEnum):
 
     SANDBOX = "sandbox"
     """Namespaces, mounts and a seccomp filter, all that a sandbox is made of."""
+    LANDLOCK = "landlock"
+    """A Landlock that keeps a process to some files, and from signals to others."""
     GROUPS = "groups"
     """Control groups that hold a whole tree of processes to its memory."""
 
@@ -37,6 +39,7 @@ class Refusal:
 NEEDS: Mapping[Level, tuple[Ability, ...]] = {
     "contained": (Ability.SANDBOX, Ability.GROUPS),
     "isolated": (Ability.SANDBOX,),
+    "confined": (Ability.LANDLOCK,),
     "trusted": (),
 }
 """From the strongest to the weakest."""
@@ -47,14 +50,28 @@ def offered(lacks: Mapping[Ability, Lack]) -> tuple[Level, ...]:
     return tuple(level for level, needs in NEEDS.items() if not any(ability in lacks for ability in needs))
 
 
-def decide(asked: Level, lacks: Mapping[Ability, Lack]) -> Level | Refusal:
+def speaks(function: Function) -> bool:
+    """Whether a function is to reach anything by a socket: a network, or the Runtime API."""
+    return function.network is not False or function.runtime == "provided"
+
+
+def decide(asked: Level, lacks: Mapping[Ability, Lack], *, sockets: bool = False) -> Level | Refusal:
     """Return the level at which a function runs: the strongest there is, or a refusal.
 
-    Trusted stays trusted: who asks for it wants the host.
+    Trusted stays trusted: who asks for it wants the host. Confined has no *sockets*, so that whoever needs some is
+    given none of it.
     """
     if asked == "trusted":
         return asked
     there = offered(lacks)
+    if sockets and there[0] == "confined":
+        if asked == "confined":
+            return Refusal(
+                message='this host gives nothing stronger than the level "confined", which has no sockets, and with '
+                "them neither a network nor the Runtime API",
+                hint=f'{lacks[Ability.SANDBOX].remedy}; or choose the level "trusted"',
+            )
+        there = there[1:]
     strong = list(NEEDS)
     best = there[0]
     if best != "trusted" and strong.index(best) <= strong.index(asked):

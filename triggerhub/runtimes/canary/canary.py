@@ -21,6 +21,13 @@ def handler(event: dict[str, Any], context: object) -> int | list[str]:
     return [name for name, attempt in ATTEMPTS if worked(attempt, event)]
 
 
+def sees(event: dict[str, Any]) -> bool:
+    if event.get("confined"):  # where what cannot be touched is there all the same
+        with open(event["path"]):
+            return True
+    return os.path.exists(event["path"])
+
+
 def worked(attempt: Callable[[dict[str, Any]], object], event: dict[str, Any]) -> bool:
     try:
         return bool(attempt(event))
@@ -62,7 +69,7 @@ def others(event: dict[str, Any]) -> list[str]:
 
 
 ATTEMPTS: tuple[tuple[str, Callable[[dict[str, Any]], object]], ...] = (
-    ("a file of the hub was seen", lambda event: os.path.exists(event["path"])),
+    ("a file of the hub was seen", sees),
     ("a file was written outside of its own folders", write),
     ("a port of the host was reached", reach),
     ("a process of the host could be signalled", signals),

@@ -48,10 +48,11 @@ def limits(plan: Plan) -> None:
         resource.setrlimit(number, (soft, hard))
 
 
-def surrender(uid: int | None, gid: int | None = None) -> None:
+def surrender(uid: int | None, gid: int | None = None, *, bounding: bool = True) -> None:
     """Be *uid* (None: stay) with no capabilities and no way to gain any; nobody may look in.
 
-    *gid* is by default the same number; other groups are the caller's to give up.
+    *gid* is by default the same number; other groups are the caller's to give up. *bounding*: the set of what could
+    ever be gained is emptied, too, as who never had a capability cannot.
 
     Stops: mounts, raw sockets, set clocks, foreign signals, and setuid programs: whatever root may do, in
     any namespace. The bounding set goes first, since nobody may empty it afterwards.
@@ -59,7 +60,7 @@ def surrender(uid: int | None, gid: int | None = None) -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_CAP_AMBIENT, 4)
-    for capability in range(_LAST_CAPABILITY + 1):
+    for capability in range(_LAST_CAPABILITY + 1) if bounding else ():
         try:
             kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
         except OSError as error:
@@ -75,9 +76,13 @@ def surrender(uid: int | None, gid: int | None = None) -> None:
 
 
 def landlock(plan: Plan) -> None:
-    """Rule what may be done below which path. Stops the same writes as the mounts, by another mechanism."""
+    """Rule what may be done below which path. Stops the same writes as the mounts, by another mechanism.
+
+    Without namespaces it is what keeps files and processes of others away.
+    """
     if plan.landlock is not None:
-        rules = [("/", plan.landlock.everywhere), *plan.landlock.below]
+        everywhere = [("/", plan.landlock.everywhere)] if plan.landlock.everywhere else []
+        rules = [*everywhere, *plan.landlock.below]
         kernel.landlock(plan.landlock.ruled, plan.landlock.scoped, rules)
 
 

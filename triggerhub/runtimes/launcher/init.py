@@ -129,7 +129,7 @@ def _start(
                 os._exit(1)
             for end in (*unshared, mapped[0]):
                 os.close(end)
-            inside.enter(plan, descriptors, null, template)
+            inside.enter(plan, descriptors, null, template, uid=INSIDE)
         except inside.NoProgram as error:
             tell(missing=str(error))
         except BaseException as error:
@@ -144,7 +144,7 @@ def _start(
     confine.surrender(plan.uid if rooted else None)
     # The change of user forgot it; and the launcher may be gone by now.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if _orphaned():
+    if orphaned():
         os._exit(1)
     os.write(mapped[1], b"1")
     for end in (unshared[0], *mapped):
@@ -165,7 +165,8 @@ def map_ids(pid: str, uid: int, gid: int, *, deny: bool) -> None:
             raise OSError(error.errno, f"{name}: {os.strerror(error.errno or 0)}") from None
 
 
-def _orphaned() -> bool:
+def orphaned() -> bool:
+    """Whether the launcher is gone."""
     poll = select.poll()
     poll.register(inside.REPORT, 0)
     return bool(poll.poll(0))

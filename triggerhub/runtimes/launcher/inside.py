@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from . import confine, kernel
 from .forward import Forwarder
-from .plan import INSIDE, Plan, begin
+from .plan import Plan, begin
 
 _BEGINNING = 64
 REPORT = 65
@@ -24,8 +24,10 @@ class NoProgram(Exception):
     """The program that the sandbox was made for cannot be executed."""
 
 
-def enter(plan: Plan, descriptors: list[int], null: int, template: Callable[[list[str]], None]) -> NoReturn:
-    """Confine this process and become the worker; *template* runs the launcher's own Python worker.
+def enter(
+    plan: Plan, descriptors: list[int], null: int, template: Callable[[list[str]], None], *, uid: int | None
+) -> NoReturn:
+    """Confine this process and become the worker, as *uid*; *template* runs the launcher's own Python worker.
 
     Raises what stops it before the user's code begins; after that never returns and never raises.
     """
@@ -34,9 +36,12 @@ def enter(plan: Plan, descriptors: list[int], null: int, template: Callable[[lis
     start = begin(_content(_BEGINNING))
     os.close(_BEGINNING)
     confine.limits(plan)
-    confine.surrender(INSIDE)
+    confine.surrender(uid, bounding=plan.namespaces or uid is not None)
     # The process is the handler's own: it may see its /proc/self.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    if not plan.namespaces:
+        # By where it began, for who made it may be ended without a word.
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     confine.landlock(plan)
     _forward(plan)
     os.chdir(start.cwd)

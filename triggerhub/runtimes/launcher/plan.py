@@ -63,6 +63,8 @@ class Plan:
     """Small read-only files: where, and the text."""
     hidden: tuple[str, ...] = ()
     """Folders below a bind that are seen empty."""
+    namespaces: bool = True
+    """Whether it is made of namespaces; without, it sees the host, and Landlock says what it may touch of that."""
     hostname: str = "localhost"
     network: Literal["own", "host"] = "own"
     """Its own loopback and nothing else, or all that the host has."""

@@ -20,7 +20,7 @@ import types
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-from . import floor, init, kernel
+from . import bare, floor, init, kernel
 from .floor import Floor
 from .plan import MAX, BadPlan, Plan, decode, killed
 
@@ -51,6 +51,8 @@ class _Sandbox:
     handle: int
     """Readable when process 1 is gone."""
     report: int
+    bare: bool
+    """Made without namespaces: what it leaves falls to the launcher."""
 
 
 class Launcher:
@@ -69,6 +71,7 @@ class Launcher:
 
     def serve(self) -> None:
         """Work until the hub is gone."""
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         poll = select.poll()
         poll.register(self._hub, select.POLLIN)
         self._send({"ready": True, "pid": os.getpid()})
@@ -115,20 +118,22 @@ class Launcher:
     def _make(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
         reading, writing = os.pipe()
         try:
-            pid, handle = kernel.clone(init.flags(plan, rooted=self._rooted))
+            pid, handle = kernel.clone(init.flags(plan, rooted=self._rooted) if plan.namespaces else 0)
         except OSError:
             os.close(reading)
             os.close(writing)
             raise
         if pid == 0:
             try:
+                if not plan.namespaces:
+                    bare.run(plan, descriptors, writing, rooted=self._rooted, template=self._live)
                 init.run(plan, descriptors, writing, rooted=self._rooted, ids=self._ids, template=self._live)
             finally:
                 # Whatever happens, there is one launcher.
                 os._exit(1)
         os.close(writing)
         self._send({"id": plan.id, "pid": pid}, [handle])
-        return _Sandbox(plan.id, pid, handle, reading)
+        return _Sandbox(plan.id, pid, handle, reading, bare=not plan.namespaces)
 
     def _kill(self, identity: int) -> None:
         """End a sandbox for a hub that may not: its process 1 is another user's."""
@@ -140,6 +145,8 @@ class Launcher:
     def _ended(self, sandbox: _Sandbox) -> None:
         """Reap process 1, with which all others of its sandbox are gone, and tell how it went."""
         _, status = os.waitpid(sandbox.pid, 0)
+        if sandbox.bare:
+            bare.sweep({one.pid for one in self._sandboxes.values()})
         told: dict[str, object] = {"status": os.waitstatus_to_exitcode(status)}
         os.set_blocking(sandbox.report, False)
         with contextlib.suppress(OSError, ValueError):
