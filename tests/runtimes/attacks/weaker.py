@@ -91,7 +91,7 @@ def nothing(*arguments, **named):
 def without(flag, flags=init.flags):
     return lambda plan, **named: flags(plan, **named) & ~flag
 
-def only_the_user(uid):
+def only_the_user(uid, *gid, **how):
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if uid is not None:
         os.setresgid(uid, uid, uid)
