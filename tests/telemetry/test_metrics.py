@@ -16,6 +16,7 @@ from triggerhub.model import Invocation, State
 from triggerhub.policy import alarm, embedded
 from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
+from triggerhub.telemetry.exposition import families
 from triggerhub.telemetry.metrics import BUCKETS_MS, CALLS, EVENTS, SERIES, Metrics
 from triggerhub.testing import FakeClock
 
@@ -162,7 +163,7 @@ def test_a_histogram_is_cumulative_and_ends_at_infinity() -> None:
     metrics = Metrics()
     for milliseconds in (0.5, 1.0, 3.0, 1_000_000.0):
         metrics.observe("work", milliseconds)
-    (family,) = [one for one in metrics.families() if one.name == "triggerhub_duration_seconds"]
+    (family,) = [one for one in families(metrics.counted()) if one.name == "triggerhub_duration_seconds"]
     buckets = [(one.labels["le"], one.value) for one in family.samples if one.name.endswith("_bucket")]
     assert buckets[0] == ("0.001", 2.0)
     assert buckets[-1] == ("+Inf", 4.0)

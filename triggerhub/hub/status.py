@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
+
+import anyio
 
 import triggerhub
 from triggerhub.hub.intake import Inlet
@@ -206,6 +209,8 @@ class Status:
         stats = await self._store.stats()
         lags = await self._lags(stats.by_lane)
         self._metrics.lags = {(lane.trigger, lane.function): lag / 1000 for lane, lag in lags.items()}
+        # What writes them is imported at the first time, for which no event shall wait.
+        await anyio.to_thread.run_sync(importlib.import_module, "triggerhub.telemetry.exposition")
         return self._metrics.render(stats, gauges)
 
 

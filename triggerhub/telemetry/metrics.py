@@ -6,21 +6,11 @@ The hot path adds to plain dictionaries; everything else is done when somebody a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
-from prometheus_client.registry import Collector
-
-from triggerhub.model import State
 from triggerhub.policy.embedded import Sample
 from triggerhub.store import Stats
 
@@ -48,7 +38,7 @@ SERIES = 1_000
 """Different metrics and dimensions that handlers may write; what more they write is counted and left out."""
 
 
-class _Histogram:
+class Histogram:
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
@@ -65,6 +55,29 @@ class _Histogram:
             running += count
             rows.append(("+Inf" if bound is None else repr(bound), float(running)))
         return rows
+
+
+Own: TypeAlias = tuple[str, str, str, str, tuple[tuple[str, str], ...]]
+"""What a handler's metric is known by: function, namespace, name, unit and dimensions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """All that was counted, for who writes it."""
+
+    events: Mapping[str, Counter[str]]
+    """By a name of :data:`EVENTS` and trigger."""
+    calls: Mapping[str, Counter[str]]
+    """By a name of :data:`CALLS` and function."""
+    durations: Mapping[str, Histogram]
+    alarms: Mapping[str, bool]
+    levels: Mapping[str, str]
+    lags: Mapping[tuple[str, str], float]
+    ages: Mapping[str, float]
+    memory: Mapping[str, int]
+    own: Mapping[Own, Sequence[float]]
+    """Counts and sums of what handlers wrote."""
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +101,7 @@ class Metrics:
     def __init__(self) -> None:
         self._events: dict[str, Counter[str]] = {name: Counter() for name in EVENTS}
         self._calls: dict[str, Counter[str]] = {name: Counter() for name in CALLS}
-        self._durations: dict[str, _Histogram] = {}
+        self._durations: dict[str, Histogram] = {}
         self.alarms: dict[str, bool] = {}
         """Which alarms are on, by name."""
         self.levels: dict[str, str] = {}
@@ -98,8 +111,8 @@ class Metrics:
         self._ages: dict[str, float] = {}
         self._memory: tuple[dict[str, int], dict[str, int]] = ({}, {})
         """The most that a worker used, by function: within this window, and within the one before."""
-        self._own: dict[tuple[str, str, str, str, tuple[tuple[str, str], ...]], list[float]] = {}
-        """Counts and sums of what handlers wrote: by function, namespace, name, unit and dimensions."""
+        self._own: dict[Own, list[float]] = {}
+        """Counts and sums of what handlers wrote."""
         self._left_out = 0
 
     def count(self, what: str, label: str, number: int = 1) -> None:
@@ -113,7 +126,7 @@ class Metrics:
             self._memory[0][function] = memory
         histogram = self._durations.get(function)
         if histogram is None:
-            histogram = self._durations[function] = _Histogram()
+            histogram = self._durations[function] = Histogram()
         histogram.observe(milliseconds)
 
     def aged(self, trigger: str, milliseconds: float) -> None:
@@ -164,102 +177,22 @@ class Metrics:
 
     def render(self, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> bytes:
         """Write all as Prometheus text; *gauges* maps a name to its help and value."""
-        registry = CollectorRegistry()
-        registry.register(_Page(self, stats, gauges))
-        return generate_latest(registry)
+        # What writes it takes 2 MB, which a hub that nobody scrapes need not have.
+        from triggerhub.telemetry import exposition
 
-    def families(self) -> Iterator[Metric]:
-        for label, counters, names in (("trigger", self._events, EVENTS), ("function", self._calls, CALLS)):
-            for what, (name, text) in names.items():
-                family = CounterMetricFamily(name, text, labels=[label])
-                for value, number in counters[what].items():
-                    family.add_metric([value], number)
-                yield family
-        durations = HistogramMetricFamily("triggerhub_duration_seconds", "How long calls took.", labels=["function"])
-        for function, histogram in self._durations.items():
-            durations.add_metric([function], histogram.buckets(), histogram.total / 1000)
-        yield durations
-        used = GaugeMetricFamily(
-            "triggerhub_worker_memory_bytes",
-            "The most that a worker used within the last minutes.",
-            labels=["function"],
-        )
-        for function in {**self._memory[1], **self._memory[0]}:
-            used.add_metric([function], self.memory(function) or 0)
-        yield used
-        ages = GaugeMetricFamily(
-            "triggerhub_iterator_age_seconds", "How old the newest event of the latest batch was.", labels=["trigger"]
-        )
-        for trigger, age in self._ages.items():
-            ages.add_metric([trigger], age)
-        yield ages
-        lags = GaugeMetricFamily(
-            "triggerhub_lag_seconds", "How long the oldest due delivery has waited.", labels=["trigger", "function"]
-        )
-        for (trigger, function), lag in self.lags.items():
-            lags.add_metric([trigger, function], lag)
-        yield lags
-        alarms = GaugeMetricFamily("triggerhub_alarm", "Whether an alarm is on.", labels=["alarm"])
-        for name, on in self.alarms.items():
-            alarms.add_metric([name], on)
-        yield alarms
-        levels = GaugeMetricFamily(
-            "triggerhub_function_level", "1 at the level that a function is isolated at.", labels=["function", "level"]
-        )
-        for function, level in self.levels.items():
-            levels.add_metric([function, level], 1)
-        yield levels
-        own = SummaryMetricFamily(
-            "triggerhub_handler_metric",
-            "What handlers wrote in CloudWatch's embedded metric format.",
-            labels=["function", "namespace", "metric", "unit", "dimensions"],
-        )
-        for (function, namespace, metric, unit, dimensions), (count, total) in self._own.items():
-            shown = ",".join(f"{name}={value}" for name, value in dimensions)
-            own.add_metric([function, namespace, metric, unit, shown], int(count), total)
-        yield own
-        yield CounterMetricFamily(
-            "triggerhub_handler_metric_left_out",
-            f"Values of handlers' metrics beyond the first {SERIES} metrics and dimensions.",
-            value=self._left_out,
-        )
+        return exposition.page(self.counted(), stats, gauges)
 
-
-class _Page(Collector):
-    def __init__(self, metrics: Metrics, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> None:
-        self._metrics, self._stats, self._gauges = metrics, stats, gauges
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._metrics.families()
-        states = GaugeMetricFamily("triggerhub_deliveries", "Deliveries kept, by state.", labels=["state"])
-        for state in State:
-            states.add_metric([state], self._stats.count(state))
-        yield states
-        queued = GaugeMetricFamily("triggerhub_queue_depth", "Queued deliveries.", labels=["trigger", "function"])
-        for lane, counts in self._stats.by_lane.items():
-            queued.add_metric([lane.trigger, lane.function], counts.get(State.QUEUED, 0))
-        yield queued
-        yield self._by_function()
-        ledger = CounterMetricFamily("triggerhub_ledger", "Deliveries ever counted in or out.", labels=["entry"])
-        for entry in ("accepted", "discarded", "pruned"):
-            ledger.add_metric([entry], getattr(self._stats, entry))
-        yield ledger
-        yield GaugeMetricFamily(
-            "triggerhub_accounting_drift",
-            "accepted - (queued + running + succeeded + dead + cancelled + discarded + pruned); always 0.",
-            value=self._stats.drift,
+    def counted(self) -> Counted:
+        """Return all that was counted, as it is: not to be changed."""
+        return Counted(
+            events=self._events,
+            calls=self._calls,
+            durations=self._durations,
+            alarms=self.alarms,
+            levels=self.levels,
+            lags=self.lags,
+            ages=self._ages,
+            memory={name: self.memory(name) or 0 for name in {**self._memory[1], **self._memory[0]}},
+            own=self._own,
+            left_out=self._left_out,
         )
-        for name, (text, value) in self._gauges.items():
-            yield GaugeMetricFamily(name, text, value=value)
-
-    def _by_function(self) -> Metric:
-        kept = GaugeMetricFamily(
-            "triggerhub_function_deliveries", "Deliveries kept, by function and state.", labels=["function", "state"]
-        )
-        counts: dict[str, Counter[State]] = defaultdict(Counter)
-        for lane, states in self._stats.by_lane.items():
-            counts[lane.function].update(states)
-        for function, states in counts.items():
-            for state in State:
-                kept.add_metric([function, state], states[state])
-        return kept

@@ -10,10 +10,8 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
-from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from triggerhub.model import Json, Millis
@@ -25,13 +23,16 @@ from triggerhub.policy.unseen import spelt
 from triggerhub.web import shape
 from triggerhub.web.console import asset
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from jinja2.runtime import Context
+
 SHOWN = 64 * 1024
 """Characters of a payload on a page; the whole of it can be downloaded."""
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 """An id of the hub's own, whose digits are not to be taken for a secret."""
 
 
-@pass_context
 def _final(context: Context, value: object) -> object:
     if type(value) is str:
         masked = context.get("mask")
@@ -41,12 +42,14 @@ def _final(context: Context, value: object) -> object:
 
 @cache
 def environment() -> Environment:
-    """Return the templates and their filters; made at the first page."""
+    """Return the templates and their filters; made, and their engine imported, at the first page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+
     made = Environment(
         loader=PackageLoader("triggerhub.web.console"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_final,
+        finalize=pass_context(_final),
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
@@ -57,9 +60,9 @@ def environment() -> Environment:
         "size": size,
         "number": number,
         "percent": percent,
-        "block": block,
+        "block": pass_context(block),
         "whole": whole,
-        "cut": cut,
+        "cut": pass_context(cut),
         "clock": clock,
         "dots": dots,
         "duration": units.show_duration,
@@ -146,7 +149,6 @@ def percent(share: float) -> str:
     return "0 %" if share == 0 else "under 0.1 %" if share < 0.001 else f"{share * 100:.3g} %"
 
 
-@pass_context
 def cut(context: Context, text: str | None, most: int = 200) -> str:
     """Return the beginning of a text, without secrets: of one that is cut in two a mask would not know the half."""
     masked, text = context.get("mask"), text or ""
@@ -154,7 +156,6 @@ def cut(context: Context, text: str | None, most: int = 200) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-@pass_context
 def block(context: Context, text: str) -> Markup:
     """Return a text of several lines; within each, what is not seen is spelt out. Secrets are dots."""
     masked = context.get("mask")
