@@ -23,7 +23,7 @@ import structlog
 from triggerhub.aws import errors
 from triggerhub.model import Fault
 from triggerhub.runtimes.groups import Group
-from triggerhub.runtimes.launcher.plan import MAX, Beginning, Plan, encode, kill
+from triggerhub.runtimes.launcher.plan import GROW, MAX, Beginning, Plan, encode, kill
 
 log = structlog.get_logger("launcher")
 
@@ -67,6 +67,7 @@ class Launcher:
         """Whether the process ever served: one that does not is not started again before somebody asks."""
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._sandboxes: dict[int, Sandboxed] = {}
+        self._grows = False
         self.findings: Any = None
         """What sandboxes were found to be worth on this host; forgotten with the process that made them."""
 
@@ -144,6 +145,12 @@ class Launcher:
         self._queue(packet, copies)
         return sandbox
 
+    def grow(self) -> None:
+        """Let it import what handlers import most: functions are called, which is worth the memory."""
+        if not self._grows:
+            self._grows = True
+            self._queue(GROW, [])
+
     def _queue(self, packet: bytes, copies: list[int]) -> None:
         if self._process is None:
             return
@@ -167,6 +174,8 @@ class Launcher:
         ours.setblocking(False)
         self._socket = ours
         self._attend()
+        if self._grows:
+            self._queue(GROW, [])
 
     def _attend(self) -> None:
         """Listen from the running loop; the process may outlive one."""

@@ -193,6 +193,8 @@ class ProcessRuntime:
             worker = WarmWorker(function, self._output, command, cwd=Path(where.task), env=env, spawn=where.spawn)
             try:
                 await worker.ready()
+                if function.runtime == "python":
+                    self._launcher.grow()
                 yield worker
             finally:
                 await _surely(worker.close)

@@ -19,7 +19,7 @@ def main(descriptor: int, runtime: str) -> None:
 
     The first packet is the floor, every other one brings the socket of a launcher that is to be started.
     """
-    serve.prepare("triggerhub-keep")
+    serve.prepare("triggerhub-keep", whole=True)
     worker = serve.compiled(runtime)
     control = socket.socket(fileno=descriptor)
     control.setblocking(True)

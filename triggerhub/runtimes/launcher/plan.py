@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 MAX = 64 * 1024
 """The most bytes of a packet."""
+GROW = b'{"grow": true}'
+"""The packet by which the hub says that functions are called: what handlers import is worth its memory."""
 INSIDE = 1000
 """The uid and gid that a handler has within its own user namespace."""
 FIRST_UID = 400_000

@@ -22,19 +22,22 @@ from typing import NamedTuple, NoReturn
 
 from . import bare, floor, init, kernel
 from .floor import Floor
-from .plan import MAX, BadPlan, Plan, decode, killed
+from .plan import GROW, MAX, BadPlan, Plan, decode, killed
 
 _DESCRIPTORS = 16
 _RUNTIME = "/var/runtime"
 """Where a sandbox has the bootstraps."""
+_NEEDED = ("atexit", "base64", "importlib.util", "io", "json", "threading", "time", "traceback", "types", "typing")
+"""What the worker itself imports."""
 _IMPORTED = (
-    "asyncio", "base64", "collections", "concurrent.futures", "contextlib", "copy", "csv", "dataclasses", "datetime",
-    "decimal", "email.utils", "enum", "functools", "gzip", "hashlib", "hmac", "html", "http.client", "importlib.util",
-    "inspect", "io", "itertools", "json", "logging", "math", "mimetypes", "operator", "os.path", "pathlib", "pickle",
-    "queue", "random", "re", "shutil", "ssl", "string", "struct", "subprocess", "tempfile", "textwrap", "threading",
-    "time", "traceback", "typing", "urllib.parse", "urllib.request", "uuid", "warnings", "zipfile", "zlib", "zoneinfo",
+    "collections", "contextlib", "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac", "itertools",
+    "logging", "math", "operator", "os.path", "pathlib", "random", "re", "string", "struct", "tempfile", "textwrap",
+    "uuid", "warnings", "decimal", "inspect", "pickle", "queue", "shutil", "subprocess", "zlib", "gzip", "zoneinfo",
+    "concurrent.futures", "urllib.parse", "ssl", "email.utils", "http.client", "urllib.request", "asyncio",
 )  # fmt: skip
-"""What handlers import most: done once here, every worker has it."""
+"""What handlers import most: done once here, every worker has it. What another needs comes before it."""
+_QUIET = 50
+"""Milliseconds without a request until the next of these is imported: it takes some, for which none shall wait."""
 
 
 class Programs(NamedTuple):
@@ -59,13 +62,18 @@ class Launcher:
     """The sandboxes that are there, and the socket that asks for more."""
 
     def __init__(self, hub: socket.socket, programs: Programs, held: Floor | None) -> None:
-        """*programs* are the Python worker's; *held* is what is refused, where the hub is not who this is."""
+        """*programs* are the Python worker's; *held* is what is refused, where the hub is not who this is.
+
+        Then nothing more is imported: what that user may change is no program of this one's.
+        """
         self._hub = hub
         self._programs = programs
         self._floor = held
         self._rooted = os.geteuid() == 0
         self._ids = os.geteuid(), os.getegid()
         self._sandboxes: dict[int, _Sandbox] = {}
+        self._lacking: list[str] = [] if held else list(reversed(_IMPORTED))
+        self._grows = False
         # Looked for once: a fork that looks at all modules copies the page of each one's name.
         self._mine = [name for name in sys.modules if name == "launcher" or name.startswith("launcher.")]
 
@@ -76,7 +84,10 @@ class Launcher:
         poll.register(self._hub, select.POLLIN)
         self._send({"ready": True, "pid": os.getpid()})
         while True:
-            for descriptor, _ in poll.poll():
+            ready = poll.poll(_QUIET if self._grows else None)
+            if not ready:
+                self._grow()
+            for descriptor, _ in ready:
                 if descriptor != self._hub.fileno():
                     poll.unregister(descriptor)
                     self._ended(self._sandboxes.pop(descriptor))
@@ -95,6 +106,9 @@ class Launcher:
         try:
             if len(packet) > MAX:
                 raise BadPlan(f"a plan has at most {MAX} bytes")
+            if packet == GROW:
+                self._grows = bool(self._lacking)
+                return None
             if (doomed := killed(packet)) is not None:
                 self._kill(doomed)
                 return None
@@ -134,6 +148,14 @@ class Launcher:
         os.close(writing)
         self._send({"id": plan.id, "pid": pid}, [handle])
         return _Sandbox(plan.id, pid, handle, reading, bare=not plan.namespaces)
+
+    def _grow(self) -> None:
+        """Import the next of what handlers import most."""
+        with contextlib.suppress(ImportError):
+            importlib.import_module(self._lacking.pop())
+        if not self._lacking:
+            self._grows = False
+            _settle()
 
     def _kill(self, identity: int) -> None:
         """End a sandbox for a hub that may not: its process 1 is another user's."""
@@ -181,14 +203,20 @@ class Launcher:
         exec(self._programs.worker, main.__dict__)
 
 
+def _settle() -> None:
+    """Let what is there be looked through no more: a look of a fork would copy its pages."""
+    gc.collect()
+    gc.freeze()
+
+
 def main(descriptor: int, runtime: str) -> None:
     """Serve the hub at the other end of *descriptor*; returns never. *runtime* is the folder of the bootstraps."""
     prepare("triggerhub-launcher")
     serve(socket.socket(fileno=descriptor), compiled(runtime))
 
 
-def prepare(name: str) -> None:
-    """Make this process one that sandboxes are forked from."""
+def prepare(name: str, *, whole: bool = False) -> None:
+    """Make this process one that sandboxes are forked from; *whole*: with all that handlers import most."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A terminal's Ctrl-C is for the hub, which lets running calls finish.
         signal.signal(number, signal.SIG_IGN)
@@ -198,7 +226,7 @@ def prepare(name: str) -> None:
     # Two descriptors for each sandbox.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for module in _IMPORTED:
+    for module in (*_NEEDED, *(_IMPORTED if whole else ())):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
 
@@ -216,6 +244,5 @@ def serve(hub: socket.socket, programs: Programs, held: Floor | None = None) -> 
     """Serve *hub*; returns never."""
     kernel.set_name("triggerhub-launcher")
     hub.setblocking(True)
-    gc.collect()
-    gc.freeze()
+    _settle()
     Launcher(hub, programs, held).serve()
