@@ -168,6 +168,8 @@ class Function:
     idempotency: Idempotency | None = None
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
+    loops: bool = False
+    """Whether it runs though many handlers' answers led to one another, up to it."""
     level: Level = "isolated"
     """The least isolation that it runs with."""
     network: bool | tuple[str, ...] = False

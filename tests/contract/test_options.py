@@ -212,3 +212,31 @@ def test_a_policy_is_put_and_taken_away_as_a_whole(lambdas: Any, hub: Daemon) ->
         )[0]
         == 404
     )
+
+
+def test_a_loop_of_destinations_ends_unless_its_functions_allow_it(lambdas: Any, hub: Daemon) -> None:
+    names = [f"loop-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    for name in names:
+        create(lambdas, name, answering("one"))
+    for name, other in (names, reversed(names)):
+        lambdas.put_function_event_invoke_config(
+            FunctionName=name, DestinationConfig={"OnSuccess": {"Destination": ARN + other}}
+        )
+        assert (
+            lambdas.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")["RecursiveLoop"] == "Allow"
+        )
+
+    def rows(state: str) -> int:
+        return sum(row["state"] == state for name in names for row in hub.deliveries(function=name))
+
+    lambdas.invoke(FunctionName=names[0], InvocationType="Event")
+    until(lambda: rows("succeeded") > 25, "it goes on beyond where loops end")
+    for name in names:
+        lambdas.put_function_recursion_config(FunctionName=name, RecursiveLoop="Terminate")
+        assert lambdas.get_function_recursion_config(FunctionName=name)["RecursiveLoop"] == "Terminate"
+    until(lambda: rows("dead") == 1, "it has ended")
+    (dead,) = (row for name in names for row in hub.deliveries(function=name) if row["state"] == "dead")
+    assert dead["reason"] == "stopped: 16 handlers' answers led to one another"
+    assert lambdas.get_function_recursion_config(FunctionName="hello")["RecursiveLoop"] == "Terminate"
+    told = refused(lambdas.put_function_recursion_config, FunctionName="hello", RecursiveLoop="Allow")
+    assert told[:2] == (400, "InvalidParameterValueException")

@@ -23,7 +23,7 @@ from triggerhub.model import (
     State,
     TimedOut,
 )
-from triggerhub.policy.retry import backoff, decide
+from triggerhub.policy.retry import HOPS, LOST, backoff, decide, hopeless
 from triggerhub.settings import HOUR, MINUTE, SECOND, RetryPolicy
 
 NOW = 1_767_225_600_000
@@ -133,3 +133,18 @@ def test_without_jitter_a_later_attempt_never_waits_less(attempt: int, policy: R
 def test_jitter_only_shortens(attempt: int, policy: RetryPolicy, draw: float) -> None:
     jittered = backoff(attempt, replace(policy, jitter=True), draw=draw)
     assert jittered <= backoff(attempt, replace(policy, jitter=False), draw=draw)
+
+
+@pytest.mark.parametrize(
+    ("lost", "hops", "loops", "says"),
+    [
+        (0, 0, False, None),
+        (LOST - 1, HOPS, False, None),
+        (LOST, 0, False, f"lost {LOST} times: the hub died whenever it ran"),
+        (LOST, 0, True, f"lost {LOST} times: the hub died whenever it ran"),
+        (0, HOPS + 1, False, f"stopped: {HOPS} handlers' answers led to one another"),
+        (0, 10_000, True, None),
+    ],
+)
+def test_what_kills_the_hub_or_loops_is_not_run(lost: int, hops: int, loops: bool, says: str | None) -> None:
+    assert hopeless(replace(delivery(1), lost=lost), hops, loops=loops) == says

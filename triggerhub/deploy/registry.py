@@ -208,6 +208,7 @@ class Registry:
             tmp=version.storage * MB,
             concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
             warm=deployed.warm(number),
+            loops=deployed.recursive,
             env=dict(version.env),
             retry=RetryPolicy(
                 attempts=1 + retries,

@@ -296,7 +296,7 @@ class Dispatcher:
     async def _sift(self, group: Group) -> None:
         """Leave in the group what is to be run; settle what is answered already, and what must not be run at all."""
         for claimed in list(group.claimed):
-            if why := retry.hopeless(claimed.delivery, claimed.event.hops):
+            if why := retry.hopeless(claimed.delivery, claimed.event.hops, loops=self.function.loops):
                 group.claimed.remove(claimed)
                 self._let_go(claimed, group)
                 self._settler.owe([(claimed, self._bury(group, claimed, why))])
@@ -341,7 +341,7 @@ class Dispatcher:
 
     def _bury(self, group: Group, claimed: Claimed, why: str) -> Settlement:
         """Bury what is not run; only where handlers led to one another, nobody may be told: it would go on."""
-        now, told = self._services.clock.now(), claimed.event.hops <= retry.HOPS
+        now, told = self._services.clock.now(), self.function.loops or claimed.event.hops <= retry.HOPS
         return self._services.verdicts.buried(group.plan, claimed, why, told=told, now=now)
 
     def _settle(self, group: Group, claimed: Claimed, decision: Complete | Retry | Bury) -> None:

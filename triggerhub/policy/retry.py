@@ -35,11 +35,14 @@ _DOUBLINGS = 64
 """More doublings than this pass every maximum; the number stays small at attempt 10,000."""
 
 
-def hopeless(delivery: Delivery, hops: int) -> str | None:
-    """Say why a claimed delivery, whose event *hops* handlers' answers led to, must not be run; None lets it."""
+def hopeless(delivery: Delivery, hops: int, *, loops: bool = False) -> str | None:
+    """Say why a claimed delivery, whose event *hops* handlers' answers led to, must not be run; None lets it.
+
+    *loops* is whether its function may be led to as often as may be.
+    """
     if delivery.lost >= LOST:
         return f"lost {delivery.lost} times: the hub died whenever it ran"
-    if hops > HOPS:
+    if hops > HOPS and not loops:
         return f"stopped: {HOPS} handlers' answers led to one another"
     return None
 

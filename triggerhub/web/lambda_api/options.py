@@ -1,4 +1,4 @@
-"""Set what goes with a function beside its code: concurrency, and what has one value here."""
+"""Set what goes with a function beside its code: concurrency, loops, and what has one value here."""
 
 from __future__ import annotations
 
@@ -68,18 +68,21 @@ class Options:
         await self._reserve(self._name(asked), None)
         return {}
 
-    # what has one value here
+    # loops
 
     async def _get_recursion(self, asked: Asked) -> Mapping[str, Json]:
-        self._looked_at(asked)
-        return {"RecursiveLoop": "Terminate"}
+        deployed = self._looked_at(asked)
+        return {"RecursiveLoop": "Allow" if deployed is not None and deployed.recursive else "Terminate"}
 
     async def _put_recursion(self, asked: Asked) -> Mapping[str, Json]:
-        self._looked_at(asked)
-        if asked.given["RecursiveLoop"] != "Terminate":
-            text = "RecursiveLoop: loops by destinations always end, after 16 handlers that led to one another."
-            raise ApiError("InvalidParameterValueException", text)
-        return {"RecursiveLoop": "Terminate"}
+        wanted = asked.given["RecursiveLoop"]
+        if self._looked_at(asked) is None and wanted == "Terminate":
+            return {"RecursiveLoop": wanted}  # as it is for functions of the folder
+        name = self._name(asked)
+        await self._registry.change(name, lambda before: replace(there(before, name), recursive=wanted == "Allow"))
+        return {"RecursiveLoop": wanted}
+
+    # what has one value here
 
     async def _get_management(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = self._looked_at_name(asked)
