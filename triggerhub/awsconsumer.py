@@ -29,6 +29,8 @@ PAYLOAD = 6 * MB
 """What one call may carry."""
 STORING = 8
 """How many receivers there are at most where messages are stored at once."""
+CLOSING = 16
+"""How many batches at most have been run, and are being written and deleted: it takes as long as the disk does."""
 TRIES = 4
 """How often a deletion is tried; a message that is not deleted comes again, and is found to be done."""
 LONGEST = 43_200
@@ -146,7 +148,7 @@ class Consumer:
         return self.ctx.places if self._handles else STORING
 
     def _start(self) -> None:
-        while self._asking < self._askers and self._running < self._limit and self._closing < self._most:
+        while self._asking < self._askers and self._running < self._limit and self._closing < CLOSING:
             self._asking += 1
             self._running += 1
             self._tasks.start_soon(self._receive, name=f"receive:{self.ctx.trigger.name}")

@@ -16,6 +16,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,17 +59,23 @@ class Way:
         scope = f"{day}/{told.region}/{told.service}/aws4_request"
         form = self.form.replace(_DATE, at).replace(_TOKEN, token or "") + hashlib.sha256(body).hexdigest()
         digest = hashlib.sha256(form.encode()).hexdigest()
-        key = sigv4.signing_key(secret, day, told.region, told.service)
-        signature = hmac.digest(key, f"{sigv4.ALGORITHM}\n{at}\n{scope}\n{digest}".encode(), "sha256").hex()
+        keyed = _keyed(secret, day, told.region, told.service).copy()
+        keyed.update(f"{sigv4.ALGORITHM}\n{at}\n{scope}\n{digest}".encode())
         headers = {
             **self.headers,
             "X-Amz-Date": at,
             "Authorization": f"{sigv4.ALGORITHM} Credential={access_key}/{scope}, "
-            f"SignedHeaders={';'.join(told.signed)}, Signature={signature}",
+            f"SignedHeaders={';'.join(told.signed)}, Signature={keyed.hexdigest()}",
         }
         if token is not None:
             headers["X-Amz-Security-Token"] = token
         return headers
+
+
+@lru_cache(maxsize=16)
+def _keyed(secret: str, day: str, region: str, service: str) -> hmac.HMAC:
+    """Return the beginning of a signature, to be copied: each new one lets go of the interpreter."""
+    return hmac.new(sigv4.signing_key(secret, day, region, service), digestmod="sha256")
 
 
 def learn(method: str, url: str, headers: dict[str, str], parsed: Any) -> Way | None:

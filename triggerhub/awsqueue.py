@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from triggerhub import awsclient, source
 from triggerhub.aws import arn, sqs
 from triggerhub.awsclient import AwsFault, Connection, Trouble
-from triggerhub.awsconsumer import REQUEST, SHORTEST, STORING, Consumer, EventsOf, Queue
+from triggerhub.awsconsumer import CLOSING, REQUEST, SHORTEST, STORING, Consumer, EventsOf, Queue
 from triggerhub.model import Millis
 from triggerhub.settings import HOUR, SECOND
 
@@ -53,7 +53,7 @@ def connecting(
             "endpoint_url": options.endpoint_url or address.endpoint,
         }
     )
-    return awsclient.connected("sqs", located, wait=wait, connections=ctx.places * 2 + 2 * STORING)
+    return awsclient.connected("sqs", located, wait=wait, connections=ctx.places * 2 + max(CLOSING, 2 * STORING))
 
 
 async def consume(

@@ -19,8 +19,9 @@ from typing import Any
 from uuid import uuid4
 
 import uvloop
-from aiohttp import web
 from anyio.from_thread import start_blocking_portal
+
+from tests.aws_double import wire
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -108,18 +109,11 @@ class SqsDouble:
 
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncGenerator[str]:
-        runner = web.ServerRunner(web.Server(self._answer), access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with wire.serve(self._answer, port) as address:
+            yield address
 
-    async def _told(self, request: web.BaseRequest) -> web.Response:
+    def _told(self, told: dict[str, Any]) -> Any:
         """Control from another process: set ``down`` or ``duplicate``, add trouble or messages, read what happened."""
-        told = await request.json()
         self.down = told.get("down", self.down)
         self.duplicate = told.get("duplicate", self.duplicate)
         for kind, times, operation in told.get("trouble", []):
@@ -130,54 +124,38 @@ class SqsDouble:
                 self.do_SendMessage(name, MessageBody="x" * size)
         left = {name: len(queue.messages) for name, queue in self.queues.items()}
         took = {name: queue.ended - queue.began for name, queue in self.queues.items()}
-        return web.json_response({"left": left, "took": took, "calls": dict(self.calls), "deleted": len(self.deleted)})
+        return {"left": left, "took": took, "calls": dict(self.calls), "deleted": len(self.deleted)}
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: wire.Request) -> wire.Answer:
         if request.path == "/_told":
-            return await self._told(request)
-        body = await request.read()
-        operation = request.headers.get("X-Amz-Target", ".").partition(".")[2]
+            return wire.Answer(json.dumps(self._told(json.loads(request.body))).encode())
+        operation = request.headers.get("x-amz-target", ".").partition(".")[2]
         self.calls[operation] += 1
         fault = self._fault(operation)
         if self.down or fault == "refuse":
-            return self._cut(request)
+            return wire.Answer(b"", cut="before")
         try:
             if fault is not None and fault != "drop":
                 raise _FAULTS[fault](operation)
             act: Callable[..., Any] | None = getattr(self, f"do_{operation}", None)
             if act is None:
                 raise Refusal("InvalidAction", f"there is no {operation or 'such operation'} here")
-            answer = act(**json.loads(body))
+            answer = act(**json.loads(request.body))
             if asyncio.iscoroutine(answer):
                 answer = await answer
-            text, status, headers = json.dumps(answer or {}).encode(), 200, {}
+            text, status = json.dumps(answer or {}).encode(), 200
         except Refusal as refusal:
             told = {"__type": f"com.amazonaws.sqs#{refusal.code}", "message": str(refusal)}
-            text, status, headers = json.dumps(told).encode(), refusal.status, {}
+            text, status = json.dumps(told).encode(), refusal.status
         if self.down:
-            return self._cut(request)
-        if fault == "drop":
-            return await self._half(request, text)
-        return web.Response(body=text, status=status, headers=headers, content_type="application/x-amz-json-1.0")
+            return wire.Answer(b"", cut="before")
+        return wire.Answer(text, status, cut="within" if fault == "drop" else None)
 
     def _fault(self, operation: str) -> str | None:
         for name in (operation, "*"):
             if waiting := self.faults.get(name):
                 return waiting.popleft()
         return None
-
-    def _cut(self, request: web.BaseRequest) -> web.Response:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
-
-    async def _half(self, request: web.BaseRequest, text: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": str(len(text) + 10)})
-        await response.prepare(request)
-        await response.write(text[: len(text) // 2])
-        if request.transport is not None:
-            request.transport.abort()
-        return response
 
     # operations
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.stores.rig import NOW, Hand, accounts, intake
+from tests.stores.rig import NOW, Hand, accounts, attempt, intake
 from triggerhub.errors import StoreBroken, StoreFull
-from triggerhub.model import State
-from triggerhub.store import Answered, Query
+from triggerhub.model import Complete, Fault, State
+from triggerhub.store import Answered, Query, Record
 from triggerhub.stores import fault, writer
 from triggerhub.stores.connection import Connection
 from triggerhub.stores.sqlite import SQLiteStore, open_store
@@ -93,6 +93,27 @@ async def test_one_bad_command_costs_the_others_of_its_group_nothing(store: SQLi
     assert isinstance(answers[5], sqlite3.IntegrityError)
     assert len(await store.page(Query())) == 5
     await accounts(store)
+
+
+async def test_one_bad_record_costs_the_others_that_are_written_with_it_nothing(store: SQLiteStore) -> None:
+    bad = attempt("raised", error=Fault(type="E", message="\ud800"))
+    asked = [
+        store.record([Record(intake=intake(key=f"k{number}", keep=100), decision=Complete(), attempt=one)], now=NOW)
+        for number, one in enumerate([attempt(), bad, attempt()])
+    ]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(one, list) for one in results] == [True, False, True]
+    assert set(await store.known("t", ["k0", "k1", "k2"], now=NOW)) == {"k0", "k2"}
+    await accounts(store)
+
+
+async def test_many_callers_find_their_own(store: SQLiteStore) -> None:
+    records = [Record(intake=intake(key=f"k{number}", keep=100), decision=Complete()) for number in range(6)]
+    await store.record(records, now=NOW)
+    asked = [("t", ["k0", "k9"]), ("t", []), ("u", ["k1"]), ("t", ["k5", "k2"]), ("t", ["k5"])]
+    found = await asyncio.gather(*(store.known(trigger, keys, now=NOW) for trigger, keys in asked))
+    assert [set(one) for one in found] == [{"k0"}, set(), set(), {"k2", "k5"}, {"k5"}]
+    assert await store.known("t", ["k0"], now=NOW + 101) == {}
 
 
 async def test_different_verbs_in_one_group_see_each_other_in_order(store: SQLiteStore) -> None:

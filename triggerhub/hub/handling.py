@@ -284,8 +284,9 @@ class Handling:
             first = group.claimed[0].delivery if group.claimed else None
             alone = first is not None and len(group.claimed) == 1
             group.request_id = first.id if alone and first else self._services.mint()
-            for claimed in group.claimed:
-                self._tell(trigger, "started", claimed.delivery.id)
+            if self._services.feed.watched:
+                for claimed in group.claimed:
+                    self._tell(trigger, "started", claimed.delivery.id)
             started = self._services.clock.now()
             outcome, version = await self._caller.call(dispatcher.function, _invocation(group, asked.payload, trigger))
             return outcome, version, started
@@ -337,9 +338,8 @@ class Handling:
             written = [_bare(one, error) for one in written]
             answers = await self._stored(trigger, written, scoped)
         crash_point("recorded")
+        services.metrics.count("accepted", trigger.name, sum(isinstance(one, Created) for one in answers))
         for (own, _), record, answer in zip(records, written, answers, strict=True):
-            if isinstance(answer, Created):
-                services.metrics.count("accepted", trigger.name)
             self._tell_end(trigger, answer.deliveries[0], own, record)
 
     async def _stored(
@@ -360,6 +360,8 @@ class Handling:
 
     def _tell_end(self, trigger: Trigger, delivery: str, own: Outcome, record: Record) -> None:
         services, function = self._services, trigger.functions[0]
+        if isinstance(record.decision, Complete) and not services.feed.watched:
+            return
         kind, text = "succeeded", record.decision.reason or ""
         if isinstance(record.decision, Bury):
             kind = "dead"

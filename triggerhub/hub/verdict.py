@@ -37,6 +37,7 @@ log = structlog.get_logger("dispatch")
 KEPT = 64 * KB
 """The largest answer that history keeps."""
 LEFT = "left to its source, which gives it again"
+DONE, LEAVE = Complete(), Leave(LEFT)
 NAMES: dict[type[Outcome], str] = {
     Returned: "returned",
     Raised: "raised",
@@ -104,13 +105,16 @@ class Verdicts:
         made = []
         level = self._level(function)
         outcomes = _each(group.plan, group.claimed, outcome) if each is None else each
+        attempt, attempted = None, None
         for claimed, own in zip(group.claimed, outcomes, strict=True):
-            decision: Complete | Leave = Complete() if isinstance(own, Returned) else Leave(LEFT)
+            decision: Complete | Leave = DONE if isinstance(own, Returned) else LEAVE
             then, refused = self._then(group.plan, claimed, own, decision, now)
+            if attempt is None or own is not attempted:
+                attempt, attempted = _attempt(own, group.request_id, version, started, level), own
             record = Record(
                 intake=_kept(claimed, keep),
                 decision=Complete("; ".join(refused)) if refused else decision,
-                attempt=_attempt(own, group.request_id, version, started, level),
+                attempt=attempt,
                 answer=_answer(claimed, own, function, now),
                 then=then,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from triggerhub import ids
 from triggerhub.crash import crash_point
@@ -16,23 +17,40 @@ from triggerhub.stores.transaction import Transaction
 _RUN = ("state", "attempts", "claims", "owner")
 
 
-def record(
-    t: Transaction,
-    records: Sequence[Record],
-    owner: int,
-    now: Millis,
-    checkpoints: Mapping[tuple[str, str], str | None],
-) -> list[Appended]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one caller wants to be written."""
+
+    records: Sequence[Record]
+    now: Millis
+    checkpoints: Mapping[tuple[str, str], str | None]
+
+
+def record(t: Transaction, asked: Sequence[Asked], owner: int) -> list[list[Appended]]:
+    """Write what many callers want, with few statements; each gets its own answers."""
+    simple = [
+        (about, one.now)
+        for one in asked
+        for record in one.records
+        if len((about := record.intake).owed) == 1 and about.event.ordering_key is None
+    ]
+    fresh = intake.taken(t, simple)
+    answers = [_record(t, one.records, owner, one.now, fresh) for one in asked]
+    for one in asked:
+        put_checkpoints(t, one.checkpoints)
+    crash_point("inside-record")
+    return answers
+
+
+def _record(t: Transaction, records: Sequence[Record], owner: int, now: Millis, fresh: set[str]) -> list[Appended]:
     """Write each as if it had been accepted, run and settled within the open transaction.
 
-    One that is new, which most are, goes into the store as it ended; one that was left before goes the queue's own way.
+    One that is *fresh*, which most are, goes into the store as it ended; one that was left goes the queue's own way.
     """
     answers: list[Appended] = []
     running: list[tuple[int, int, int, int, str]] = []
     settlements: list[Settlement] = []
     ended: list[Settlement] = []
-    simple = [one.intake for one in records if len(one.intake.owed) == 1 and one.intake.event.ordering_key is None]
-    fresh = intake.taken(t, simple, now)
     for one in records:
         if one.intake.event.id in fresh:
             settlement = _settlement(one, ids.delivery_id(one.intake.event.id, 1), Fence(owner, 1))
@@ -56,8 +74,6 @@ def record(
         t.flush()
         many.update(t.db, "delivery", "id", _RUN, running)
         queue.settle(t, settlements, now)
-    put_checkpoints(t, checkpoints)
-    crash_point("inside-record")
     return answers
 
 

@@ -64,15 +64,19 @@ def _known(t: Transaction, event: Event, owed: int, now: Millis, keep: Millis) -
     return Repeated(event=first, deliveries=tuple(ids.delivery_id(first, n) for n in range(1, count + 1)))
 
 
-def taken(t: Transaction, intakes: Sequence[Intake], now: Millis) -> set[str]:
-    """Take the dedup keys of many events at once; return the events whose key was free, or who have none."""
+def taken(t: Transaction, intakes: Sequence[tuple[Intake, Millis]]) -> set[str]:
+    """Take the dedup keys of many events at once; return the events whose key was free, or who have none.
+
+    Beside each is when it came; a key that ended between the first and the last of them is still known to all.
+    """
     keys = [
         (event.trigger, event.dedup_key, event.id, len(one.owed), now + one.keep)
-        for one in intakes
+        for one, now in intakes
         if (event := one.event).dedup_key is not None
     ]
-    free = {one.event.id for one in intakes if one.event.dedup_key is None}
-    return free.union(row[0] for row in many.inserted(t.db, *_KEY, keys, _UNLESS_KNOWN, (now,)))
+    earliest = min((now for _, now in intakes), default=0)
+    free = {one.event.id for one, _ in intakes if one.event.dedup_key is None}
+    return free.union(row[0] for row in many.inserted(t.db, *_KEY, keys, _UNLESS_KNOWN, (earliest,)))
 
 
 def put_event(t: Transaction, event: Event) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice, takewhile
+from itertools import accumulate, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ NEWEST_ID = (
     "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT 1"
 )
 KNOWN = (
-    f"SELECT {rows.DELIVERY}, k.key FROM json_each(?) j CROSS JOIN key k ON k.trigger = ? AND k.key = j.value "
-    "CROSS JOIN delivery d ON d.id = substr(k.event, 1, length(k.event) - 2) || '01' WHERE k.expires > ?"
+    f"SELECT {rows.DELIVERY}, j.key, k.key FROM json_each(?) j CROSS JOIN key k ON k.trigger = j.value ->> 0 "
+    "AND k.key = j.value ->> 1 AND k.expires > j.value ->> 2 "
+    "CROSS JOIN delivery d ON d.id = substr(k.event, 1, length(k.event) - 2) || '01'"
 )
 """The first delivery of each event: see ``ids.delivery_id``."""
 EXAMINED = 1024 * MB
@@ -115,10 +116,14 @@ def answers(db: sqlite3.Connection, keys: Sequence[tuple[str, str]], now: Millis
     return [row[0] if row else None for row in found]
 
 
-def known(db: sqlite3.Connection, trigger: str, keys: Sequence[str], now: Millis) -> dict[str, Delivery]:
-    """Return the first delivery of each event that has one of these dedup keys."""
-    found = db.execute(KNOWN, (json.dumps(list(keys)), trigger, now)).fetchall()
-    return {row[-1]: rows.delivery(row) for row in found}
+def known(db: sqlite3.Connection, asked: Sequence[tuple[str, Sequence[str], Millis]]) -> list[dict[str, Delivery]]:
+    """Return by trigger, dedup keys and moment the first delivery of each event that has one of the keys then."""
+    keys = [(trigger, key, now) for trigger, keys, now in asked for key in keys]
+    ends = list(accumulate(len(keys) for _, keys, _ in asked))
+    found: list[dict[str, Delivery]] = [{} for _ in asked]
+    for *columns, place, key in db.execute(KNOWN, (json.dumps(keys),)).fetchall():
+        found[bisect_right(ends, place)][key] = rows.delivery(columns)
+    return found
 
 
 def checkpoints(db: sqlite3.Connection, scope: str, prefix: str) -> dict[str, str]:

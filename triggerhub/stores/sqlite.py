@@ -34,9 +34,10 @@ from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
 from triggerhub.stores.fault import locked_from_outside, translate
 from triggerhub.stores.lock import locked
+from triggerhub.stores.lookup import Lookup
 from triggerhub.stores.migrate import migrate
 from triggerhub.stores.reserve import Reserve
-from triggerhub.stores.transaction import used
+from triggerhub.stores.transaction import Transaction, used
 from triggerhub.stores.writer import Writer
 
 Result = TypeVar("Result")
@@ -121,6 +122,7 @@ class SQLiteStore:
         self._quick = quick
         self._slow = slow
         self._blobs = blobs
+        self._lookup = Lookup(lambda asked: self._read(self._quick, reading.known, asked, whole=False))
 
     async def _read(
         self, connection: Connection, function: Callable[..., Result], *arguments: Any, whole: bool = True
@@ -152,12 +154,15 @@ class SQLiteStore:
         now: Millis,
         checkpoints: Mapping[tuple[str, str], str | None] | None = None,
     ) -> list[Appended]:
-        return await self.writer.do(
-            lambda t: handled.record(t, records, self.owner, now, checkpoints or {}), intake=bool(records)
-        )
+        asked = handled.Asked(records, now, checkpoints or {})
+        answers: list[Appended] = await self.writer.join(self._record, asked, intake=bool(records))
+        return answers
+
+    def _record(self, t: Transaction, asked: Sequence[handled.Asked]) -> list[list[Appended]]:
+        return handled.record(t, asked, self.owner)
 
     async def known(self, trigger: str, keys: Sequence[str], *, now: Millis) -> dict[str, Delivery]:
-        return await self._read(self._quick, reading.known, trigger, keys, now, whole=False)
+        return await self._lookup.ask(trigger, keys, now)
 
     async def reap(self) -> list[str]:
         return await self.writer.do(lambda t: queue.reap(t, self.owner))

@@ -36,11 +36,17 @@ moved; then the log is written over, and settling takes no more room."""
 PAGE = 4096
 
 
+Together = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
+"""A command that is carried out for many at once: given what each asks, it returns an answer for each."""
+
+
 @dataclass(slots=True)
 class _Command(Generic[Result]):
-    apply: Callable[[Transaction], Result]
+    apply: Callable[[Transaction], Result] | None
     intake: bool
     future: asyncio.Future[Result]
+    together: Together | None = None
+    asked: Any = None
 
     def answer(self, result: Result | BaseException) -> None:
         if self.future.done():
@@ -86,14 +92,23 @@ class Writer:
         *intake* marks what a full disk refuses (StoreFull); the rest goes on out of the reserve.
         Cancelled: the command may have been carried out, never by half.
         """
+        return await self._put(_Command(apply, intake, asyncio.get_running_loop().create_future()))
+
+    async def join(self, together: Together, asked: Any, *, intake: bool = False) -> Any:
+        """As ``do``, with all that is asked of one command in a transaction carried out in one go.
+
+        Where that fails each is carried out alone, so that one fails for none but itself.
+        """
+        return await self._put(_Command(None, intake, asyncio.get_running_loop().create_future(), together, asked))
+
+    async def _put(self, command: _Command[Result]) -> Result:
         if self._broken is not None:
             raise self._broken
         if self._ending:
             raise StoreBroken("the store is closed", hint="The hub is ending; start it again.")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Command(apply, intake, future))
+        self._waiting.append(command)
         self._arrived.set()
-        return await future
+        return await command.future
 
     def fail(self, fault: StoreBroken) -> None:
         """Answer nothing any more: a reader found the store broken."""
@@ -165,7 +180,7 @@ class Writer:
         db.execute("BEGIN IMMEDIATE")
         transaction = Transaction(db, self._blobs)
         try:
-            results = [command.apply(transaction) for command in group]
+            results = _applied(transaction, group)
             transaction.finish()
             crash_point("inside-commit")
             db.execute("COMMIT")
@@ -192,6 +207,21 @@ class Writer:
             self._broken = fault if isinstance(fault, StoreBroken) else StoreBroken(f"a checkpoint failed: {error!r}")
             return
         self.checkpoints += 1
+
+
+def _applied(transaction: Transaction, group: Sequence[_Command[Any]]) -> list[Any]:
+    """Carry out commands, those that go together at the place of the first of them."""
+    answers: dict[int, Any] = {}
+    for place, command in enumerate(group):
+        if place in answers:
+            continue
+        if command.apply is not None:
+            answers[place] = command.apply(transaction)
+        elif command.together is not None:
+            places = [at for at, one in enumerate(group) if one.together == command.together]
+            found = command.together(transaction, [group[at].asked for at in places])
+            answers.update(zip(places, found, strict=True))
+    return [answers[place] for place in range(len(group))]
 
 
 def _move_log(db: sqlite3.Connection, room: int) -> int:
