@@ -47,7 +47,10 @@ class Started(Protocol):
 
 
 class Starter(Protocol):
-    """What starts launchers that are root, for a hub that is not."""
+    """What starts launchers otherwise than as this process's own child, and of its user alone."""
+
+    root: bool
+    """Whether they are root, for a hub that is not."""
 
     def start(self, theirs: socket.socket) -> Started: ...
 
@@ -78,7 +81,21 @@ class Launcher:
     @property
     def rooted(self) -> bool:
         """Whether sandboxes are made by root, each function with a uid of its own."""
-        return self._starter is not None or os.geteuid() == 0
+        return self._apart or os.geteuid() == 0
+
+    @property
+    def _apart(self) -> bool:
+        """Whether it is root and this process is not."""
+        return self._starter is not None and self._starter.root
+
+    @property
+    def starter(self) -> Starter | None:
+        return self._starter
+
+    def start_by(self, starter: Starter | None) -> None:
+        """Have the process started otherwise from now on; one that runs is ended, with all its sandboxes."""
+        self._starter = starter
+        self._end()
 
     def open(self) -> None:
         """Hold it until :meth:`close`; for who has no loop."""
@@ -120,7 +137,7 @@ class Launcher:
         self._next += 1
         plan = replace(plan, id=self._next, descriptors=tuple(descriptors))
         end = None
-        if self._starter is not None:
+        if self._apart:
             # What root makes, this process can neither put into groups nor end.
             end = partial(self._queue, kill(self._next), [])
             if group is not None:
@@ -391,14 +408,18 @@ class Door:
         self.theirs.close()
 
 
-def execute(theirs: socket.socket, *words: str) -> subprocess.Popen[bytes]:
-    """Execute a launcher, or with the word ``keep`` what starts some, that is served at *theirs*. Raises OSError."""
+def execute(theirs: socket.socket, *words: str, by: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Execute a launcher, or with the word ``keep`` what starts some, that is served at *theirs*. Raises OSError.
+
+    *by* are the words of a program that executes it, whose own words are nobody's.
+    """
     interpreter = [sys.executable, "-I", "-B", str(_MAIN), str(theirs.fileno()), str(BOOTSTRAP), *words]
     return subprocess.Popen(
-        ["/bin/sh", "-c", _STACK, "sh", *interpreter],
+        ["/bin/sh", "-c", _STACK, "sh", *by, *interpreter],
         env=_ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if by else None,
         pass_fds=[theirs.fileno()],
         start_new_session=True,
         cwd="/",

@@ -68,6 +68,8 @@ def account(name: str) -> Account:
 class Keeper:
     """The process that stays root; made by root, before :func:`become`."""
 
+    root = True
+
     def __init__(self, groups: Iterable[Path] = (), *, uid: int) -> None:
         """*groups* are the folders of control groups that were given to *uid*, the hub's own. Raises OSError."""
         self._groups = tuple(map(str, groups))

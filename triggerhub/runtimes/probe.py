@@ -16,18 +16,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Invocation, Outcome, Returned
 from triggerhub.policy.sandbox import levels, view
 from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.policy.sandbox.shares import Limit
-from triggerhub.runtimes import reach
+from triggerhub.runtimes import bubblewrap, reach
 from triggerhub.runtimes.child import Spawn
 from triggerhub.runtimes.groups import Group, Groups, NoGroups
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
 from triggerhub.runtimes.sandbox import Extra, Planner, python
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function
+
+log = structlog.get_logger("sandbox")
 
 _CANARY = Path(__file__).parent / "canary"
 _HELD, _HOLD = 48 * MB, 96 * MB
@@ -62,7 +66,10 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
     """Do each thing for real, in throw-away sandboxes. Never raises for what the host refuses."""
     lacks: dict[Ability, Lack] = {}
     async with launcher.held():
-        if why := await _isolates(launcher, planner):
+        why = await _isolates(launcher, planner)
+        if why and await _stands_in(launcher, planner, why):
+            why = None
+        if why:
             root = launcher.rooted
             lacks[Ability.SANDBOX] = Lack(found=_worded(why, root=root), remedy=_remedy(why, root=root))
             # What stands in where there are no namespaces; with them nothing runs at that level.
@@ -94,6 +101,26 @@ async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
         except (StartFailed, OSError) as error:
             return str(error).removeprefix("the sandbox could not be made: ")
     return _told(outcome)
+
+
+async def _stands_in(launcher: Launcher, planner: Planner, why: str) -> bool:
+    """Whether bubblewrap makes what this host refuses to us; then it is what makes the launcher's namespace."""
+    if isinstance(launcher.starter, bubblewrap.Bubblewrap):
+        launcher.start_by(None)  # no longer; the next look begins anew
+        return False
+    other = bubblewrap.find() if launcher.starter is None else None
+    if other is None:
+        return False
+    # Tried by a launcher of its own: what runs confined goes on, unless there is something better.
+    trial = Launcher(other)
+    async with trial.held():
+        still = await _isolates(trial, planner)
+    if still:
+        log.debug("bubblewrap does not help", program=other.program, why=still)
+        return False
+    log.info("user namespaces are made by bubblewrap", program=other.program, since=why)
+    launcher.start_by(other)
+    return True
 
 
 async def _confines(launcher: Launcher, planner: Planner) -> str | None:

@@ -121,7 +121,8 @@ async def besiege(world: World, level: str, chosen: Sequence[Attack]) -> Siege:
         if not one.alone:
             together.setdefault(one.category, []).append(one)
     async with peopled(world, level):
-        room = asyncio.Semaphore(AT_ONCE)
+        # Without namespaces all have one number of processes between them, which some use up.
+        room = asyncio.Semaphore(1 if level == "confined" else AT_ONCE)
 
         async def within(work: Any) -> list[Result]:
             async with room:

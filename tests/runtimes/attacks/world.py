@@ -22,12 +22,14 @@ from typing import Any
 from tests.runtimes.conftest import Lines, invocation
 from triggerhub.model import Returned
 from triggerhub.policy.sandbox.levels import Ability, Lack
-from triggerhub.runtimes.launch import Launcher
+from triggerhub.runtimes.launch import Launcher, Starter
 from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.settings import MB, Function, Secret
 
 HANDLERS = Path(__file__).parent / "handlers"
+STARTER: Starter | None = None
+"""What starts launchers, where that is to be shown."""
 MARK = "attack-was-here"
 TMP = 16 * MB
 OTHER = """
@@ -223,7 +225,7 @@ async def peopled(world: World, level: str) -> AsyncGenerator[World]:
 
     A host gives what is asked to be isolated, or confined, the strongest level that it can: here it does not.
     """
-    launcher = Launcher()
+    launcher = Launcher(STARTER)
     if level != "contained":
         left_out = (Ability.GROUPS, Ability.SANDBOX) if level == "confined" else (Ability.GROUPS,)
         launcher.findings = Findings(lacks=dict.fromkeys(left_out, Lack(found="left out", remedy="")))

@@ -90,8 +90,8 @@ def remedy(found: str, *, root: bool, container: bool, settings: Mapping[str, st
         return "start the hub again"
     if settings.get("kernel.apparmor_restrict_unprivileged_userns") == "1" and not root:
         return (
-            "start the hub as a service of root, or let it make user namespaces: "
-            "sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            "start the hub as a service of root, or install bubblewrap with a profile that lets it make namespaces, "
+            "or let all make some: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
         )
     if settings.get("kernel.unprivileged_userns_clone") == "0" and not root:
         return "sysctl kernel.unprivileged_userns_clone=1, or start the hub as a service of root"

@@ -21,12 +21,13 @@ from .plan import INSIDE, Plan
 NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 
 
-def flags(plan: Plan, *, rooted: bool) -> int:
+def flags(plan: Plan, *, alone: bool) -> int:
     """Return the namespaces that process 1 is born into.
 
-    Root makes the user namespace last, so that all the others belong to the host's root and not to the sandbox.
+    *alone*: it has no right to any but by a user namespace of its own. Root makes that last, so that all the others
+    belong to the host's root and not to the sandbox.
     """
-    wanted = NAMESPACES if rooted else NAMESPACES | kernel.CLONE_NEWUSER
+    wanted = NAMESPACES | kernel.CLONE_NEWUSER if alone else NAMESPACES
     return wanted | (kernel.CLONE_NEWNET if plan.network == "own" else 0)
 
 
@@ -36,12 +37,13 @@ def run(
     report: int,
     *,
     rooted: bool,
-    ids: tuple[int, int],
+    ids: tuple[int, int] | None,
     template: Callable[[list[str]], None],
 ) -> NoReturn:
     """Never returns. *descriptors* are the worker's, the beginning's file last; *report* takes JSON lines.
 
-    *ids* are the launcher's uid and gid; *template* runs the Python worker in this interpreter.
+    *ids* are the launcher's uid and gid, where this is born into its own user namespace; *template* runs the Python
+    worker in this interpreter.
     """
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -51,7 +53,7 @@ def run(
         inside.close_all_but({*descriptors, inside.REPORT})
         os.setsid()
         kernel.set_name("sandbox")
-        if not rooted:
+        if ids is not None:
             map_ids("self", ids[0], ids[1], deny=True)
         gate = descriptors.pop() if plan.gated else _join(plan.groups) if plan.groups else None
         socket.sethostname(plan.hostname)

@@ -1,6 +1,7 @@
 """Become the launcher: executed as ``python -I -B main.py DESCRIPTOR RUNTIME``, RUNTIME the bootstraps' folder.
 
-With ``keep`` behind them it becomes what keeps root for launchers.
+With ``keep`` behind them it becomes what keeps root for launchers; with ``within`` it is in a user namespace of its own
+already, and makes no other.
 """
 
 import importlib.util
@@ -21,7 +22,8 @@ def _launcher() -> None:
     sys.modules["launcher"] = package
     spec.loader.exec_module(package)
     module = "launcher.keep" if "keep" in sys.argv[3:] else "launcher.serve"
-    importlib.import_module(module).main(int(sys.argv[1]), sys.argv[2])
+    more = {"within": True} if "within" in sys.argv[3:] else {}
+    importlib.import_module(module).main(int(sys.argv[1]), sys.argv[2], **more)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class _Sandbox:
 class Launcher:
     """The sandboxes that are there, and the socket that asks for more."""
 
-    def __init__(self, hub: socket.socket, programs: Programs, held: Floor | None) -> None:
+    def __init__(self, hub: socket.socket, programs: Programs, held: Floor | None, *, within: bool) -> None:
         """*programs* are the Python worker's; *held* is what is refused, where the hub is not who this is.
 
         Then nothing more is imported: what that user may change is no program of this one's.
@@ -70,7 +70,8 @@ class Launcher:
         self._programs = programs
         self._floor = held
         self._rooted = os.geteuid() == 0
-        self._ids = os.geteuid(), os.getegid()
+        # In a user namespace that somebody made, nobody maps any: there is INSIDE already.
+        self._ids = None if self._rooted or within else (os.geteuid(), os.getegid())
         self._sandboxes: dict[int, _Sandbox] = {}
         self._lacking: list[str] = [] if held else list(reversed(_IMPORTED))
         self._grows = False
@@ -132,7 +133,7 @@ class Launcher:
     def _make(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
         reading, writing = os.pipe()
         try:
-            pid, handle = kernel.clone(init.flags(plan, rooted=self._rooted) if plan.namespaces else 0)
+            pid, handle = kernel.clone(init.flags(plan, alone=self._ids is not None) if plan.namespaces else 0)
         except OSError:
             os.close(reading)
             os.close(writing)
@@ -209,10 +210,13 @@ def _settle() -> None:
     gc.freeze()
 
 
-def main(descriptor: int, runtime: str) -> None:
-    """Serve the hub at the other end of *descriptor*; returns never. *runtime* is the folder of the bootstraps."""
+def main(descriptor: int, runtime: str, *, within: bool = False) -> None:
+    """Serve the hub at the other end of *descriptor*; returns never.
+
+    *runtime* is the folder of the bootstraps; *within*: this process is in a user namespace of its own.
+    """
     prepare("triggerhub-launcher")
-    serve(socket.socket(fileno=descriptor), compiled(runtime))
+    serve(socket.socket(fileno=descriptor), compiled(runtime), within=within)
 
 
 def prepare(name: str, *, whole: bool = False) -> None:
@@ -240,9 +244,9 @@ def compiled(runtime: str) -> Programs:
     return Programs(*made)
 
 
-def serve(hub: socket.socket, programs: Programs, held: Floor | None = None) -> None:
+def serve(hub: socket.socket, programs: Programs, held: Floor | None = None, *, within: bool = False) -> None:
     """Serve *hub*; returns never."""
     kernel.set_name("triggerhub-launcher")
     hub.setblocking(True)
     _settle()
-    Launcher(hub, programs, held).serve()
+    Launcher(hub, programs, held, within=within).serve()
