@@ -1,8 +1,8 @@
 """Run every event in a process of its own: a fork of the worker, made once it has loaded the code.
 
 What a handler changes in memory ends with its event, and what the code imported is there for all of them. The
-worker itself runs no handler: it takes an event, forks, and passes on what the child answers once the child and
-all that it started are gone. So no event meets what another left running, and none can answer for another.
+worker itself runs no handler: it takes an event, forks, and passes on what the child answers once the child is
+killed and all that it started is gone. So no event meets what another left running, and none can answer for another.
 
 Python 3.8 is the oldest that it runs in.
 """
@@ -47,8 +47,13 @@ class Forking:
         # Ended children wait to be asked for, whatever the code does with them elsewhere.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         adopt()
-        self._own = children()
-        """What the code started while it was loaded: part of the snapshot."""
+        self._dying: set[int] = set()
+        """Children that were killed and are not reaped yet."""
+        try:
+            self._own = children()
+            """What the code started while it was loaded: part of the snapshot."""
+        except OSError:
+            self._own = set()
         gc.collect()
         # What is there already is not looked through again: a look alone would copy its pages.
         gc.freeze()
@@ -56,6 +61,7 @@ class Forking:
     def serve(self, handler: Any) -> NoReturn:
         while True:
             header, body = self._worker.take()
+            self._reap()
             reading, writing = os.pipe()
             try:
                 child = os.fork()
@@ -72,14 +78,27 @@ class Forking:
             os.close(reading)
             if said:
                 os.kill(child, signal.SIGKILL)
+                if self._alone_was(child):
+                    # It runs no more, and the kernel may take its time with what it held.
+                    self._dying.add(child)
+                else:
+                    os.waitpid(child, 0)
+                    self._sweep()
+                self._worker.write(said)
+                continue
             _, status, used = os.wait4(child, 0)
             self._sweep()
-            if said:
-                self._worker.write(said)
-            else:
-                ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-                told = {"id": header["id"], "status": str(ended), "memory": str(used.ru_maxrss * 1024)}
-                self._worker.send(EXITED, told)
+            ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            told = {"id": header["id"], "status": str(ended), "memory": str(used.ru_maxrss * 1024)}
+            self._worker.send(EXITED, told)
+
+    def _alone_was(self, child: int) -> bool:
+        """Whether a killed child left nothing behind; False, too, where the kernel does not tell."""
+        try:
+            # The child's first: what it leaves when it ends meanwhile is this process's by the second look.
+            return not children(child) and children() <= self._own | self._dying | {child}
+        except OSError:
+            return False
 
     def _listen(self, child: int, reading: int) -> bytes:
         """Return the frame that answers; empty where the child ended, or fell silent, without one."""
@@ -112,12 +131,11 @@ class Forking:
     def _sweep(self) -> None:
         """End what a child left running: it was reparented to this process."""
         while True:
+            self._reap()
             try:
-                if os.waitpid(-1, os.WNOHANG)[0]:
-                    continue
-            except ChildProcessError:
-                return
-            left = children() - self._own
+                left = children() - self._own - self._dying
+            except OSError:
+                return  # the kernel does not tell: what is left is ended with the worker
             if not left:
                 return
             for one in left:
@@ -126,6 +144,17 @@ class Forking:
                     os.waitpid(one, 0)
                 except OSError:
                     pass
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                ended = os.waitpid(-1, os.WNOHANG)[0]
+            except ChildProcessError:
+                self._dying.clear()
+                return
+            if not ended:
+                return
+            self._dying.discard(ended)
 
     def _run(self, handler: Any, header: Mapping[str, str], body: bytes, writing: int) -> NoReturn:
         """Be the child: answer this one event, into the pipe that takes the place of the hub's socket."""
@@ -205,15 +234,16 @@ def adopt() -> None:
         pass  # an interpreter without ctypes: what is left by a child's child is ended with the worker
 
 
-def children() -> set[int]:
-    """Return the children of this process, of whichever thread."""
+def children(of: int | str = "self") -> set[int]:
+    """Return the children of a process, of whichever thread. Raises OSError where the kernel does not tell."""
     found: set[int] = set()
-    for thread in os.listdir("/proc/self/task"):
+    for thread in os.listdir(f"/proc/{of}/task"):
         try:
-            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+            with open(f"/proc/{of}/task/{thread}/children", "rb") as file:
                 found.update(map(int, file.read().split()))
         except OSError:
-            pass  # the thread ended meanwhile, or the kernel does not tell
+            if os.path.exists(f"/proc/{of}/task/{thread}"):
+                raise
     return found
 
 
