@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ function = "ship"
 respond = "result"
 
 [functions.ship]
+env = { TOKEN = { secret = "SHIP_TOKEN" } }
 on_success = ["webhook:{URL}/told"]
 retry = { attempts = 2, initial = "1ms" }
 """
@@ -38,9 +40,10 @@ def handler(event, context):
     print("trace", os.environ.get("_X_AMZN_TRACE_ID"))
     if os.environ.setdefault("SEEN", "") == "" and event["rawPath"] == "/orders":
         os.environ["SEEN"] = "yes"
-        raise ValueError("the first time it fails")
+        raise ValueError("the first time it fails with " + os.environ["TOKEN"])
     return {"ok": True}
 """
+SECRETS = {"SHIP_TOKEN": "s3cret-of-the-shop"}
 TRACE = "5759e988bd862e3fe1be46a994272793"
 CALLER = "53995c3f42cd8ad8"
 
@@ -97,7 +100,7 @@ def facts(span: Any) -> dict[str, Any]:
 
 def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> None:
     with collecting() as (collector, url):
-        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        environ = {**SECRETS, "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         with daemon(tmp_path, TOML.replace("{URL}", url), {"ship.py": SHIP}, start=False) as hub:
             hub.start(environ=environ)
             assert hub.post("/orders", b"{}", {"traceparent": f"00-{TRACE}-{CALLER}-01"})[0] == 202
@@ -114,6 +117,7 @@ def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> No
             assert facts(attempt)["triggerhub.attempt"] == number
             assert f"Parent={attempt.span_id.hex()};Sampled=1" in lines
         assert (first.status.code, facts(first)["error.type"]) == (2, "ValueError")
+        assert first.status.message == "the first time it fails with •••"
         assert second.status.code == 0
         (sent,) = collector.named(f"webhook:{url}/told")
         assert sent.trace_id == accepted.trace_id
@@ -123,10 +127,26 @@ def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> No
         assert all(one["service.name"] == "triggerhub" for one in collector.resources)
 
 
+def test_a_collector_that_never_answers_is_not_noticed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent, collecting() as (_, url):
+        environ = {
+            **SECRETS,
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces",
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
+        with daemon(tmp_path, TOML.replace("{URL}", url), {"ship.py": SHIP}, start=False) as hub:
+            hub.start(environ=environ)
+            for _ in range(20):
+                assert hub.post("/orders", b"{}")[0] == 202
+            assert hub.settled()["succeeded"] == 40
+            assert hub.stop() == 0
+            assert "Traceback" not in hub.log()
+
+
 def test_a_collector_that_fails_is_not_noticed(tmp_path: Path) -> None:
     with collecting() as (collector, url):
         collector.answer = 400
-        environ = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{url}/v1/traces", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        environ = {**SECRETS, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{url}/v1/traces", "OTEL_BSP_SCHEDULE_DELAY": "50"}
         with daemon(tmp_path, TOML.replace("{URL}", url), {"ship.py": SHIP}, start=False) as hub:
             hub.start(environ=environ)
             for _ in range(5):

@@ -99,6 +99,8 @@ class Hub:
         self.warmth = self._pool.warmth
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics)
         self._tracing = self._caller.tracing = tracing
+        if tracing is not None:
+            tracing.hide = self.veil.text
         self._paused = Paused(store)
         self._preparation = Preparation(environments or NoEnvironments(), self._wiring.prepared)
         self.tokens = Tokens(store, self._clock.now)

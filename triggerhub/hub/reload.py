@@ -81,8 +81,9 @@ class _Watch:
                     await self._follow(present)
                 else:
                     await anyio.sleep(LOOK)
-            except (OSError, RuntimeError) as error:
-                log.warning("the project cannot be watched just now", error=str(error))
+            except* (OSError, RuntimeError) as failed:
+                # A name that is not UTF-8 ends a watch, for one. The next begins with a look at what was touched.
+                log.warning("the project cannot be watched just now", error=_first(failed))
                 await anyio.sleep(LOOK_AGAIN)
 
     async def _follow(self, present: list[Path]) -> None:
@@ -123,3 +124,10 @@ class _Watch:
         with contextlib.suppress(OSError):
             return path.lstat().st_ctime_ns >= self._read - COARSE
         return False
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> str:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return str(found)

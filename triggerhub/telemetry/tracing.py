@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -38,10 +38,11 @@ Kind = Literal["producer", "consumer", "server"]
 class Span:
     """Something that takes time. ``header`` is what goes on within the trace."""
 
-    __slots__ = ("_span", "header")
+    __slots__ = ("_hide", "_span", "header")
 
-    def __init__(self, span: OtelSpan) -> None:
+    def __init__(self, span: OtelSpan, hide: Callable[[str], str]) -> None:
         self._span = span
+        self._hide = hide
         context = span.get_span_context()
         place = Place(
             trace=f"{context.trace_id:032x}", span=f"{context.span_id:016x}", sampled=context.trace_flags.sampled
@@ -57,7 +58,7 @@ class Span:
 
         if error is not None:
             self._span.set_attribute("error.type", error[0])
-            self._span.set_status(Status(StatusCode.ERROR, error[1]))
+            self._span.set_status(Status(StatusCode.ERROR, self._hide(error[1])))
         self._span.end()
 
 
@@ -65,6 +66,8 @@ class Tracing:
     """Makes spans."""
 
     def __init__(self, provider: TracerProvider) -> None:
+        self.hide: Callable[[str], str] = str
+        """Makes of an error's text what a collector may have."""
         self._provider = provider
         self._tracer = provider.get_tracer("triggerhub")
 
@@ -76,7 +79,7 @@ class Tracing:
 
         kinds = {"producer": SpanKind.PRODUCER, "consumer": SpanKind.CONSUMER, "server": SpanKind.SERVER}
         span = self._tracer.start_span(name, context=_context(header), kind=kinds[kind], attributes=dict(attributes))
-        return Span(span)
+        return Span(span, self.hide)
 
     def close(self) -> None:
         """Send what waits, within :data:`LEAVE`; call it in a thread."""

@@ -15,6 +15,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.daemon import GUARD, Daemon, daemon
 
+# A page shows at once what it shows; a machine that does ten things besides takes its time.
+expect.set_options(timeout=GUARD * 1000)
+
 HOSTILE = "<img src=x onerror=alert(1)>"
 TOML = """
 [hub]
@@ -50,12 +53,21 @@ function = "mail"
 SECRETS = {"SHIP_TOKEN": "s3cret-of-the-shop"}
 HANDLERS = {
     "ship.py": """
-import json, os
+import json, os, sys
 def handler(event, context):
     body = json.loads(event["body"])
     print("shipping", body["id"], "with", os.environ["TOKEN"])
     if "sold out" in body["id"]:
         raise LookupError(f"item {len(body['id'])} is sold out: {body['id']}")
+    if body["id"].startswith("flood"):
+        strange = "<img src=x onerror=alert(1)> \\u202egnp.exe \\x1b[2J ".encode() + b"\\xff\\xfe "
+        os.write(1, strange + b"A" * 5_000_000 + b"\\n")
+        raise RuntimeError(strange.decode("utf-8", "replace") + "B" * 200_000)
+    if body["id"].startswith("flood"):
+        strange = "<img src=x onerror=alert(1)> \\u202egnp.exe \\x1b[2J ".encode() + b"\\xff\\xfe "
+        sys.stdout.flush()
+        os.write(1, strange + b"A" * 5_000_000 + b"\\n")
+        raise RuntimeError(strange.decode("utf-8", "replace") + "B" * 200_000)
     if body["id"] == "telltale":
         raise ValueError(f"cannot ship {os.environ['TOKEN']}")
     if body["id"] == "out of sight":
@@ -171,14 +183,14 @@ class Visitor:
         if text is None:
             found.wait_for()
         else:
-            expect(found).to_contain_text(text, timeout=GUARD * 1000)
+            expect(found).to_contain_text(text)
 
 
 @contextmanager
 def visiting(browser: Browser, base: str, **options: Any) -> Iterator[Visitor]:
     """Lend a tab; afterwards nothing may have failed in it, nor may it have asked another host for anything."""
     context = browser.new_context(**options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(GUARD * 1000)
     visitor = Visitor(context.new_page(), base)
     page = visitor.page
     page.on("console", lambda message: message.type == "error" and visitor.troubles.append(message.text))

@@ -236,6 +236,8 @@ def test_settings_say_where_each_value_is_written_and_show_no_secret(site: Site)
     assert "scrypt" not in text
     line = (site.hub.project / "triggerhub.toml").read_text().split("\n").index('path = "/orders"') + 1
     assert f"triggerhub.toml:{line}" in text
+    assert "[alarms.losses]" in text
+    assert "dead(ship) &gt; 0 in 10m" in text
 
 
 @pytest.mark.parametrize("look", ["light", "phone"])
@@ -264,7 +266,9 @@ def test_people_sign_in_see_what_they_may_and_leave(
         visitor.page.fill("#user", "olga")
         visitor.page.fill("#password", WORD)
         visitor.page.click("text=Sign in >> nth=-1")
-        visitor.page.goto(f"{site.base}/deliveries/{dead}")
+        # Whoever goes on before he is let in is not let in.
+        visitor.sees("#live[data-state=live]")
+        visitor.go(f"/deliveries/{dead}")
         visitor.page.click("text=Redeliver >> nth=0")
         visitor.sees("#tell", "Queued again")
         site.settled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -88,13 +89,14 @@ def test_deliveries_are_searched_and_walked_by_keys(visitor: Visitor, dead: str)
     visitor.page.keyboard.press("Enter")
     visitor.page.keyboard.type("state:dead")
     visitor.page.keyboard.press("Enter")
-    visitor.page.wait_for_url("**/deliveries?q=fn%3Aship+state%3Adead")
+    expect(visitor.page).to_have_url(f"{visitor.base}/deliveries?q=fn%3Aship+state%3Adead")
+    visitor.sees("#live[data-state=live]")
     visitor.page.keyboard.press("j")
     visitor.page.keyboard.press("j")
     visitor.page.keyboard.press("k")
     visitor.page.keyboard.press("Enter")
     visitor.sees(f".detail[data-id='{dead}']")
-    visitor.page.wait_for_url(f"**/deliveries/{dead}?q=*")
+    expect(visitor.page).to_have_url(re.compile(rf"/deliveries/{dead}\?q="))
     visitor.page.keyboard.press("Escape")
     expect(visitor.page.locator("#pane")).to_be_hidden()
     visitor.page.go_back()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
 from triggerhub.policy import units
-from triggerhub.settings import Project, Secret
+from triggerhub.settings import Condition, Project, Secret
 from triggerhub.web import asked
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
@@ -64,6 +64,7 @@ def _tables(project: Project) -> list[tuple[str, list[Value]]]:
         ("console", project.console, ("console",)),
         *((f"functions.{one.name}", one, ("functions", one.name)) for one in project.functions.values()),
         *((f"triggers.{one.name}", one, ("triggers", one.name)) for one in project.triggers.values()),
+        *((f"alarms.{name}", one, ("alarms", name)) for name, one in project.alarms.items()),
     ):
         rows = []
         for key, value in _values(held):
@@ -77,7 +78,7 @@ def _tables(project: Project) -> list[tuple[str, list[Value]]]:
 
 _DURATIONS = {
     "drain", "keep", "timeout", "idle", "initial", "max", "max_age", "window", "dead_letters_keep", "settle",
-    "reconcile", "jitter", "per",
+    "reconcile", "jitter", "per", "hold", "repeat",
 }  # fmt: skip
 _SIZES = {"keep_size", "memory", "tmp", "body"}
 _ADDRESSES = {"listen", "admin"}
@@ -88,7 +89,7 @@ def _values(held: object, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
     """Yield the keys and values of a settings object, inner ones by their path."""
     if isinstance(held, BaseModel):
         members: Mapping[str, object] = {name: getattr(held, name) for name in type(held).model_fields}
-    elif is_dataclass(held) and not isinstance(held, type):
+    elif is_dataclass(held) and not isinstance(held, type | Condition):
         members = {one.name: getattr(held, one.name) for one in fields(held)}
     elif isinstance(held, Mapping):
         members = {str(name): value for name, value in held.items()}
@@ -107,6 +108,8 @@ def _values(held: object, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def _text(value: object, key: str = "") -> str:
+    if isinstance(value, Condition):
+        return value.text
     if isinstance(value, Secret):
         return "•••"
     if isinstance(value, int) and key in _DURATIONS:

@@ -89,6 +89,7 @@
     const series = json("series");
     if (!series) return { add() {} };
     const drawn = [];
+    let due = 0; // points that come at once are drawn at once
     const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const columns = (...which) => [0, ...which].map((n) => series.map((row) => row[n]));
     const draw = () => {
@@ -118,7 +119,7 @@
         if (series.length && series[series.length - 1][0] >= point[0]) return;
         series.push(point);
         if (series.length > 360) series.shift();
-        for (const { plot, which } of drawn) plot.setData(columns(...which));
+        due ||= requestAnimationFrame(() => { due = 0; for (const { plot, which } of drawn) plot.setData(columns(...which)); });
       },
     };
   })();
