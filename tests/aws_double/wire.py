@@ -59,7 +59,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of asyncio's
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
