@@ -241,3 +241,46 @@ def test_the_context_of_node_and_of_a_bootstrap(lambdas: Any, name: str) -> None
     code = zipped({bootstrap: text})  # type: ignore[dict-item]
     create(lambdas, name, code, Runtime="provided.al2023", Handler="the.handler", Timeout=30)
     assert json.loads(lambdas.invoke(FunctionName=name)["Payload"].read()) == f"the.handler {name}"
+
+
+LOGGING = """
+import logging
+logger = logging.getLogger()
+def handler(event, context):
+    logger.info("too little")
+    logger.warning("enough")
+"""
+
+
+def test_a_function_logs_in_json_from_the_level_that_its_configuration_says(lambdas: Any, name: str) -> None:
+    create(
+        lambdas, name, zipped({"app.py": LOGGING}), Publish=True,
+        LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN"},
+    )  # fmt: skip
+    group = f"/aws/lambda/{name}"
+    assert lambdas.get_function_configuration(FunctionName=name)["LoggingConfig"] == {
+        "LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "INFO", "LogGroup": group,
+    }  # fmt: skip
+
+    def logged(**given: Any) -> list[str]:
+        answer = lambdas.invoke(FunctionName=name, LogType="Tail", **given)
+        lines = base64.b64decode(answer["LogResult"]).decode().splitlines()
+        return [line for line in lines if not line.startswith(("START ", "END ", "REPORT ", "INIT_START "))]
+
+    (line,) = logged()
+    assert (json.loads(line)["level"], json.loads(line)["message"]) == ("WARNING", "enough")
+    lambdas.update_function_configuration(FunctionName=name, LoggingConfig={"LogFormat": "Text", "LogGroup": group})
+    assert lambdas.get_function_configuration(FunctionName=name)["LoggingConfig"] == {
+        "LogFormat": "Text", "LogGroup": group,
+    }  # fmt: skip
+    (line,) = logged()
+    assert line.startswith("[WARNING]")
+    assert json.loads(*logged(Qualifier="1"))["message"] == "enough"
+    assert lambdas.publish_version(FunctionName=name)["Version"] == "2", "how it logs makes a version of its own"
+    for config, says in (
+        ({"ApplicationLogLevel": "INFO"}, "LoggingConfig: levels go with the LogFormat JSON only."),
+        ({"LogFormat": "JSON", "SystemLogLevel": "WARN"}, "SystemLogLevel: the hub's own lines"),
+        ({"LogFormat": "JSON", "LogGroup": "/other"}, "LogGroup: a function's log is named after it."),
+    ):
+        code, kind, told = refused(lambdas.update_function_configuration, FunctionName=name, LoggingConfig=config)
+        assert (code, kind, told.startswith(says)) == (400, "InvalidParameterValueException", True), told

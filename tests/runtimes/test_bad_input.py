@@ -130,6 +130,18 @@ async def test_python_logs_in_json_where_it_is_told_to(bench: Bench) -> None:
     assert len(second["stackTrace"]) == 1
 
 
+@pytest.mark.parametrize(("level", "logged"), [("TRACE", 2), ("debug", 2), ("WARN", 1), ("FATAL", 0), ("no level", 1)])
+async def test_python_logs_from_the_level_that_it_is_told(bench: Bench, level: str, logged: int) -> None:
+    text = """
+    import logging
+    def handler(event, context):
+        logging.getLogger().debug("little")
+        logging.getLogger().error("much")
+    """
+    await bench.call(bench.python(text, env={"AWS_LAMBDA_LOG_LEVEL": level}))
+    assert len(bench.lines.of("r1")) == logged
+
+
 @needs_node
 async def test_node_logs_in_json_where_it_is_told_to(bench: Bench) -> None:
     text = """

@@ -38,6 +38,10 @@ class Version:
     storage: int = 512
     """Of /tmp, in MB."""
     env: Mapping[str, str] = field(default_factory=dict)
+    log_format: str = "Text"
+    """As its handlers' own lines are written: Text or JSON."""
+    log_level: str | None = None
+    """The least of such lines in JSON."""
     layers: tuple[LayerUse, ...] = ()
     dead_letters: str = ""
     """The ARN of the queue or topic that gets the events of asynchronous invocations that failed for good."""

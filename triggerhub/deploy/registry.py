@@ -32,6 +32,8 @@ SCOPE = "lambda-function"
 """Where the store keeps the records, by name."""
 RETRIES, AGE = 2, 6 * HOUR
 """What becomes of an asynchronous invocation where nothing else is set: AWS's two retries, within six hours."""
+LEVEL = "INFO"
+"""The least of lines in JSON, where nothing else is said."""
 Change = Callable[[Deployed | None], Deployed | None]
 Assemble = Callable[[Path, Sequence[Path]], Path]
 """Puts layers, the later over the earlier, together as one folder below another; returns it."""
@@ -209,7 +211,7 @@ class Registry:
             concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
             warm=deployed.warm(number),
             loops=deployed.recursive,
-            env=dict(version.env),
+            env={**_logging(version), **version.env},
             retry=RetryPolicy(
                 attempts=1 + retries,
                 backoff="linear",
@@ -226,6 +228,13 @@ class Registry:
         if not version.layers:
             return None
         return self._assemble(self.opt, [self.shelf.path(layer.code) for layer in version.layers])
+
+
+def _logging(version: Version) -> dict[str, str]:
+    """Return the variables that tell runtimes how to log, as Lambda sets them."""
+    if version.log_format == "Text":
+        return {}
+    return {"AWS_LAMBDA_LOG_FORMAT": version.log_format, "AWS_LAMBDA_LOG_LEVEL": version.log_level or LEVEL}
 
 
 def check_runtime(name: str) -> None:

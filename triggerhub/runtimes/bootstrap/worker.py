@@ -182,7 +182,8 @@ def set_up(logging: Any) -> None:
         )
     )
     logging.getLogger().addHandler(handler)
-    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "")
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+    level = "DEBUG" if level == "TRACE" else level
     if isinstance(logging.getLevelName(level), int):
         logging.getLogger().setLevel(level)
 

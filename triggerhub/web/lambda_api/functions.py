@@ -163,6 +163,7 @@ class Functions:
             memory=given.get("MemorySize", 128),
             storage=given.get("EphemeralStorage", {}).get("Size", 512),
             env=env,
+            **members.logs(given),
             layers=uses,
             dead_letters=dead_letters,
             code=kept,
@@ -217,6 +218,8 @@ class Functions:
             changes["env"] = members.environment(given)
         if "DeadLetterConfig" in given:
             changes["dead_letters"] = members.dead_letters(given)
+        if "LoggingConfig" in given:
+            changes |= members.logs(given)
         if "EphemeralStorage" in given:
             changes["storage"] = given["EphemeralStorage"]["Size"]
         if "Layers" in given:

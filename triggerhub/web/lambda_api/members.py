@@ -12,7 +12,7 @@ from triggerhub.archive import UNZIPPED, BadArchive
 from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.destination import place
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.registry import check_runtime
+from triggerhub.deploy.registry import LEVEL, check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
 from triggerhub.settings import KB
@@ -41,8 +41,6 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "FileSystemConfigs": (bool, "file systems of EFS and S3 are not in this version"),
     "CodeSigningConfigArn": (bool, "code signing is not in this version"),
     "SnapStart": (lambda v: v.get("ApplyOn") not in (None, "None"), "SnapStart is not in this version"),
-    "LoggingConfig": (lambda v: v.get("LogFormat", "Text") != "Text" or len(v.keys() - {"LogFormat", "LogGroup"}) > 0,
-                      "logs are text; levels and JSON are not in this version"),
     "TenancyConfig": (bool, "tenant isolation is not in this version"),
     "CapacityProviderConfig": (bool, "functions run on this machine, which has no capacity providers"),
     "DurableConfig": (bool, "durable executions are not in this version"),
@@ -68,9 +66,23 @@ def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
     if storage > STORAGE:
         most = f"Member must have value less than or equal to {STORAGE}"
         raise ApiError("ValidationException", message([violation(storage, "ephemeralStorage.size", most)]))
-    group = given.get("LoggingConfig", {}).get("LogGroup")
+    config = given.get("LoggingConfig", {})
+    if config.get("LogFormat", "Text") == "Text" and {"ApplicationLogLevel", "SystemLogLevel"} & config.keys():
+        raise ApiError("InvalidParameterValueException", "LoggingConfig: levels go with the LogFormat JSON only.")
+    if config.get("SystemLogLevel", LEVEL) != LEVEL:
+        text = "SystemLogLevel: the hub's own lines, START, END and REPORT, are always there; leave it at INFO."
+        raise ApiError("InvalidParameterValueException", text)
+    if config.keys() - {"ApplicationLogLevel", "LogFormat", "LogGroup", "SystemLogLevel"}:
+        raise ApiError("InvalidParameterValueException", "LoggingConfig: it has a member that is not in this version.")
+    group = config.get("LogGroup")
     if group is not None and group != f"/aws/lambda/{function}":
         raise ApiError("InvalidParameterValueException", "LogGroup: a function's log is named after it.")
+
+
+def logs(given: Mapping[str, Json]) -> dict[str, Any]:
+    """Return how handlers shall log, as a version has it."""
+    config = given.get("LoggingConfig", {})
+    return {"log_format": config.get("LogFormat", "Text"), "log_level": config.get("ApplicationLogLevel")}
 
 
 def environment(given: Mapping[str, Json]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from triggerhub.aws import arn
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Alias, Deployed, Version
+from triggerhub.deploy.registry import LEVEL
 from triggerhub.model import Json, Millis
 from triggerhub.settings import MB, SECOND, Function, Secret
 
@@ -64,7 +65,7 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         "RevisionId": version.revision,
         "State": "Active",
         "LastUpdateStatus": "Successful",
-        "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{deployed.name}"},
+        "LoggingConfig": _logging(deployed.name, version),
         **_ALWAYS,
     }
     if version.dead_letters:
@@ -74,6 +75,12 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
     if version.layers:
         found["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.code_size} for layer in version.layers]
     return found
+
+
+def _logging(name: str, version: Version) -> dict[str, Json]:
+    levels = {"ApplicationLogLevel": version.log_level or LEVEL, "SystemLogLevel": LEVEL}
+    own = {"LogFormat": version.log_format, "LogGroup": f"/aws/lambda/{name}"}
+    return own if version.log_format == "Text" else {**own, **levels}
 
 
 def creating(configured: Mapping[str, Json]) -> dict[str, Json]:
