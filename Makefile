@@ -22,7 +22,7 @@ run: $(VENV)/.run ## start the hub on this folder's triggerhub.toml
 	@$(BIN)/triggerhub run
 
 test: $(VENV)/.dev ## run the whole test suite, or a part: make test ARGS="-n 0 -k cron"
-	$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, import contracts
 	$(BIN)/ruff check .

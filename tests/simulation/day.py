@@ -7,6 +7,7 @@ what it asks of the store.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -27,7 +28,7 @@ import structlog
 from sources import cron
 from tests.hub.rig import NoOptions, RigOutput, function, hand_source, project, queue_source, trigger
 from tests.simulation import virtual
-from tests.simulation.world import Line, Wire, World
+from tests.simulation.world import LATENESS, Line, Wire, World
 from triggerhub.errors import StartFailed, TriggerhubError
 from triggerhub.hub import dispatch, intake, maintain
 from triggerhub.hub.hub import Hub
@@ -64,8 +65,9 @@ from triggerhub.testing import FakeRoutes
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 SCHEDULES = ("*/20 * * * *", "17 * * * *", "0 2 * * *", "30 1,2,3 * * *", "rate(45 minutes)", "@hourly")
-Trouble = Literal["", "clock", "reload", "storm"]
-"""Somebody sets the clock, or edits the configuration, or people and deaths come when events do."""
+Trouble = Literal["", "clock", "reload", "storm", "late"]
+"""Somebody sets the clock, or edits the configuration, or people and deaths come when events do, or the hub dies again
+and again as it settles, is back at once, and what it had asked for comes to the store while it calls anew."""
 STEPS = (-HOUR, -10 * MINUTE, -SECOND, SECOND, HOUR, DAY)
 LOOK = 60.0
 """Seconds between looks at a clock that may be set."""
@@ -103,9 +105,15 @@ class Worker:
     life: Life
     alive: bool = True
     pid: int | None = None
+    called: bool = False
+
+    def faint(self) -> None:
+        """End by itself, unless it is at work."""
+        self.alive = self.called
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         life, world, name = self.life, self.life.world, self.function.name
+        self.called = True
         life.busy[name] = life.busy.get(name, 0) + 1
         claims = world.begins(name, invocation.deliveries, life.busy[name])
         lines = world.lines_of(invocation.deliveries)
@@ -116,8 +124,12 @@ class Worker:
             return await self.run(invocation, claims)
         except BaseException:
             self.alive = False
+            if not life.wire.dead:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(world.draw.random() * 0.05)  # a kill takes its time
             raise
         finally:
+            self.called = False
             life.busy[name] -= 1
             life.lines -= lines
 
@@ -176,9 +188,10 @@ class Life:
     """How many more things are asked of the store, of those that it dies at, before or after which it dies."""
     dies_at: tuple[str, ...] = ()
     worker: type[Worker] = Worker
+    lateness: tuple[float, ...] = LATENESS
 
     def __post_init__(self) -> None:
-        self.wire = Wire(self.world, self.die, self._fate)
+        self.wire = Wire(self.world, self.die, self._fate, self.lateness)
         self.hub: Hub | None = None
 
     def _fate(self, verb: str) -> bool:
@@ -197,12 +210,15 @@ class Life:
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
-        """Start a worker: the hub's runtime."""
+        """Start a worker: the hub's runtime. Some end by themselves while nobody calls them."""
         draw = self.world.draw
         await anyio.sleep(draw.random() * 0.2)
         if draw.random() < self.plan.outcomes.broken:
             raise StartFailed("Runtime.ImportModuleError", "no such module", b"{}")
-        yield self.worker(function, self)
+        made = self.worker(function, self)
+        if draw.random() < 0.1:
+            asyncio.get_running_loop().call_later(draw.expovariate(1 / 600), made.faint)
+        yield made
 
     def level(self, function: Function) -> str:
         return function.level
@@ -257,6 +273,9 @@ class Day:
         self._moments: list[Millis] = []
         if trouble == "storm":
             self.plan.interventions = 20 + 4 * plan.interventions
+        if trouble == "late":
+            self.plan.deaths = 20
+        if trouble in ("storm", "late"):
             self._moments = self._bursts()
         self.world = World(store=store(), draw=draw, now=self.clock.now, project=plan.project)
         self.life: Life | None = None
@@ -284,13 +303,20 @@ class Day:
         deaths = set(draw.sample(range(len(ends)), plan.deaths))
         for number, end in enumerate(ends):
             await self._live(end, dies=number in deaths)
-            await anyio.sleep(draw.choice((0, 0.05, 5, 60, 3600)) * draw.random())
+            if self._trouble != "late":
+                await anyio.sleep(draw.choice((0, 0.05, 5, 60, 3600)) * draw.random())
             self.world.store.reopen()
         await self._live(self.end + 30 * DAY, dies=False, last=True)
 
     async def _live(self, until: Millis, *, dies: bool, last: bool = False) -> None:
-        life = Life(self.plan, self.world, self.clock, self._modules, lambda: self.project, worker=self._worker)
-        if dies and self.draw.random() < 0.7:
+        late = self._trouble == "late"
+        life = Life(
+            self.plan, self.world, self.clock, self._modules, lambda: self.project, worker=self._worker,
+            lateness=LATENESS[:2] if late else LATENESS,
+        )  # fmt: skip
+        if dies and late:
+            life.steps_to_live, life.dies_at = self.draw.randint(1, 5), ("settle",)
+        elif dies and self.draw.random() < 0.7:
             life.steps_to_live = self.draw.randint(1, 100)
             life.dies_at = self.draw.choice(
                 (("settle",), ("claim",), ("append",), ("append", "claim", "settle", "reap"))
@@ -323,6 +349,8 @@ class Day:
                 await anyio.sleep(60)
             for name in self.plan.project.triggers:
                 await self._counted(name, life)
+            for name in self.plan.project.functions:
+                await self._warmed(name, life)
 
     async def _counted(self, name: str, life: Life) -> None:
         """Compare what the hub counts for its backlogs with what there is, when nothing is under way."""
@@ -335,6 +363,20 @@ class Day:
                 return
             await anyio.sleep(1)
         self.world.problem(f"{name} counts {counted} unfinished, and there are {there}")
+
+    async def _warmed(self, name: str, life: Life) -> None:
+        """Wait for the workers that are to be there, whatever became of those before."""
+        started = warm = 0
+        for _ in range(60):
+            if life.hub is None or name not in life.hub.project.functions:
+                return
+            function = life.hub.project.functions[name]
+            warm = min(function.warm, function.concurrency)
+            _, started, _ = life.hub.warmth(name)
+            if started >= warm:
+                return
+            await anyio.sleep(60)
+        self.world.problem(f"{name} has {started} workers, and {warm} are to be warm")
 
     async def _set_clock(self) -> None:
         for _ in range(self.draw.randint(1, 4)):
@@ -510,12 +552,15 @@ def _project(draw: random.Random) -> Project:
         )  # fmt: skip
 
     functions = [
-        made("work", on_success=(Destination(kind="queue", target="topic"),) if draw.random() < 0.3 else ()),
+        made(
+            "work", warm=draw.choice((0, 0, 1, 2)),
+            on_success=(Destination(kind="queue", target="topic"),) if draw.random() < 0.3 else (),
+        ),
         made("other", on_failure=(Destination(kind="function", target="work"),) if draw.random() < 0.3 else ()),
         made("batch"),
         made("once", idempotency=Idempotency(key="$.k", keep=HOUR)),
         made("tick", rate=Rate(count=1, per=SECOND) if draw.random() < 0.3 else None),
-    ]
+    ]  # fmt: skip
     zone = draw.choice(ZONES)
     options = cron.Options(
         schedule=draw.choice(SCHEDULES),

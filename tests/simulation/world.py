@@ -25,6 +25,8 @@ Line = tuple[str, str, str]
 """Function, trigger and ordering key."""
 AUDIT = 64
 """Steps between looks at every row."""
+LATENESS = (0.2, 2.0, 10.0, 1200.0)
+"""Seconds within which a settle comes to the store that its hub had asked for when it died."""
 LOOKED_AT = ("append", "claim", "settle", "reap", "cancel", "redrive", "discard", "prune")
 
 
@@ -234,10 +236,13 @@ class World:
 class Wire:
     """A store as one life of a hub reaches it."""
 
-    def __init__(self, world: World, die: Callable[[], None], fate: Callable[[str], bool]) -> None:
+    def __init__(
+        self, world: World, die: Callable[[], None], fate: Callable[[str], bool], lateness: tuple[float, ...] = LATENESS
+    ) -> None:
         self._world = world
         self._die = die
         self._fate = fate
+        self._lateness = lateness
         self.dead = False
         self.late: set[asyncio.Task[None]] = set()
         self._under_way: dict[object, tuple[str, tuple[Any, ...], dict[str, Any]]] = {}
@@ -295,5 +300,5 @@ class Wire:
                 self.late.add(task)
 
     async def _later(self, arguments: tuple[Any, ...], more: dict[str, Any]) -> None:
-        await asyncio.sleep(self._world.draw.random() * self._world.draw.choice((0.2, 2, 10, 1200)))
+        await asyncio.sleep(self._world.draw.random() * self._world.draw.choice(self._lateness))
         await self._apply("settle", arguments, more)
