@@ -22,7 +22,7 @@ from anyio import from_thread
 import triggerhub
 from triggerhub import ids
 from triggerhub.aws import arn
-from triggerhub.config import document
+from triggerhub.config import document, interpreters
 from triggerhub.config.load import ENVIRONMENTS, FILE, LAYERS, Loaded, load
 from triggerhub.config.problem import render
 from triggerhub.config.rest import settled
@@ -142,7 +142,9 @@ def become(folder: Path) -> Keeper | None:
 def _allow(keeper: Keeper, project: Project) -> None:
     """Fix what sandboxes may show: what the project names now, and what builds of dependencies read."""
     own = [project.hub.project, project.hub.data]
-    keeper.allow(project.functions.values(), own, dependencies.shown(os.environ, project.hub.data))
+    # A function that the Lambda API makes later may name any interpreter that is here.
+    shown = [*interpreters.folders(os.environ), *dependencies.shown(os.environ, project.hub.data)]
+    keeper.allow(project.functions.values(), own, shown)
 
 
 async def _run(project: Project, loaded: Loaded, show: Show | None, read: int, keeper: Keeper | None) -> None:

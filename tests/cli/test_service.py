@@ -64,6 +64,12 @@ def test_the_units_words() -> None:
     assert unit(project="/srv/hub", command=COMMAND, drain=30_000, user="hub") == SYSTEM
 
 
+def test_root_divides_its_control_groups() -> None:
+    text = unit(project="/srv/hub", command=COMMAND, drain=30_000, user="root")
+    assert "Delegate=yes\n" in text
+    assert "ProtectControlGroups" not in text
+
+
 def test_a_users_own_unit_names_no_user_and_is_wanted_by_the_default() -> None:
     text = unit(project="/home/ada/hub", command=COMMAND, drain=500, user=None)
     assert "User=" not in text

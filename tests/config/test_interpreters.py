@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from triggerhub.config import interpreters
 from triggerhub.config.interpreters import Wanted, parse
 from triggerhub.config.load import load
 from triggerhub.errors import ConfigError
@@ -178,3 +179,13 @@ def test_node_by_its_path(make: Make) -> None:
     interpreter = project.functions["f"].interpreter
     assert interpreter is not None
     assert interpreter.name.startswith("nodejs")
+
+
+def test_the_folders_of_interpreters_elsewhere_are_named(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "python3.99"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    found = interpreters.folders({"PATH": f"{program.parent}:/usr/bin", "HOME": "/nonexistent"})
+    assert sys.base_prefix in found
+    assert "/usr" not in found

@@ -260,5 +260,5 @@ print(*load(Path(sys.argv[1]), environ={}).problems)
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ordinary.ROOT
     )
-    assert 'the hub was started by uid 61777, who cannot become "root-of-another"' in done.stdout
+    assert 'the hub is uid 61777\'s, who cannot become "root-of-another"' in done.stdout
     assert "start it as root or as root-of-another, or leave user out" in done.stdout

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from triggerhub.model import Crashed, Returned
+from triggerhub.runtimes import memory
 from triggerhub.settings import MB
 
 from .conftest import Bench, invocation
@@ -88,3 +91,12 @@ async def test_the_memory_that_was_seen_is_reported(bench: Bench) -> None:
     function = bench.python("import time\ndef handler(e, c):\n    x = b'x' * (50 << 20)\n    time.sleep(0.4)\n")
     outcome = await bench.call(function)
     assert 50 * MB < outcome.usage.memory < 128 * MB
+
+
+def test_what_is_told_of_anothers_process_is_no_less_than_what_it_has_to_itself() -> None:
+    kept = bytearray(32 * MB)
+    for place in range(0, len(kept), 4096):
+        kept[place] = 1
+    own = memory._own(os.getpid())
+    assert own >= len(kept)
+    assert own <= memory.resident([os.getpid()])[0] * 1.1

@@ -29,6 +29,8 @@ def unit(*, project: str, command: Sequence[str], drain: Millis, user: str | Non
     *user* is whom it runs as; None leaves that to the manager, as a user's own one needs.
     """
     system = user is not None
+    # Root divides its control groups, to hold each worker to its memory.
+    hardening = [*SYSTEM[:-1], "Delegate=yes"] if user == "root" else SYSTEM
     service = [
         "Type=notify",
         "NotifyAccess=main",
@@ -47,7 +49,7 @@ def unit(*, project: str, command: Sequence[str], drain: Millis, user: str | Non
         '# A secret that triggerhub.toml names { secret = "NAME" } can be given as a credential:',
         "# LoadCredential=NAME:/etc/triggerhub/NAME",
         "",
-        *((*SYSTEM, f"ReadWritePaths={_quoted(_escaped(project))}") if system else OWN),
+        *((*hardening, f"ReadWritePaths={_quoted(_escaped(project))}") if system else OWN),
         "NoNewPrivileges=yes",
         "RestrictRealtime=yes",
         "RestrictSUIDSGID=yes",

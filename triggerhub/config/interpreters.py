@@ -93,6 +93,16 @@ def installed(kind: Literal["python", "node"], environ: Mapping[str, str]) -> li
     return sorted(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
 
 
+def folders(environ: Mapping[str, str]) -> list[str]:
+    """Name the folders of those interpreters of this host that do not lie in /usr, where all is shown anyway."""
+    found: dict[str, None] = {}
+    for kind in ("python", "node"):
+        for program in _candidates(Wanted(kind), environ):
+            if not os.path.realpath(program).startswith("/usr/") and (one := _asked(kind, program)):
+                found.update(dict.fromkeys(one.folders))
+    return list(found)
+
+
 def on_path(name: str) -> Interpreter | None:
     """Return the Python that a handler finds by *name* where it sets no PATH; None where there is none."""
     program = shutil.which(name, path=PROGRAMS)

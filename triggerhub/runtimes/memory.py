@@ -70,7 +70,15 @@ def _held(pid: int) -> int:
     tables = _tables(pid)
     if b"Pss_Anon" in parts:
         return parts[b"Pss_Anon"] + parts.get(b"Pss_Shmem", 0) + parts.get(b"SwapPss", 0) + tables
-    return parts.get(b"Pss", resident([pid])[0]) + tables
+    # Of another user's process no more is told: what it shares with others counts whole.
+    return (parts.get(b"Pss") or _own(pid)) + tables
+
+
+def _own(pid: int) -> int:
+    """Return the resident bytes of a process that are no file's."""
+    fields = dict(line.split(b":", 1) for line in _read(f"/proc/{pid}/status").splitlines() if b":" in line)
+    sizes = (fields.get(name, b"0 kB") for name in (b"RssAnon", b"RssShmem", b"VmSwap"))
+    return sum(int(size.split()[0]) * 1024 for size in sizes)
 
 
 def _tables(pid: int) -> int:

@@ -57,7 +57,7 @@ def account(name: str) -> Account:
     own = os.geteuid()
     if own not in (0, found.pw_uid):
         raise ConfigError(
-            f'the hub was started by {_name(own)}, who cannot become "{name}"',
+            f'the hub is {_name(own)}\'s, who cannot become "{name}"',
             hint=f"start it as root or as {name}, or leave user out",
         )
     return Account(
