@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import secrets
 import shutil
-import signal
 import stat
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -22,12 +16,10 @@ import pytest
 from triggerhub.config.interpreters import PROGRAMS
 from triggerhub.config.load import load
 from triggerhub.errors import ConfigError, StartFailed
-from triggerhub.runtimes import installer
 from triggerhub.runtimes.dependencies import Environments, collect
-from triggerhub.settings import MB, Function
+from triggerhub.settings import Function
 
-from .attacks.world import named
-from .conftest import Bench, invocation, until
+from .conftest import Bench, invocation
 
 needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
 
@@ -177,260 +169,6 @@ async def test_a_build_that_fails_says_why_and_leaves_nothing(
     with pytest.raises(ConfigError, match=f"(?s){says}"):
         await environments(bench).build(function)
     assert list((bench.root / "var/environments").iterdir()) == []
-
-
-def installing(bench: Bench, text: str, level: str) -> tuple[Function, dict[str, str]]:
-    """Return a function whose installer is this script, and the environment in which it is."""
-    tools = bench.root / "tools"
-    tools.mkdir(exist_ok=True)
-    (tools / "uv").write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n")
-    (tools / "uv").chmod(0o755)
-    return project(bench.root, {"f.py": script("a")}, at(level))["f"], {"PATH": str(tools)}
-
-
-def lasting(mark: str) -> str:
-    """Return a script that starts a process of that mark and waits."""
-    return f"/bin/sleep 300.{mark} &\nwait"
-
-
-def marked(mark: str) -> list[str]:
-    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if f"300.{mark}" in said(path)]
-
-
-def said(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-@pytest.mark.parametrize("level", ["isolated", "trusted"])
-async def test_a_build_that_is_cancelled_leaves_nothing(bench: Bench, level: str) -> None:
-    mark = str(secrets.randbelow(10**9))
-    function, environ = installing(bench, lasting(mark), level)
-    build = asyncio.create_task(environments(bench, environ).build(function))
-    async with asyncio.timeout(30):
-        while not marked(mark):
-            await asyncio.sleep(0.01)
-    build.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await build
-    assert not marked(mark)
-    assert list((bench.root / "var/environments").iterdir()) == []
-
-
-@pytest.mark.parametrize("level", ["isolated", "trusted"])
-def test_a_build_ends_with_a_hub_that_is_killed(bench: Bench, level: str) -> None:
-    mark = str(secrets.randbelow(10**9))
-    function, environ = installing(bench, lasting(mark), level)
-    code = f"""
-        import asyncio
-        from pathlib import Path, PosixPath
-        from tests.runtimes.conftest import Lines
-        from triggerhub.runtimes.dependencies import Environments
-        from triggerhub.runtimes.process import ProcessRuntime
-        from triggerhub.settings import Function, Needs
-        function = Function(name="f", runtime="python", code={function.code!r}, needs={function.needs!r}, level={level!r})
-
-        async def build():
-            runtime = ProcessRuntime(Lines(), Path({str(bench.scratch)!r}))
-            await Environments(runtime.enclosed, {environ!r}).build(function)
-
-        asyncio.run(build())
-    """
-    hub = subprocess.Popen([sys.executable, "-c", dedent(code)], cwd=Path(__file__).parents[2])
-    try:
-        until(lambda: marked(mark), "the installer is at work")
-    finally:
-        hub.kill()
-        hub.wait()
-    until(lambda: not marked(mark), "the end of what the installer started")
-    collect(function.needs.folder.parent, ())
-    assert list(function.needs.folder.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize("level", ["isolated", "trusted"])
-async def test_the_installer_gets_its_own_settings_and_none_of_the_hubs(bench: Bench, level: str) -> None:
-    function, more = installing(bench, 'env > ../made/told\necho "$@" >> ../made/told', level)
-    environ = {"UV_INDEX_URL": "x", "SECRET": "y", "AWS_SECRET_ACCESS_KEY": "z", "PIP_TARGET": "t", **more}
-    await environments(bench, environ).build(function)
-    lines = (function.needs.folder / "told").read_text().splitlines()
-    names = {line.partition("=")[0] for line in lines[:-1]}
-    assert {"PATH", "UV_INDEX_URL"} <= names
-    assert not {"SECRET", "AWS_SECRET_ACCESS_KEY", "PIP_TARGET"} & names
-    assert f"--python {sys.executable}" in lines[-1]
-
-
-@pytest.fixture
-def private() -> Iterator[None]:
-    """Make files as the hub does: for nobody else."""
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
-
-
-@pytest.mark.usefixtures("private")
-async def test_a_build_in_a_sandbox_finds_the_registries_of_the_hubs_user(bench: Bench) -> None:
-    wheels, home = wheel(bench.root / "wheels", "mylib").parent, bench.root / "home"
-    (home / ".config/pip").mkdir(parents=True)
-    (home / ".config/pip/pip.conf").write_text(f"[global]\nno-index = true\nfind-links =\n    {wheels}\n")
-    (home / ".config/pip/pip.conf").chmod(0o600)
-    for path in (bench.root, wheels, *wheels.iterdir()):
-        path.chmod(0o755)
-    function = project(bench.root, {"f.py": script("mylib", code=CODE)})["f"]
-    heard: list[str] = []
-    await environments(bench, {"PATH": "/usr/bin:/bin", "HOME": str(home)}).build(function, heard.append)
-    assert (await call(bench, function))[0] == "1.0"
-    assert any("mylib" in line for line in heard)
-
-
-async def test_a_path_that_a_handler_names_is_not_shown_to_its_build(bench: Bench) -> None:
-    package = wheel(bench.root / "wheels", "mylib")
-    function = project(bench.root, {"f.py": script(f"mylib @ {package.as_uri()}")})["f"]
-    with pytest.raises(ConfigError, match="No such file") as caught:
-        await environments(bench).build(function)
-    assert caught.value.hint is not None
-    assert "sandbox = { read = [...] } shows" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        pytest.param(
-            "rmdir ../made && ln -s /etc ../made", "something else in the place of its folder made", id="link"
-        ),
-        pytest.param("mkfifo ../made/x", "the installer left x, which is no file", id="pipe"),
-        pytest.param("printf '\\033[2Jgone\\n'; exit 3", "uv failed with status 3: �\\[2Jgone", id="escapes"),
-        pytest.param("kill -9 $$", "uv failed with status -9", id="killed"),
-    ],
-)
-async def test_what_an_installer_leaves_is_looked_at(bench: Bench, text: str, says: str) -> None:
-    function, environ = installing(bench, text, "isolated")
-    before = Path("/etc").stat().st_mode
-    with pytest.raises(ConfigError, match=says):
-        await environments(bench, environ).build(function)
-    assert Path("/etc").stat().st_mode == before
-    assert list((bench.root / "var/environments").iterdir()) == []
-
-
-async def test_links_are_published_as_links_and_never_followed(bench: Bench) -> None:
-    (bench.root / "secret").write_text("x")
-    text = f"ln -s {bench.root}/secret ../made/a; ln -s {bench.root} ../made/b; mkdir -m 0 ../made/c"
-    function, environ = installing(bench, text, "isolated")
-    before = (bench.root / "secret").stat().st_mode, bench.root.stat().st_mode
-    await environments(bench, environ).build(function)
-    assert (function.needs.folder / "a").is_symlink()
-    assert (function.needs.folder / "b").is_symlink()
-    assert ((bench.root / "secret").stat().st_mode, bench.root.stat().st_mode) == before
-
-
-@pytest.mark.parametrize(
-    ("limit", "text", "says"),
-    [
-        ("DISK", "head -c 40000000 /dev/zero > ../cache/x; sleep 300", "filled more than 16 MB of the disk"),
-        ("FILES", "for i in $(seq 400); do : > ../cache/$i; done; sleep 300", "made more than 16 files"),
-        ("LIMIT", "sleep 300", "was still busy after 1 seconds"),
-    ],
-)
-async def test_a_build_that_takes_too_much_is_ended(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: str, text: str, says: str
-) -> None:
-    monkeypatch.setattr(installer, limit, {"DISK": 16 * MB, "FILES": 16, "LIMIT": 1.0}[limit])
-    function, environ = installing(bench, text, "isolated")
-    with pytest.raises(ConfigError, match=f"uv {says}"):
-        await environments(bench, environ).build(function)
-    assert list((bench.root / "var/environments").iterdir()) == []
-
-
-async def test_a_build_that_holds_too_much_memory_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installer, "MEMORY", 128 * MB)
-    code = "b = bytearray(900 << 20); b[::4096] = bytes(len(b) // 4096); import time; time.sleep(300)"
-    text = f"exec /usr/bin/python3 -c '{code}'"
-    function, environ = installing(bench, text, "isolated")
-    with pytest.raises(ConfigError, match=r"uv held more than 256 MB of memory|MemoryError"):
-        await environments(bench, environ).build(function)
-
-
-BACKEND = """
-import json, os, subprocess, zipfile
-
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-
-def attempt(act):
-    try:
-        return bool(act())
-    except Exception:
-        return False
-
-def environment(pid):
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        return file.read()
-
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    facts = json.load(open("facts.json"))
-    def written(path):
-        with open(path, "w") as file:
-            file.write("x")
-        return True
-    def grandchild():
-        code = "import os, time; os.fork() and os._exit(0); os.setsid(); print(flush=True); time.sleep(3600)"
-        command = ["/usr/bin/env", "python3", "-c", code, facts["mark"]]
-        subprocess.Popen(command, start_new_session=True, stdout=-1, stderr=-3).stdout.readline()
-    bit = {
-        "read the hub's secret": attempt(lambda: open(facts["secret"]).read()),
-        "read another function": attempt(lambda: os.listdir(facts["versions"])),
-        "read the configuration": attempt(lambda: open(facts["toml"]).read()),
-        "find the hub's variables": attempt(lambda: b"=" in environment(facts["hub"])),
-        "signal the hub": attempt(lambda: os.kill(facts["hub"], 0) is None),
-    }
-    # Whether these bite is seen on the host: the folder that is there for it may be its own, in memory.
-    attempt(lambda: written(facts["project"] + "/written"))
-    attempt(lambda: written(facts["handler"]))
-    grandchild()
-    with zipfile.ZipFile(f"{folder}/evil-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr("evil.py", f"BIT = {bit!r}")
-        archive.writestr("evil-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: evil\\nVersion: 1.0\\n")
-        archive.writestr("evil-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        archive.writestr("evil-1.0.dist-info/RECORD", "evil.py,,\\n")
-    return "evil-1.0-py3-none-any.whl"
-"""
-
-
-@pytest.mark.parametrize("level", ["isolated", "trusted"])
-async def test_a_package_that_attacks_while_it_is_built(bench: Bench, level: str) -> None:
-    """At ``trusted`` it bites, which shows that it is real."""
-    mark = f"evil-{secrets.token_hex(6)}"
-    for name in ("var/secrets/TOKEN", "var/versions/other/x/app.py"):
-        (bench.root / name).parent.mkdir(parents=True)
-        (bench.root / name).write_text("theirs")
-    handler = bench.root / "handlers/f/main.py"
-    facts = {
-        "mark": mark,
-        "hub": os.getpid(),
-        "secret": str(bench.root / "var/secrets/TOKEN"),
-        "versions": str(bench.root / "var/versions/other"),
-        "toml": str(bench.root / "triggerhub.toml"),
-        "project": str(bench.root),
-        "handler": str(handler),
-    }
-    code = "import evil\ndef handler(event, context):\n    return evil.BIT\n"
-    files = {
-        "f/main.py": code,
-        "f/requirements.txt": "./evil\n",
-        "f/evil/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-        "f/evil/backend.py": BACKEND,
-        "f/evil/facts.json": json.dumps(facts),
-    }
-    function = await built(bench, project(bench.root, files, at(level))["f"])
-    bit = await call(bench, function)
-    left = named(mark)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert bool(left) == (level == "trusted")
-    assert [name for name, did in bit.items() if did != (level == "trusted")] == []
-    assert (bench.root / "written").exists() == (level == "trusted")
-    assert (handler.read_text() == code) == (level != "trusted")
 
 
 async def test_without_an_installer_it_says_what_to_install(bench: Bench) -> None:

@@ -33,6 +33,7 @@ Enclose = Callable[[Function], AbstractAsyncContextManager[Spawn]]
 """Enters with what starts processes in a function's sandbox; raises StartFailed where it cannot be."""
 _TMP = 64 * MB
 _EMPTY = 'chmod -R u+rwx "$0"/*; rm -rf "$0"/*'
+_BROUGHT = "or bring the packages along: code with a .dist-info folder or with node_modules is taken as it is"
 _LARGEST = 1024 * 1024
 """Bytes of a configuration file."""
 
@@ -83,7 +84,7 @@ class Environments:
                 await installer.run(job, None, tell)
             await anyio.to_thread.run_sync(_publish, needs, draft)
         except StartFailed as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(str(error), hint=_BROUGHT) from error
         except OSError as error:
             raise ConfigError(f"the environment cannot be written to {home}: {error.strerror or error}") from error
         finally:
