@@ -70,6 +70,17 @@ def _layers() -> Iterator[str]:
         for layer in weaker.LAYERS:
             with standing(Path(folder) / layer.replace(" ", "-")) as world, weaker.without(layer, world.root):
                 siege = asyncio.run(suite.besiege(world, "isolated", weaker.around(layer)))
-            names = sorted(one.attack.name for one in siege.bit if one.attack.stops != "contained")
-            more = ", …" if len(names) > SHOWN else ""
-            yield f"| {layer} | {len(names)} | {', '.join(names[:SHOWN])}{more} |"
+            yield _row(layer, [one.attack.name for one in siege.bit if one.attack.stops != "contained"])
+    if not ordinary.why_not():
+        with tempfile.TemporaryDirectory(prefix="siege-") as home:
+            words = ["confined", "--quick", "--without", "Landlock", "--json"]
+            done = ordinary.run(Path(home), ["-m", "tests.runtimes.attacks.suite", *words], timeout=300)
+            siege = suite.from_json(json.loads(done.stdout)[0])
+            bit = [one.attack.name for one in siege.bit if one.attack.stops == "confined"]
+            yield _row("Landlock, at `confined`, as user", bit)
+
+
+def _row(layer: str, bit: Sequence[str]) -> str:
+    names = sorted(bit)
+    more = ", …" if len(names) > SHOWN else ""
+    return f"| {layer} | {len(names)} | {', '.join(names[:SHOWN])}{more} |"

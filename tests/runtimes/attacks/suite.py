@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,17 +245,28 @@ def offered() -> Sequence[str]:
     return [level for level in LEVELS if level in levels.offered(asyncio.run(look()))]
 
 
-def all_sieges(levels: Sequence[str], *, quick: bool = False) -> list[Siege]:
-    """Lay siege at each level, to a world of its own; *quick* leaves out the attacks that need a worker each."""
+def all_sieges(levels: Sequence[str], *, quick: bool = False, without: str | None = None) -> list[Siege]:
+    """Lay siege at each level, to a world of its own; *quick* leaves out the attacks that need a worker each.
+
+    *without* leaves out a layer of the sandbox, by its name in ``weaker``.
+    """
     chosen = [one for one in attacks() if not (quick and one.alone)]
     with tempfile.TemporaryDirectory(prefix="siege-") as folder:
         # Functions of root's are users of their own.
         Path(folder).chmod(0o755)
         sieges = []
         for level in levels:
-            with standing(Path(folder) / level) as world:
+            weakened = _without(without, Path(folder)) if without else nullcontext()
+            with standing(Path(folder) / level) as world, weakened:
                 sieges.append(asyncio.run(besiege(world, level, chosen)))
         return sieges
+
+
+def _without(layer: str, folder: Path) -> AbstractContextManager[None]:
+    # It asks this module for the attacks.
+    from tests.runtimes.attacks import weaker
+
+    return weaker.without(layer, folder)
 
 
 def as_root(level: str) -> Siege:
@@ -279,10 +291,11 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("levels", nargs="+", choices=LEVELS)
     parser.add_argument("--quick", action="store_true", help="leave out the attacks that need a worker each")
+    parser.add_argument("--without", metavar="LAYER", help="leave out a layer of the sandbox, by its name in weaker.py")
     parser.add_argument("--json", action="store_true", help="what came of each attack, for a program")
     parser.add_argument("--each", action="store_true", help="what came of each attack, for people")
     arguments = parser.parse_args()
-    sieges = all_sieges(arguments.levels, quick=arguments.quick)
+    sieges = all_sieges(arguments.levels, quick=arguments.quick, without=arguments.without)
     if arguments.json:
         print(json.dumps([siege.as_json() for siege in sieges]))
         return 0

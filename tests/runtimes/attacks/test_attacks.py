@@ -19,7 +19,7 @@ ROOT = os.geteuid() == 0
 AS_ROOT = ("user namespace's map", "pid namespace")
 """What only root can leave out: others are already who they are, and can mount no /proc of the host."""
 SECOND = ("Landlock",)
-"""A second wall behind the mounts: it holds what they hold."""
+"""A second wall behind the mounts: it holds what they hold, and all of it where there are none."""
 
 
 @pytest.fixture
@@ -96,3 +96,13 @@ def test_every_layer_stops_something(folder: Path, layer: str) -> None:
         siege = asyncio.run(suite.besiege(world, "isolated", weaker.against(layer)))
     print(f"without {layer}: {', '.join(one.attack.name for one in siege.bit)}")
     assert bool(siege.bit) != (layer in SECOND)
+
+
+def test_where_there_are_no_mounts_landlock_is_the_wall(ordinary_home: Path) -> None:
+    arguments = ["-m", "tests.runtimes.attacks.suite", "confined", "--quick", "--without", "Landlock", "--json"]
+    done = ordinary.run(ordinary_home, arguments, timeout=100)
+    assert done.returncode == 0, done.stderr
+    siege = suite.from_json(json.loads(done.stdout)[0])
+    let_in = {one.attack.category for one in siege.bit if one.attack.stops == "confined"}
+    print(f"without Landlock: {', '.join(one.attack.name for one in siege.bit)}")
+    assert let_in >= {"reading", "writing", "signalling"}
