@@ -416,3 +416,61 @@ async def test_an_idle_worker_that_forks_holds_little_more(bench: Bench) -> None
             assert worker.pid
             held[reuse] = memory.held(memory.family(worker.pid))
     assert held["fork"] < held["warm"] + 2 * MB
+
+
+async def test_a_call_that_is_killed_over_its_memory_is_called_so(bench: Bench) -> None:
+    bench.level = "contained"
+    findings = await bench.runtime().findings()
+    if findings.groups is None:
+        pytest.skip("this host has no control groups to give")
+    function = bench.python(
+        "def handler(event, context):\n    return len(bytearray(event << 20))\n", memory=128 * MB, tmp=MB, **FORK
+    )
+    async with bench.worker(function) as worker:
+        assert isinstance(await worker.invoke(invocation(1, request_id="r1")), Returned)
+        outcome = await worker.invoke(invocation(600, request_id="r2"))
+        assert isinstance(outcome, Crashed), outcome
+        assert outcome.fault.type == "Runtime.OutOfMemory"
+        assert not worker.alive
+
+
+async def test_an_answer_that_is_none_ends_the_worker(bench: Bench) -> None:
+    function = bench.python("import os\ndef handler(e, c):\n    os.write(3, b'nonsense, and more of it')\n", **FORK)
+    async with bench.worker(function) as worker:
+        outcome = await worker.invoke(invocation())
+        assert isinstance(outcome, Crashed), outcome
+        assert "Runtime broke its protocol" in outcome.fault.message
+        assert not worker.alive
+
+
+async def test_a_warm_worker_cannot_say_that_a_fork_of_it_ended(bench: Bench) -> None:
+    function = bench.python("""
+        import os, struct
+        def handler(event, context):
+            header = b'{"id":"r1","status":"3"}'
+            os.write(3, struct.pack(">2sBBII", b"TH", 6, 0, len(header), 0) + header)
+    """)
+    async with bench.worker(function) as worker:
+        outcome = await worker.invoke(invocation())
+        assert isinstance(outcome, Crashed), outcome
+        assert "expected an answer, got a EXITED frame" in outcome.fault.message
+
+
+@pytest.mark.parametrize(
+    "header", ['{"id":"r1"}', '{"id":"r1","status":"x"}', '{"id":"r1","status":"1e3"}', '{"id":"r1","status":"-"}']
+)
+async def test_an_exit_status_that_is_none_ends_the_worker(bench: Bench, header: str) -> None:
+    function = bench.python(
+        f"""
+        import os, struct
+        def handler(event, context):
+            header = {header!r}.encode()
+            os.write(3, struct.pack(">2sBBII", b"TH", 6, 0, len(header), 0) + header)
+            os._exit(0)
+        """,
+        **FORK,
+    )
+    async with bench.worker(function) as worker:
+        outcome = await worker.invoke(invocation())
+        assert isinstance(outcome, Crashed), outcome
+        assert "expected an exit status, got" in outcome.fault.message
