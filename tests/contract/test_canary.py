@@ -67,6 +67,7 @@ def test_one_that_fails_is_rolled_back_though_the_hub_was_killed_in_between(tmp_
         assert "fn:live: version 2 was rolled back: 5 of 5 calls failed" in hub.cli("status").stdout
         assert "was rolled back: 5 of 5" in hub.cli("functions", "versions", "fn").stdout
         assert "a canary was rolled back" in hub.log()
+        assert "<b>fn:live</b> is back from version 2: 5 of 5" in hub.api("GET", "/", raw=True)[1].decode()
         told = [json.loads(line) for path in (tmp_path / "var/changes").rglob("*") if path.is_file()
                 for line in path.read_text().splitlines()]  # fmt: skip
         assert [(one["who"], one["text"].partition(" calls")[0]) for one in told if "canary of" in one["text"]] == [

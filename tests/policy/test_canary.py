@@ -63,7 +63,8 @@ def test_nothing_is_promoted_that_fails_too_often_or_was_not_seen_enough(
 @pytest.mark.parametrize(
     ("tally", "says"),
     [
-        (Tally(), "0 of 0 calls failed in 0s; 5% may"),
+        (Tally(), "0 of 0 calls failed in 0ms; 5% may"),
+        (Tally(calls=2, errors=2, watched=450), "2 of 2 calls failed (100%) in 450ms; 5% may"),
         (Tally(calls=40, errors=3, watched=61_500), "3 of 40 calls failed (7.5%) in 61s; 5% may"),
         (Tally(calls=2000, errors=0, watched=10 * MINUTE), "0 of 2,000 calls failed (0%) in 10m; 5% may"),
     ],

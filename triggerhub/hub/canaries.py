@@ -25,13 +25,14 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
 from triggerhub.policy.canary import Tally, Terms, judge, told
 from triggerhub.policy.quiet import Quiet
-from triggerhub.settings import DEPLOYED, MINUTE
+from triggerhub.settings import DAY, DEPLOYED, MINUTE
 from triggerhub.telemetry.metrics import Totals
 
 log = structlog.get_logger("canary")
 
 LOOK = 1.0
 """Seconds between looks."""
+BY_HAND = "by hand"
 KEEP = 5000
 """Milliseconds of watching after which what was counted is written down though no call came."""
 
@@ -95,7 +96,7 @@ class Canaries:
         if deployed is None:
             raise NotFound(f"no function {name!r}")
         canary = deployed.aliases[alias].canary if alias in deployed.aliases else None
-        await self._end(name, alias, state, canary, "by hand", only=None)
+        await self._end(name, alias, state, canary, BY_HAND, only=None)
 
     def rows(self, name: str | None = None) -> list[dict[str, Json]]:
         """One row per alias that has, or had last, a canary; of one function, or of all."""
@@ -124,6 +125,15 @@ class Canaries:
                     }
                 )
         return rows
+
+    def taken_back(self) -> list[dict[str, Json]]:
+        """Return the rows of those that the hub itself took back within a day."""
+        since = self._clock.now() - DAY
+        return [
+            row
+            for row in self.rows()
+            if row["state"] == "rolled back" and row["why"] != BY_HAND and (row["ended"] or 0) > since
+        ]
 
     # watching
 

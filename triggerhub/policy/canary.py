@@ -49,5 +49,5 @@ def judge(terms: Terms, tally: Tally) -> Verdict:
 def told(terms: Terms, tally: Tally) -> str:
     """Say in a sentence what was seen, and what is allowed."""
     share = f" ({100 * tally.errors / tally.calls:.3g}%)" if tally.calls else ""
-    seconds = show_duration(tally.watched // SECOND * SECOND) if tally.watched >= SECOND else "0s"
-    return f"{tally.errors:,} of {tally.calls:,} calls failed{share} in {seconds}; {terms.most:g}% may"
+    watched = tally.watched // SECOND * SECOND if tally.watched >= SECOND else tally.watched
+    return f"{tally.errors:,} of {tally.calls:,} calls failed{share} in {show_duration(watched)}; {terms.most:g}% may"

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
@@ -19,8 +20,8 @@ MOST = 6
 class Overview:
     """The first page."""
 
-    def __init__(self, hub: Hub, frame: Frame) -> None:
-        self._hub, self._frame = hub, frame
+    def __init__(self, hub: Hub, frame: Frame, canaries: Canaries) -> None:
+        self._hub, self._frame, self._canaries = hub, frame, canaries
 
     async def page(self, request: Request) -> Response:
         values = await self._frame.around("overview", request) | await self._needs()
@@ -46,6 +47,7 @@ class Overview:
             "groups": groups[:MOST],
             "more": max(len(groups) - MOST, 0),
             "problems": status["problems"],
+            "canaries": self._canaries.taken_back(),
             "paused": [("functions", row["name"]) for row in still] + [("triggers", row["name"]) for row in paused],
             "started": status["started"],
             "drift": status["counts"]["drift"],

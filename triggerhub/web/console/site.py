@@ -43,7 +43,7 @@ class Console:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
-        overview = Overview(self._hub, self._frame)
+        overview = Overview(self._hub, self._frame, self._versions.canaries)
         deliveries = Deliveries(self._hub, self._frame)
         letters = Letters(self._hub, self._frame)
         found: list[tuple[str, Page, str]] = [
