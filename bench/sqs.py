@@ -140,8 +140,8 @@ def ministack(rounds: int, receivers: int) -> list[float]:
     """Return the messages a second that ministack's own poller handles. Raises Skipped."""
     rates = []
     with lambda_api.ministack() as url:
-        lambda_api.made(url, f"python{sys.version_info.major}.{sys.version_info.minor}")
-        lambdas = lambda_api.client(url, 1)
+        lambda_api.made(url)
+        lambdas = lambda_api.client(url)
         mapping = lambdas.create_event_source_mapping(
             EventSourceArn=asyncio.run(filled(url)), FunctionName="bench", BatchSize=10,
             ScalingConfig={"MaximumConcurrency": receivers},
