@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-u
 KILLS ?= 200
 MINUTES ?= 20
 CUTS ?= 2000
+SECONDS ?= 60
 SEEDS ?= 1000
 INPUTS ?= 1000000
 TIMEOUTS ?= 1000
@@ -44,6 +45,9 @@ floods: $(VENV)/.dev ## hang and poison functions, flood and starve the hub: mak
 
 streamkills: $(VENV)/.dev ## kill the hub at each step of handling a stream: make streamkills KILLS=200 SEED=7
 	$(BIN)/python -m tests.e2e.streamkills --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+outage: $(VENV)/.dev ## take a queue's and a stream's endpoint away for a while: make outage SECONDS=60
+	$(BIN)/python -m tests.e2e.outages --seconds $(SECONDS)
 
 operations: $(VENV)/.dev ## reload, migrate, damage, restore, start twice and stop: make operations SEED=7
 	$(BIN)/python -m tests.e2e.operations $(if $(SEED),--seed $(SEED))
@@ -113,4 +117,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	@$(PIP) --editable '.[dev,jwt]'
 	@touch $@ $(VENV)/.run
 
-.PHONY: help run test check coverage chaos streamkills queuekills floods operations powercut faults simulate clocks attacks timeouts fuzz soak bench screenshots wheel clean
+.PHONY: help run test check coverage chaos streamkills queuekills outage floods operations powercut faults simulate clocks attacks timeouts fuzz soak bench screenshots wheel clean

@@ -6,21 +6,21 @@ had been recorded.
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-import tempfile
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.aws_double.sqs import SqsDouble, threaded
+from tests.e2e import kills as killing
 from tests.e2e.daemon import Daemon, daemon, granted, until
+from triggerhub.awsconsumer import CLOSING
 
 POINTS = ("received", "mid-handler", "handled", "inside-record", "recorded", "stored", "before-delete")
 FAILING = 10
 """One message in so many fails at first."""
+CONCURRENCY = 4
 BACKLOG = 200
 """Above so many messages no more are sent while the hub is to die: a life of a moment handles few."""
 TRIGGERS = ("grouped", "kept", "queued")
@@ -29,7 +29,7 @@ TOML = """
 [defaults]
 retry = {{ attempts = 5, initial = "10ms", max = "50ms" }}
 env = {{ JOURNALS = "{journals}" }}
-{granted}concurrency = 4
+{granted}concurrency = {concurrency}
 
 [triggers.kept]
 type = "sqs"
@@ -96,8 +96,8 @@ class Report:
 
     @property
     def most(self) -> int:
-        """How many runs may be repeated by so many kills: what was under way, four calls of five."""
-        return 20 * sum(self.kills.values())
+        """How many runs may be repeated by so many kills: what ran or was being written, each call of five."""
+        return 5 * (CONCURRENCY + CLOSING) * sum(self.kills.values())
 
     @property
     def well(self) -> bool:
@@ -107,9 +107,8 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{sum(self.kills.values())} kills ({', '.join(f'{point} {n}' for point, n in sorted(self.kills.items()))}): "
-            f"{self.sent} messages to each of {len(TRIGGERS)} queues, {self.lost} lost, {self.disordered} groups out of "
-            f"order, repeated {dict(self.repeated)}, {self.unfinished} unfinished, accounting drift {self.drift}"
+            f"{killing.told(self.kills)}: {self.sent} messages to each of {len(TRIGGERS)} queues, {self.lost} lost, "
+            f"{self.disordered} groups out of order, repeated {dict(self.repeated)}, {self.unfinished} unfinished, accounting drift {self.drift}"
         )
 
 
@@ -126,25 +125,23 @@ def run(folder: Path, kills: int, seed: int) -> Report:
     with (
         threaded(double) as address,
         daemon(
-            folder, TOML.format(url=address, journals=journals, granted=granted(journals)), handlers, start=False
+            folder,
+            TOML.format(url=address, journals=journals, granted=granted(journals), concurrency=CONCURRENCY),
+            handlers,
+            start=False,
         ) as hub,
     ):
         for number in range(kills):
             _send(double, report, draw, 10)
             point = POINTS[number % len(POINTS)]
-            if _killed(hub, double, report, point, draw):
+            if killing.killed(hub, point, draw.randrange(1, 4), lambda: _more(double, report, draw)):
                 report.kills[point] += 1
-        hub.start(environ=environ())
+        hub.start(environ=killing.environ())
         until(lambda: not any(queue.messages for queue in double.queues.values()), "the queues are empty", within=300)
         until(lambda: hub.counts()["queued"] == 0 and hub.counts()["running"] == 0, "everything is settled", within=120)
         _judge(hub, report, journals)
         hub.stop()
     return report
-
-
-def environ(point: str = "", after: int = 1) -> dict[str, str]:
-    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-    return {**keys, "TRIGGERHUB_CRASH_AT": point, "TRIGGERHUB_CRASH_AFTER": str(after)}
 
 
 def _send(double: SqsDouble, report: Report, draw: random.Random, count: int) -> None:
@@ -157,53 +154,22 @@ def _send(double: SqsDouble, report: Report, draw: random.Random, count: int) ->
         double.do_SendMessage("grouped.fifo", MessageBody=body, **group)
 
 
-def _killed(hub: Daemon, double: SqsDouble, report: Report, point: str, draw: random.Random) -> bool:
-    """Run the hub until it dies at the point; False where it did not within a while, and was killed by hand."""
-    hub.start(ready=False, environ=environ(point, draw.randrange(1, 4)))
-    deadline = time.monotonic() + 15
-    while hub.alive and time.monotonic() < deadline:
-        if len(double.queues["kept"].messages) < BACKLOG:
-            _send(double, report, draw, 1)
-        time.sleep(0.05)
-    died = not hub.alive
-    hub.kill()
-    return died
+def _more(double: SqsDouble, report: Report, draw: random.Random) -> None:
+    if len(double.queues["kept"].messages) < BACKLOG:
+        _send(double, report, draw, 1)
 
 
 def _judge(hub: Daemon, report: Report, journals: Path) -> None:
     wanted = set(range(1, report.sent + 1))
     for name in TRIGGERS:
-        seen: set[int] = set()
-        groups: defaultdict[str, list[int]] = defaultdict(list)
-        for line in (journals / name).read_text().splitlines():
-            group, number = line.split()
-            if int(number) in seen:
-                report.repeated[name] += 1
-                continue
-            seen.add(int(number))
-            groups[group].append(int(number))
-        report.lost += len(wanted - seen)
+        journal = killing.read(journals / name)
+        report.lost += len(wanted - journal.numbers)
+        report.repeated[name] += journal.repeated
         if name == "grouped":
-            report.disordered += sum(numbers != sorted(numbers) for numbers in groups.values())
-        counts = next(one["counts"] for one in hub.api("GET", "/api/v1/triggers") if one["name"] == name)
-        report.unfinished += abs(report.sent - counts.get("succeeded", 0))
-    status, page = hub.api("GET", "/metrics", raw=True)
-    assert status == 200
-    (line,) = (one for one in page.decode().splitlines() if one.startswith("triggerhub_accounting_drift "))
-    report.drift = int(float(line.split()[1]))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report = run(Path(folder), arguments.kills, arguments.seed)
-    print(report)
-    return 0 if report.well else 1
+            report.disordered += journal.disordered
+        report.unfinished += abs(report.sent - killing.counts(hub, name).get("succeeded", 0))
+    report.drift = killing.drift(hub)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(killing.main(__doc__, run))

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-import tempfile
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.aws_double.streams import Streams, threaded
+from tests.e2e import kills as killing
 from tests.e2e.daemon import Daemon, daemon, granted, until
 
 POINTS = ("records-read", "handled", "inside-record", "recorded", "position-stored", "given-up")
@@ -91,8 +89,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{sum(self.kills.values())} kills ({', '.join(f'{point} {n}' for point, n in sorted(self.kills.items()))}): "
-            f"{self.written} records to each of {len(TRIGGERS)} triggers, {self.lost} lost, "
+            f"{killing.told(self.kills)}: {self.written} records to each of {len(TRIGGERS)} triggers, {self.lost} lost, "
             f"{self.disordered} out of order, repeated {dict(self.repeated)}, dead letters {dict(self.dead)}, "
             f"accounting drift {self.drift}"
         )
@@ -117,19 +114,14 @@ def run(folder: Path, kills: int, seed: int) -> Report:
             if number == kills // 2:
                 double.split(next(iter(double.shards)))
             point = POINTS[number % len(POINTS)]
-            if _killed(hub, double, report, point, draw):
+            if killing.killed(hub, point, draw.randrange(1, 6), lambda: _write(double, report, draw)):
                 report.kills[point] += 1
-        hub.start(environ=_environ())
-        until(lambda: _behind(hub, double, report) is None, "everything is handled", within=900)
-        report.drift = _drift(hub)
+        hub.start(environ=killing.environ())
+        until(lambda: _behind(hub, report) is None, "everything is handled", within=900)
+        report.drift = killing.drift(hub)
         _judge(hub, report, journals)
         hub.stop()
     return report
-
-
-def _environ(point: str = "", after: int = 1) -> dict[str, str]:
-    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-    return {**keys, "TRIGGERHUB_CRASH_AT": point, "TRIGGERHUB_CRASH_AFTER": str(after)}
 
 
 def _write(double: Streams, report: Report, draw: random.Random) -> None:
@@ -140,19 +132,7 @@ def _write(double: Streams, report: Report, draw: random.Random) -> None:
     double.put(f"k{key}", report.written, shard=open_[key % len(open_)])
 
 
-def _killed(hub: Daemon, double: Streams, report: Report, point: str, draw: random.Random) -> bool:
-    """Run the hub until it dies at the point; False where it did not within a while, and was killed by hand."""
-    hub.start(ready=False, environ=_environ(point, draw.randrange(1, 6)))
-    deadline = time.monotonic() + 15
-    while hub.alive and time.monotonic() < deadline:
-        _write(double, report, draw)
-        time.sleep(0.05)
-    died = not hub.alive
-    hub.kill()
-    return died
-
-
-def _behind(hub: Daemon, double: Streams, report: Report) -> str | None:
+def _behind(hub: Daemon, report: Report) -> str | None:
     """Name a trigger that has not finished every record."""
     for one in hub.api("GET", "/api/v1/triggers"):
         counts = one["counts"]
@@ -163,43 +143,16 @@ def _behind(hub: Daemon, double: Streams, report: Report) -> str | None:
     return None
 
 
-def _drift(hub: Daemon) -> int:
-    status, page = hub.api("GET", "/metrics", raw=True)
-    assert status == 200
-    (line,) = (one for one in page.decode().splitlines() if one.startswith("triggerhub_accounting_drift "))
-    return int(float(line.split()[1]))
-
-
 def _judge(hub: Daemon, report: Report, journals: Path) -> None:
     wanted = {n for n in range(1, report.written + 1) if n % POISON}
     for name in TRIGGERS:
-        first: defaultdict[str, list[int]] = defaultdict(list)
-        seen: set[int] = set()
-        for line in (journals / name).read_text().splitlines():
-            key, body = line.split()
-            if int(body) in seen:
-                report.repeated[name] += 1
-                continue
-            seen.add(int(body))
-            first[key].append(int(body))
-        report.lost += len(wanted - seen)
-        report.disordered += sum(bodies != sorted(bodies) for bodies in first.values())
-        counts = next(one["counts"] for one in hub.api("GET", "/api/v1/triggers") if one["name"] == name)
-        report.dead[name] = counts.get("dead", 0)
+        journal = killing.read(journals / name)
+        report.lost += len(wanted - journal.numbers)
+        report.repeated[name] += journal.repeated
+        report.disordered += journal.disordered
+        report.dead[name] = killing.counts(hub, name).get("dead", 0)
         report.lost += abs(report.written // POISON - report.dead[name])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report = run(Path(folder), arguments.kills, arguments.seed)
-    print(report)
-    return 0 if report.well else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(killing.main(__doc__, run))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.aws_double.sqs import SqsDouble, threaded
 from tests.e2e.daemon import daemon, granted, until
-from tests.e2e.queuekills import environ
+from tests.e2e.kills import environ
 
 TOML = """
 [defaults]
