@@ -17,7 +17,8 @@ from tests.e2e.daemon import Daemon, daemon
 
 SITE = f"import sys\nsys.path.append({str(Path(mangum.__file__).parents[1])!r})\n"
 POWERTOOLS = """
-from aws_lambda_powertools import Logger, Metrics
+import json
+from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent
@@ -26,6 +27,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyIt
 from aws_lambda_powertools.utilities.parser import BaseModel, event_parser
 
 logger, metrics = Logger(service="shop"), Metrics(namespace="Shop", service="shop")
+tracer = Tracer(service="shop")
 processor = BatchProcessor(event_type=EventType.SQS)
 runs = 0
 
@@ -77,14 +79,33 @@ def one(record):
         raise ValueError("bad")
 
 
+@tracer.capture_method
+def traced(event):
+    tracer.put_annotation("order", event["order"])
+    tracer.put_metadata("event", event)
+    current = tracer.provider.current_subsegment()
+    return {"name": current.name, "annotations": current.annotations, "trace": current.trace_id}
+
+
+@tracer.capture_method
+def failing(event):
+    raise KeyError(event["order"])
+
+
 @logger.inject_lambda_context
+@tracer.capture_lambda_handler
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event, context):
     logger.info("hello")
     metrics.add_metric(name="calls", unit=MetricUnit.Count, value=1)
+    event = json.loads(event["body"]) if "body" in event else event
     match event["do"]:
         case "once":
             return [once(event, context), once(event, context)]
+        case "trace":
+            return traced(event)
+        case "fail":
+            return failing(event)
         case "parse":
             return parsed(event["order"], context)
         case "batch":
@@ -103,6 +124,7 @@ async def greet(request):
 
 handler = Mangum(Starlette(routes=[Route("/web/{name}", greet)]), lifespan="off")
 """
+ROOT = "1-5759e988-bd862e3fe1be46a994272793"
 TOML = """
 [defaults]
 timeout = "60s"
@@ -115,6 +137,13 @@ methods = ["GET"]
 auth = "none"
 respond = "result"
 function = "web"
+
+[triggers.tools]
+type = "webhook"
+path = "/tools"
+auth = "none"
+respond = "result"
+function = "tools"
 """
 
 
@@ -137,6 +166,13 @@ def test_powertools(hub: Daemon) -> None:
     assert do("parse", order={"id": "1", "amount": 2.5}) == 5.0
     failed = do("parse", order={"id": "1"})
     assert failed["errorType"] == "ValidationError"
+    assert do("trace", order="7")["annotations"] == {}, "no sampled trace, and nothing that is kept of it"
+    found = by_webhook(
+        hub, {"X-Amzn-Trace-Id": f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"}, do="trace", order="7"
+    )
+    assert found["name"].endswith("traced")
+    assert (found["annotations"], found["trace"]) == ({"order": "7"}, ROOT)
+    assert do("fail", order="7")["errorType"] == "KeyError"
     records = [{"messageId": name, "body": name, "eventSource": "aws:sqs"} for name in ("good", "bad")]
     assert do("batch", Records=records) == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
     lines = [json.loads(row["text"]) for row in told(hub, "tools") if row["text"].startswith("{")]
@@ -145,6 +181,12 @@ def test_powertools(hub: Daemon) -> None:
         ("shop", "tools", True)
     }
     assert any(line.get("calls") == [1.0] and line["_aws"]["CloudWatchMetrics"] for line in lines)
+
+
+def by_webhook(hub: Daemon, headers: dict[str, str], **event: Any) -> Any:
+    status, answer = hub.post("/tools", json.dumps(event).encode(), headers)
+    assert status == 200, answer
+    return json.loads(answer)
 
 
 def told(hub: Daemon, function: str) -> list[dict[str, Any]]:

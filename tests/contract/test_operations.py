@@ -10,6 +10,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.exceptions import ClientError
+from botocore.validate import validate_parameters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from tests.e2e.daemon import Daemon
 from triggerhub.web.lambda_api import support
 
 MODEL = botocore.session.get_session().get_service_model("lambda")
+EXAMPLES = 15
+"""Inputs for each operation."""
 COMMON = {"ValidationException", "SerializationException", "AccessDeniedException"}
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:hello"
 NAMES = ("hello", "no-such", ARN, f"{ARN}:$LATEST", "hello:1", "1", "$LATEST", "live", "ALL")
@@ -79,7 +82,7 @@ def test_every_answer_is_one_that_the_model_has(operation: str, hub: Daemon) -> 
     model = MODEL.operation_model(operation)
     call = getattr(unchecked(hub), botocore.xform_name(operation))
 
-    @settings(max_examples=4, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(asked=inputs(model.input_shape) if model.input_shape else st.just({}))
     def ask(asked: dict[str, Any]) -> None:
         answer = asking(call, asked)
@@ -90,7 +93,10 @@ def test_every_answer_is_one_that_the_model_has(operation: str, hub: Daemon) -> 
             assert answer["Error"]["Message"]
         else:
             assert status in (model.http["responseCode"], 202, 204)
-            assert set(answer) <= {*(model.output_shape.members if model.output_shape else ()), "ResponseMetadata"}
+            told = {name: value for name, value in answer.items() if name not in ("ResponseMetadata", "EventStream")}
+            assert set(told) <= {*(model.output_shape.members if model.output_shape else ())}
+            if model.output_shape:
+                validate_parameters(told, model.output_shape)
 
     ask()
 

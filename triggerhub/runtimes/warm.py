@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from triggerhub.aws import errors
+from triggerhub.aws import errors, runtimeapi
 from triggerhub.errors import StartFailed
 from triggerhub.model import Fault, Interrupted, Invocation, Raised, Returned
 from triggerhub.runtime import Output
@@ -217,9 +217,9 @@ def _header(invocation: Invocation, function: Function) -> dict[str, str]:
         "attempt": str(invocation.attempt),
         "deadline": str(invocation.deadline),
         "remaining": str(function.timeout),
+        # At AWS there always is one: X-Ray's SDK throws away what it is told without.
+        "trace": invocation.trace or runtimeapi.trace(invocation),
     }
-    if invocation.trace is not None:
-        header["trace"] = invocation.trace
     if invocation.client_context is not None:
         header["client"] = invocation.client_context
     return header
