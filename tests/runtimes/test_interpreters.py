@@ -12,7 +12,7 @@ from triggerhub.config.interpreters import find, parse
 from triggerhub.errors import ConfigError, StartFailed
 from triggerhub.settings import Interpreter
 
-from .conftest import Bench
+from .conftest import Bench, invocation
 
 HANDLER = """
 import asyncio, logging, os, sys, queue
@@ -42,6 +42,28 @@ async def test_python(bench: Bench, interpreter: Interpreter) -> None:
     expected = [list(interpreter.version[:2]), f"AWS_Lambda_{interpreter.name}", "256", {"a": "ü"}]
     assert json.loads(outcome.payload) == expected
     assert [line.split("\t")[0] for line in bench.lines.of(None)] == ["[WARNING]"]
+
+
+@pytest.mark.parametrize("interpreter", installed(), ids=lambda one: f"{one.name}-{one.program}")
+async def test_python_forks(bench: Bench, interpreter: Interpreter) -> None:
+    text = """
+        import os, sys
+        from snapshot_restore_py import register_after_restore
+        seen = []
+        register_after_restore(seen.append, "restored")
+        def handler(event, context):
+            if event == "die":
+                os._exit(3)
+            seen.append(event)
+            return [list(sys.version_info[:2]), seen]
+    """
+    function = bench.python(text, interpreter=interpreter, reuse="fork")
+    async with bench.worker(function) as worker:
+        outcomes = [await worker.invoke(invocation(event, request_id=event)) for event in ("a", "die", "b")]
+        assert worker.alive
+    version = list(interpreter.version[:2])
+    assert [json.loads(one.payload) for one in outcomes[::2]] == [[version, ["restored", one]] for one in "ab"]
+    assert outcomes[1].fault.message.endswith("exit status 3")
 
 
 def test_this_host_has_at_least_its_own() -> None:

@@ -126,6 +126,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         return
     counts = ", ".join(f"{number:,} {state}" for state, number in row["counts"].items() if number)
     kept = f", {row['warm']} kept ready" if row["warm"] else ""
+    reuse = f", reuse {row['reuse']}" if row["reuse"] != "warm" else ""
     pairs: list[tuple[str, words.Cell | str | None]] = [
         ("state", _state(row)),
         ("preparing", row.get("preparing") or ""),
@@ -138,7 +139,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         ("memory", words.size(row["memory"])),
         ("concurrency", str(row["concurrency"])),
         ("sandbox", row["level"] or words.Cell(f"not run: {row['refused']}", "red")),
-        ("workers", f"{row['workers']} alive, {row['running']} running{kept}"),
+        ("workers", f"{row['workers']} alive, {row['running']} running{kept}{reuse}"),
         ("triggers", ", ".join(row["triggers"]) or "none"),
         ("deliveries", counts or "none"),
     ]

@@ -66,6 +66,7 @@ class Status:
             "memory": function.memory,
             "concurrency": function.concurrency,
             "warm": function.warm,
+            "reuse": function.reuse,
             "level": level if isinstance(level, str) else None,
             "refused": None if isinstance(level, str) else f"{level.message}; {level.hint}",
             "paused": self._paused("function", name),
