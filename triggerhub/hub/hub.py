@@ -24,6 +24,7 @@ from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Depth, Inlet, Mint
+from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.maintain import audit, maintain, prune
 from triggerhub.hub.outlet import Outlet, Performer
 from triggerhub.hub.pause import Kind, Paused
@@ -36,7 +37,7 @@ from triggerhub.hub.tokens import Tokens
 from triggerhub.hub.trial import Trial
 from triggerhub.hub.veil import Veil
 from triggerhub.hub.verdict import Verdicts
-from triggerhub.hub.wiring import Parts, Reader, Wiring, envelope_of
+from triggerhub.hub.wiring import Parts, Reader, Wiring
 from triggerhub.model import (
     API_TRIGGER,
     Delivery,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 
 from triggerhub.model import Json
 from triggerhub.settings import Batch, Destination, RetryPolicy
@@ -28,3 +29,9 @@ class LanePlan:
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
     maximum_concurrency: int | None = None
+
+
+def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
+    """Return what makes the payload of one invocation from records of this source."""
+    found: Callable[[Sequence[bytes]], bytes] = getattr(module, "envelope", envelope_of_records)
+    return found

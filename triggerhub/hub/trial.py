@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from triggerhub.hub import handmade
 from triggerhub.hub.clock import Clock
-from triggerhub.hub.wiring import Wiring, envelope_of
+from triggerhub.hub.lane import envelope_of
+from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Event
 from triggerhub.source import Filtered
 from triggerhub.store import Intake

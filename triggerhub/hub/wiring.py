@@ -23,7 +23,7 @@ from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.handling import Handling
 from triggerhub.hub.intake import Inlet
-from triggerhub.hub.lane import LanePlan, envelope_of_records
+from triggerhub.hub.lane import LanePlan, envelope_of
 from triggerhub.hub.outlet import Performer, built_in, function_of
 from triggerhub.hub.pause import PausableRoutes, Paused
 from triggerhub.hub.pool import Pool
@@ -47,6 +47,8 @@ PATIENCE = 2.0
 """Seconds that sources have at the start to say that they have begun."""
 TRIALS = 4
 """How many changed versions are tried at once."""
+AGAIN = 0.2
+"""Seconds between a deployment and the reading of a configuration that was wrong without it."""
 STOPPING = "the hub is stopping"
 FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "user", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
@@ -116,6 +118,7 @@ class Wiring:
         self._lacking: set[str] = set()
         """Functions whose deliveries wait for what they depend on, or for a host that can isolate them."""
         self._reloading = anyio.Lock()
+        self._looking = False
         self._parts: Parts
         self._handling: Handling
         self._dispatching: TaskGroup
@@ -175,9 +178,16 @@ class Wiring:
         for name in before.keys() - project.triggers.keys():
             self._sourcing.start_soon(self._stop, name)
         self._start(back)
-        if self.problems and functions.keys() & changed:
-            # The configuration may speak of what was not there when it was read.
-            self._sourcing.start_soon(self.reload)
+        missed = any("[unknown-function]" in one for one in self.problems)
+        if missed and not self._looking and functions.keys() & changed:
+            self._looking = True
+            self._sourcing.start_soon(self._look_again)
+
+    async def _look_again(self) -> None:
+        """Read a configuration again that spoke of what was not there; many deployments have it read once."""
+        await anyio.sleep(AGAIN)
+        self._looking = False
+        await self.reload()
 
     async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
         """Take over all *triggers* that are not of the configuration, and the sources of their types."""
@@ -483,9 +493,3 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> NotFound:
     close = get_close_matches(name, names, n=1, cutoff=0.55)
     hint = f"Did you mean {close[0]!r}?" if close else f"This hub has: {', '.join(names) or 'none'}."
     return NotFound(f"no {kind} {name!r}", hint=hint)
-
-
-def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
-    """Return what makes the payload of one invocation from records of this source."""
-    found: Callable[[Sequence[bytes]], bytes] = getattr(module, "envelope", envelope_of_records)
-    return found
