@@ -200,3 +200,20 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     assert parse(str(entry)) == entry
     with contextlib.suppress(Refused):
         admit([entry], text, 1)
+
+
+def test_every_public_name_is_no_address_and_nothing_of_the_inside() -> None:
+    every = (parse("*:443", every=True),)
+    assert admit(every, "pypi.org", 443) == ()
+    assert pin(every, "pypi.org", 443, [ip_address("8.8.8.8")]) == (ip_address("8.8.8.8"),)
+    for host, port in (
+        ("pypi.org", 80),
+        ("8.8.8.8", 443),
+        ("127.0.0.1", 443),
+        ("localhost", 443),
+        ("a.localhost", 443),
+    ):
+        with pytest.raises(Refused, match="is not in"):
+            admit(every, host, port)
+    with pytest.raises(Refused, match="which is not public"):
+        pin(every, "inside.example", 443, [ip_address("10.0.0.1")])

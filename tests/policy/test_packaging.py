@@ -60,3 +60,19 @@ def test_a_path_is_named_where_an_index_or_a_certificate_is(
 def test_files_that_variables_name() -> None:
     environ = {"PIP_CONFIG_FILE": "/a", "npm_config_userconfig": "/b", "NETRC": "relative", "UV_INDEX": "/c"}
     assert packaging.files(environ) == {"PIP_CONFIG_FILE": "/a", "npm_config_userconfig": "/b"}
+
+
+def test_registries_are_the_public_ones_and_those_that_settings_name() -> None:
+    environ = {"PIP_INDEX_URL": "https://me:p%40ss@nexus.corp/simple", "UV_INDEX": "http://localhost:3141/root"}
+    texts = ["@mine:registry=https://npm.corp:8443/\n# https://gone.example/\n", "cert = /etc/x\n"]
+    found = packaging.registries(environ, texts)
+    assert found[:3] == (("pypi.org", 443), ("files.pythonhosted.org", 443), ("registry.npmjs.org", 443))
+    assert found[3:] == (("nexus.corp", 443), ("localhost", 3141), ("npm.corp", 8443))
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [({}, False), ({"https_proxy": "http://p:3128"}, True), ({"HTTPS_PROXY": ""}, False), ({"NO_PROXY": "x"}, False)],
+)
+def test_a_proxy_of_the_hosts_own(environ: dict[str, str], expected: bool) -> None:
+    assert packaging.proxied(environ) is expected

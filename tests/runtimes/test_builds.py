@@ -7,9 +7,13 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 
@@ -132,6 +136,26 @@ async def test_a_build_in_a_sandbox_finds_the_registries_of_the_hubs_user(bench:
     assert any("mylib" in line for line in heard)
 
 
+async def test_a_registry_at_a_private_address_is_reached_where_settings_name_it(bench: Bench) -> None:
+    folder = wheel(bench.root / "index/mylib", "mylib").parent
+    (folder / "index.html").write_text(f'<a href="{next(folder.glob("*.whl")).name}">mylib</a>')
+    function = project(bench.root, {"f.py": script("mylib", code=CODE)})["f"]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(bench.root / "index")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        environ = {"PATH": "/usr/bin:/bin", "HOME": str(bench.root), "PIP_CONFIG_FILE": os.devnull}
+        await environments(bench, {**environ, "PIP_INDEX_URL": url, "UV_INDEX_URL": url}).build(function)
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+    assert (await call(bench, function))[0] == "1.0"
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *what: object) -> None: ...
+
+
 async def test_a_path_that_a_handler_names_is_not_shown_to_its_build(bench: Bench) -> None:
     package = wheel(bench.root / "wheels", "mylib")
     function = project(bench.root, {"f.py": script(f"mylib @ {package.as_uri()}")})["f"]
@@ -212,7 +236,7 @@ async def test_a_build_that_holds_too_much_memory_is_ended(bench: Bench, monkeyp
 
 
 BACKEND = """
-import json, os, subprocess, zipfile
+import json, os, socket, subprocess, zipfile
 
 def get_requires_for_build_wheel(config_settings=None):
     return []
@@ -226,6 +250,12 @@ def attempt(act):
 def environment(pid):
     with open(f"/proc/{pid}/environ", "rb") as file:
         return file.read()
+
+def connected(port):
+    proxy = os.environ["HTTPS_PROXY"].rpartition("/")[2].split(":")
+    with socket.create_connection((proxy[0], int(proxy[1])), 5) as client:
+        client.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\n\\r\\n" % (port, port))
+        return client.recv(1000)
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
     facts = json.load(open("facts.json"))
@@ -242,6 +272,8 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         "read another function": attempt(lambda: os.listdir(facts["versions"])),
         "read the configuration": attempt(lambda: open(facts["toml"]).read()),
         "find the hub's variables": attempt(lambda: b"=" in environment(facts["hub"])),
+        "reach the hub's port": attempt(lambda: socket.create_connection(("127.0.0.1", facts["port"]), 5)),
+        "reach it by a proxy": attempt(lambda: not facts["apart"] or b" 200 " in connected(facts["port"])),
         "signal the hub": attempt(lambda: os.kill(facts["hub"], 0) is None),
     }
     # Whether these bite is seen on the host: the folder that is there for it may be its own, in memory.
@@ -274,6 +306,8 @@ async def test_a_package_that_attacks_while_it_is_built(bench: Bench, level: str
         "project": str(bench.root),
         "handler": str(handler),
     }
+    hub = socket.create_server(("127.0.0.1", 0))
+    facts |= {"port": hub.getsockname()[1], "apart": level != "trusted"}
     code = "import evil\ndef handler(event, context):\n    return evil.BIT\n"
     files = {
         "f/main.py": code,
@@ -284,6 +318,7 @@ async def test_a_package_that_attacks_while_it_is_built(bench: Bench, level: str
     }
     function = await built(bench, project(bench.root, files, at(level))["f"])
     bit = await call(bench, function)
+    hub.close()
     left = named(mark)
     for pid in left:
         os.kill(pid, signal.SIGKILL)

@@ -40,7 +40,7 @@ class Entry:
     """One ``host:port`` of a list."""
 
     host: str
-    """A name in lower case, ``*.name``, or the text of the network."""
+    """A name in lower case, ``*.name``, ``*``, or the text of the network."""
     port: int
     network: Network | None = None
 
@@ -48,13 +48,15 @@ class Entry:
         return show(self.host, self.port)
 
 
-def parse(text: str) -> Entry:
-    """Read one entry. ValueError says what is wrong with it."""
+def parse(text: str, *, every: bool = False) -> Entry:
+    """Read one entry; *every*: its host may be ``*``, which no function is granted. ValueError says what is wrong."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()):
         raise ValueError(f'expected a host and a port like "api.example.com:443", got "{text}"')
     if not 0 < int(port) < 65536:
         raise ValueError(f'"{text}": a port is a number from 1 to 65535')
+    if every and host == "*":
+        return Entry(host, int(port))
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if bare == host and literal(host) is not None and ":" in host:
         raise ValueError(f'"{text}": an IPv6 address is written in brackets: "[{host}]:{port}"')
@@ -184,6 +186,9 @@ def _is_localhost(name: str) -> bool:
 
 
 def _matches(entry: Entry, name: str) -> bool:
+    if entry.host == "*":
+        # Every name of others: the host's own loopback is listed by its name.
+        return not _is_localhost(name)
     if entry.host.startswith("*."):
         return name.endswith(entry.host[1:])
     return entry.host == name

@@ -36,6 +36,11 @@ _NAMING = frozenset({
 })  # fmt: skip
 """Settings that may name a local index or a certificate."""
 _PATH = re.compile(r"(?:^|[\s\"',\[=])(?P<url>file://)?(?P<path>/[^\s\"',\]#]+)")
+_URL = re.compile(r"\b(?P<scheme>https?)://(?:[^\s/@]*@)?(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
+_PORTS = {"http": 80, "https": 443}
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_KNOWN = (("pypi.org", 443), ("files.pythonhosted.org", 443), ("registry.npmjs.org", 443))
+"""Where installers look when nobody tells them where."""
 _LINE = re.compile(r"^(?P<indent>\s*)(?P<key>[A-Za-z][\w-]*)\s*=\s*(?P<value>.*)$")
 
 
@@ -78,6 +83,23 @@ def named(environ: Mapping[str, str], texts: Iterable[str]) -> tuple[str, ...]:
                 path = unquote(match["path"]) if match["url"] else match["path"]
                 found[path.rstrip("/") or "/"] = None
     return tuple(found)
+
+
+def registries(environ: Mapping[str, str], texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Return host and port of the registries: the public ones, and those that variables or configuration files name."""
+    found = dict.fromkeys(_KNOWN)
+    told = [line for text in texts for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+    for text in (*environ.values(), *told):
+        for match in _URL.finditer(text):
+            port = int(match["port"]) if match["port"] else _PORTS[match["scheme"]]
+            if 0 < port < 65536:
+                found[match["host"].lower(), port] = None
+    return tuple(found)
+
+
+def proxied(environ: Mapping[str, str]) -> bool:
+    """Whether the host reaches registries by a proxy of its own."""
+    return any(value for name, value in environ.items() if name.upper() in _PROXIES)
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

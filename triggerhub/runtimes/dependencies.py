@@ -7,23 +7,24 @@ taken for hostile: nothing but folders, files and links is published, and no lin
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import anyio.to_thread
 
 from triggerhub.errors import ConfigError, StartFailed
-from triggerhub.policy import packaging
+from triggerhub.policy import allowlist, packaging
 from triggerhub.policy.sandbox import view
-from triggerhub.runtimes import installer, sandbox
+from triggerhub.runtimes import egress, installer, sandbox
 from triggerhub.runtimes.child import Spawn
 from triggerhub.runtimes.installer import Job
 from triggerhub.runtimes.snapshot import remove_tree
@@ -76,10 +77,14 @@ class Environments:
                 memory=max(function.memory, installer.MEMORY),
             )
             if held:
-                prepared, env = await anyio.to_thread.run_sync(self._inside, function, needs, command[0], room)
-                inside = prepared
-                async with self._enclose(prepared) as spawn:
-                    await installer.run(replace(job, env=env), spawn, tell)
+                prepared = await anyio.to_thread.run_sync(self._inside, function, needs, command[0], room)
+                inside, job = replace(prepared.function, network=True), replace(job, env=prepared.env)
+                if prepared.apart:
+                    listed = await _network(function, prepared.registries)
+                    inside = replace(inside, network=listed)
+                    job = replace(job, env={**prepared.env, **egress.variables(listed)})
+                async with self._enclose(inside) as spawn:
+                    await installer.run(job, spawn, tell)
             else:
                 await installer.run(job, None, tell)
             await anyio.to_thread.run_sync(_publish, needs, draft)
@@ -102,9 +107,10 @@ class Environments:
             async with self._enclose(inside) as spawn:
                 await installer.run(job, spawn)
 
-    def _inside(self, function: Function, needs: Needs, tool: str, room: Path) -> tuple[Function, dict[str, str]]:
-        """Return the function as which the installer runs, and its variables: its own room, and the registries."""
-        environ, texts = packaging.enclosed(self._environ, str(room)), []
+    def _inside(self, function: Function, needs: Needs, tool: str, room: Path) -> _Inside:
+        """Return as what the installer runs: with its own room, and the registries of the hub's user."""
+        environ = packaging.enclosed(self._environ, str(room))
+        texts: list[str] = []
         if home := self._environ.get("HOME"):
             texts += [_copied(Path(home, name), room / "home", name) for name in packaging.OWN]
         for number, (name, path) in enumerate(packaging.files(self._environ).items()):
@@ -126,7 +132,6 @@ class Environments:
             needs=None,
             opt=None,
             env={},
-            network=True,
             read=(*function.read, *(path for path in known if path.exists())),
             write=(room,),
             shown=(),
@@ -134,7 +139,43 @@ class Environments:
             memory=max(function.memory, installer.MEMORY),
             tmp=_TMP,
         )
-        return inside, environ
+        return _Inside(
+            function=inside,
+            env=environ,
+            registries=packaging.registries(environ, texts),
+            apart=function.network is not True and not packaging.proxied(environ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inside:
+    """How an installer runs in a sandbox."""
+
+    function: Function
+    """As which it does."""
+    env: dict[str, str]
+    registries: tuple[tuple[str, int], ...]
+    apart: bool
+    """Whether it reaches the world by a proxy of the hub's, and nothing of the inside by it but registries."""
+
+
+async def _network(function: Function, registries: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """Return what a build may reach: every public name by TLS, registries wherever they are, what its function may."""
+    listed = ["*:443", *(function.network if isinstance(function.network, tuple) else ())]
+    found = await asyncio.gather(*(egress.resolve(host.strip("[]"), port) for host, port in registries))
+    for (host, port), addresses in zip(registries, found, strict=True):
+        # A company's own registry is at no public address; its name is in the settings of the hub's user.
+        listed += [allowlist.show(str(address), port) for address in addresses]
+        listed.append(f"{host}:{port}")
+    return tuple(dict.fromkeys(one for one in listed if _reads(one)))
+
+
+def _reads(entry: str) -> bool:
+    try:
+        allowlist.parse(entry, every=True)
+    except ValueError:
+        return False
+    return True
 
 
 def shown(environ: Mapping[str, str], data: Path) -> list[str]:

@@ -54,7 +54,7 @@ def variables(entries: Sequence[str]) -> dict[str, str]:
     The sandbox's own loopback needs none, unless the list speaks of the host's.
     """
     proxy = f"http://127.0.0.1:{PORT}"
-    listed = [allowlist.parse(entry) for entry in entries]
+    listed = [allowlist.parse(entry, every=True) for entry in entries]
     own = ",".join(host for host in _OWN if not allowlist.speaks_of(listed, host))
     named = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": own}
     # Most clients read them in lower case, curl reads http_proxy in no other. Node's own fetch wants to be told.
@@ -87,7 +87,7 @@ async def serve(
     shared by all that are served. Whoever can reach *path* may connect: the folder keeps others out. Raises OSError.
     """
     with _listen(path) as listener:
-        proxy = _Proxy(listener, [allowlist.parse(entry) for entry in entries], tell, room, resolve)
+        proxy = _Proxy(listener, [allowlist.parse(entry, every=True) for entry in entries], tell, room, resolve)
         try:
             yield
         finally:
