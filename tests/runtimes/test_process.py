@@ -225,6 +225,7 @@ async def test_the_environment_is_clean(bench: Bench, monkeypatch: pytest.Monkey
         "TMPDIR": env["TMPDIR"],
         "TOKEN": "s3cret",
         "_HANDLER": "app.",
+        "_X_AMZN_TRACE_ID": env["_X_AMZN_TRACE_ID"],
     }
 
 
