@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import socket
 from typing import Any
 
 import pytest
@@ -145,3 +147,26 @@ def test_an_unsigned_request_is_refused(hub: Daemon) -> None:
 
 def test_a_handler_that_asks_aws_lambda_asks_this_hub(lambdas: Any) -> None:
     assert json.loads(called(lambdas, "asking"))["event"] == [7]
+
+
+def test_who_leaves_before_his_request_is_whole_calls_nothing(hub: Daemon, lambdas: Any) -> None:
+    def calls() -> str | None:
+        _, page = hub.api("GET", "/metrics", raw=True)
+        found = re.search(r'triggerhub_invocations_total\{function="nothing"\} (\S+)', page.decode())
+        return found[1] if found else None
+
+    lambdas.invoke(FunctionName="nothing")
+    before = calls()
+    for begun in (b"", b"{"):
+        with socket.create_connection(("127.0.0.1", hub.admin), timeout=20) as raw:
+            raw.sendall(b"POST /2015-03-31/functions/nothing/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            raw.sendall(f"Authorization: {ANY}\r\nContent-Length: 2\r\n\r\n".encode() + begun)
+            raw.shutdown(socket.SHUT_RDWR)
+    lambdas.invoke(FunctionName="hello")  # what came before it was looked at before it
+    assert calls() == before
+
+
+ANY = (
+    "AWS4-HMAC-SHA256 Credential=AKIDAKIDAKIDAKIDAKID/20260101/us-east-1/lambda/aws4_request, "
+    f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+)

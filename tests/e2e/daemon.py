@@ -193,6 +193,9 @@ def daemon(project: Path, toml: str, handlers: Mapping[str, str], *, start: bool
         if start:
             hub.start()
         yield hub
+    except Exception:
+        print(f"the end of what the hub said:\n{hub.log()}")  # shown by pytest with what failed
+        raise
     finally:
         if hub.alive:
             hub.kill()

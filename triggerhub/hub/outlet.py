@@ -89,7 +89,7 @@ def built_in(project: Project) -> dict[str, Function]:
 def failure_of(function: str) -> str:
     """Name the counter of what a destination did not take, by the name of its function; empty where it is none."""
     kind, _, target = function.partition(":")
-    if kind not in OWN or not target:
+    if kind not in OWN or target.isdigit() or not target:  # a deployed function's versions have their number there
         return ""
     return "dead_letter_errors" if kind == "dead" else "lost_records"
 

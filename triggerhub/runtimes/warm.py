@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from triggerhub.aws import errors, runtimeapi
@@ -151,7 +152,7 @@ class WarmWorker(Held):
     def _take_part(self, frame: Frame) -> None:
         if self._streamed is None:
             told = frame.header.get("type", "")
-            self._streamed = Streamed(self._sink, told, room=self._listen, leave=self._leave)
+            self._streamed = Streamed(self._sink, told, room=self._listen, leave=partial(self._leave, self._request))
         if not self._part(frame.payload) and not self._paused:
             # What is not taken stays in the socket, and the handler's stream waits for it.
             self._paused = True
@@ -162,10 +163,10 @@ class WarmWorker(Held):
             self._paused = False
             self._loop.add_reader(self._fd, self._readable)
 
-    def _leave(self) -> None:
+    def _leave(self, request: str | None) -> None:
         self._listen()
-        if self._alive and self._request is not None and not self._unsent:
-            self._send(frames.encode(Kind.LEFT, {"id": self._request}))
+        if self._alive and request is not None and request == self._request and not self._unsent:
+            self._send(frames.encode(Kind.LEFT, {"id": request}))
             self._left()
 
     def _start(self, frame: Frame) -> None:

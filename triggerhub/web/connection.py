@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
             return http.message(500, "Internal Server Error")
 
     def _write(self, item: Item, response: Response) -> None:
-        last = not self._parser.queue and (self._parser.closing or (self._shared.draining and not self._unparsed))
+        last = self._is_last
         _, _, _, head, old = item
         try:
             data = http.encode(response, head=head, close=last, keep=old)
@@ -174,25 +174,23 @@ class Connection(asyncio.Protocol):
     async def _stream(self, item: Item, response: Response, parts: Parts) -> None:
         """Write an answer as it comes. One that breaks off ends the connection without its end being told."""
         request, _, _, head, _ = item
+        chunked = not isinstance(request, Response) and request.http_version != "1.0"
         self._parts = parts
         try:
             if self._lost:
                 return
-            chunked = not isinstance(request, Response) and request.http_version != "1.0"
-            self._parser.closing = self._parser.closing or self._shared.draining or not chunked
-            try:
-                start = http.begin(response, close=self._parser.closing, chunked=chunked)
-            except http.BadHeader as error:
-                log.error("an endpoint's answer cannot be sent", error=str(error))
-                self._parts = None
-                parts.leave()
-                self._write(item, http.message(500, "Internal Server Error"))
-                return
             if head or http.bodiless(response.status):
-                self._parts = None
-                parts.leave()
                 self._write(item, Response(status=response.status, headers=response.headers))
                 return
+            try:
+                start = http.begin(response, close=not chunked or self._is_last, chunked=chunked)
+            except http.BadHeader as error:
+                log.error("an endpoint's answer cannot be sent", error=str(error))
+                self._write(item, http.message(500, "Internal Server Error"))
+                return
+            if not chunked:
+                self._parser.queue.clear()  # the end of the connection is that of the answer
+            self._parser.closing = self._parser.closing or not chunked or self._is_last
             self._transport.write(start)
             while (data := await self._next(parts)) is not None and not self._lost:
                 if data:
@@ -202,12 +200,18 @@ class Connection(asyncio.Protocol):
             if chunked and not self._lost:
                 self._transport.write(http.LAST)
         except _BrokenOff:
-            # Of HTTP/1.0 the end of the connection is the end of the answer: only a reset tells.
+            # Without chunks only a reset tells that it is not whole.
             (self._transport.close if chunked else self._transport.abort)()
             self._lost = True
         finally:
             self._parts = None
             parts.leave()
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the connection ends with the answer that is being written."""
+        ends = self._parser.closing or (self._shared.draining and not self._unparsed)
+        return ends and not self._parser.queue
 
     async def _next(self, parts: Parts) -> bytes | None:
         try:

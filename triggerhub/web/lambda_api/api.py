@@ -273,6 +273,8 @@ def _signature(scope: Scope, headers: Mapping[str, str]) -> sigv4.Signature | No
 
 async def _body(receive: Receive, most: int, operation: str) -> bytes:
     message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _gone()
     if not message.get("more_body"):
         body: bytes = message.get("body", b"")
         if len(body) > most:
@@ -282,12 +284,16 @@ async def _body(receive: Receive, most: int, operation: str) -> bytes:
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ApiError("InvalidRequestContentException", "The client left before the request was there.")
+            raise _gone()
         size += len(message.get("body", b""))
         if size > most:
             raise too_large(most, operation)
         parts.append(message.get("body", b""))
     return b"".join(parts)
+
+
+def _gone() -> ApiError:
+    return ApiError("InvalidRequestContentException", "The client left before the request was there.")
 
 
 def _translated(error: TriggerhubError) -> ApiError:

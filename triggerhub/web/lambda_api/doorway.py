@@ -143,7 +143,8 @@ class Doorway:
         if place is None:
             return None
         name, alias = place
-        if self._hub.project.functions[name].source != DEPLOYED:
+        function = self._hub.project.functions.get(name)
+        if function is not None and function.source != DEPLOYED:
             return None  # the handlers folder has this name now
         deployed = self._registry.functions[name]
         return deployed, alias, deployed.urls[alias]

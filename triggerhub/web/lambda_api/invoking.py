@@ -94,12 +94,12 @@ class Invoking:
         target = self._targets.find(given["FunctionName"], given.get("Qualifier"))
         if given.get("InvocationType") == "DryRun":
             return Answer(status=204)
+        version = self._hub.project.functions[target.function].version
         flow, request_id = Outflow(), self._hub.mint()
         tail, context = given.get("LogType") == "Tail", given.get("ClientContext")
         calling = self._called(target, given.get("Payload", b""), context, sink=flow, request_id=request_id)
         call = await flow.calling(calling)
         if call is None:
-            version = self._hub.project.functions[target.function].version
             headers = (_STREAM, ("x-amz-executed-version", version))
             return Answer(status=200, headers=headers, request_id=request_id, parts=_Messages(flow, tail=tail))
         _refuse_unserved(call)
