@@ -372,6 +372,16 @@ async def test_a_batch_is_split_at_what_a_call_can_carry(tmp_path: Path) -> None
 # how much at once
 
 
+async def test_a_message_over_what_a_call_carries_is_called_alone(tmp_path: Path) -> None:
+    seen = Seen()
+    large = "\x01" * (1024 * 1024)
+    async with polled(tmp_path, seen, concurrency=1) as (double, _):
+        send(double, "a", large, "b")
+        await emptied(double)
+    assert [large] in [[one["body"] for one in call] for call in seen.calls]
+    assert sorted(map(len, seen.bodies)) == [1, 1, len(large)]
+
+
 async def test_it_asks_only_while_a_place_is_free(tmp_path: Path) -> None:
     seen = Seen()
     seen.hold = anyio.Event()
