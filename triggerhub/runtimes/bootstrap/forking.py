@@ -72,13 +72,14 @@ class Forking:
                 self._worker.send(self._worker.ERROR, {"id": header["id"], **told}, payload)
                 continue
             if not child:
+                os.close(reading)
                 self._run(handler, header, body, writing)
             os.close(writing)
             said = self._listen(child, reading)
             os.close(reading)
             if said:
                 os.kill(child, signal.SIGKILL)
-                if self._alone_was(child):
+                if self._left_nothing(child):
                     # It runs no more, and the kernel may take its time with what it held.
                     self._dying.add(child)
                 else:
@@ -92,8 +93,8 @@ class Forking:
             told = {"id": header["id"], "status": str(ended), "memory": str(used.ru_maxrss * 1024)}
             self._worker.send(EXITED, told)
 
-    def _alone_was(self, child: int) -> bool:
-        """Whether a killed child left nothing behind; False, too, where the kernel does not tell."""
+    def _left_nothing(self, child: int) -> bool:
+        """Whether a killed child has left nothing behind; False, too, where the kernel does not tell."""
         try:
             # The child's first: what it leaves when it ends meanwhile is this process's by the second look.
             return not children(child) and children() <= self._own | self._dying | {child}
