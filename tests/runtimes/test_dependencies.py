@@ -155,6 +155,36 @@ def test_the_name_of_an_environment_is_all_that_decides_what_is_in_it(bench: Ben
     assert name(node) != name({**node, "f/package-lock.json": "{}"})
 
 
+def test_code_that_has_a_hand_in_its_installation_shares_no_environment(bench: Bench) -> None:
+    """Otherwise one function would decide what packages another gets that asks for the same ones."""
+
+    def name(files: Mapping[str, str]) -> str:
+        shutil.rmtree(bench.root / "handlers", ignore_errors=True)
+        needs = project(bench.root, files)["f"].needs
+        assert needs is not None
+        return needs.folder.name
+
+    def package(**more: object) -> dict[str, str]:
+        return {"f/index.mjs": "", "f/package.json": json.dumps({"dependencies": {"a": "1"}, **more})}
+
+    python = {"f/main.py": "", "f/requirements.txt": "a\n"}
+    plain = {name(python), name(package())}
+    assert name(package(name="mine", type="module", scripts={"test": "node --test"})) in plain
+    for files in (
+        {**python, "f/uv.toml": "index-url = 'https://evil.example'"},
+        {**python, "f/pyproject.toml": "[tool.uv]\nindex-url = 'https://evil.example'"},
+        package(scripts={"postinstall": "node evil.js"}),
+        package(overrides={"a": "npm:evil"}),
+        package(peerDependencies={"evil": "1"}),
+        package(workspaces=["evil"]),
+        {**package(), "f/binding.gyp": "{}"},
+        {**package(), "f/npm-shrinkwrap.json": "{}"},
+    ):
+        assert name(files) not in plain, files
+    scripted = package(scripts={"postinstall": "node evil.js"})
+    assert name({**scripted, "f/evil.js": "1"}) != name({**scripted, "f/evil.js": "2"})
+
+
 @pytest.mark.parametrize(
     ("packages", "says"),
     [

@@ -21,6 +21,19 @@ NODE_FILE = "package.json"
 _LENGTH = 24
 _ELSEWHERE = re.compile(r"(?m)^\s*(-|\.|[^#\n]*@\s*(file:)?\.)|(?m:file:\.)")
 """What makes a requirements.txt lead to other files of the code: options, and paths that are not whole."""
+_OF_UV = ("uv.toml", "pyproject.toml")
+"""What uv reads of the folder that it works in."""
+_TABLES = ("dependencies", "optionalDependencies")
+_OF_NPM = ("package-lock.json", "npm-shrinkwrap.json", ".npmrc")
+_AT_INSTALL = frozenset({
+    "preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies",
+})  # fmt: skip
+"""Scripts that npm runs while it installs: with them, any file of the code may decide what becomes of it."""
+_TELLING = frozenset({
+    "name", "version", "private", "type", "description", "keywords", "homepage", "bugs", "license", "author",
+    "contributors", "funding", "files", "main", "module", "types", "exports", "imports", "repository", "sideEffects",
+})  # fmt: skip
+"""Keys of a package.json that change nothing of what is installed."""
 _COMMENT = re.compile(r"(?m)(^|\s)#.*$")
 
 
@@ -42,7 +55,7 @@ def of_python(
     if not program:
         return None  # it cannot be run at all, which is told elsewhere
     parts = ["python", program, *map(str, version), platform.machine(), *packages, text]
-    if _ELSEWHERE.search(text):
+    if _ELSEWHERE.search(text) or any(name in files for name in _OF_UV):
         parts.append(snapshot.version_of(files))
     return Needs(kind="python", folder=home / _name(parts), packages=packages, file=bool(text), program=program)
 
@@ -59,7 +72,7 @@ def of_node(files: Mapping[str, Path], home: Path) -> Needs | None:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{NODE_FILE} is not JSON: {error}", hint="mend it; npm says more") from None
     wanted: dict[str, str] = {}
-    for key in ("dependencies", "optionalDependencies"):
+    for key in _TABLES:
         table = package.get(key, {}) if isinstance(package, dict) else {}
         if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
             raise ConfigError(f"{key} of {NODE_FILE} is no table of texts", hint='write "NAME": "VERSION"')
@@ -67,8 +80,13 @@ def of_node(files: Mapping[str, Path], home: Path) -> Needs | None:
     if not wanted:
         return None
     parts = ["node", platform.machine(), json.dumps(wanted, sort_keys=True)]
-    parts += [_read(files[name]) for name in ("package-lock.json", ".npmrc") if name in files]
-    if any(value.startswith(("file:", "link:", ".", "/")) for value in wanted.values()):
+    parts += [_read(files[name]) for name in _OF_NPM if name in files]
+    scripts = package.get("scripts")
+    rest = {key: value for key, value in package.items() if key not in _TELLING | {*_TABLES, "scripts"}}
+    if rest:
+        parts.append(json.dumps(rest, sort_keys=True))
+    runs = "binding.gyp" in files or (isinstance(scripts, dict) and not _AT_INSTALL.isdisjoint(scripts))
+    if runs or "workspaces" in package or any(one.startswith(("file:", "link:", ".", "/")) for one in wanted.values()):
         parts.append(snapshot.version_of(files))
     return Needs(kind="node", folder=home / _name(parts), file=True)
 
