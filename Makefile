@@ -77,13 +77,14 @@ fuzz: $(VENV)/.dev ## feed the readers of frames and requests what is neither: m
 clocks: $(VENV)/.dev ## set the clock of a running hub, freeze it and thaw it
 	$(BIN)/python -m tests.e2e.clocks
 
-bench: $(VENV)/.dev ## measure the hub beside its peers: rates, lateness, cold starts, streams, queues, the Lambda API
+bench: $(VENV)/.dev ## measure the hub beside its peers: rates, lateness, cold starts, streams, queues, the Lambda API, the console
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/cold.py
 	$(BIN)/python bench/streams.py
 	$(BIN)/python bench/sqs.py
 	$(BIN)/python bench/lambda_api.py
+	$(BIN)/python bench/console.py $(if $(PAGE),--minutes $(PAGE))
 
 screenshots: $(VENV)/.dev ## draw docs/images anew: make screenshots SECONDS=120
 	$(BIN)/python docs/screenshots.py $(if $(SECONDS),--seconds $(SECONDS))

@@ -127,6 +127,9 @@ def draw(browser: Browser, hub: Daemon) -> None:
         if "dead" in path and "deliveries" in path:
             page.click("#list tr[data-id]")
             page.wait_for_selector(".detail")
+        if path == "/settings":
+            page.click("#doctor button")
+            page.wait_for_selector("#doctor summary")
         _keep(page, name)
 
 

@@ -227,7 +227,7 @@ def test_a_page_says_how_long_deliveries_wait_and_what_memory_is_used(site: Site
     finally:
         site.hub.api("POST", "/api/v1/functions/mail/resume")
     site.settled()
-    assert re.search(r"<b>[\d.]+ MB<small> of 256 MB</small></b>", site.get("/functions/ship").text)
+    assert re.search(r"<b>[\d.]+ MB</b><em>peak, limit 256 MB</em>", site.get("/functions/ship").text)
 
 
 def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> None:

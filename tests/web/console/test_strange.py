@@ -15,8 +15,8 @@ from tests.e2e.daemon import GUARD, until
 from tests.web.console.conftest import Site, Visitor, visiting
 from tests.web.console.test_browser import LOOKS
 
-WEEK = 7 * 24 * 360
-"""Points of the charts within one."""
+WEEK = 7 * 24 * 60
+"""Minutes of one."""
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -73,9 +73,9 @@ def test_a_page_that_is_open_for_a_week_holds_no_more_than_at_first(visitor: Vis
     now, page = int(time.time()), visitor.page
 
     def told(begin: int, end: int) -> str:
-        """Every ten seconds a point; with each the lists have changed."""
+        """Every minute a point; with each the lists have changed."""
         said = (
-            {**first, "rate": n, "mark": f"{n}", "point": [now + 10 * n, n % 7, 0, 1.5, n % 50]}
+            {**first, "rate": n, "mark": f"{n}", "point": [now + 60 * n, n % 7, 0, 1.5, n % 50]}
             for n in range(begin, end)
         )
         return "".join(f"data: {json.dumps(one)}\n\n" for one in said)
@@ -92,6 +92,18 @@ def test_a_page_that_is_open_for_a_week_holds_no_more_than_at_first(visitor: Vis
     later, more = held(page, session)
     assert later <= elements + 20
     assert more <= size + 2
+
+
+def test_a_page_that_was_long_on_its_way_knows_the_time(visitor: Visitor, site: Site) -> None:
+    site.order("just now")
+    late = (
+        "const real = Date.now; let late = 90000; Date.now = () => real() + late; setTimeout(() => { late = 0; }, 500);"
+    )
+    visitor.page.add_init_script(late)
+    visitor.go("/deliveries")
+    visitor.sees("#live[data-state=live]")
+    site.order("and another")
+    expect(visitor.page.locator("#list tr[data-id] time").first).to_have_text(re.compile("^(now|\\d+ s ago)$"))
 
 
 def held(page: Page, session: CDPSession) -> tuple[int, float]:

@@ -8,14 +8,13 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from triggerhub.errors import NotFound
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Json
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.settings import DEPLOYED, HOUR
 from triggerhub.web import asked, shape
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
+from triggerhub.web.console.named import Named, again
 from triggerhub.web.stream import attended
 from triggerhub.web.versions import Versions
 
@@ -28,6 +27,7 @@ class Functions:
 
     def __init__(self, hub: Hub, frame: Frame, versions: Versions) -> None:
         self._hub, self._frame, self._versions = hub, frame, versions
+        self._named = Named(hub, "function", hub.functions)
 
     def routes(self) -> list[tuple[str, Any, str]]:
         return [
@@ -35,8 +35,7 @@ class Functions:
             ("/functions/list", self.listed, "GET"),
             ("/functions/{name}", self.one, "GET"),
             ("/functions/{name}/logs", self.logs, "GET"),
-            ("/functions/{name}/pause", self.pause, "POST"),
-            ("/functions/{name}/resume", self.resume, "POST"),
+            *self._named.routes(),
             ("/functions/{name}/test", self.test, "POST"),
             ("/functions/{name}/rollback", self.rollback, "POST"),
             ("/functions/{name}/canary/end", self.end, "POST"),
@@ -55,7 +54,7 @@ class Functions:
         return {"rows": rows}
 
     async def one(self, request: Request) -> Response:
-        row = await self._row(request)
+        row = await self._named.row(request)
         name = row["name"]
         samples = {
             f"{trigger}: {sample}": pretty(render.readable(record))
@@ -78,42 +77,24 @@ class Functions:
         }
         return answer.html("function.html", await self._frame.around("functions", request) | values | {"title": name})
 
-    async def _row(self, request: Request) -> dict[str, Json]:
-        name = request.path_params["name"]
-        for row in await self._hub.functions():
-            if row["name"] == name:
-                return row
-        raise NotFound(f"there is no function {name!r}", hint="It may have been renamed or removed.")
-
     async def logs(self, request: Request) -> Response:
         """What it wrote lately, searched."""
-        name, text = (await self._row(request))["name"], request.query_params.get("q", "")
+        name, text = (await self._named.row(request))["name"], request.query_params.get("q", "")
         lines = await self._hub.output(function=name, search=text or None, limit=LINES)
         values = {"lines": lines, "most": LINES, "name": name, "text": text, "live": _live(name, text)}
         return answer.html("functionlog.html", self._frame.common() | values)
 
-    async def pause(self, request: Request) -> Response:
-        return await self._set(request, paused=True)
-
-    async def resume(self, request: Request) -> Response:
-        return await self._set(request, paused=False)
-
-    async def _set(self, request: Request, *, paused: bool) -> Response:
-        name = request.path_params["name"]
-        await (self._hub.pause if paused else self._hub.resume)("function", name)
-        return _again()
-
     async def rollback(self, request: Request) -> Response:
         """Make the version that the form names what runs."""
         await self._versions.back(request.path_params["name"], (await asked.form(request)).get("to"), None)
-        return _again()
+        return again()
 
     async def end(self, request: Request) -> Response:
         """Promote the canary of the alias that the form names, or take it back."""
         form = await asked.form(request)
         promote = form.get("promote") == "true"
         await self._versions.ended(request.path_params["name"], form.get("alias"), promote=promote)
-        return _again()
+        return again()
 
     async def test(self, request: Request) -> Response:
         """Call it once and show what it answered; the caller waits."""
@@ -136,11 +117,6 @@ class Functions:
 
 def _live(name: str, text: str) -> str:
     return f"/functions/{quote(name, safe='')}/logs?{urlencode({'q': text})}"
-
-
-def _again() -> Response:
-    """Have the page loaded again."""
-    return Response(status_code=204, headers={**answer.HEADERS, "HX-Refresh": "true"})
 
 
 def _settings(function: Any) -> list[tuple[str, str]]:

@@ -105,7 +105,8 @@ class Live:
                 still = 0 if found != told else still + 1
                 if still % STILL == 0:
                     told = found
-                    body = b"data: " + shape.dump(found) + b"\n\n"
+                    # A page may have been long on its way: by this it sets its clock.
+                    body = b"data: " + shape.dump({**found, "now": time.time_ns() // 1_000_000}) + b"\n\n"
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                 await anyio.sleep(BEAT)
 

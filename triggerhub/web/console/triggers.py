@@ -8,13 +8,13 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from triggerhub.errors import BadInput, NotFound
+from triggerhub.errors import BadInput
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Json
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.web import asked
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
+from triggerhub.web.console.named import Named
 
 
 class Triggers:
@@ -22,14 +22,14 @@ class Triggers:
 
     def __init__(self, hub: Hub, frame: Frame) -> None:
         self._hub, self._frame = hub, frame
+        self._named = Named(hub, "trigger", hub.triggers)
 
     def routes(self) -> list[tuple[str, Any, str]]:
         return [
             ("/triggers", self.page, "GET"),
             ("/triggers/list", self.listed, "GET"),
             ("/triggers/{name}", self.one, "GET"),
-            ("/triggers/{name}/pause", self.pause, "POST"),
-            ("/triggers/{name}/resume", self.resume, "POST"),
+            *self._named.routes(),
             ("/triggers/{name}/fire", self.fire, "POST"),
             ("/triggers/{name}/send", self.send, "POST"),
             ("/triggers/{name}/examine", self.examine, "POST"),
@@ -47,7 +47,7 @@ class Triggers:
         return {"rows": rows}
 
     async def one(self, request: Request) -> Response:
-        row = await self._row(request)
+        row = await self._named.row(request)
         trigger = self._hub.project.triggers[row["name"]]
         values = {
             "row": row,
@@ -59,26 +59,6 @@ class Triggers:
         return answer.html(
             "trigger.html", await self._frame.around("triggers", request) | values | {"title": row["name"]}
         )
-
-    async def _row(self, request: Request) -> dict[str, Json]:
-        name = request.path_params["name"]
-        for row in await self._hub.triggers():
-            if row["name"] == name:
-                return row
-        raise NotFound(f"there is no trigger {name!r}", hint="It may have been renamed or removed.")
-
-    async def pause(self, request: Request) -> Response:
-        return await self._set(request, paused=True)
-
-    async def resume(self, request: Request) -> Response:
-        return await self._set(request, paused=False)
-
-    async def _set(self, request: Request, *, paused: bool) -> Response:
-        name = request.path_params["name"]
-        await (self._hub.pause if paused else self._hub.resume)("trigger", name)
-        response = Response(status_code=204, headers=answer.HEADERS)
-        response.headers["HX-Refresh"] = "true"
-        return response
 
     async def fire(self, request: Request) -> Response:
         return self._told(await self._hub.fire(request.path_params["name"]))

@@ -22,11 +22,15 @@
 
   // ── what is live ────────────────────────────────────────────────────────
   const first = json("first");
-  const skew = first ? first.now - Date.now() : 0; // this machine's clock may be another than the hub's
+  // This machine's clock may be another than the hub's. What was shortest on its way tells best by how much; an
+  // estimate that is higher counts at once, others slowly, since either clock may be set.
+  let skew = first ? first.now - Date.now() : 0;
+  const set = (now) => { const seen = now - Date.now(); skew = seen > skew ? seen : skew + (seen - skew) * .02; };
   let mark = first && first.mark, stale = false, paused = false, busy = false, last = 0, stream = null, leaving = false;
   const light = (state, word) => { const live = $("#live"); live.dataset.state = state; live.lastElementChild.textContent = word; };
 
   const show = (readings) => {
+    set(readings.now);
     for (const place of $$("[data-reading]")) {
       const value = readings[place.dataset.reading];
       const text = AS[place.dataset.as || "number"](value);
