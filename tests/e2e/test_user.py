@@ -141,6 +141,19 @@ def test_only_the_launcher_stays_root(hub: Daemon, account: pwd.struct_passwd) -
     assert {path.lstat().st_uid for path in (hub.project / "var").rglob("*")} == {account.pw_uid}
 
 
+def test_its_doctor_does_not_take_root_s_launcher_for_its_own(hub: Daemon, account: pwd.struct_passwd) -> None:
+    hub.start()
+    who = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    command = [*who, hub.python, "-m", "triggerhub", "-C", str(hub.project), "doctor", "--json"]
+    done = subprocess.run(
+        command, env={**os.environ, **hub.environ}, capture_output=True, text=True, check=False, cwd=ordinary.ROOT
+    )
+    (found,) = [one for one in json.loads(done.stdout) if one["name"] == "isolation"]
+    assert (found["verdict"], "by root" in found["found"]) == ("good", True)
+    (found,) = [one for one in json.loads(hub.cli("doctor", "--json").stdout) if one["name"] == "isolation"]
+    assert "by root" not in found["found"]
+
+
 def test_a_secret_is_the_hubs_and_the_handlers_that_names_it(hub: Daemon) -> None:
     hub.start()
     (hub.project / "shown").chmod(0o755)
