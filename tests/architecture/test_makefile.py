@@ -20,7 +20,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     # The suite may be run by make, which would take this for a part of itself.
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
+        ["make", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False
     )
 
 

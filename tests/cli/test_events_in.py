@@ -194,7 +194,7 @@ def test_local_calls_at_once_leave_one_another_alone_and_nothing_behind(empty: P
         )  # fmt: skip
         # The second begins while the first runs.
         until(Path(here).exists, "it runs")
-    assert [call.communicate(timeout=60)[0] for call in calls] == ["true\n", "true\n"]
+    assert [call.communicate(timeout=120)[0] for call in calls] == ["true\n", "true\n"]
     assert list(empty.glob("var/local/*")) == []
 
 

@@ -77,7 +77,7 @@ def test_a_project_whose_hub_is_down_is_backed_up_too(kept: Daemon, tmp_path: Pa
         [sys.executable, "-m", "triggerhub", "-C", str(kept.project), "backup", "-"],
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     (tmp_path / "b.tar").write_bytes(streamed.stdout)
     assert members(tmp_path / "b.tar") == members(tmp_path / "a.tar") == ["hub.db", "manifest.json"]

@@ -157,7 +157,7 @@ def test_a_unit_that_cannot_be_written_says_the_ways_out(project: Daemon, tmp_pa
     (tmp_path / "config").write_text("a file, not a folder")
     done = subprocess.run(
         [sys.executable, "-m", "triggerhub", "-C", str(project.project), "service", "install", "--user"],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")},
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")},
     )  # fmt: skip
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
@@ -169,6 +169,6 @@ def test_systemd_reads_the_unit(project: Daemon, tmp_path: Path) -> None:
     path = tmp_path / "triggerhub-shop.service"
     path.write_text(project.cli("service", "install", "--print").stdout)
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert "Unknown" not in done.stderr, done.stderr

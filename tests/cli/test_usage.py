@@ -132,7 +132,7 @@ def test_help_imports_neither_the_hub_nor_what_talks_to_one() -> None:
         "except SystemExit: pass\n"
         "print(*sys.modules, file=sys.stderr)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     loaded = set(ran.stderr.split())
     assert "Usage: triggerhub" in ran.stdout
     heavy = {
@@ -156,7 +156,7 @@ def test_a_command_that_asks_the_hub_does_not_import_one(hub: object) -> None:
         "except SystemExit: pass\n"
         "print(*sys.modules, file=sys.stderr)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert "ready" in ran.stdout
     assert not set(ran.stderr.split()) & {"asyncio", "anyio", "pydantic", "starlette", "sqlite3", "triggerhub.hub.hub"}
 
@@ -164,7 +164,7 @@ def test_a_command_that_asks_the_hub_does_not_import_one(hub: object) -> None:
 def test_python_m_is_the_same_program(empty: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "triggerhub", "-C", str(empty), "status"],
-        capture_output=True, text=True, check=False, timeout=60, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert ran.returncode == 4
     assert "is not a triggerhub project" in ran.stderr

@@ -196,5 +196,5 @@ def told(hub: Daemon, function: str) -> list[dict[str, Any]]:
 
 
 def test_mangum_with_a_starlette_application(hub: Daemon) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{hub.listen}/web/you?q=1", timeout=60) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{hub.listen}/web/you?q=1", timeout=120) as answer:
         assert (answer.status, json.load(answer)) == (202, {"hello": "you", "q": "1"})

@@ -314,7 +314,7 @@ def one_life(hub: Daemon, draw: random.Random, point: str, starts: list[float]) 
     if hub.alive and point == "during-drain":
         assert hub.process is not None
         hub.process.terminate()
-    deadline = time.monotonic() + (draw.uniform(0.05, 0.6) if point == "random" else 6.0)
+    deadline = time.monotonic() + (draw.uniform(0.05, 0.6) if point == "random" else 15.0)
     while hub.alive and time.monotonic() < deadline:
         time.sleep(0.005)
     if hub.alive:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.e2e.ports import free_port
 
-GUARD = 60.0
+GUARD = 120.0
 """Seconds after which waiting for anything is given up: only ever a guard against hanging."""
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import GUARD, Daemon
 
-PATIENCE = 15.0
+PATIENCE = GUARD
 """Seconds in which a hub must come to the point where it dies; then it is killed wherever it is."""
 
 

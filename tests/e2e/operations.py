@@ -193,7 +193,7 @@ def migrated(path: Path, limit: int) -> tuple[int, str]:
     """Run the next migration, killed at step *limit* unless it is 0; return the exit code and what was printed."""
     done = subprocess.run(
         [sys.executable, "-c", MIGRATE, str(path), NEXT, str(limit)],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode, done.stdout

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.chaos import Ledger, Report, Run, Told, never, rampage
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_fifty_kills_lose_nothing(tmp_path: Path) -> None:
     report = rampage(tmp_path, kills=50, seed=20)
     print(report.table())

@@ -94,7 +94,9 @@ class Host:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         words, environment = self.command(*arguments)
-        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def ask(self, path: str) -> tuple[int, str]:
         try:

@@ -49,7 +49,7 @@ def test_hardened_children_gain_no_privileges_and_nobody_reads_the_hub(bench: Be
         [sys.executable, script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )

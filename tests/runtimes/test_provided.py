@@ -315,7 +315,7 @@ async def test_a_bootstrap_need_not_be_a_script(bench: Bench) -> None:
     source = bench.root / "bootstrap.c"
     source.write_text(C_BOOTSTRAP)
     target = bench.code / "bootstrap"
-    subprocess.run(["gcc", "-O1", "-o", str(target), str(source)], check=True, timeout=60)
+    subprocess.run(["gcc", "-O1", "-o", str(target), str(source)], check=True, timeout=120)
     function = bench.function("provided", command=(str(target),), handler="bootstrap")
     async with bench.worker(function) as worker:
         for number in range(3):

@@ -19,7 +19,7 @@ from triggerhub.store import Fence, Settlement
 from triggerhub.stores.memory import MemoryStore
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_two_hundred_days_break_no_promise() -> None:
     results = [one for some in days(1, 200, min(2, os.cpu_count() or 1), busy=False) for one in some]
     broken = {one.seed: one.problems for one in results if one.problems}

@@ -122,7 +122,7 @@ async def test_the_rest_grows_and_is_spread(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_nothing_of_it_is_loaded_before_it_is_wanted() -> None:
     script = "import sys, json, triggerhub.awsclient; print(json.dumps([m for m in sys.modules if 'boto' in m]))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(done.stdout) == []
 
 

@@ -336,7 +336,7 @@ asyncio.run(main())
 async def test_killed_while_the_disk_is_full_it_starts_again_and_settles(small_disk: Path) -> None:
     data = small_disk / "var"
     done = subprocess.run(
-        [sys.executable, "-c", FILL, str(data)], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60
+        [sys.executable, "-c", FILL, str(data)], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=120
     )
     assert done.returncode == -9
     async with open_store(data) as store:

@@ -197,9 +197,9 @@ def test_a_program_has_a_token_until_it_is_revoked(site: Site) -> None:
     )
     command = [sys.executable, "-m", "triggerhub", "--hub", site.base, "status"]
     environ = {**os.environ, "TRIGGERHUB_TOKEN": made}
-    assert subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False).returncode == 0
+    assert subprocess.run(command, env=environ, capture_output=True, timeout=120, check=False).returncode == 0
     named = [*command[:3], "--hub", site.base, "--token", made, "status"]
-    assert subprocess.run(named, capture_output=True, timeout=60, check=False).returncode == 0
+    assert subprocess.run(named, capture_output=True, timeout=120, check=False).returncode == 0
     assert site.hub.cli("token", "create", "ci").returncode == 1
     assert "is revoked" in site.hub.cli("token", "revoke", "ci", check=True).stdout
     assert site.ask("GET", "/api/v1/status", headers=bearer).json["error"]["code"] == "bad-token"
@@ -211,7 +211,7 @@ def test_a_program_has_a_token_until_it_is_revoked(site: Site) -> None:
 
 def test_a_stream_ends_with_the_session(site: Site) -> None:
     anna = guest(site, "anna")
-    connection = http.client.HTTPConnection("127.0.0.1", site.hub.admin, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", site.hub.admin, timeout=120)
     connection.request("GET", "/live", headers={"Cookie": anna.cookie})
     stream = connection.getresponse()
     assert stream.readline().startswith(b"data: ")
