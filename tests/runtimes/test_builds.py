@@ -156,6 +156,24 @@ class Silent(SimpleHTTPRequestHandler):
     def log_message(self, *what: object) -> None: ...
 
 
+async def test_a_host_that_is_refused_is_told_with_what_lists_it(bench: Bench) -> None:
+    text = """
+        proxy=${HTTPS_PROXY##*/}
+        /usr/bin/env python3 - "${proxy%:*}" "${proxy#*:}" <<'END'
+import socket, sys
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+client.sendall(b"CONNECT 10.1.2.3:443 HTTP/1.1\\r\\nHost: 10.1.2.3:443\\r\\n\\r\\n")
+sys.exit("by a proxy: " + client.makefile().readline())
+END
+    """
+    function, environ = installing(bench, dedent(text), "isolated")
+    with pytest.raises(ConfigError, match=r"403 10\.1\.2\.3:443 is not in sandbox\.network") as caught:
+        await environments(bench, environ).build(function)
+    assert caught.value.hint is not None
+    assert 'sandbox = { network = ["HOST:PORT"] }' in caught.value.hint
+    assert any("refused a connection: 10.1.2.3:443" in line for line in bench.lines.of(None))
+
+
 async def test_a_path_that_a_handler_names_is_not_shown_to_its_build(bench: Bench) -> None:
     package = wheel(bench.root / "wheels", "mylib")
     function = project(bench.root, {"f.py": script(f"mylib @ {package.as_uri()}")})["f"]

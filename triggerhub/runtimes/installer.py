@@ -32,6 +32,11 @@ _TOLD = 600
 """How many characters of an installer's last words are shown."""
 _OPEN = 'umask 0; exec "$@"'
 """What a build makes is the hub's to read and to remove, also where its uid is another."""
+_NOISE = (
+    "WARNING: Location ", "WARNING: Running pip as ", "WARNING: You are using pip ", "WARNING: The directory ",
+    "npm warn", "npm http", "npm verbose",
+)  # fmt: skip
+"""Lines that say nothing of why a build failed."""
 _PATHS = ("No such file", "does not exist", "not found at", "Permission denied", "ENOENT", "EACCES")
 
 
@@ -142,12 +147,16 @@ def _words(said: Path) -> str:
     with said.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
         text = file.read(_TAIL).decode("utf-8", "replace")
-    noise = ("WARNING:", "npm warn", "npm http", "npm verbose")
-    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith(noise)]
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith(_NOISE)]
     return "\n".join("".join(one if one.isprintable() else "�" for one in line) for line in lines)
 
 
 def _hint(words: str) -> str | None:
+    if "403" in words and "roxy" in words:
+        return (
+            "a build reaches port 443 of public names, the registries of the hub's user and what its function's table "
+            'lists: sandbox = { network = ["HOST:PORT"] }; its log (triggerhub logs) says what was refused'
+        )
     if any(one in words for one in _PATHS):
         return (
             "a build sees the function's own folder, and of the host what the registries' settings name and "
