@@ -355,7 +355,7 @@ async def _invoke_local(project: Project, name: str, payload: bytes, keeper: Kee
     tap = Tap(lines, Feed(), clock, Metrics(), Veil(lambda: project).text)
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
-    runtime = ProcessRuntime(tap, scratch, launcher=Launcher(keeper))
+    runtime = ProcessRuntime(tap, scratch, launcher=Launcher(keeper), data=project.hub.data)
     pool = Pool(runtime, clock)
     try:
         await Environments(runtime.enclosed).build(function)

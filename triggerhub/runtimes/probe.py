@@ -74,7 +74,7 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
             lacks[Ability.SANDBOX] = Lack(found=_worded(why, root=root), remedy=_remedy(why, root=root))
             # What stands in where there are no namespaces; with them nothing runs at that level.
             if less := await _confines(launcher, planner):
-                lacks[Ability.LANDLOCK] = Lack(found=less, remedy=_LANDLOCK)
+                lacks[Ability.LANDLOCK] = less
         groups: Groups | None = None
         try:
             groups = await asyncio.to_thread(Groups.find)
@@ -123,10 +123,11 @@ async def _stands_in(launcher: Launcher, planner: Planner, why: str) -> bool:
     return True
 
 
-async def _confines(launcher: Launcher, planner: Planner) -> str | None:
+async def _confines(launcher: Launcher, planner: Planner) -> Lack | None:
     """Return why Landlock and a filter of calls do not hold a handler by themselves; None where they do."""
     if launcher.rooted and os.geteuid() != 0:
-        return "root's launcher gives nothing without namespaces to a hub that is another user"
+        found = "root's launcher gives nothing without namespaces to a hub that is another user"
+        return Lack(found=found, remedy="start the hub as that user, or leave [hub] user out")
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         tempfile.NamedTemporaryFile() as secret,
@@ -140,9 +141,12 @@ async def _confines(launcher: Launcher, planner: Planner) -> str | None:
                 reach.give(Path(tmp), planner.uid(_function()))
             plan = planner.confined(_function(), Extra(template=True), Path(tmp))
             outcome = await _invoked(spawner(launcher, plan), event, cwd=_CANARY, tmp=tmp)
+            why = _told(outcome)
+        except reach.OutOfReach as error:
+            return Lack(found=error.found, remedy=error.remedy)
         except (StartFailed, OSError) as error:
-            return str(error).removeprefix("sandbox: ").removeprefix("the sandbox could not be made: ")
-    return _told(outcome)
+            why = str(error).removeprefix("sandbox: ").removeprefix("the sandbox could not be made: ")
+    return Lack(found=why, remedy=_LANDLOCK) if why else None
 
 
 def _told(outcome: Outcome) -> str | None:

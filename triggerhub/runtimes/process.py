@@ -81,17 +81,20 @@ class ProcessRuntime:
         more: Mapping[str, str] | None = None,
         launcher: Launcher | None = None,
         found: Callable[[], object] = lambda: None,
+        data: Path | None = None,
     ) -> None:
         """*scratch* takes the workers' temporary directories; what a hub that was killed left there goes.
 
         *python* and *node* are interpreters, by default the hub's own Python and the first ``node`` on its PATH.
         *more* are variables that every worker gets, as they stand when it starts; a function's own win.
         *launcher* makes the sandboxes; without one it is started for the first and ends with the last.
+        *data* is the hub's folder, by default the one that *scratch* is in.
         *found* is called whenever it was found out what the host gives.
         """
         self._more = {} if more is None else more
         self._output = output
         self._scratch = scratch.absolute()
+        self._data = data or self._scratch.parent
         self._python = python or sys.executable
         self._node = node or shutil.which("node")
         self._launcher = launcher or Launcher()
@@ -260,7 +263,7 @@ class ProcessRuntime:
                     reach.give(tmp, self._planner.uid(function))
                     needed = (function.code, tmp, BOOTSTRAP, *map(Path, sandbox.python()))
                     for path in (*needed, *([function.needs.folder] if function.needs else [])):
-                        reach.let_through(path, self._scratch.parent)
+                        reach.let_through(path, self._data)
                 plan = self._planner.confined(function, self._extra(function), tmp)
             except (sandbox.Missing, reach.OutOfReach) as error:
                 raise _refused(str(error)) from None

@@ -13,6 +13,11 @@ _THROUGH = 0o011
 class OutOfReach(OSError):
     """A folder lets no other user through; says which, and what to do."""
 
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}: {remedy}")
+        self.found = found
+        self.remedy = remedy
+
 
 def let_through(path: Path, data: Path) -> None:
     """Let every user pass through the folders above *path*: those in *data*, the hub's own, are opened for it.
@@ -25,8 +30,8 @@ def let_through(path: Path, data: Path) -> None:
             continue
         if not folder.is_relative_to(data.resolve()) or found.st_uid != os.geteuid():
             raise OutOfReach(
-                f"functions run as users of their own, who cannot enter {folder} on the way to {path}: "
-                f"chmod a+x {shlex.quote(str(folder))}"
+                f"functions run as users of their own, who cannot enter {folder} on the way to {path}",
+                f"chmod a+x {shlex.quote(str(folder))}",
             )
         folder.chmod(stat.S_IMODE(found.st_mode) | _THROUGH)
 
