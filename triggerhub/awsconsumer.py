@@ -29,8 +29,9 @@ PAYLOAD = 6 * MB
 """What one call may carry."""
 STORING = 8
 """How many receivers there are at most where messages are stored at once."""
-CLOSING = 16
-"""How many batches at most have been run, and are being written and deleted: it takes as long as the disk does."""
+CLOSING, CLOSING_BYTES = 32, 16 * MB
+"""How many batches at most have been run, and are being written and deleted: that takes as long as the disk does. Past
+so many bytes of them none is begun."""
 TRIES = 4
 """How often a deletion is tried; a message that is not deleted comes again, and is found to be done."""
 LONGEST = 43_200
@@ -96,6 +97,10 @@ class _Turn:
     batch: list[Message] = field(default_factory=list)
     placed: bool = True
 
+    @property
+    def size(self) -> int:
+        return sum(one.size for one in self.batch)
+
 
 @dataclass(slots=True, kw_only=True)
 class Consumer:
@@ -116,6 +121,7 @@ class Consumer:
     _asking: int = field(default=0, init=False)
     _running: int = field(default=0, init=False)
     _closing: int = field(default=0, init=False)
+    _closing_bytes: int = field(default=0, init=False)
     """How many batches have been run, and are being written and told to the queue: meanwhile others may ask."""
     _under_way: list[list[Message]] = field(default_factory=list, init=False)
     _groups: set[str | None] = field(default_factory=set, init=False)
@@ -148,7 +154,12 @@ class Consumer:
         return self.ctx.places if self._handles else STORING
 
     def _start(self) -> None:
-        while self._asking < self._askers and self._running < self._limit and self._closing < CLOSING:
+        while (
+            self._asking < self._askers
+            and self._running < self._limit
+            and self._closing < CLOSING
+            and self._closing_bytes < CLOSING_BYTES
+        ):
             self._asking += 1
             self._running += 1
             self._tasks.start_soon(self._receive, name=f"receive:{self.ctx.trigger.name}")
@@ -175,6 +186,7 @@ class Consumer:
                 self._running -= 1
             else:
                 self._closing -= 1
+                self._closing_bytes -= turn.size
                 self._start()
 
     def _ran(self, turn: _Turn) -> None:
@@ -183,6 +195,7 @@ class Consumer:
             turn.placed = False
             self._running -= 1
             self._closing += 1
+            self._closing_bytes += turn.size
             self._start()
 
     def _reckon(self, turn: receiving.Turn) -> None:

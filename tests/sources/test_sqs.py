@@ -28,6 +28,9 @@ pytestmark = pytest.mark.usefixtures("keys")
 GUARD = 30
 QUICK = RetryPolicy(initial=0, max=0, jitter=False)
 Handler = Callable[[Invocation], Awaitable[Any]]
+QUEUE = awsconsumer.Queue(
+    url="u", arn="arn:aws:sqs:us-east-1:000000000000:orders", fifo=False, visibility=30, redrives=True
+)
 
 
 @pytest.fixture(autouse=True)
@@ -408,8 +411,12 @@ async def test_it_keeps_to_the_triggers_own_maximum(tmp_path: Path) -> None:
     assert seen.most == 3
 
 
-async def test_what_is_being_written_takes_no_place(tmp_path: Path) -> None:
-    seen = Seen()
+@pytest.mark.parametrize("bound", ["batches", "bytes"])
+async def test_what_is_being_written_takes_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    seen, most = Seen(), 12
+    monkeypatch.setattr(awsconsumer, "CLOSING", most if bound == "batches" else 10_000)
     async with polled(tmp_path, seen, concurrency=2, batch=Batch()) as (double, hub):
         written, record = anyio.Event(), hub.store.record
 
@@ -418,14 +425,17 @@ async def test_what_is_being_written_takes_no_place(tmp_path: Path) -> None:
             return await record(*what, **more)
 
         hub.store.record = held  # type: ignore[method-assign]
-        send(double, *(f"m{number}" for number in range(60)))
-        await until(lambda: len(seen.calls) >= awsconsumer.CLOSING, "others are run while some are written")
+        double.do_SendMessage("orders", MessageBody="m00")
+        size = len(sqs.events_of(double._take(double.queues["orders"], 1, 0)[0], QUEUE)[0].data)
+        monkeypatch.setattr(awsconsumer, "CLOSING_BYTES", size * most if bound == "bytes" else 10**9)
+        send(double, *(f"m{number:02}" for number in range(1, 60)))
+        await until(lambda: len(seen.calls) >= most, "others are run while some are written")
         await anyio.sleep(0.1)
-        assert len(seen.calls) <= awsconsumer.CLOSING + 2, "no more are run than can be written"
+        assert len(seen.calls) <= most + 2, "no more are run than can be written"
         assert len(double.queues["orders"].messages) == 60
         written.set()
         await emptied(double)
-        assert sorted(seen.bodies) == sorted(f"m{number}" for number in range(60))
+        assert sorted(seen.bodies) == [f"m{number:02}" for number in range(60)]
 
 
 async def test_one_place_is_enough(tmp_path: Path) -> None:
