@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.contract.conftest import client
 from tests.contract.package import answering, called, create
@@ -118,6 +118,24 @@ def test_a_failed_delivery_is_edited_and_redelivered(visitor: Visitor, dead: str
     visitor.sees(f".detail:not([data-id='{dead}']) .state.succeeded")
     visitor.page.click("#tab-result")
     visitor.sees("#panel-result", "mended")
+
+
+def test_a_delivery_is_opened_while_its_list_is_being_drawn_anew(visitor: Visitor, site: Site, dead: str) -> None:
+    held: list[Route] = []
+    visitor.page.route("**/deliveries/list*", lambda route: held.append(route))
+    visitor.go("/deliveries")
+    visitor.sees("#live[data-state=live]")
+    site.order("another")
+
+    def asked() -> list[Route]:
+        visitor.page.wait_for_timeout(50)
+        return held
+
+    until(asked, "the list is asked for")
+    visitor.page.click(f"#list tr[data-id='{dead}']")
+    visitor.sees(f".detail[data-id='{dead}']")
+    expect(visitor.page).to_have_url(re.compile(f"/deliveries/{dead}"))
+    held[0].continue_()
 
 
 def test_dead_letters_are_redriven_and_the_progress_is_seen(visitor: Visitor, site: Site, dead: str) -> None:

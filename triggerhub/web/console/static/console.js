@@ -47,6 +47,7 @@
   const held = (part) => paused && part.id === "list" || document.querySelector("dialog[open]") || $("#edit:not([hidden])")
     || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || $("input:checked", part) || String(getSelection()).length > 0 && part.contains(getSelection().anchorNode);
+  // Each request has the element that it fills as its source: those of one source wait for each other.
   const refresh = async () => {
     if (!stale || busy || leaving || document.hidden || Date.now() - last < 2000) return;
     busy = true; stale = false; last = Date.now();
@@ -57,7 +58,7 @@
       const focused = part.contains(document.activeElement) && document.activeElement.closest("[data-id]");
       const pane = part.matches(".detail");
       const tab = pane && $("[aria-selected=true]", part).id;
-      try { await htmx.ajax("GET", part.dataset.live, { target: part, swap: "outerHTML" }); } catch { stale = true; }
+      try { await htmx.ajax("GET", part.dataset.live, { source: part, target: part, swap: "outerHTML" }); } catch { stale = true; }
       if (focused) $(`#list [data-id="${focused.dataset.id}"] a`)?.focus({ preventScroll: true });
       if (pane && tab !== "tab-event") $(`#${tab}`)?.click();
     }
@@ -138,7 +139,7 @@
   };
   const query = () => { const text = $("#q")?.value.trim(); return text ? `?${new URLSearchParams({ q: text })}` : ""; };
   const open = async (id, push = true) => {
-    await htmx.ajax("GET", `/deliveries/${id}/pane`, { target: "#pane", swap: "innerHTML" });
+    await htmx.ajax("GET", `/deliveries/${id}/pane`, { source: pane, target: pane, swap: "innerHTML" });
     if (!$(".detail", pane)) return;
     split.classList.add("open");
     if (push) history.pushState({ id }, "", `/deliveries/${id}${query()}`);
@@ -314,7 +315,7 @@
       one.tabIndex = on ? 0 : -1;
       document.getElementById(one.getAttribute("aria-controls")).hidden = !on;
     }
-    if (tab.dataset.load) htmx.ajax("GET", tab.dataset.load, { target: `#${tab.getAttribute("aria-controls")}`, swap: "innerHTML" });
+    if (tab.dataset.load) { const panel = document.getElementById(tab.getAttribute("aria-controls")); htmx.ajax("GET", tab.dataset.load, { source: panel, target: panel, swap: "innerHTML" }); }
     tab.focus({ preventScroll: true });
   };
   document.addEventListener("change", (event) => { const into = event.target.dataset?.fill; if (into) document.getElementById(into).value = json("samples")[event.target.value]; });
