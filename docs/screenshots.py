@@ -58,6 +58,16 @@ function = "report"
 type = "cron"
 schedule = "*/5 * * * *"
 function = "report"
+
+[alarms.orders-fail]
+when = "errors(ship-order) > 5 in 10m"
+then = ["function:notify"]
+[alarms.orders-wait]
+when = "lag(orders) > 5m"
+then = ["function:notify"]
+[alarms.report-missing]
+when = "succeeded(report) < 1 in 25h"
+then = ["function:notify"]
 """
 HANDLERS = {
     "ship-order.py": """
@@ -117,6 +127,7 @@ def draw(browser: Browser, hub: Daemon) -> None:
         (light, "functions", "/functions/ship-order"),
         (light, "triggers", "/triggers"),
         (light, "dead-letters", "/dead-letters"),
+        (light, "alarms", "/alarms"),
         (light, "settings", "/settings"),
         (dark, "overview-dark", "/"),
         (small, "overview-phone", "/"),
