@@ -32,6 +32,8 @@ STARTER: Starter | None = None
 """What starts launchers, where that is to be shown."""
 MARK = "attack-was-here"
 TMP = 16 * MB
+SOCKETS = ["datagrams.sock", "open.sock"]
+"""What there is outside."""
 OTHER = """
 import os
 def handler(event, context):
@@ -86,7 +88,7 @@ class World:
             found.append(f"the database: {error}")
         finally:
             database.close()
-        if sorted(path.name for path in self.outside.iterdir()) != ["open.sock"]:
+        if sorted(path.name for path in self.outside.iterdir()) != SOCKETS:
             found.append(f"files were made outside: {[path.name for path in self.outside.iterdir()]}")
         try:
             os.kill(self.victim, 0)
@@ -100,7 +102,7 @@ class World:
     def repair(self) -> None:
         """Take away what attacks at ``trusted`` left outside."""
         for path in self.outside.iterdir():
-            if path.name != "open.sock":
+            if path.name not in SOCKETS:
                 path.unlink()
 
 
@@ -202,18 +204,26 @@ def standing(root: Path) -> Iterator[World]:
 
 @contextmanager
 def messages() -> Iterator[dict[str, Any]]:
-    """Keep what processes speak by without a path: a queue and a semaphore that are open to all."""
+    """Keep what processes speak by without a path: queues, a semaphore and shared memory that are open to all."""
     libc = ctypes.CDLL(None)
     queue, key = f"/hub-{secrets.token_hex(6)}", secrets.randbelow(2**30) + 1
     before = os.umask(0)
     end = libc.mq_open(queue.encode(), os.O_RDWR | os.O_CREAT, 0o666, None)
     os.umask(before)
     semaphore = libc.semget(key, 1, 0o1666)
-    assert end >= 0
-    assert semaphore >= 0
+    segment, letters = libc.shmget(key, 4096, 0o1666), libc.msgget(key, 0o1666)
+    assert min(end, semaphore, segment, letters) >= 0
     try:
-        yield {"queue": queue, "semaphore": key}
+        yield {
+            "queue": queue,
+            "semaphore": key,
+            "semaphore_number": semaphore,
+            "segment": segment,
+            "message_queue": letters,
+        }
     finally:
+        libc.shmctl(segment, 0, 0)
+        libc.msgctl(letters, 0, 0)
         os.close(end)
         libc.mq_unlink(queue.encode())
         libc.semctl(semaphore, 0, 0)
@@ -259,6 +269,9 @@ def servers(world: World) -> Iterator[dict[str, Any]]:
     for listener, place in ((private, world.data / "hub.sock"), (public, world.outside / "open.sock")):
         listener.bind(os.path.relpath(place))
         place.chmod(0o666)
+    datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    datagrams.bind(os.path.relpath(world.outside / "datagrams.sock"))
+    (world.outside / "datagrams.sock").chmod(0o666)
     hidden.bind("\0" + abstract)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
@@ -281,6 +294,7 @@ def servers(world: World) -> Iterator[dict[str, Any]]:
             "udp": udp.getsockname()[1],
             "unix": str(world.data / "hub.sock"),
             "unix_open": str(world.outside / "open.sock"),
+            "unix_datagrams": str(world.outside / "datagrams.sock"),
             "abstract": abstract,
             "address": address,
         }
@@ -288,7 +302,7 @@ def servers(world: World) -> Iterator[dict[str, Any]]:
         stop.set()
         for thread in threads:
             thread.join()
-        for one in (*listeners, udp):
+        for one in (*listeners, udp, datagrams):
             one.close()
 
 

@@ -68,8 +68,10 @@ UNBOUND: dict[str, tuple[int, int]] = {"memfd_create": (319, 279), "shmget": (29
 APART: dict[str, tuple[int | None, int | None]] = {
     # Sees files that Landlock keeps closed, and few are there for each user.
     "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
-    # Belongs to the user, whoever's process made it.
-    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "mq_unlink": (241, 181),
+    # Belongs to the user, whoever's process made it; by its number it needs no opening.
+    "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192),
+    "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "mq_open": (240, 180), "mq_unlink": (241, 181),
 }  # fmt: skip
 """Refused with EPERM without namespaces."""
 OF_OTHERS: dict[str, tuple[int, int, int]] = {
@@ -78,8 +80,11 @@ OF_OTHERS: dict[str, tuple[int, int, int]] = {
     "ioprio_set": (251, 30, 1),
 }  # fmt: skip
 """What sets how a process runs, and by which argument another is named: 0 is oneself, and all there is without them."""
+OF_A_USER = {"setpriority": 2, "ioprio_set": 3}
+"""By which first argument they mean every process of a user: then 0 is oneself and the hub."""
 
 _CLONE, _IOCTL, _SOCKET, _MMAP, _FCNTL = (56, 220), (16, 29), (41, 198), (9, 222), (72, 25)
+_SOCKETPAIR = (53, 199)
 _NAMESPACES = 0x7E02_0080
 """Every CLONE_NEW… flag, the time namespace's included."""
 _TERMINAL = (0x5412, 0x541C)
@@ -93,6 +98,8 @@ _ROUTE = 0
 _LEASE = 1024
 """F_SETLEASE, by which the owner of a file lets whoever opens it wait; without root, the owner is the hub's user."""
 _SHARED, _ANONYMOUS = 0x01, 0x20
+_STREAM, _SEQPACKET, _KIND = 1, 5, 0xF
+"""The kinds of socket that speak to their peer alone, and where a kind is; what sends datagrams sends them anywhere."""
 
 
 class Step(NamedTuple):
@@ -108,7 +115,7 @@ def program(machine: Machine, *, soft: bool, namespaces: bool = True) -> tuple[S
     """Return the program; *soft*: no control group counts memory.
 
     Without *namespaces* what they keep apart is refused as far as a call shows it: no socket is made at all, no file
-    is watched, nothing is shared by a key, and nothing is set for another process.
+    is watched, nothing is shared by a key or a number, and nothing is set for another process.
     """
     column = 0 if machine == "x86_64" else 1
     steps = [
@@ -128,13 +135,17 @@ def program(machine: Machine, *, soft: bool, namespaces: bool = True) -> tuple[S
     wishes = [step for request in _TERMINAL for step in (Step(_EQUAL, request, 0, 1), _refuse(EPERM))]
     steps += _when(_IOCTL[column], [_argument(1), *wishes])
     steps += _when(_FCNTL[column], [_argument(1), Step(_EQUAL, _LEASE, 0, 1), _refuse(EPERM)])
+    steps += _when(_SOCKETPAIR[column], _pairs(namespaces=namespaces))
     if namespaces:
         steps += _when(_SOCKET[column], _sockets())
     else:
         for number in (_SOCKET[column], *_numbers(APART, column)):
             steps += [Step(_EQUAL, number, 0, 1), _refuse(EPERM)]
-        for call in OF_OTHERS.values():
-            steps += _when(call[column], [_argument(call[2]), Step(_EQUAL, 0, 1, 0), _refuse(EPERM)])
+        for name, call in OF_OTHERS.items():
+            named = [_argument(call[2]), Step(_EQUAL, 0, 1, 0), _refuse(EPERM)]
+            if name in OF_A_USER:
+                named += [_argument(0), Step(_EQUAL, OF_A_USER[name], 0, 1), _refuse(EPERM)]
+            steps += _when(call[column], named)
     if soft:
         flags = _argument(3)
         anonymous = [Step(_ANY_BIT, _ANONYMOUS, 0, 2), Step(_ANY_BIT, _SHARED, 0, 1), _refuse(EPERM)]
@@ -177,6 +188,15 @@ def _sockets() -> list[Step]:
         *(Step(_EQUAL, one, count - place, 0) for place, one in enumerate(PROTOCOLS)),
         _refuse(EPROTONOSUPPORT),
     ]
+
+
+def _pairs(*, namespaces: bool) -> list[Step]:
+    """Return what decides on a pair of sockets: of other families the kernel makes them before it refuses."""
+    steps = [_argument(0), Step(_EQUAL, _UNIX, 1, 0), _refuse(EAFNOSUPPORT)]
+    if not namespaces:
+        kinds = [Step(_EQUAL, _STREAM, 2, 0), Step(_EQUAL, _SEQPACKET, 1, 0)]
+        steps += [_argument(1), Step(_AND, _KIND), *kinds, _refuse(EPERM)]
+    return steps
 
 
 def _when(number: int, steps: list[Step]) -> list[Step]:

@@ -8,7 +8,10 @@ import os
 import socket
 import struct
 
-from attack import LIBC, attack
+from attack import LIBC, attack, call
+
+SHMAT, SEMCTL, MSGCTL = 30, 66, 71
+IPC_STAT, GETVAL, SHM_RDONLY = 2, 12, 0o10000
 
 
 def greeted(client):
@@ -69,6 +72,30 @@ def reach_the_host_by_a_queue_of_messages(world):
 def reach_the_host_by_a_semaphore(world):
     if LIBC.semget(world["semaphore"], 1, 0o600) < 0:
         raise OSError(ctypes.get_errno(), "refused")
+    return True
+
+
+@attack("confined")
+def reach_the_host_by_a_semaphore_s_number(world):
+    return call(SEMCTL, world["semaphore_number"], 0, GETVAL) >= 0
+
+
+@attack("confined")
+def reach_the_host_by_a_segment_s_number(world):
+    return call(SHMAT, world["segment"], 0, SHM_RDONLY) != 0
+
+
+@attack("confined")
+def reach_the_host_by_a_message_queue_s_number(world):
+    return call(MSGCTL, world["message_queue"], IPC_STAT, ctypes.create_string_buffer(256)) >= 0
+
+
+@attack("confined")
+def reach_the_host_by_one_of_a_pair_of_sockets(world):
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
+        one, _ = socket.socketpair(socket.AF_UNIX, kind)
+        with one:
+            one.sendto(b"x", world["unix_datagrams"])
     return True
 
 
@@ -189,6 +216,19 @@ def use_a_family_that_nobody_knows(world):
             except OSError:
                 continue
             return True
+    return False
+
+
+@attack("confined")
+def use_a_family_by_a_pair_of_sockets(world):
+    # The kernel loads and makes them before it says that there are no pairs of these.
+    for family in (socket.AF_ALG, socket.AF_VSOCK, 29, 30, 31, 32):
+        try:
+            socket.socketpair(family, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT:
+                continue
+        return True
     return False
 
 
