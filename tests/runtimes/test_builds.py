@@ -45,6 +45,11 @@ def lasting(mark: str) -> str:
     return f"/bin/sleep 300.{mark} &\nwait"
 
 
+def nested(where: str, depth: int, name: str) -> str:
+    """Return a script that makes folders within one another."""
+    return f"cd ../{where} && for one in $(seq {depth}); do mkdir {name} && cd -P {name} || exit 1; done"
+
+
 def marked(mark: str) -> list[str]:
     return [path for path in Path("/proc").glob("[0-9]*/cmdline") if f"300.{mark}" in said(path)]
 
@@ -202,6 +207,11 @@ async def test_where_there_are_no_sockets_nothing_is_built(bench: Bench, monkeyp
             "rmdir ../made && ln -s /etc ../made", "something else in the place of its folder made", id="link"
         ),
         pytest.param("mkfifo ../made/x", "the installer left x, which is no file", id="pipe"),
+        pytest.param(
+            "mkdir ../made/a && mkfifo ../made/a/x && chmod 0 ../made/a", "left x, which is no file", id="hidden pipe"
+        ),
+        pytest.param(nested("made", 1500, "d"), "left folders within one another, more than 100", id="depth"),
+        pytest.param(nested("made", 60, "d" * 200), "left folders within one another", id="length"),
         pytest.param("printf '\\033[2Jgone\\n'; exit 3", "uv failed with status 3: �\\[2Jgone", id="escapes"),
         pytest.param("kill -9 $$", "uv failed with status -9", id="killed"),
     ],
@@ -344,3 +354,26 @@ async def test_a_package_that_attacks_while_it_is_built(bench: Bench, level: str
     assert [name for name, did in bit.items() if did != (level == "trusted")] == []
     assert (bench.root / "written").exists() == (level == "trusted")
     assert (handler.read_text() == code) == (level != "trusted")
+
+
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_what_a_build_leaves_beside_its_result_is_removed_however_deep(bench: Bench, level: str) -> None:
+    hidden = "mkdir -p ../.hidden/a && echo x > ../.hidden/a/x && chmod 0 ../.hidden/a"
+    function, environ = installing(bench, f"{hidden}\n{nested('tmp', 1500, 'd')}", level)
+    await environments(bench, environ).build(function)
+    assert list((bench.root / "var/environments").iterdir()) == [function.needs.folder]
+
+
+async def test_links_of_packages_that_lead_to_themselves_or_to_all_are_left_as_they_are(bench: Bench) -> None:
+    tools = bench.root / "tools"
+    tools.mkdir()
+    links = (
+        "mkdir node_modules && cd node_modules && ln -s round round && ln -s .. all && ln -s ../lib lib && mkdir ../lib"
+    )
+    (tools / "npm").write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{links}\n")
+    (tools / "npm").chmod(0o755)
+    files = {"f/index.mjs": "", "f/package.json": '{"dependencies": {"a": "1"}}'}
+    function = project(bench.root, files, at("trusted"))["f"]
+    await environments(bench, {"PATH": str(tools)}).build(function)
+    modules = function.needs.folder / "node_modules"
+    assert {path.name: path.is_symlink() for path in modules.iterdir()} == {"round": True, "all": True, "lib": False}

@@ -172,3 +172,20 @@ def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
     remove_tree(tmp_path / "tree")
     assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["other", "other/kept"]
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o755
+
+
+def test_removing_a_tree_takes_it_however_deep_and_wide(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    deep = os.open(tree, os.O_RDONLY)
+    for _ in range(3000):  # further than a path reaches, and than Python calls itself
+        os.mkdir("d", dir_fd=deep)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
+        below = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    for number in range(300):
+        (tree / f"{number}" / "below").mkdir(parents=True)
+    remove_tree(tree)
+    assert list(tmp_path.iterdir()) == []

@@ -33,10 +33,14 @@ from triggerhub.settings import MB, Function, Needs
 Enclose = Callable[[Function], AbstractAsyncContextManager[Spawn]]
 """Enters with what starts processes in a function's sandbox; raises StartFailed where it cannot be."""
 _TMP = 64 * MB
-_EMPTY = 'chmod -R u+rwx "$0"/*; rm -rf "$0"/*'
+_EMPTY = 'set -- "$0"/* "$0"/.[!.]* "$0"/..?*; chmod -R u+rwx "$@"; rm -rf "$@"'
 _BROUGHT = "or bring the packages along: code with a .dist-info folder or with node_modules is taken as it is"
 _LARGEST = 1024 * 1024
 """Bytes of a configuration file."""
+_DEEPEST = 100
+"""How many folders are within one another in what a build leaves."""
+_LONGEST = 3072
+"""Bytes of such a folder's path; the kernel takes 4096."""
 
 
 class Environments:
@@ -272,8 +276,14 @@ def _resolve_links(modules: Path) -> None:
     """Put packages of the function's own code, to which npm only links, in the place of their links."""
     work = modules.parent.resolve()
     for path in (*modules.glob("*"), *modules.glob("@*/*")):
-        real = path.resolve()
-        if path.is_symlink() and not real.is_relative_to(work / modules.name) and real.is_relative_to(work):
+        try:
+            real = path.resolve()
+        except RuntimeError:  # it leads to itself
+            continue
+        own = work / modules.name
+        within = real.is_relative_to(work) and not real.is_relative_to(own) and not own.is_relative_to(real)
+        if path.is_symlink() and within:
+            _owned(real)
             path.unlink()
             shutil.copytree(real, path, symlinks=True)
 
@@ -287,6 +297,7 @@ def _publish(needs: Needs, draft: Path) -> None:
         modules = work / "node_modules"
         modules.mkdir(exist_ok=True)
         _real(modules)
+        _owned(modules)
         _resolve_links(modules)
         modules.rename(made / "node_modules")
     whole = draft / "whole"
@@ -309,11 +320,11 @@ def _publish(needs: Needs, draft: Path) -> None:
 
 
 def _foreign(room: Path) -> bool:
-    """Whether something in it is not this process's own, as far as it can be seen."""
-    found = (
-        path for parent, folders, names in os.walk(room) for path in (Path(parent, one) for one in folders + names)
-    )
-    return any(path.lstat().st_uid != os.geteuid() for path in found)
+    """Whether something in it is not this process's own, or may be: it is out of sight, or too deep for a look."""
+    try:
+        return not _owned(room)
+    except (OSError, ConfigError):
+        return True
 
 
 def _real(folder: Path) -> None:
@@ -322,12 +333,23 @@ def _real(folder: Path) -> None:
 
 
 def _owned(made: Path) -> bool:
-    """Whether all of it is the hub's. Raises ConfigError for a device, a pipe or a socket in it."""
-    owned = True
-    for parent, folders, names in os.walk(made):
-        for path in (Path(parent, name) for name in (*folders, *names)):
+    """Whether all of it is the hub's. Raises ConfigError for a device, a pipe or a socket in it, and for depths."""
+    owned, left = True, [made]
+    while left:
+        folder = left.pop()
+        if len(folder.parts) - len(made.parts) > _DEEPEST or len(os.fsencode(folder)) > _LONGEST:
+            raise ConfigError(
+                f"the installer left folders within one another, more than {_DEEPEST} or in a path of {_LONGEST} bytes"
+            )
+        for path in folder.iterdir():
             found = path.lstat()
-            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            mine = found.st_uid == os.geteuid()
+            if stat.S_ISDIR(found.st_mode):
+                if mine:
+                    # Nothing is kept from being looked at.
+                    path.chmod(stat.S_IMODE(found.st_mode) | 0o700)
+                left.append(path)
+            elif not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                 raise ConfigError(f"the installer left {path.name}, which is no file")
-            owned = owned and found.st_uid == os.geteuid()
+            owned = owned and mine
     return owned

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -99,13 +98,53 @@ def remove_tree(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         return
     path.chmod(0o700)
-    for parent, folders, _ in os.walk(path):
-        for name in folders:
-            folder = Path(parent, name)
-            # Before the walk enters it; and what a link leads to is not ours.
-            if not folder.is_symlink():
-                folder.chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _empty(top)
+    finally:
+        os.close(top)
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _empty(top: int) -> None:
+    """Remove what is in a folder, however deep: hostile code nests folders further than paths and calls reach.
+
+    So what is in a folder below it is moved up beside that folder, which then is empty.
+    """
+    left, moved = _sort(top), 0
+    while left:
+        name = left.pop()
+        try:
+            within = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        except OSError:
+            continue
+        try:
+            for below in _sort(within):
+                moved += 1
+                up = f".removed-{os.getpid()}-{moved}"
+                with suppress(OSError):
+                    os.rename(below, up, src_dir_fd=within, dst_dir_fd=top)
+                    left.append(up)
+        finally:
+            os.close(within)
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=top)
+
+
+def _sort(folder: int) -> list[str]:
+    """Remove all that is no folder from *folder*; return the folders, which can be entered then."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                # What a link leads to is not ours.
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                    os.chmod(entry.name, 0o700, dir_fd=folder)
+                else:
+                    os.unlink(entry.name, dir_fd=folder)
+    return folders
 
 
 @contextmanager
