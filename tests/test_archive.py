@@ -76,7 +76,7 @@ HOSTILE = {
     "long name": (zipped(("n" * 256, b"x")), "unsafe", "too long"),
     "deep": (zipped(("/".join("d" * 65), b"x")), "unsafe", "too long"),
     "bomb": (BOMB, "large", "unpacks to 3,000,000"),
-    "many": (zipped(*((f"f{n}", b"") for n in range(101))), "large", "entries"),
+    "many": (zipped(*((f"f{n}", b"") for n in range(101))), "many", "entries"),
     "no zip": (io.BytesIO(b"PK\x03\x04 but no more"), "damaged", "no list"),
     "empty": (io.BytesIO(b""), "damaged", "no list"),
     "lzma": (zipped((entry("a", compress_type=zipfile.ZIP_LZMA), b"x")), "damaged", "otherwise"),

@@ -36,10 +36,13 @@ _ENCRYPTED = 0x1
 class BadArchive(BadInput):
     """An archive that cannot or must not be unpacked.
 
-    ``kind`` is ``damaged`` (no zip, or not a whole one), ``unsafe`` (it names what it must not) or ``large``.
+    ``kind`` is ``damaged`` (no zip, or not a whole one), ``unsafe`` (it names what it must not), ``large``, or ``many``
+    (entries).
     """
 
-    def __init__(self, kind: Literal["damaged", "unsafe", "large"], message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, kind: Literal["damaged", "unsafe", "large", "many"], message: str, *, hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
 
@@ -131,13 +134,13 @@ def _look_at_end(archive: IO[bytes], entries: int) -> None:
             raise BadArchive("damaged", "it is no whole zip archive: the record of its large list is not there")
         *_, count, length, _ = _END_64.unpack(record)
     if length > _DIRECTORY or count > entries:
-        raise BadArchive("large", f"its list of entries is too long: over {entries:,} entries or {_DIRECTORY} bytes")
+        raise BadArchive("many", f"its list of entries is too long: over {entries:,} entries or {_DIRECTORY} bytes")
 
 
 def _checked(infos: list[zipfile.ZipInfo], most: int, entries: int) -> list[zipfile.ZipInfo]:
     """Return the entries once every one of them is found to be one that may be written."""
     if len(infos) > entries:
-        raise BadArchive("large", f"it has {len(infos):,} entries; the most is {entries:,}")
+        raise BadArchive("many", f"it has {len(infos):,} entries; the most is {entries:,}")
     files: set[str] = set()
     folders: set[str] = set()
     for info in infos:
@@ -161,7 +164,7 @@ def _checked(infos: list[zipfile.ZipInfo], most: int, entries: int) -> list[zipf
             files.add(path)
         folders.update(above)
     if both := files & folders:
-        raise BadArchive("unsafe", f"{min(both)[:_NAME]!r} is both a file and a folder in it")
+        raise BadArchive("unsafe", f"{min(both)[:_NAME]!r} is both a file and a folder")
     total = sum(info.file_size for info in infos)
     if total > most:
         raise BadArchive("large", f"it unpacks to {total:,} bytes; the most is {most:,}")

@@ -177,6 +177,9 @@ def linked() -> bytes:
         ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, "InvalidParameterValueException", "VpcConfig: functions run in no"),
         ({"Tags": {f"k{n}": "v" for n in range(51)}}, "InvalidParameterValueException",
          "Number of tags exceeds resource tag limit."),
+        ({"Tags": {"aws:cloudformation:stack-name": "v"}}, "InvalidParameterValueException", "Tags: aws: prefixed"),
+        ({"Code": {"ZipFile": zipped({f"{n}": "" for n in range(50_001)})}}, "InvalidParameterValueException",
+         "Could not unzip uploaded file. Please check your file, then try to upload again. It has too many entries: "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_told_and_leaves_nothing(

@@ -93,6 +93,58 @@ def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
         assert key in listed
         assert admin._request_signer._credentials.secret_key not in listed
         assert hub.cli("token", "create", "odd", "--action", "lambda:*").returncode == 2
+        for nothing in ("Invoke*", "lambda:Nope*"):
+            odd = hub.cli("token", "create", "odd", "--aws", "--action", nothing)
+            assert (odd.returncode, "no action of Lambda is like" in odd.stderr) == (2, True)
+        small = made(hub, "small", "--action", "lambda:invokefunction")
+        assert called(small, "own-thing")["answer"] == 1
+
+
+def test_a_short_key_is_as_good_as_any_while_there_is_none(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        assert signing(hub, "test", "test").list_functions()["Functions"] == []
+        made(hub, "admin", "--role", "admin")
+        assert refused(signing(hub, "test", "test").list_functions)[1] == "UnrecognizedClientException"
+
+
+def test_a_policy_lets_a_key_call_what_its_own_actions_do_not(tmp_path: Path) -> None:
+    handlers = {"mine.py": "def handler(event, context):\n    return 1\n"}
+    with daemon(tmp_path, "", handlers) as hub:
+        create(client(hub), "web", zipped({"app.py": "def handler(event, context):\n    return {'n': 1}\n"}))
+        for name in ("kept", "other"):
+            create(client(hub), name, answering(1))
+        url = client(hub).create_function_url_config(FunctionName="web", AuthType="AWS_IAM")["FunctionUrl"]
+        client(hub).publish_version(FunctionName="kept")
+        guest = made(hub, "guest", "--action", "lambda:GetFunction")
+        admin = made(hub, "admin", "--role", "admin")
+        keys = guest._request_signer._credentials
+        user = "arn:aws:iam::000000000000:user/guest"
+
+        def grant(function: str, principal: str, sid: str, **given: str) -> None:
+            wanted = {"Action": "lambda:InvokeFunction", "Principal": principal, "StatementId": sid, **given}
+            admin.add_permission(FunctionName=function, **wanted)
+
+        grant("kept", "000000000000", "account")  # which grants nothing by itself
+        grant("kept", "arn:aws:iam::000000000000:user/somebody", "another")
+        assert refused(guest.invoke, FunctionName="kept")[1] == "AccessDeniedException"
+        grant("kept", user, "version", Qualifier="1")
+        assert refused(guest.invoke, FunctionName="kept")[1] == "AccessDeniedException"
+        assert guest.invoke(FunctionName="kept", Qualifier="1")["StatusCode"] == 200
+        assert guest.invoke(FunctionName="kept:1")["StatusCode"] == 200
+        grant("kept", user, "whole")
+        assert called(guest, "kept")["answer"] == 1
+        assert refused(guest.get_policy, FunctionName="kept")[1] == "AccessDeniedException"
+        for function in ("other", "mine"):
+            assert refused(guest.invoke, FunctionName=function)[1] == "AccessDeniedException"
+        assert signed(url, keys) == (403, {"Message": "Forbidden"})
+        by_url = {"Action": "lambda:InvokeFunctionUrl"}
+        grant("web", "*", "open", FunctionUrlAuthType="NONE", **by_url)
+        assert signed(url, keys) == (403, {"Message": "Forbidden"})
+        grant("web", user, "url", FunctionUrlAuthType="AWS_IAM", **by_url)
+        assert signed(url, keys) == (200, {"n": 1})
+        assert signed(url, Credentials(keys.access_key, "wrong"))[0] == 403
+        admin.remove_permission(FunctionName="kept", StatementId="whole")
+        assert refused(guest.invoke, FunctionName="kept")[1] == "AccessDeniedException"
 
 
 def test_a_stale_signature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

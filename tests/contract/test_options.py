@@ -114,12 +114,27 @@ def test_statements_of_a_policy_are_kept_by_their_ids(lambdas: Any, name: str) -
                       "StringEquals": {"AWS:SourceAccount": "000000000000"}},
     }  # fmt: skip
     assert refused(lambdas.add_permission, FunctionName=name, **given)[1] == "ResourceConflictException"
+    unknown = refused(lambdas.add_permission, FunctionName=name, **{**given, "Action": "lambda:Nope"})
+    assert unknown == (400, "InvalidParameterValueException", "Action: Lambda has no action lambda:Nope.")
     policy = lambdas.get_policy(FunctionName=name)
     assert json.loads(policy["Policy"]) == {"Version": "2012-10-17", "Id": "default", "Statement": [added]}
     assert refused(lambdas.remove_permission, FunctionName=name, StatementId="s3", RevisionId="old")[0] == 412
     lambdas.remove_permission(FunctionName=name, StatementId="s3", RevisionId=policy["RevisionId"])
     assert refused(lambdas.get_policy, FunctionName=name)[2] == "The resource you requested does not exist."
     assert refused(lambdas.remove_permission, FunctionName=name, StatementId="s3")[0] == 404
+
+
+def test_no_more_is_reserved_than_ever_runs(lambdas: Any, name: str) -> None:
+    most = 10_000
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=most)
+    over = refused(lambdas.put_function_concurrency, FunctionName=name, ReservedConcurrentExecutions=most + 1)
+    text = "ReservedConcurrentExecutions: at most 10,000 calls of a version run at once."
+    assert over == (400, "InvalidParameterValueException", text)
+    limits = lambdas.get_account_settings()["AccountLimit"]
+    assert limits["ConcurrentExecutions"] - limits["UnreservedConcurrentExecutions"] >= most
+    lambdas.delete_function_concurrency(FunctionName=name)
+    limits = lambdas.get_account_settings()["AccountLimit"]
+    assert limits["ConcurrentExecutions"] < most
 
 
 def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:

@@ -53,6 +53,22 @@ def test_what_a_statement_grants_everybody(statement: dict[str, Any], granted: b
 
 
 @pytest.mark.parametrize(
+    ("principal", "granted"),
+    [
+        ("*", True),
+        ({"AWS": "arn:aws:iam::000000000000:user/me"}, True),
+        ({"AWS": ["arn:aws:iam::000000000000:user/you", "arn:aws:iam::000000000000:user/me"]}, True),
+        ({"AWS": "arn:aws:iam::000000000000:user/you"}, False),
+        ({"AWS": "arn:aws:iam::000000000000:user/m*"}, False),
+        ({"AWS": "arn:aws:iam::000000000000:root"}, False),
+        ({"Service": "arn:aws:iam::000000000000:user/me"}, False),
+    ],
+)
+def test_whom_a_statement_grants_it(principal: Any, granted: bool) -> None:
+    assert grants([one(Principal=principal)], ACTION, CONTEXT, "arn:aws:iam::000000000000:user/me") is granted
+
+
+@pytest.mark.parametrize(
     ("document", "says"),
     [
         ([], "a policy is an object"),

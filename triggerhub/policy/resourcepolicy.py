@@ -17,21 +17,26 @@ _ACTION = re.compile(r"\*|lambda:[A-Za-z*?]+", re.IGNORECASE)
 REQUIRED = ("Effect", "Principal", "Action", "Resource")
 
 
-def grants(statements: Sequence[Json], action: str, context: Mapping[str, str]) -> bool:
-    """Whether everybody may do *action*, such as ``lambda:InvokeFunctionUrl``, in a call of which *context* is known.
+def grants(statements: Sequence[Json], action: str, context: Mapping[str, str], who: str | None = None) -> bool:
+    """Whether *who* may do *action*, such as ``lambda:InvokeFunctionUrl``, in a call of which *context* is known.
 
+    *who* is the ARN of a user, None one who is not known: to him is granted what is granted to everybody. A whole
+    account as the principal grants nothing by itself; as in IAM, it leaves that to what its users are allowed.
     Every condition must be one that such a call fulfils; one of another kind, or of what is not known, fulfils none.
     """
     return any(
-        _everybody(one["Principal"])
+        _names(one["Principal"], who)
         and any(fnmatchcase(action.lower(), pattern.lower()) for pattern in _each(one["Action"]))
         and all(_holds(operator, pairs, context) for operator, pairs in one.get("Condition", {}).items())
         for one in statements
     )
 
 
-def _everybody(principal: Json) -> bool:
-    return principal == "*" or (isinstance(principal, dict) and "*" in _each(principal.get("AWS", ())))
+def _names(principal: Json, who: str | None) -> bool:
+    if principal == "*":
+        return True
+    named = _each(principal.get("AWS", ())) if isinstance(principal, dict) else ()
+    return "*" in named or (who is not None and who in named)
 
 
 def _holds(operator: str, pairs: Mapping[str, Json], context: Mapping[str, str]) -> bool:

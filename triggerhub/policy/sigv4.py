@@ -19,7 +19,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW = 5 * 60
 """Seconds by which a signature's time may differ from ours."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
-_CREDENTIAL = re.compile(r"([\w-]{16,128})/(\d{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request", re.ASCII)
+_CREDENTIAL = re.compile(r"([\w-]{1,128})/(\d{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request", re.ASCII)
 _DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SPACES = re.compile(r" +")

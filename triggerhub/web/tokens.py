@@ -18,6 +18,7 @@ from triggerhub.policy.access import Role
 from triggerhub.web import asked, shape
 from triggerhub.web.access import asker
 from triggerhub.web.deliveries import json
+from triggerhub.web.lambda_api.actions import meant
 from triggerhub.web.refusal import Forbidden
 
 
@@ -49,13 +50,18 @@ class Tokens:
         payloads = fields.get("payloads", False)
         if (payloads or fields.get("aws")) and not asker(request.scope).principal.payloads:
             raise Forbidden("who may not see what events carry cannot make a token that may")
+        actions = _texts(fields, "actions")
+        for pattern in actions:
+            if not meant(pattern):
+                text = f"no action of Lambda is like {pattern[:60]!r}"
+                raise BadInput(text, hint="Write one like lambda:InvokeFunction, or lambda:Get*.")
         made, text = await self._hub.tokens.create(
             fields.get("name", ""),
             role,
             payloads=payloads,
             lasts=lasts,
             aws=fields.get("aws", False),
-            actions=_texts(fields, "actions"),
+            actions=actions,
             functions=_texts(fields, "functions"),
         )
         return json(shape.dump({**_shown(made), "secret" if made.key else "token": text}), 201)

@@ -8,7 +8,7 @@ from triggerhub.archive import UNZIPPED
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
-from triggerhub.settings import GB, MB
+from triggerhub.settings import DEPLOYED, GB, MB
 from triggerhub.web.lambda_api.asked import Asked, Perform
 
 ZIPPED = 50 * MB
@@ -29,13 +29,19 @@ class Account:
         functions = self._hub.project.functions.values()
         versions = [one for name in self._registry.functions.values() for one in (name.latest, *name.versions.values())]
         at_once = sum(function.concurrency for function in functions)
+        reserved = sum(
+            function.concurrency
+            for function in functions
+            if function.source == DEPLOYED
+            and self._registry.functions[function.name.partition(":")[0]].reserved is not None
+        )
         return {
             "AccountLimit": {
                 "TotalCodeSize": 75 * GB,
                 "CodeSizeUnzipped": UNZIPPED,
                 "CodeSizeZipped": ZIPPED,
                 "ConcurrentExecutions": at_once,
-                "UnreservedConcurrentExecutions": at_once,
+                "UnreservedConcurrentExecutions": at_once - reserved,
             },
             "AccountUsage": {
                 "TotalCodeSize": sum(one.code_size for one in versions),

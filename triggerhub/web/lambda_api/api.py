@@ -69,7 +69,7 @@ class LambdaApi:
         self._hub = hub
         self._registry = registry
         self._app = app
-        self._caller = Callers(hub)
+        self._caller = Callers(hub, registry)
         self._links = Links()
         self._invoking = Invoking(hub, Targets(hub, registry))
         self.operations = operations(hub, registry, self._invoking)

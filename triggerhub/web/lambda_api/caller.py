@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
 from triggerhub.aws import arn, reference
+from triggerhub.aws.reference import Reference
 from triggerhub.aws.restjson import ApiError
 from triggerhub.aws.service import Operation
+from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Json
 from triggerhub.policy import access, sigv4, unrepeated
 from triggerhub.policy.access import LOCAL, Needed, Principal
+from triggerhub.policy.resourcepolicy import grants
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
+from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
+from triggerhub.web.lambda_api.actions import action
 
 SERVICE = "lambda"
 UNKNOWN = "The security token included in the request is invalid."
-_CALLS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
-"""Operations whose action has another name."""
 
 
 def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
@@ -40,17 +43,32 @@ def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
     return token
 
 
-def require(token: Token, action: str, function: str, needed: Needed) -> None:
-    """Raise ApiError where the key's patterns, or else its role, do not allow *action*."""
+def require(
+    token: Token,
+    wanted: str,
+    function: str,
+    needed: Needed,
+    policy: Sequence[Json] = (),
+    context: Mapping[str, str] | None = None,
+) -> None:
+    """Raise ApiError where neither the key's patterns, or else its role, nor the function's *policy* allow it.
+
+    *wanted* is the action, *context* what is known of the call beside who makes it.
+    """
     if token.actions:
-        allowed = any(fnmatchcase(f"lambda:{action}", pattern) for pattern in token.actions)
+        # Of actions IAM does not tell capitals from small letters.
+        allowed = any(fnmatchcase(f"lambda:{wanted}".lower(), pattern.lower()) for pattern in token.actions)
     else:
         allowed = access.refusal(token.principal, needed) is None
-    if not allowed or (token.functions and not any(fnmatchcase(function, one) for one in token.functions)):
+    if allowed and (not token.functions or any(fnmatchcase(function, one) for one in token.functions)):
+        return
+    user = user_arn(token)
+    known = {"aws:PrincipalArn": user, "aws:PrincipalAccount": arn.ACCOUNT, **(context or {})}
+    if not grants(policy, f"lambda:{wanted}", known, user):
         raise ApiError(
             "AccessDeniedException",
-            f"User: {user_arn(token)} is not authorized to perform: lambda:{action} on resource: "
-            f"{arn.function(function)} because no identity-based policy allows the lambda:{action} action",
+            f"User: {user} is not authorized to perform: lambda:{wanted} on resource: "
+            f"{arn.function(function)} because no identity-based policy allows the lambda:{wanted} action",
         )
 
 
@@ -62,8 +80,9 @@ def user_arn(token: Token) -> str:
 class Callers:
     """Those who sign requests."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, registry: Registry) -> None:
         self._hub = hub
+        self._registry = registry
 
     def known(self, signature: Signature, scope: Scope) -> None:
         """Refuse a key that is none before any of its request's body is read. Raises ApiError."""
@@ -89,18 +108,28 @@ class Callers:
         """
         if not self._asks(scope):
             return LOCAL
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         request = Signed(
             method=scope["method"],
             raw_path=scope["raw_path"].decode("latin-1"),
-            query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            query=query,
             headers=headers,
             body=body,
         )
         token = verified(self._hub, signature, request)
         found = reference.parse(resource) if resource else None
         needed = access.needed(scope["method"], scope["path"])
-        require(token, _CALLS.get(operation, operation), found.name if found else "*", needed)
+        policy = self._policy(found, dict(query).get("Qualifier")) if found else ()
+        require(token, action(operation), found.name if found else "*", needed, policy)
         return token.principal
+
+    def _policy(self, found: Reference, qualifier: str | None) -> Sequence[Json]:
+        """Return the policy of the function, version or alias that is named."""
+        deployed = self._registry.functions.get(found.name)
+        function = self._hub.project.functions.get(found.name)
+        if deployed is None or function is None or function.source != DEPLOYED:
+            return ()  # there is none, or the handlers folder has its name now
+        return deployed.policies.get(found.qualifier or qualifier or "", ())
 
     async def noted(
         self, who: Principal | None, scope: Scope, operation: Operation, given: Mapping[str, Json], *, ok: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,8 @@ log = structlog.get_logger("lambda")
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 LIMIT = 6 * MB
+_SIGNED = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
+"""What is known of a call by a function URL that asks for a signature."""
 _JSON = ("content-type", "application/json")
 _FORBIDDEN_BODY = b'{"Message":"Forbidden"}'
 _FORBIDDEN = Response(
@@ -67,7 +70,7 @@ class Doorway:
         signer = None
         if url.auth == "AWS_IAM":
             try:
-                signer = self._signer(request, deployed.name)
+                signer = self._signer(request, deployed.name, deployed.policies.get(alias, ()))
             except ApiError as error:
                 return Response(status=403, body=_FORBIDDEN_BODY, headers=(_JSON, ("x-amzn-errortype", error.kind)))
         elif not opens(deployed.policies.get(alias, ())):
@@ -78,8 +81,11 @@ class Doorway:
         headers = cors.apply(rules, origin, response.headers)
         return replace(response, headers=headers)
 
-    def _signer(self, request: Request, function: str) -> Token:
-        """Return the access key that signed a request and may call *function* by its URL. Raises ApiError."""
+    def _signer(self, request: Request, function: str, policy: Sequence[Json]) -> Token:
+        """Return the access key that signed a request and may call *function*, which has *policy*, by its URL.
+
+        Raises ApiError.
+        """
         headers: dict[str, str] = {}
         for name, value in request.headers:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
@@ -95,7 +101,7 @@ class Doorway:
             body=request.body,
         )
         token = verified(self._hub, signature, signed)
-        require(token, "InvokeFunctionUrl", function, Needed(role=Role.OPERATOR))
+        require(token, "InvokeFunctionUrl", function, Needed(role=Role.OPERATOR), policy, _SIGNED)
         return token
 
     async def _called(

@@ -133,6 +133,9 @@ def tags(given: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that were given. Raises ApiError."""
     if len(given) > TAGS:
         raise ApiError("InvalidParameterValueException", "Number of tags exceeds resource tag limit.")
+    if any(key.lower().startswith("aws:") for key in given):
+        text = "Tags: aws: prefixed tag key names are not allowed for external use."
+        raise ApiError("InvalidParameterValueException", text)
     return dict(given)
 
 
@@ -162,6 +165,8 @@ def bad_archive(error: BadArchive) -> ApiError:
             text = f"Unzipped size must be smaller than {UNZIPPED} bytes"
         case "damaged":
             text = _UNZIP
+        case "many":
+            text = f"{_UNZIP} It has too many entries: {error.message}."
         case "unsafe":
             text = f"{_UNZIP} In it, {error.message}."
     return ApiError("InvalidParameterValueException", text)

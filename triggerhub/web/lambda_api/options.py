@@ -15,6 +15,9 @@ from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.target import named
 
+CONCURRENCY = 10_000
+"""The most that may be reserved, as ``concurrency`` of a function of the folder."""
+
 
 class Options:
     """The operations on a function's settings."""
@@ -39,6 +42,9 @@ class Options:
 
     async def _put_concurrency(self, asked: Asked) -> Mapping[str, Json]:
         name, wanted = self._name(asked), asked.given["ReservedConcurrentExecutions"]
+        if wanted > CONCURRENCY:
+            text = f"ReservedConcurrentExecutions: at most {CONCURRENCY:,} calls of a version run at once."
+            raise ApiError("InvalidParameterValueException", text)
         await self._reserve(name, wanted)
         return {"ReservedConcurrentExecutions": wanted}
 

@@ -15,6 +15,7 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.policy.resourcepolicy import grants, statements
 from triggerhub.settings import KB
+from triggerhub.web.lambda_api.actions import meant
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.stamp import revision
@@ -62,6 +63,8 @@ class Permissions:
     async def _add(self, asked: Asked) -> Mapping[str, Json]:
         given = asked.given
         name, qualifier = self._place(asked)
+        if not meant(given["Action"]):
+            raise ApiError("InvalidParameterValueException", f"Action: Lambda has no action {given['Action']}.")
         made = statement(given, arn.function(name, qualifier or None))
 
         def add(before: Deployed | None) -> Deployed:

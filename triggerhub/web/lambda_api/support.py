@@ -36,7 +36,7 @@ _NONE: dict[str, tuple[str, ...]] = {
 DIFFERS: dict[str, str] = {
     **{operation: why for why, operations in _NONE.items() for operation in operations},
     "AddLayerVersionPermission": "kept and shown; keys are of the one account, whose own layers need no permission",
-    "AddPermission": "opens function URLs; whoever reaches the admin address may call every function anyway",
+    "AddPermission": "principals are keys, `arn:aws:iam::000000000000:user/NAME`, and all; services call by triggers",
     "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; told are functions, SQS and SNS; an alias cannot be mapped",
     "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
     "CreateFunctionUrlConfig": "the address is one of the ingress",

@@ -1,0 +1,27 @@
+"""Know the actions of Lambda that a policy or an access key may name: IAM's names of the operations."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from functools import cache
+
+from triggerhub.web.lambda_api.description import service
+
+_OTHERS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
+"""Operations whose action has another name."""
+_BY_URL = "InvokeFunctionUrl"
+
+
+def action(operation: str) -> str:
+    """Return the action that an operation is."""
+    return _OTHERS.get(operation, operation)
+
+
+def meant(pattern: str) -> bool:
+    """Whether a pattern such as ``lambda:Get*`` is of any action. As in IAM, capitals are as small letters."""
+    return any(fnmatchcase(one, pattern.lower()) for one in _every())
+
+
+@cache
+def _every() -> frozenset[str]:
+    return frozenset(f"lambda:{name}".lower() for name in (_BY_URL, *map(action, service().operations)))
