@@ -88,6 +88,17 @@ def test_no_plan_has_a_uid_that_is_somebodys(uid: int) -> None:
         decode(encode(plan(uid=uid)))
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/.old", "/.old/etc/cron.d/x", "//.old/x", "/./.old/x", "/a/../.old", "/x//y", "/x/", "/proc/sys/x", "/proc"],
+)
+def test_nothing_is_made_where_the_host_or_the_kernel_is_behind(path: str) -> None:
+    makers = [{"files": ((path, "x"),)}, {"links": ((path, "/tmp"),)}, {"hidden": (path,)}]
+    for asked in [*(plan(**changes) for changes in makers), shown("/usr", target=path)]:
+        with pytest.raises(BadPlan, match=r"is no place in a sandbox|without \.\."):
+            decode(encode(asked))
+
+
 @given(
     st.builds(
         Floor,
@@ -169,6 +180,12 @@ async def test_a_hub_that_was_taken_over_gets_nothing_of_roots(bench: Bench, kee
     assert "within what is shown" in await made(launcher, within)
     swapped = replace(asked, binds=(*asked.binds, Bind(source=str(mine / "link"), target="/mnt/swapped")))
     assert "link" in await made(launcher, swapped)
+    for old in ("/.old", "//.old", "/./.old"):
+        made_there = f"{old}{goal}/made"
+        behind = Bind(source=str(bench.code), target=made_there)
+        for asking in ({"files": ((made_there, "by root"),)}, {"links": ((made_there, "/"),)}):
+            assert "is no place in a sandbox" in await made(launcher, replace(asked, **asking))
+        assert "is no place in a sandbox" in await made(launcher, replace(asked, binds=(*asked.binds, behind)))
     assert list(goal.iterdir()) == []
 
 

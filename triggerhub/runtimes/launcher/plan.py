@@ -20,6 +20,8 @@ FIRST_UID = 400_000
 """The first uid on the host that a launcher started by root gives to a function."""
 UIDS = 100_000
 """How many there are."""
+OLD = "/.old"
+"""Where the host's root is while a sandbox is built."""
 
 Access = Literal["read", "write", "device"]
 
@@ -161,6 +163,15 @@ def _plan(given: dict[str, Any]) -> Plan:
     ]:
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise BadPlan(f"expected an absolute path without .., got {path!r}")
+    for path in [
+        *(bind.target for bind in plan.binds),
+        *(path for path, _ in (*plan.links, *plan.files)),
+        *plan.hidden,
+    ]:
+        parts = path.split("/")[1:]
+        # What root makes there, it makes in the host, or in the kernel's settings.
+        if f"/{parts[0]}" in (OLD, "/proc") or not {"", "."}.isdisjoint(parts):
+            raise BadPlan(f"{path!r} is no place in a sandbox")
     if not FIRST_UID <= plan.uid < FIRST_UID + UIDS:
         raise BadPlan(f"expected a uid from {FIRST_UID} up, got {plan.uid}")
     return plan

@@ -13,9 +13,8 @@ import stat
 from collections.abc import Iterator
 
 from . import kernel
-from .plan import Bind, Plan
+from .plan import OLD, Bind, Plan
 
-_OLD = "/.old"
 _STAGES = ("/tmp", "/run", "/var", "/mnt")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _MASKED = (
@@ -50,14 +49,14 @@ def build(plan: Plan, owner: int) -> None:
 
 
 def _leave_host() -> None:
-    """Make an empty tmpfs the root; the host's is at ``_OLD`` until the end. Stops: every path of the host."""
+    """Make an empty tmpfs the root; the host's is at ``OLD`` until the end. Stops: every path of the host."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_SLAVE)
     stage = next((path for path in _STAGES if os.path.isdir(path) and not os.path.islink(path)), "/proc")
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("tmpfs", stage, "tmpfs", flags, "size=1m,nr_inodes=8192,mode=0755")
     os.chdir(stage)
-    os.mkdir(stage + _OLD)
-    kernel.pivot_root(".", "." + _OLD)
+    os.mkdir(stage + OLD)
+    kernel.pivot_root(".", "." + OLD)
     os.chdir("/")
 
 
@@ -73,13 +72,13 @@ def _bind(bind: Bind) -> None:
 
     Stops: changes to anything, setuid programs, and links that lead elsewhere than was meant.
     """
-    handle = _open(_OLD + bind.source)
+    handle = _open(OLD + bind.source)
     try:
         if stat.S_ISDIR(os.fstat(handle).st_mode):
             os.close(_folder(bind.target))
         elif not os.path.exists(bind.target):
             _write(bind.target, "")
-        source = f"{_OLD}/proc/self/fd/{handle}"
+        source = f"{OLD}/proc/self/fd/{handle}"
         try:
             kernel.mount(source, bind.target, None, kernel.MS_BIND | kernel.MS_REC)
         except OSError as error:
@@ -106,9 +105,9 @@ def _open(path: str) -> int:
         return kernel.open_without_links(path)
     except OSError as error:
         if error.errno != 38:  # ENOSYS: before Linux 5.6, or a host that filters the call
-            raise OSError(error.errno, f"{path.removeprefix(_OLD)}: {os.strerror(error.errno or 0)}") from None
+            raise OSError(error.errno, f"{path.removeprefix(OLD)}: {os.strerror(error.errno or 0)}") from None
     if os.path.realpath(path) != path:
-        raise OSError(40, f"{path.removeprefix(_OLD)}: there is a link on the way")
+        raise OSError(40, f"{path.removeprefix(OLD)}: there is a link on the way")
     return os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
@@ -121,7 +120,7 @@ def _restrict(target: str, attributes: int) -> None:
         if error.errno != 38:  # ENOSYS: before Linux 5.12
             raise
     # The numbers of the old flags are those of the new attributes.
-    with open("/proc/self/mountinfo" if os.path.exists("/proc/self") else f"{_OLD}/proc/self/mountinfo") as lines:
+    with open("/proc/self/mountinfo" if os.path.exists("/proc/self") else f"{OLD}/proc/self/mountinfo") as lines:
         points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
     for point in points:
         if point == target or point.startswith(target + "/"):
@@ -161,8 +160,8 @@ def _proc() -> None:
 
 def _seal() -> None:
     """Let go of the host's root and freeze the new one. Stops: the way back, and files beside the binds."""
-    kernel.umount(_OLD, kernel.MNT_DETACH)
-    os.rmdir(_OLD)
+    kernel.umount(OLD, kernel.MNT_DETACH)
+    os.rmdir(OLD)
     try:
         kernel.mount_setattr("/", kernel.MOUNT_ATTR_RDONLY, recursive=False)
     except OSError as error:
