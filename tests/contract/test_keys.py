@@ -100,6 +100,19 @@ def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
         assert called(small, "own-thing")["answer"] == 1
 
 
+def test_a_function_made_by_the_api_calls_another_with_the_credentials_that_it_was_given(tmp_path: Path) -> None:
+    asks = "import boto3, json\ndef handler(event, context):\n    made = boto3.client('lambda').invoke(FunctionName='hello')\n    return json.load(made['Payload'])\n"
+    handlers = {"hello.py": "def handler(event, context):\n    return 7\n"}
+    with daemon(tmp_path, "[defaults]\nsandbox = { network = true }\n", handlers) as hub:
+        keys = made(
+            hub, "inner", "--action", "lambda:InvokeFunction", "--function", "hello"
+        )._request_signer._credentials
+        own = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+        admin = made(hub, "admin", "--role", "admin")
+        create(admin, "asks", zipped({"app.py": asks}), Environment={"Variables": own}, Timeout=20)
+        assert called(admin, "asks") == 7
+
+
 def test_a_short_key_is_as_good_as_any_while_there_is_none(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
         assert signing(hub, "test", "test").list_functions()["Functions"] == []

@@ -187,6 +187,14 @@ async def test_a_command_that_is_not_there_fails_the_start(bench: Bench, command
     assert caught.value.type == "Runtime.InvalidEntrypoint"
 
 
+async def test_a_command_that_is_not_there_is_told_by_the_place_that_the_function_knows(bench: Bench) -> None:
+    bench.file("bootstrap", "#!/bin/sh\n")  # and it may not be executed
+    with pytest.raises(StartFailed) as caught:
+        await bench.call(bench.function("executable", command=(str(bench.code / "bootstrap"),)))
+    assert "the command '/var/task/bootstrap' is no executable file" in caught.value.payload.decode()
+    assert str(bench.code) not in caught.value.payload.decode()
+
+
 @pytest.mark.parametrize("level", ["isolated", "trusted"])
 async def test_a_program_sees_only_its_own_descriptors(bench: Bench, level: str, open_files) -> None:
     bench.level = level

@@ -10,7 +10,6 @@ import click
 
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, data, names, shared
-from triggerhub.errors import BadInput
 from triggerhub.policy.advice import advise
 
 _DATA = "JSON, @FILE, or - for standard input."
@@ -67,14 +66,12 @@ def invoke(
 
 def _local(session: Session, function: str, payload: bytes) -> tuple[dict[str, Any], bytes]:
     from triggerhub import app
+    from triggerhub.hub.handmade import require_json
     from triggerhub.web import shape
 
     if session.hub is not None:
         raise click.UsageError("--local does not go with --hub.")
-    try:
-        json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"Could not parse request body into json: {error}") from error
+    require_json(payload)
     call = app.invoke_local(session.project, function, payload)
     return shape.report(call), shape.outcome(call.outcome)[1]
 

@@ -6,7 +6,7 @@ import json
 from types import ModuleType
 
 from triggerhub.errors import BadInput, Conflict
-from triggerhub.model import Event, Millis
+from triggerhub.model import Event, Json, Millis
 from triggerhub.settings import Trigger
 
 
@@ -43,6 +43,10 @@ def fired(trigger: Trigger, module: ModuleType, now: Millis) -> Event:
 def require_json(body: bytes) -> None:
     """Raise BadInput for what no handler could be given."""
     try:
-        json.loads(body)
+        json.loads(body, parse_constant=_refuse)  # which Python reads, and no other runtime
     except (ValueError, RecursionError) as error:
         raise BadInput(f"Could not parse request body into json: {error}") from error
+
+
+def _refuse(word: str) -> Json:
+    raise ValueError(f"{word} is not JSON")

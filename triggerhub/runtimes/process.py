@@ -419,7 +419,7 @@ def _command_of(function: Function, where: _Place, path: str) -> list[str]:
     name = function.command[0] if function.command else ""
     # A path without a slash in front is found from the code's folder, where the program is started.
     if not shutil.which(function.code / name if "/" in name else name, path=path):
-        raise _no_entry(f"the command {name!r} is no executable file")
+        raise _no_entry(f"the command {_moved(name, str(function.code), where.task)!r} is no executable file")
     return [_moved(word, str(function.code), where.task) for word in function.command]
 
 

@@ -25,11 +25,12 @@ STORAGE = 10_240
 _MOST = {"Timeout": 900, "MemorySize": 10_240}
 """Where the description allows more, for machines that are not this one."""
 _RESERVED = frozenset((
-    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_SESSION_TOKEN",
+    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
     "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY",
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+    "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
 ))  # fmt: skip
+"""Those of AWS without a role's credentials: no role is assumed here, so that a function has those it was given."""
 _UNZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
 
 _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {

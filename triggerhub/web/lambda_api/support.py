@@ -38,7 +38,7 @@ DIFFERS: dict[str, str] = {
     "AddLayerVersionPermission": "kept and shown; keys are of the one account, whose own layers need no permission",
     "AddPermission": "principals are keys, `arn:aws:iam::000000000000:user/NAME`, and all; services call by triggers",
     "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; told are functions, SQS and SNS; an alias cannot be mapped",
-    "CreateFunction": "zip archives, no images; the role is kept and shown, and nothing assumes it",
+    "CreateFunction": "zip archives, no images; nothing assumes the role: credentials may be given by `Environment`",
     "CreateFunctionUrlConfig": "the address is one of the ingress",
     "DeleteFunction": "not while a mapping or triggerhub.toml names it; what is queued waits for the next of its name",
     "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
