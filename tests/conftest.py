@@ -1,8 +1,13 @@
-"""Begin with the files that take longest, so that at the end no process works alone."""
+"""Let no test depend on how fast the machine is, and begin with the files that take longest."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's business: a pause of the system is no finding.
+settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hub")
 
 LONGEST = (
     "simulation/test_simulation.py",

@@ -55,15 +55,16 @@ HANDLERS = {
 def account() -> Iterator[pwd.struct_passwd]:
     if os.geteuid() != 0:
         pytest.skip("only root becomes another user")
-    if shutil.which("useradd") is None:
+    add, remove = (shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for name in ("useradd", "userdel"))
+    if add is None or remove is None:
         pytest.skip("useradd is missing: apt install passwd")
     if why := ordinary.why_not():
         pytest.skip(why)
-    subprocess.run(["useradd", "--system", "--no-create-home", NAME], check=True)
+    subprocess.run([add, "--system", "--no-create-home", NAME], check=True)
     try:
         yield pwd.getpwnam(NAME)
     finally:
-        subprocess.run(["userdel", NAME], check=True)
+        subprocess.run([remove, NAME], check=True)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -96,8 +98,11 @@ async def test_a_worker_that_ends_before_it_is_called_is_not_started_for_ever(tm
             made.sweep()
             await until(lambda: made.idle("work") == 1)
             bench.idle[0].worker.alive = False
+            began = asyncio.get_running_loop().time()
             made.sweep()
             assert bench.failures == failures
+            assert bench.resumes > began
+            bench.resumes = math.inf
             made.sweep()
             assert bench.live == 0, "not before its time"
             assert made.troubles() == [
