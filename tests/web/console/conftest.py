@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.e2e.daemon import GUARD, Daemon, daemon
 
@@ -199,6 +199,9 @@ def visiting(browser: Browser, base: str, **options: Any) -> Iterator[Visitor]:
     try:
         yield visitor
     finally:
+        # A page that is being loaded while it is closed lets Chromium wait for ever.
+        with suppress(Error):
+            page.wait_for_load_state()
         context.close()
     assert visitor.troubles == []
 

@@ -218,7 +218,8 @@ def test_a_deployed_function_is_rolled_back(visitor: Visitor, site: Site) -> Non
     lambdas.get_waiter("function_updated_v2").wait(FunctionName="shop")
     assert called(lambdas, "shop")["answer"] == "second"
     visitor.go("/functions/shop")
-    visitor.page.click("tr:has(td:text-is('1')) >> text=Roll back to it")
+    with visitor.page.expect_navigation():
+        visitor.page.click("tr:has(td:text-is('1')) >> text=Roll back to it")
     until(lambda: called(lambdas, "shop")["answer"] == "first", "the first version runs again")
 
 
