@@ -35,7 +35,7 @@ from triggerhub.hub.settler import Services
 from triggerhub.hub.status import Status
 from triggerhub.hub.tokens import Tokens
 from triggerhub.hub.trial import Trial
-from triggerhub.hub.veil import Veil
+from triggerhub.hub.veil import Veil, unveiled
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.wiring import Parts, Reader, Wiring
 from triggerhub.model import (
@@ -323,7 +323,7 @@ class Hub:
     # deliveries
 
     async def page(self, query: Query) -> list[Delivery]:
-        return await self._store.page(query)
+        return await unveiled(self._store, query, self.veil)
 
     async def known(self, query: Query) -> None:
         """NotFound where a name in *query* is neither in the configuration nor in the history."""

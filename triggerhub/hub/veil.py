@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from triggerhub.model import Delivery
 from triggerhub.policy.masking import Mask, mask, secrets_in
+from triggerhub.policy.searching import tells
 from triggerhub.settings import Project, Secret
+from triggerhub.store import Query, Store
 
 REMEMBERED = 1000
 """Secrets of earlier configurations that are masked still: what was logged under them is there, and it may be valid."""
@@ -42,3 +46,20 @@ class Veil:
         """Return *data* with dots for secrets, every other byte as it was."""
         mask = self.mask
         return data if mask is None else mask.payload(data)
+
+
+async def unveiled(store: Store, query: Query, veil: Veil) -> list[Delivery]:
+    """Return a page of the store of those deliveries whose error is found as it is shown.
+
+    A search that found what lies behind dots would tell it, a guess at a time.
+    """
+    part = query.error
+    found: list[Delivery] = []
+    while True:
+        rows = await store.page(query)
+        if part is None or veil.mask is None:
+            return rows
+        found += [row for row in rows if row.error and tells(f"{row.error.type}: {veil.text(row.error.message)}", part)]
+        if len(found) >= query.limit or len(rows) < query.limit:
+            return found[: query.limit]
+        query = replace(query, before=rows[-1].id)

@@ -127,3 +127,13 @@ def _quoted(value: str) -> str:
 
 PARTS = tuple(one.name for one in fields(Search))
 """The names of a search's parts."""
+
+
+def tells(text: str, part: str) -> bool:
+    """Whether an error's text has *part* in it, in whichever case."""
+    return lowered(part) in lowered(text)
+
+
+def lowered(text: str) -> str:
+    """Lower what SQLite lowers: the letters of ASCII."""
+    return "".join(one.lower() if one.isascii() else one for one in text)

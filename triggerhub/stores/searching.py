@@ -10,6 +10,7 @@ from typing import Any
 from triggerhub import ids
 from triggerhub.model import Delivery, State
 from triggerhub.policy.grouping import Grave, Group, group
+from triggerhub.policy.searching import lowered, tells
 from triggerhub.settings import HOUR
 from triggerhub.store import LOOKED_AT, Query
 from triggerhub.stores import rows
@@ -49,7 +50,7 @@ def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
         "trigger": query.trigger,
         "before": query.before or _LAST,
         "from": ids.first_at(max((query.since or 0) - HOUR, 0)),
-        "error": _lower(query.error or ""),
+        "error": lowered(query.error or ""),
         "key": query.key,
         "limit": query.limit,
     }
@@ -98,12 +99,7 @@ def fits(row: Delivery, query: Query) -> bool:
 
 
 def _has(row: Delivery, part: str) -> bool:
-    return row.error is not None and _lower(part) in _lower(f"{row.error.type}: {row.error.message}")
-
-
-def _lower(text: str) -> str:
-    """Lower what SQLite lowers: the letters of ASCII."""
-    return "".join(one.lower() if one.isascii() else one for one in text)
+    return row.error is not None and tells(f"{row.error.type}: {row.error.message}", part)
 
 
 def graves(db: sqlite3.Connection, limit: int) -> list[Group]:

@@ -20,6 +20,7 @@ from triggerhub.hub.veil import Veil
 from triggerhub.model import Delivery, Json, Millis, State
 from triggerhub.policy import units
 from triggerhub.policy.grouping import fingerprint
+from triggerhub.policy.unseen import spelt
 from triggerhub.settings import Rate
 from triggerhub.store import Query
 from triggerhub.web import asked
@@ -150,11 +151,12 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
 
 
 def bears(row: Delivery, mark: str, veil: Veil) -> bool:
-    """Whether the error of a delivery has this fingerprint, with its secrets or without, as it is shown."""
+    """Whether the error of a delivery has this fingerprint, with its secrets or without, as it is shown or as it is."""
     if row.error is None:
         return mark == ""
     kind, message = row.error.type, row.error.message
-    return mark in (fingerprint(kind, message), fingerprint(kind, veil.text(message)))
+    marks = fingerprint(kind, message), fingerprint(kind, veil.text(message))
+    return mark in marks or mark in map(spelt, marks)
 
 
 def _chunks(found: bytearray, size: int) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -240,3 +241,13 @@ def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> No
     after = site.get("/settings").text
     assert "Look again" in after
     assert "every row was counted" in after
+
+
+def test_dead_letters_are_chosen_by_a_cause_that_is_spelt_out(site: Site) -> None:
+    site.order(NAUGHTY)
+    site.settled()
+    causes = re.findall(r'data-fingerprint="([^"]*)"', site.get("/dead-letters").text)
+    (cause,) = {html.unescape(one) for one in causes if r"\x1b" in one}
+    order = json.dumps({"fingerprint": cause, "dry_run": True}).encode()
+    told = site.ask("POST", "/api/v1/dead-letters/redrive", order).text.splitlines()[-1]
+    assert json.loads(told)["total"] >= 1

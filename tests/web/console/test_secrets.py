@@ -95,6 +95,11 @@ def test_an_event_is_delivered_again_with_its_secrets(site: Site, told: str) -> 
     assert answer.json["with"] == SECRET, "who calls gets what was answered"
 
 
+def test_no_search_tells_what_is_behind_the_dots(site: Site, told: str) -> None:
+    assert told in site.get("/deliveries/list?q=error~Cannot").text
+    assert told not in site.get(f"/deliveries/list?q=error~{SECRET[:6]}").text
+
+
 def test_dead_letters_are_chosen_by_a_cause_that_has_a_secret_in_it(site: Site, told: str) -> None:
     page = site.get("/dead-letters").text
     (cause,) = {one for one in re.findall(r'data-fingerprint="([^"]*)"', page) if DOTS in one}
