@@ -61,10 +61,6 @@ def handler(event, context):
         raise LookupError(f"item {len(body['id'])} is sold out: {body['id']}")
     if body["id"].startswith("flood"):
         strange = "<img src=x onerror=alert(1)> \\u202egnp.exe \\x1b[2J ".encode() + b"\\xff\\xfe "
-        os.write(1, strange + b"A" * 5_000_000 + b"\\n")
-        raise RuntimeError(strange.decode("utf-8", "replace") + "B" * 200_000)
-    if body["id"].startswith("flood"):
-        strange = "<img src=x onerror=alert(1)> \\u202egnp.exe \\x1b[2J ".encode() + b"\\xff\\xfe "
         sys.stdout.flush()
         os.write(1, strange + b"A" * 5_000_000 + b"\\n")
         raise RuntimeError(strange.decode("utf-8", "replace") + "B" * 200_000)
