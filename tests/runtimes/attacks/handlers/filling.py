@@ -146,14 +146,14 @@ def leave_a_core(world):
 
 @attack("isolated", alone=True)
 def take_every_watcher_of_its_user(world):
-    # Whether the hub can still watch is for the hub to say, meanwhile.
-    held = []
-    for _ in range(600):
+    # Whether the hub can still watch is for the hub to say, meanwhile. What it gives back, having looked, is taken too.
+    held, until = [], time.monotonic() + 0.3
+    while time.monotonic() < until and len(held) < 600:
         one = LIBC.inotify_init1(0)
         if one < 0:
-            break
-        held.append(one)
-    time.sleep(0.5)
+            time.sleep(0.001)
+        else:
+            held.append(one)
     for one in held:
         os.close(one)
     return False
