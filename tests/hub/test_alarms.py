@@ -54,8 +54,9 @@ async def test_errors_are_told_of_once_and_so_is_their_end(tmp_path: Path) -> No
         await hub.until(lambda: told(hub), "somebody was told")
         assert [value for value, _ in told(hub)] == ["ALARM"]
         assert told(hub)[0][1] in ("errors(work) > 1 in 10m: 2 now", "errors(work) > 1 in 10m: 3 now")
-        problems = (await hub.hub.status())["problems"]
-        assert problems == ["alarm trouble is on: errors(work) > 1 in 10m"]
+        (row,) = (await hub.hub.status())["alarms"]
+        assert (row["name"], row["when"], row["value"]) == ("trouble", "errors(work) > 1 in 10m", told(hub)[0][1][-5])
+        assert 1_000_000 < row["since"] <= clock.now()
         assert b'triggerhub_alarm{alarm="trouble"} 1.0' in await hub.hub.metrics()
         hub.advance(11 * 60_000)
         await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")

@@ -297,7 +297,7 @@ class FakeHub:
             "listen": "127.0.0.1:8700", "admin": "127.0.0.1:8701", "level": "trusted",
             "storage": {"bytes": 1 << 20, "free_share": 0.5},
             "counts": {"accepted": 3, **counts, "succeeded": 3, "discarded": 0, "pruned": 0, "drift": 0},
-            "problems": self.problems, "functions": 2, "triggers": 3,
+            "problems": self.problems, "alarms": [], "functions": 2, "triggers": 3,
         }  # fmt: skip
 
     async def metrics(self) -> bytes:

@@ -28,6 +28,8 @@ def status(session: Session) -> None:
         click.echo(f"\n{words.styled(words.clean(one), 'yellow')}")
     for one in found.get("canaries", ()):
         click.echo(f"\n{said(one)}")
+    for text in alarmed(found):
+        click.echo(f"\n{text}")
     if found["problems"]:
         click.echo(f"\n{words.styled(words.number(len(found['problems']), 'problem'), 'yellow', bold=True)}")
         for problem in found["problems"]:
@@ -41,6 +43,16 @@ def head(found: dict[str, Any]) -> str:
     ready = words.styled("ready", "green", bold=True) if found["ready"] else words.styled("not ready", "red", bold=True)
     up = words.span(found["uptime_s"])
     return f"triggerhub {found['version']} on {words.clean(found['node'])}: {ready}, up {up}, process {found['pid']}"
+
+
+def alarmed(found: dict[str, Any]) -> list[str]:
+    """Return a line per alarm that is on: since when, and what was measured against which bound."""
+    return [
+        f"{words.styled(f'alarm {name} is on', 'red', bold=True)} since {words.age(one['since'])}: "
+        f"{words.clean(one['when'])}, {one['value'] or 'nothing'} now"
+        for one in found.get("alarms", ())
+        for name in [words.clean(one["name"])]
+    ]
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, words.Cell | str]]:

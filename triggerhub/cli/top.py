@@ -13,7 +13,7 @@ import click
 
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, shared
-from triggerhub.cli.status import head
+from triggerhub.cli.status import alarmed, head
 
 HEADER = ("FUNCTION", "CALLS/S", "ERRORS", "P50", "P95", "RUNNING", "WORKERS", "QUEUED", "DEAD", "STATE")
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -51,7 +51,7 @@ def frame(status: dict[str, Any], rows: list[dict[str, Any]], height: int | None
     """Return what is drawn, within *height* lines."""
     counts = status["counts"]
     numbers = [f"{counts[name]:,} {name}" for name in ("queued", "running", "succeeded", "dead")]
-    lines = [head(status), "  ".join(numbers)]
+    lines = [head(status), "  ".join(numbers), *alarmed(status)[:3]]
     lines += [words.styled(words.clean(problem), "yellow") for problem in status["problems"][:3]]
     lines += ["", *words.table(HEADER, map(_row, rows), right=range(1, 9), spare=(6, 3, 9, 5)).split("\n")]
     return "\n".join(lines if height is None else lines[: max(height - 1, 1)])

@@ -108,9 +108,11 @@ class Alarms:
             )
         return rows
 
-    def on(self) -> list[str]:
-        """Say which alarms are on, in a sentence each."""
-        return [f"alarm {row['name']} is on: {row['when']}" for row in self.rows() if row["state"] == "alarm"]
+    def on(self) -> list[dict[str, Json]]:
+        """Return the rows of those alarms that are on, the latest first."""
+        return sorted(
+            (row for row in self.rows() if row["state"] == "alarm"), key=lambda row: row["since"], reverse=True
+        )
 
     async def _look(self, name: str, one: Alarm) -> None:
         now = self._clock.now()

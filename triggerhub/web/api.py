@@ -106,8 +106,9 @@ class _Admin:
     async def ready(self, request: Request) -> Response:
         """Answer 200 while events are taken, else 503; the reasons are also what limps while it is ready."""
         if self._hub.phase == "running":
-            ready = self._hub.ready
-            reasons = list((await self._hub.status()).get("problems", [])) or ([] if ready else ["it takes no events"])
+            ready, status = self._hub.ready, await self._hub.status()
+            reasons = [*status["problems"], *map(shape.alarm, status["alarms"])]
+            reasons = reasons or ([] if ready else ["it takes no events"])
         else:
             ready, reasons = False, [f"the hub is {self._hub.phase}"]
         return json(shape.dump({"ready": ready, "reasons": reasons}), 200 if ready else 503)
@@ -117,7 +118,9 @@ class _Admin:
 
     async def status(self, request: Request) -> Response:
         tried = [shape.timed(row, "began", "ended") for row in self._canaries.rows()]
-        return json(shape.dump(shape.timed(await self._hub.status(), "started") | {"canaries": tried}))
+        found = shape.timed(await self._hub.status(), "started")
+        alarms = [shape.timed(row, "since") for row in found["alarms"]]
+        return json(shape.dump({**found, "alarms": alarms, "canaries": tried}))
 
     async def alarms(self, request: Request) -> Response:
         """Tell of every alarm whether it is on, since when, and what it measured last."""

@@ -49,6 +49,11 @@ def dump(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
+def alarm(row: Mapping[str, Json]) -> str:
+    """Say of an alarm that is on since when it is, and what was measured against which bound."""
+    return f"alarm {row['name']} is on since {moment(row['since'])}: {row['when']}, {row['value'] or 'nothing'} now"
+
+
 def delivery(row: Delivery, mask: Mask | None = None) -> dict[str, Json]:
     """Return a delivery's fields as scripts know them."""
     return {

@@ -119,10 +119,25 @@ def test_bytes_that_are_no_text_are_spelt_out(site: Site) -> None:
 
 
 def test_an_alarm_that_is_on_is_the_first_to_be_seen(site: Site, dead: str) -> None:
-    until(lambda: "alarm losses is on" in site.get("/").text, "the overview says it")
+    said = r"Alarm <b>losses</b> is on: <code>dead\(ship\) &gt; 0 in 10m</code>, 1 now</a> <small>since <time [^>]*>\d+ (s|min) ago<"
+    until(lambda: re.search(said, site.get("/").text), "the overview says since when, and what was measured")
+    told = r"alarm losses is on since \d+[sm] ago: dead\(ship\) > 0 in 10m, 1 now\n"
+    for command in ("status", "top"):
+        assert re.search(told, site.hub.cli(command, check=True).stdout), command
+    (row,) = json.loads(site.hub.cli("status", "--json", check=True).stdout)["alarms"]
+    assert (row["name"], row["value"], row["since"][-1]) == ("losses", "1", "Z")
+    assert site.get("/readyz").json["reasons"][0].startswith("alarm losses is on since 2")
     page = site.get("/alarms").text
     assert page.index("losses") < page.index("silence")
     assert "dead(ship) &gt; 0" in page
+
+
+def test_failed_calls_are_said_to_be_failed_ones_and_of_how_many(site: Site, dead: str) -> None:
+    tile = re.search(r'data-bad="errors">.*?</div>', site.get("/").text)
+    assert tile is not None
+    text = re.sub("<[^>]*>", "", tile[0].split("<em>")[1])
+    failed, calls = map(int, re.fullmatch(r"(\d+) of (\d+) calls failed, last 5 min", text).groups())  # type: ignore[union-attr]
+    assert 2 <= failed < calls
 
 
 def test_the_list_is_searched(site: Site, dead: str) -> None:

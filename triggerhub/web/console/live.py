@@ -71,11 +71,12 @@ class Readings:
             "p95": recent.p95,
             "error_rate": recent.errors / recent.calls if recent.calls else 0.0,
             "errors": recent.errors,
+            "calls": recent.calls,
             "limit": sum(function.concurrency for function in functions),
             "point": None if last is None else point(last),
             # Whatever has changed of what lists show, this has changed.
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"
-            f".{pulse.retries}",
+            f".{pulse.retries}.{len(self._hub.alarms.on())}",
         }
 
 

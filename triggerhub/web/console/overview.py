@@ -47,6 +47,7 @@ class Overview:
             "groups": groups[:MOST],
             "more": max(len(groups) - MOST, 0),
             "problems": status["problems"],
+            "alarms": status["alarms"],
             "canaries": self._canaries.taken_back(),
             "paused": [("functions", row["name"]) for row in still] + [("triggers", row["name"]) for row in paused],
             "started": status["started"],
