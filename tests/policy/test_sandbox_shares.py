@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triggerhub.policy.sandbox.shares import Places, limit, places, settings
+from triggerhub.policy.sandbox.shares import Places, limit, places, settings, used
 from triggerhub.settings import GB, MB
 
 V1 = """8:pids:/
@@ -47,6 +47,20 @@ def test_the_processor_is_shared_in_proportion_to_memory(memory: int, weight: st
     written = {file: value for file, value, _ in settings(limit(memory, 512 * MB, 1024), unified=False)}
     assert written["memory.limit_in_bytes"] == str(memory + 512 * MB)
     assert (written["cpu.shares"], written["cpu.cfs_quota_us"], written["pids.max"]) == (weight, bound, "1024")
+
+
+@pytest.mark.parametrize(
+    ("stat", "files", "held"),
+    [
+        ("cache 900\nrss 100\nrss_huge 64\nshmem 700\nmapped_file 300\n", 700, 100),
+        ("cache 900\nrss 100\nshmem 700\n", 0, 800),
+        ("anon 100\nfile 900\nkernel 50\nshmem 700\nfile_mapped 300\n", 650, 150),
+        ("anon 100\nshmem 700\n", 701, 100),
+        ("", 5, 0),
+    ],
+)
+def test_memory_is_what_processes_allocate_and_share_and_no_file_s(stat: str, files: int, held: int) -> None:
+    assert used(stat, files) == held
 
 
 def test_the_files_of_version_2_are_these() -> None:

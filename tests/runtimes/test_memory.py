@@ -8,13 +8,26 @@ import pytest
 
 from triggerhub.model import Crashed, Returned
 from triggerhub.runtimes import memory
+from triggerhub.runtimes.groups import Groups, NoGroups
 from triggerhub.settings import MB
 
 from .conftest import Bench, invocation
 
-pytestmark = pytest.mark.usefixtures("trusting")
+trusting = pytest.mark.usefixtures("trusting")
 
 
+@pytest.fixture
+def contained(bench: Bench) -> Bench:
+    """A bench whose functions are held by the kernel, where it does that here."""
+    try:
+        Groups.find()
+    except (NoGroups, OSError) as error:
+        pytest.skip(str(error))
+    bench.level = "contained"
+    return bench
+
+
+@trusting
 @pytest.mark.parametrize(
     "code",
     [
@@ -51,9 +64,10 @@ async def test_a_worker_over_its_memory_is_killed(bench: Bench, code: str) -> No
     assert isinstance(outcome, Crashed), outcome
     assert outcome.fault.type == "Runtime.OutOfMemory"
     assert outcome.fault.message == "RequestId: r1 Error: Runtime exited with error: signal: killed"
-    assert outcome.usage.memory > 128 * MB
+    assert outcome.usage.memory == 128 * MB, "what was beyond that was never its own"
 
 
+@trusting
 async def test_pages_shared_by_children_and_files_count_once_or_not(bench: Bench) -> None:
     function = bench.python(
         """
@@ -76,6 +90,7 @@ async def test_pages_shared_by_children_and_files_count_once_or_not(bench: Bench
     assert isinstance(outcome, Returned), outcome
 
 
+@trusting
 async def test_a_worker_that_leaked_is_replaced_after_its_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
     monkeypatch.setattr("triggerhub.runtimes.watch.REST", 0)
@@ -87,10 +102,59 @@ async def test_a_worker_that_leaked_is_replaced_after_its_answer(bench: Bench, m
         assert not worker.alive
 
 
+@trusting
 async def test_the_memory_that_was_seen_is_reported(bench: Bench) -> None:
     function = bench.python("import time\ndef handler(e, c):\n    x = b'x' * (50 << 20)\n    time.sleep(0.4)\n")
     outcome = await bench.call(function)
     assert 50 * MB < outcome.usage.memory < 128 * MB
+
+
+@trusting
+async def test_memory_that_was_let_go_before_anybody_looked_is_reported(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
+    monkeypatch.setattr("triggerhub.runtimes.watch.REST", 0)
+    outcome = await bench.call(bench.python("def handler(e, c):\n    x = b'x' * (50 << 20)\n    del x\n"))
+    assert 50 * MB < outcome.usage.memory < 128 * MB
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("kept = b'x' * (200 << 20)", id="heap"),
+        pytest.param("os.fork()\n    kept = b'x' * (100 << 20)", id="a tree's"),
+        pytest.param("kept = os.memfd_create('x'); os.ftruncate(kept, 200 << 20)\n"
+                     "    mmap.mmap(kept, 200 << 20).write(b'x' * (200 << 20))", id="in no process"),
+    ],
+)  # fmt: skip
+async def test_room_for_files_in_memory_is_no_room_for_more_memory(contained: Bench, code: str) -> None:
+    function = contained.python(
+        f"import mmap, os, time\ndef handler(e, c):\n    {code}\n    time.sleep(300)\n", memory=128 * MB, tmp=512 * MB
+    )
+    outcome = await contained.call(function)
+    assert isinstance(outcome, Crashed), outcome
+    assert outcome.fault.type == "Runtime.OutOfMemory"
+    assert 64 * MB < outcome.usage.memory <= 128 * MB
+
+
+async def test_files_in_its_temporary_folder_are_none_of_its_memory(contained: Bench) -> None:
+    function = contained.python(
+        """
+        import time
+        def handler(event, context):
+            with open("/tmp/big", "wb") as file:
+                for _ in range(300):
+                    file.write(bytes(1 << 20))
+            time.sleep(0.5)
+            return "kept"
+        """,
+        memory=128 * MB,
+        tmp=512 * MB,
+    )
+    outcome = await contained.call(function)
+    assert isinstance(outcome, Returned), outcome
+    assert outcome.usage.memory < 64 * MB
 
 
 def test_what_is_told_of_anothers_process_is_no_less_than_what_it_has_to_itself() -> None:

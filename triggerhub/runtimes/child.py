@@ -20,6 +20,7 @@ from typing import IO, Protocol
 
 from triggerhub.model import Fault
 from triggerhub.runtimes import memory
+from triggerhub.runtimes.groups import Group
 
 _LIMITS = "ulimit -c 0; ulimit -n 1024 2>/dev/null || :; umask 077"
 # A shell dups only fds of one digit: the socket comes as stdin, the tether as stderr, and both move up.
@@ -46,6 +47,11 @@ class Process(Protocol):
     @property
     def fault(self) -> Fault | None:
         """Why it never began, where that is known."""
+        ...
+
+    @property
+    def group(self) -> Group | None:
+        """The control groups that hold it and all that it starts; None leaves that to be measured."""
         ...
 
     @property
@@ -119,6 +125,7 @@ class Child:
         self.fault: Fault | None = None
         self.status: int | None = None
         """The exit status once it is gone: minus the signal if one ended it."""
+        self.group = None
         self.starved = False
         """Nobody counts its memory but the hub."""
         self.thorough = warm

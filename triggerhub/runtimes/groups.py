@@ -31,7 +31,10 @@ class Group:
     """The groups of one worker."""
 
     folders: tuple[Path, ...]
+    """That which counts memory is the first."""
     unified: bool
+    tmp: int = 0
+    """Bytes that files in memory may have."""
 
     def admit(self, pid: int) -> None:
         """Put a process into them, and with it all that it starts from then on. Raises OSError."""
@@ -46,6 +49,16 @@ class Group:
                 if line.startswith("oom_kill "):
                     return int(line.split()[1]) > 0
         return False
+
+    def used(self, pid: int) -> int:
+        """Return the bytes of memory that the processes hold, *pid* one of them; what is in ``/tmp`` is none."""
+        try:
+            there = os.statvfs(f"/proc/{pid}/root/tmp")
+            files = (there.f_blocks - there.f_bfree) * there.f_frsize
+        except OSError:
+            # Another user's process does not show it: then whatever is shared may lie there.
+            files = self.tmp
+        return shares.used(_text(self.folders[0] / "memory.stat"), files)
 
     def remove(self) -> None:
         """Remove them, once nothing is left in them."""
@@ -91,7 +104,8 @@ class Groups:
     def make(self, limit: Limit) -> Group:
         """Make the groups of a worker. Raises OSError."""
         name = f"worker-{os.getpid()}-{secrets.token_hex(6)}"
-        group = Group(folders=tuple(parent / name for parent in self._parents), unified=self._unified)
+        folders = tuple(parent / name for parent in self._parents)
+        group = Group(folders=folders, unified=self._unified, tmp=limit.tmp)
         try:
             for folder in group.folders:
                 folder.mkdir()

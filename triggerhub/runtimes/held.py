@@ -79,7 +79,7 @@ class Held(ABC):
         self._request = invocation.request_id
         self._sink = invocation.sink
         self._lines.begin(invocation.request_id)
-        self._watch.begin(self._child.pid or 0, self._function.timeout / 1000)
+        self._watch.begin(self._child.pid or 0, self._function.timeout / 1000, self._child.group)
         self._began = time.perf_counter()
         self._hand(invocation)
         crash_point("mid-handler")
@@ -100,7 +100,7 @@ class Held(ABC):
         with anyio.move_on_after(limit) as starting:
             pid = await self._child.started()
             if not self._gone.is_set():
-                self._watch.begin(pid, limit)
+                self._watch.begin(pid, limit, self._child.group)
         if starting.cancelled_caught:
             self._late()
 
@@ -127,7 +127,7 @@ class Held(ABC):
         # All that the handler wrote is in the pipe by now: it is written before the answer.
         self._lines.end()
         seen = self._watch.end()
-        memory = seen if told is None else told
+        memory = seen if told is None else min(told, self._function.memory)
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
         self._init_ms = None
         self._served = True

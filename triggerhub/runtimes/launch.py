@@ -278,7 +278,7 @@ class Sandboxed:
         """*end* ends it, where this process may not."""
         self._end = end
         self._exited = exited
-        self._group = group
+        self.group = group
         self._gate: int | None = None
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[int] = self._loop.create_future()
@@ -291,15 +291,13 @@ class Sandboxed:
         self.status: int | None = None
         self.fault: Fault | None = None
         """Why it could not be made, where that is so."""
-        self.peak: int | None = None
-        """The resident bytes of its largest process, once it is gone."""
         self.thorough = True
         """Its end is always everybody's."""
 
     @property
     def starved(self) -> bool:
         """Whether the kernel has killed a process of its control groups over their memory."""
-        return self._group is not None and self._group.killed()
+        return self.group is not None and self.group.killed()
 
     async def started(self) -> int:
         """Return the pid as soon as there is one; 0 where there never was."""
@@ -323,9 +321,9 @@ class Sandboxed:
         self._started.set_result(pid)
         if self._doomed:
             self.kill()
-        elif self._group is not None and self._gate is not None:
+        elif self.group is not None and self._gate is not None:
             gate, self._gate = self._gate, None
-            self._loop.run_in_executor(None, _admit, self._group, pid, gate)
+            self._loop.run_in_executor(None, _admit, self.group, pid, gate)
 
     def gate(self) -> int:
         """Make the pipe that its worker waits at; return the end to be sent. Raises OSError."""
@@ -346,7 +344,6 @@ class Sandboxed:
             self.fault = Fault(type=errors.SANDBOX, message=f"the sandbox could not be made: {told['error']}")
         elif told.get("status") == -signal.SIGKILL and not self._doomed and self.starved:
             self.fault = errors.out_of_memory(None)
-        self.peak = told.get("peak")
         self._finish(told.get("status", 1))
 
     def orphan(self) -> None:

@@ -56,6 +56,11 @@ def resident(pids: list[int]) -> tuple[int, int]:
     return total, tables
 
 
+def most(pids: list[int]) -> int:
+    """Return the most bytes that each of these processes ever had resident, all together."""
+    return sum(int(_field(_read(f"/proc/{pid}/status"), b"VmHWM").split()[0]) * 1024 for pid in pids)
+
+
 def held(pids: list[int]) -> int:
     """Return the bytes that these processes alone keep in use: shared pages once, file pages not at all, tables too."""
     return sum(_held(pid) for pid in pids)
@@ -82,8 +87,12 @@ def _own(pid: int) -> int:
 
 
 def _tables(pid: int) -> int:
-    _, _, rest = _read(f"/proc/{pid}/status").partition(b"\nVmPTE:")
-    return int(rest.split()[0]) * 1024 if rest else 0
+    return int(_field(_read(f"/proc/{pid}/status"), b"VmPTE").split()[0]) * 1024
+
+
+def _field(status: bytes, name: bytes) -> bytes:
+    """Return a field of a process's status; "0" where it has none, or is gone."""
+    return status.partition(b"\n" + name + b":")[2] or b"0"
 
 
 def _read(path: str) -> bytes:

@@ -137,7 +137,7 @@ class _Run:
         with anyio.move_on_after(self._function.timeout / 1000) as starting:
             pid = await self.child.started()
             if not self.gone.done():
-                self._watch.begin(pid, self._function.timeout / 1000)
+                self._watch.begin(pid, self._function.timeout / 1000, self.child.group)
         if starting.cancelled_caught:
             self._late()
 

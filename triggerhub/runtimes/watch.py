@@ -9,9 +9,12 @@ import asyncio
 from collections.abc import Callable
 
 from triggerhub.runtimes import memory
+from triggerhub.runtimes.groups import Group
 
 PERIOD = 0.1
 """Seconds between two looks at the memory of a busy worker."""
+NEAR = 0.02
+"""The same for one that holds more than half of what it may."""
 AWAY = 1.0
 """A look that is later than this by so many seconds was missed: the hub itself did not run."""
 REST = 0.25
@@ -27,6 +30,7 @@ class Watch:
 
     __slots__ = (
         "_deadline",
+        "_group",
         "_late",
         "_limit",
         "_loop",
@@ -46,6 +50,7 @@ class Watch:
         self._late = late
         self._over = over
         self._pid: int | None = None
+        self._group: Group | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
@@ -53,21 +58,27 @@ class Watch:
         self._seen = 0
         self._peak = 0
 
-    def begin(self, pid: int, seconds: float) -> None:
-        """A call begins that may take so long."""
+    def begin(self, pid: int, seconds: float, group: Group | None = None) -> None:
+        """A call begins that may take so long; *group* counts the memory, where there is one."""
         now = self._loop.time()
-        self._pid = pid
+        self._pid, self._group = pid, group
         self._deadline = now + seconds
         self._peak = 0
         if self._timer is None or self._deadline < self._next:
             self._set(now)
 
     def end(self) -> int | None:
-        """The call has ended; return the most memory seen in bytes, or None if none was ever measured."""
+        """The call has ended; return the most memory seen in bytes, or None if none was ever measured.
+
+        It is never more than the limit: what was held beyond that was taken away.
+        """
         if self._pid is not None and self._loop.time() - self._measured > REST:
             self._measure(self._pid)
+            # What came and went between two looks, since the worker began; where pages are shared it says too much.
+            if (most := memory.most(memory.family(self._pid))) <= self._limit:
+                self._peak = max(self._peak, most)
         self._deadline = None
-        return max(self._peak, self._seen) or None
+        return min(max(self._peak, self._seen), self._limit) or None
 
     def close(self) -> None:
         self._deadline = None
@@ -79,7 +90,7 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
         assert self._deadline is not None
-        self._next = min(now + PERIOD, self._deadline)
+        self._next = min(now + (PERIOD if self._seen * 2 < self._limit else NEAR), self._deadline)
         self._timer = self._loop.call_at(self._next, self._tick)
 
     def _tick(self) -> None:
@@ -102,6 +113,10 @@ class Watch:
     def _measure(self, pid: int) -> bool:
         """Whether the processes hold more than they may."""
         self._measured = self._loop.time()
+        if self._group is not None:
+            self._seen = self._group.used(pid)
+            self._peak = max(self._peak, self._seen)
+            return self._seen > self._limit
         pids = memory.family(pid)
         self._seen, tables = memory.resident(pids)
         if self._seen > self._limit or tables > self._limit:

@@ -18,10 +18,12 @@ class Limit:
     """What a worker may use in all."""
 
     memory: int
-    """Bytes, its files in memory included."""
+    """Bytes, its files in memory not included."""
     processes: int
     cpu: float
     """Cores."""
+    tmp: int = 0
+    """Bytes that its files in memory may have beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +36,19 @@ class Places:
 
 
 def limit(memory: int, tmp: int, processes: int) -> Limit:
-    """Return the limit of a function: what lies in its ``/tmp`` is memory, too."""
-    return Limit(memory=memory + tmp, processes=processes, cpu=memory / WHOLE)
+    """Return the limit of a function."""
+    return Limit(memory=memory, processes=processes, cpu=memory / WHOLE, tmp=tmp)
 
 
 def settings(limit: Limit, *, unified: bool) -> tuple[tuple[str, str, bool], ...]:
     """Return what is written into which file, in this order, and whether the group is none without it."""
     # The share is in proportion; the bound is a core at least, since a host's own cores need not lie idle.
     quota = str(int(max(limit.cpu, 1.0) * PERIOD))
+    # The kernel counts files in memory as memory of who writes them, and has no bound for the rest alone.
+    memory = str(limit.memory + limit.tmp)
     if unified:
         return (
-            ("memory.max", str(limit.memory), True),
+            ("memory.max", memory, True),
             ("memory.swap.max", "0", False),
             ("memory.oom.group", "1", False),
             ("pids.max", str(limit.processes), True),
@@ -52,14 +56,26 @@ def settings(limit: Limit, *, unified: bool) -> tuple[tuple[str, str, bool], ...
             ("cpu.max", f"{quota} {PERIOD}", False),
         )
     return (
-        ("memory.limit_in_bytes", str(limit.memory), True),
-        ("memory.memsw.limit_in_bytes", str(limit.memory), False),
+        ("memory.limit_in_bytes", memory, True),
+        ("memory.memsw.limit_in_bytes", memory, False),
         ("memory.swappiness", "0", False),
         ("pids.max", str(limit.processes), True),
         ("cpu.shares", str(max(int(limit.cpu * 1024), 2)), False),
         ("cpu.cfs_period_us", str(PERIOD), False),
         ("cpu.cfs_quota_us", quota, False),
     )
+
+
+def used(stat: str, files: int) -> int:
+    """Return the bytes of memory that a group's processes hold; *stat* is its ``memory.stat``.
+
+    That is what they allocated and share, without the *files* in their ``/tmp``, which are storage, and without what
+    the kernel keeps for them and can let go of.
+    """
+    numbers = {name: int(number) for name, _, number in (line.partition(" ") for line in stat.splitlines())}
+    own = numbers.get("anon", numbers.get("rss", 0))
+    shared = numbers.get("shmem", 0)
+    return own + max(shared - files, 0)
 
 
 def places(own: str, mountinfo: str) -> Places:

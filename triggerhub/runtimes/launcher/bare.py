@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Container
@@ -78,8 +77,7 @@ def _reap(worker: int) -> NoReturn:
         pid, status = os.wait()
         if pid == worker:
             sweep()
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-            init.tell(status=os.waitstatus_to_exitcode(status), peak=peak)
+            init.tell(status=os.waitstatus_to_exitcode(status))
             os._exit(0)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -178,8 +177,7 @@ def _reap(worker: int) -> NoReturn:
     while True:
         pid, status = os.wait()
         if pid == worker:
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-            tell(status=os.waitstatus_to_exitcode(status), peak=peak)
+            tell(status=os.waitstatus_to_exitcode(status))
             os._exit(0)
 
 
