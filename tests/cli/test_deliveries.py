@@ -196,8 +196,15 @@ def test_discarding_removes_and_counts(on: Run, queued: Queued, hub: Daemon) -> 
 
 
 def test_nothing_to_do_says_so(on: Run) -> None:
-    ran = on("dlq", "redrive", "--function", "shell")
-    assert (ran.code, ran.out) == (0, "there are no such dead letters\n")
+    for verb in ("redrive", "discard"):
+        for more in ([], ["--dry-run"], ["--json"]):
+            ran = on("dlq", verb, "--function", "shell", "--since", "1h", *more)
+            assert (ran.code, ran.out) == (1, ""), (verb, more)
+            said = "there is no dead letter with function shell, since 1h"
+            assert ran.err == f"error: {said}\n  It may be done already; ask for the list.\n"
+    ran = on("deliveries", "cancel", "--function", "shell")
+    assert (ran.code, ran.out) == (1, "")
+    assert "there is no delivery that is queued or running with function shell" in ran.err
     none = on("dlq", "list", "--function", "shell")
     assert (none.code, none.out, none.err) == (0, "", "no dead letters\n")
     assert on("dlq", "list", "--function", "shell", "--json").json == []

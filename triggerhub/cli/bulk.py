@@ -72,7 +72,7 @@ def _say(verb: Verb, last: Mapping[str, Any]) -> None:
         click.echo(f"dry run: {verb.command} would take {counted}")
         return
     if not last["total"] and not last["skipped"]:
-        click.echo(f"there are no such {verb.noun[1]}")
+        click.echo(f"there are no {verb.noun[1]}")
         return
     click.echo(verb.done.format(words.number(last["changed"], *verb.noun)))
     if last["skipped"]:

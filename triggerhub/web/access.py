@@ -128,9 +128,13 @@ class Access:
         return refusal.response(401, "who-are-you", "this hub asks who you are", hint, CHALLENGE)
 
     async def _noted(self, who: Principal, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and write down what came of it once its answer begins."""
-        body, status = bytearray(), 0
+        """Pass the request on, and write down what came of it once its answer begins.
+
+        What goes on after that is written down again at its end, under the same id, with how far it came.
+        """
+        body, entry = bytearray(), dict[str, Json]()
         order = ORDERS.fullmatch(scope["path"]) is not None
+        remarks = scope["remarks"] = dict[str, Json]()
 
         async def receiving() -> Message:
             message = await receive()
@@ -139,17 +143,20 @@ class Access:
             return message
 
         async def sending(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                await self._note(who, scope, bytes(body), status)
+                entry.update(self._entry(who, scope, bytes(body), message["status"]))
+                await write_down(self._hub, entry | remarks)
             await send(message)
 
-        await self._app(scope, receiving, sending)
+        try:
+            await self._app(scope, receiving, sending)
+        finally:
+            if entry and "id" in remarks:
+                await write_down(self._hub, entry | remarks)
 
-    async def _note(self, who: Principal, scope: Scope, body: bytes, status: int) -> None:
+    def _entry(self, who: Principal, scope: Scope, body: bytes, status: int) -> dict[str, Json]:
         client = scope.get("client")
-        entry = {
+        return {
             "text": f"{scope['method']} {scope['path']}",
             "who": who.name,
             "role": who.role.value,
@@ -158,7 +165,11 @@ class Access:
             "order": _order(body),
             "status": status,
         }
-        await write_down(self._hub, entry)
+
+
+def remark(scope: Scope, **facts: Json) -> None:
+    """Have what is written down of a request say this besides, or instead."""
+    scope.get("remarks", {}).update(facts)
 
 
 async def write_down(hub: Hub, entry: Mapping[str, Json]) -> None:

@@ -18,7 +18,7 @@ from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.veil import Veil
 from triggerhub.model import Delivery, Json, Millis, State
-from triggerhub.policy import units
+from triggerhub.policy import orders, units
 from triggerhub.policy.grouping import fingerprint
 from triggerhub.policy.unseen import spelt
 from triggerhub.settings import Rate
@@ -28,6 +28,8 @@ from triggerhub.web.stream import Tell
 
 Act: TypeAlias = Callable[[Sequence[str], str], Awaitable[list[str]]]
 """Does it to these, for this reason; returns those it was done to."""
+Note: TypeAlias = Callable[..., None]
+"""Takes facts by name."""
 
 DEAD = (State.DEAD,)
 UNFINISHED = (State.QUEUED, State.RUNNING)
@@ -37,13 +39,14 @@ MEMBERS: dict[str, type] = {
     "trigger": str,
     "since": str,
     "error": str,
+    "key": str,
     "fingerprint": str,
     "all": bool,
     "rate": str,
     "reason": str,
     "dry_run": bool,
 }
-FILTERS = ("ids", "function", "trigger", "since", "error", "fingerprint", "all")
+FILTERS = ("ids", "function", "trigger", "since", "error", "key", "fingerprint", "all")
 """The members that say which ones."""
 CHUNK = 100
 PAGE = 1000
@@ -65,13 +68,15 @@ class Order:
     rate: Rate | None = None
     reason: str = "by hand"
     dry_run: bool = False
+    said: str = ""
+    """Which ones, in words; empty where it is all there are."""
 
 
 def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
     """Read an order from the members of a request. BadInput, also where nothing says which ones."""
     chosen = [name for name in FILTERS if fields.get(name)]
     if not chosen:
-        hint = 'Give "ids", a filter ("function", "trigger", "since", "error"), or "all": true.'
+        hint = 'Give "ids", a filter ("function", "trigger", "since", "error", "key"), or "all": true.'
         raise BadInput("which ones?", hint=hint)
     if "ids" in chosen and len(chosen) > 1:
         raise BadInput('"ids" does not go with a filter')
@@ -90,19 +95,26 @@ def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
             trigger=fields.get("trigger"),
             since=asked.since(fields.get("since")),
             error=fields.get("error"),
+            key=fields.get("key"),
             limit=PAGE,
         ),
         fingerprint=fields.get("fingerprint"),
         rate=rate,
         reason=fields.get("reason", "by hand"),
         dry_run=fields.get("dry_run", False),
+        said=orders.chosen({**fields, "all": None}),
     )
 
 
-async def carry_out(hub: Hub, work: Order, act: Act, tell: Tell) -> None:
-    """Tell ``{"total", "done", "changed"}`` after every chunk; the last line has ``"finished": true`` besides."""
+async def carry_out(hub: Hub, work: Order, act: Act, tell: Tell, note: Note) -> None:
+    """Tell ``{"total", "done", "changed"}`` after every chunk; the last line has ``"finished": true`` besides.
+
+    NotFound where a filter chooses none. *note* is given how far it is, for the log of changes.
+    """
+    note(chosen=0, changed=0, dry_run=work.dry_run)
     found = await _named(hub, work) if work.ids else await _chosen(hub, work)
     total, done, changed = len(found) // 16, 0, 0
+    note(chosen=total)
     if not work.dry_run:
         await tell({"total": total, "done": 0, "changed": 0})
         pace = _Pace(work.rate)
@@ -110,8 +122,10 @@ async def carry_out(hub: Hub, work: Order, act: Act, tell: Tell) -> None:
             await pace.wait(done)
             changed += len(await act(chunk, work.reason))
             done += len(chunk)
+            note(changed=changed)
             await tell({"total": total, "done": done, "changed": changed})
     skipped = len(work.ids) - total if work.ids else 0
+    note(finished=True)
     last = {"total": total, "done": done, "changed": changed, "skipped": skipped + done - changed}
     await tell({**last, "dry_run": work.dry_run, "finished": True})
 
@@ -147,6 +161,9 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     found = bytearray(b"".join(reversed(pages)))
     if not found:
         await hub.known(work.query)
+        if work.said:
+            noun = "dead letter" if work.states == DEAD else "delivery that is queued or running"
+            raise NotFound(f"there is no {noun} with {work.said}", hint="It may be done already; ask for the list.")
     return found
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from functools import partial
+
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,8 +12,10 @@ from starlette.routing import Route
 
 from triggerhub.errors import BadInput, Conflict
 from triggerhub.hub.hub import Hub
+from triggerhub.model import State
+from triggerhub.policy import orders
 from triggerhub.web import asked, bulk, shape
-from triggerhub.web.access import asker
+from triggerhub.web.access import asker, remark
 from triggerhub.web.stream import Lines, attended
 
 LONGEST_WAIT = 60.0
@@ -85,21 +90,21 @@ class Deliveries:
 
     async def redrive_many(self, request: Request) -> Lines:
         """Queue dead deliveries again, oldest first; see :mod:`triggerhub.web.bulk`."""
-        order = bulk.order(await asked.fields(request, bulk.MEMBERS), bulk.DEAD)
-        return self._carried_out(order, lambda ids, _: self._hub.redrive(ids))
+        return await self._carried_out(request, bulk.DEAD, lambda ids, _: self._hub.redrive(ids))
 
     async def discard_many(self, request: Request) -> Lines:
         """Remove dead deliveries."""
-        order = bulk.order(await asked.fields(request, bulk.MEMBERS), bulk.DEAD)
-        return self._carried_out(order, self._hub.discard)
+        return await self._carried_out(request, bulk.DEAD, self._hub.discard)
 
     async def cancel_many(self, request: Request) -> Lines:
         """End queued and running deliveries."""
-        order = bulk.order(await asked.fields(request, bulk.MEMBERS), bulk.UNFINISHED)
-        return self._carried_out(order, self._hub.cancel)
+        return await self._carried_out(request, bulk.UNFINISHED, self._hub.cancel)
 
-    def _carried_out(self, order: bulk.Order, act: bulk.Act) -> Lines:
-        return Lines(lambda tell: bulk.carry_out(self._hub, order, act, tell), self._closing)
+    async def _carried_out(self, request: Request, states: tuple[State, ...], act: bulk.Act) -> Lines:
+        fields = await asked.fields(request, bulk.MEMBERS)
+        order, note = bulk.order(fields, states), partial(remark, request.scope)
+        note(id=secrets.token_hex(8), order=orders.kept(fields))
+        return Lines(lambda tell: bulk.carry_out(self._hub, order, act, tell, note), self._closing)
 
 
 def json(body: bytes, status: int = 200) -> Response:

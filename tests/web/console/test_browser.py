@@ -162,6 +162,44 @@ def test_dead_letters_are_redriven_and_the_progress_is_seen(visitor: Visitor, si
     assert site.hub.counts()["discarded"] == 3
 
 
+def test_a_cause_that_has_gone_meanwhile_is_said_to_be_gone(visitor: Visitor, site: Site) -> None:
+    other = site.order("sold out meanwhile")[0]
+    site.settled()
+    visitor.go("/dead-letters")
+    visitor.page.click("#groups tr:has-text('meanwhile') >> [data-bulk=redrive]")
+    site.hub.cli("dlq", "discard", other, check=True)
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-told", "Not done: there is no dead letter with function ship, cause LookupError")
+    expect(visitor.page.locator("#bulk-told")).not_to_contain_text("Done.")
+
+
+def test_a_refusal_is_said_on_the_page_and_is_no_error_of_it(visitor: Visitor, site: Site) -> None:
+    visitor.go(f"/deliveries/{site.order('in order')[0]}")
+    visitor.page.click("text=Edit and redeliver")
+    visitor.page.fill("#edited", "{nonsense")
+    visitor.page.click("text=Send as a new event")
+    visitor.sees("#tell", "Could not parse request body into json")
+    assert visitor.page.input_value("#edited") == "{nonsense"
+
+
+def test_a_field_of_another_size_may_be_drawn_anew(visitor: Visitor, site: Site) -> None:
+    visitor.go(f"/deliveries/{site.order('a long one')[0]}")
+    visitor.page.click("text=Edit and redeliver")
+    field = visitor.page.locator("#edited")
+    field.scroll_into_view_if_needed()
+    box = field.bounding_box()
+    assert box is not None
+    right, below = box["x"] + box["width"] - 4, box["y"] + box["height"] - 4
+    visitor.page.mouse.move(right, below)
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(right, below - 90, steps=3)
+    visitor.page.mouse.up()
+    assert field.get_attribute("style"), "the browser made it another size"
+    visitor.page.click("text=Send as a new event")
+    visitor.sees("#tell", "Sent as a new event")
+    expect(visitor.page.locator(".htmx-settling, .htmx-added")).to_have_count(0)
+
+
 def test_a_trigger_is_paused_and_an_event_examined(visitor: Visitor, site: Site) -> None:
     visitor.go("/triggers")
     visitor.page.click("#orders >> text=Pause")

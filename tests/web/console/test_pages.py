@@ -191,9 +191,37 @@ def test_deliveries_are_delivered_again_edited_and_cancelled(site: Site) -> None
     assert site.get(f"/deliveries/{new}/result.json").json == {"shipped": "edited"}
     assert new != delivery
     late = site.ask("POST", f"/deliveries/{new}/cancel", headers={"HX-Request": "true"})
-    assert (late.status, "has succeeded already" in late.headers["hx-trigger"]) == (409, True)
+    assert (late.status, "has succeeded already" in late.headers["hx-trigger"]) == (200, True)
+    assert site.ask("POST", f"/deliveries/{new}/cancel").status == 409
     bad = site.ask("POST", f"/deliveries/{new}/resend", b"event={nonsense", headers={"HX-Request": "true"})
-    assert (bad.status, "Could not parse request body into json" in bad.headers["hx-trigger"]) == (400, True)
+    assert (bad.status, "Could not parse request body into json" in bad.headers["hx-trigger"]) == (200, True)
+    assert bad.headers["hx-reswap"] == "none"
+    changes = [(one["text"].split("/")[-1], one["status"]) for one in site.hub.api("GET", "/api/v1/changes")[:3]]
+    assert changes == [("resend", 400), ("cancel", 409), ("cancel", 409)]
+
+
+def test_who_changed_many_is_told_with_how_many_in_words(site: Site) -> None:
+    for number in range(3):
+        site.order(f"sold out for good {number}")
+    site.settled()
+    cause = "LookupError: item # is sold out: sold out for good #"
+    order = {"function": "ship", "fingerprint": cause, "rate": "1000/s"}
+    lines = site.ask("POST", "/api/v1/dead-letters/redrive", json.dumps(order).encode()).text.splitlines()
+    assert json.loads(lines[-1])["changed"] == 3
+    site.settled()
+    said = f"function ship, cause {cause}, at most 1000/s"
+    until(lambda: f'<span class="quiet">{said}</span><br>3 of 3 done<' in site.get("/settings").text, "it is told")
+    assert site.get("/settings").text.count(said) == 1, "its beginning is not told beside its end"
+    ended, began = site.hub.api("GET", "/api/v1/changes")[:2]
+    assert ended["id"] == began["id"]
+    assert (ended["chosen"], ended["changed"], ended["finished"], "changed" in began) == (3, 3, True, False)
+    slow = json.dumps(order | {"rate": "1/h"}).encode()
+    with pytest.raises(TimeoutError):
+        site.hub.api("POST", "/api/v1/dead-letters/redrive", slow, raw=True, timeout=1)
+    until(lambda: "1 of 3 done, then it was stopped" in site.get("/settings").text, "it is told how far it came")
+    rest = json.dumps({"function": "ship", "fingerprint": cause, "reason": "a test"}).encode()
+    site.settled()
+    assert site.ask("POST", "/api/v1/dead-letters/discard", rest).status == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
@@ -208,10 +236,10 @@ def test_many_are_redriven_by_their_cause(site: Site, dead: str) -> None:
     mark = re.search(r'data-fingerprint="([^"]*)"', site.get("/dead-letters").text)
     assert mark is not None
     assert error["type"] in mark[1]
-    other = site.ask(
-        "POST", "/api/v1/dead-letters/redrive", json.dumps({"fingerprint": "nothing", "dry_run": True}).encode()
-    )
-    assert json.loads(other.text.splitlines()[-1])["total"] == 0
+    other = site.ask("POST", "/api/v1/dead-letters/redrive", json.dumps({"fingerprint": "nothing"}).encode())
+    (told,) = map(json.loads, other.text.splitlines())
+    assert told["error"]["code"] == "not-found"
+    assert told["error"]["message"] == "there is no dead letter with cause nothing"
     text = json.dumps({"error": "SOLD out", "dry_run": True}).encode()
     assert json.loads(site.ask("POST", "/api/v1/dead-letters/redrive", text).text.splitlines()[-1])["total"] == 1
 

@@ -39,11 +39,17 @@ class Readings:
         self._lock = anyio.Lock()
         self._groups: list[Group] = []
         self._counted_until, self._counted_at = float("-inf"), ""
+        self._owing, self._turn = False, 0
 
     async def graves(self) -> list[Group]:
-        """Return the dead letters by cause, counted anew where something changed since, every other second at most."""
+        """Return the dead letters by cause, counted anew where something changed since, every other second at most.
+
+        Pages that were given an older count are told to ask again once it may be counted.
+        """
         mark = (await self.now())["mark"]
-        if mark != self._counted_at and time.monotonic() > self._counted_until:
+        self._owing = mark != self._counted_at
+        if self._owing and time.monotonic() > self._counted_until:
+            self._owing = False
             began = time.monotonic()
             self._groups = await self._hub.graves()
             ended = time.monotonic()
@@ -59,6 +65,8 @@ class Readings:
         return self._last
 
     async def _take(self) -> Mapping[str, Json]:
+        if self._owing and time.monotonic() > self._counted_until:
+            self._owing, self._turn = False, self._turn + 1
         pulse = self._hub.pulse
         recent, just, stats = pulse.recent(), pulse.recent(RATE), await self._hub.stats()
         functions = self._hub.project.functions.values()
@@ -76,7 +84,7 @@ class Readings:
             "point": None if last is None else point(last),
             # Whatever has changed of what lists show, this has changed.
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"
-            f".{pulse.retries}.{len(self._hub.alarms.on())}",
+            f".{pulse.retries}.{len(self._hub.alarms.on())}.{self._turn}",
         }
 
 

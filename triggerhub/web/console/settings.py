@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
-from triggerhub.policy import units
+from triggerhub.model import Json
+from triggerhub.policy import orders, units
 from triggerhub.settings import Condition, Project, Secret
 from triggerhub.web import asked
 from triggerhub.web.console import answer
@@ -41,7 +42,7 @@ class Settings:
         values = {
             "tables": _tables(project),
             "file": "triggerhub.toml",
-            "changes": await anyio.to_thread.run_sync(self._hub.changes.newest, CHANGES),
+            "changes": _changes(await anyio.to_thread.run_sync(self._hub.changes.newest, 2 * CHANGES)),
             "status": await self._hub.status(),
             "tokens": self._hub.tokens.all(),
             "auth": project.console.auth,
@@ -54,6 +55,17 @@ class Settings:
         await asked.body(request)
         findings = await attended(request.receive, lambda: self._doctor.look(self._hub.project.hub.project))
         return answer.html("doctor.html", self._frame.common() | {"findings": findings})
+
+
+def _changes(lines: Iterable[Mapping[str, Json]]) -> list[dict[str, Json]]:
+    """Return the newest changes with what was asked for and how far it came, in words."""
+    shown, seen = list[dict[str, Json]](), set[Json]()
+    for line in lines:
+        # What took its time was written down at its beginning, too.
+        if line.get("id") is None or line["id"] not in seen:
+            seen.add(line.get("id"))
+            shown.append({**line, "order": orders.asked(line.get("order")), "came_to": orders.came_to(line)})
+    return shown[:CHANGES]
 
 
 def _tables(project: Project) -> list[tuple[str, list[Value]]]:

@@ -212,7 +212,7 @@
     if (act === "discard" && !dry && !$("#bulk-reason").value.trim()) { told.textContent = "Say why: it is what the log keeps of them."; $("#bulk-reason").focus(); return; }
     running = new AbortController();
     $("#bulk-go").hidden = $("#bulk-dry").hidden = true; $("#bulk-stop").textContent = "Stop";
-    const sums = { total: 0, changed: 0, skipped: 0 };
+    const sums = { total: 0, changed: 0, skipped: 0 }, gone = [];
     try {
       for (const order of orders) {
         const body = { ...order, dry_run: dry };
@@ -230,6 +230,8 @@
           for (const text of lines) {
             if (!text) continue;
             line = JSON.parse(text);
+            // Of several causes one may have gone meanwhile.
+            if (line.error?.code === "not-found") { gone.push(line.error.message); line = {}; continue; }
             if (line.error) throw new Error(line.error.message);
             const total = sums.total + line.total, changed = sums.changed + line.changed;
             bar.hidden = dry; bar.max = Math.max(total, 1); bar.value = sums.changed + (line.done || 0);
@@ -238,6 +240,7 @@
         }
         sums.total += line.total || 0; sums.changed += line.changed || 0; sums.skipped += line.skipped || 0;
       }
+      if (gone.length === orders.length) throw new Error(gone[0]);
       if (!dry) { told.textContent = `${number(sums.changed)} of ${number(sums.total)} ${act === "redrive" ? "queued again" : "discarded"}${sums.skipped ? `, ${number(sums.skipped)} had changed meanwhile` : ""}. Done.`; for (const box of $$("#groups input:checked")) box.checked = false; }
       else $("#bulk-go").hidden = $("#bulk-dry").hidden = false;
     } catch (error) {

@@ -1,0 +1,70 @@
+"""Put into words what a request asks for, and how far it came: for people who read who changed what.
+
+Pure. What is asked for is the members of a JSON object; the values may be a stranger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from triggerhub.model import Json
+
+NAMED = 3
+"""Ids that are spelt out; of more it is said how many there are."""
+KEPT = 50
+"""Ids that are written down."""
+LONGEST = 200
+"""Characters of one value."""
+_CALLED = {"fingerprint": "cause", "error": "error with", "rate": "at most", "key": "key"}
+_CHOOSE = ("ids", "all", "function", "trigger", "since", "error", "key", "fingerprint")
+"""The members that say which ones, in the order in which they are said."""
+
+
+def kept(order: Mapping[str, Json]) -> dict[str, Json]:
+    """Return an order as it is written down: of ten thousand ids the first, and how many they are."""
+    ids = order.get("ids") or []
+    return dict(order) if len(ids) <= KEPT else {**order, "ids": ids[:KEPT], "ids_in_all": len(ids)}
+
+
+def chosen(order: Mapping[str, Json]) -> str:
+    """Return which ones an order over many deliveries is about: ``function ship, since 1h``."""
+    return ", ".join(_said(name, order[name]) for name in _CHOOSE if _is_there(name, order.get(name)))
+
+
+def asked(order: Json) -> str:
+    """Return all that a request asked for, in words; empty where it was nothing."""
+    if not isinstance(order, Mapping):
+        return "" if order is None else _short(str(order))
+    rest = [_said(name, value) for name, value in order.items() if name not in _CHOOSE and value not in (None, False)]
+    return ", ".join(part for part in (chosen(order), *rest) if part)
+
+
+def came_to(entry: Mapping[str, Json]) -> str:
+    """Return how far an order over many came: ``3 of 4 done``; empty for what is none, or is not that far."""
+    count, done = entry.get("chosen"), entry.get("changed")
+    if not isinstance(count, int) or not isinstance(done, int):
+        return ""
+    if not count:
+        return "there was none"
+    if entry.get("dry_run"):
+        return f"it would be {count:,}"
+    return f"{done:,} of {count:,} done{'' if entry.get('finished') else ', then it was stopped'}"
+
+
+def _is_there(name: str, value: Json) -> bool:
+    """Whether a member chooses anything; what died without an error has an empty cause."""
+    return (value == "" and name == "fingerprint") or bool(value)
+
+
+def _said(name: str, value: Json) -> str:
+    if name == "ids" and isinstance(value, list):
+        more = ", …" if len(value) > NAMED else ""
+        return f"ids {', '.join(_short(str(one)) for one in value[:NAMED])}{more}"
+    if value is True:
+        return {"all": "all of them", "dry_run": "a dry run"}.get(name, name.replace("_", " "))
+    called = "no cause" if name == "fingerprint" and value == "" else _CALLED.get(name, name.replace("_", " "))
+    return f"{called} {_short(value if isinstance(value, str) else str(value))}".rstrip()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
