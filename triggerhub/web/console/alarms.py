@@ -22,11 +22,11 @@ class Alarms:
         return [("/alarms", self.page, "GET"), ("/alarms/list", self.listed, "GET")]
 
     async def page(self, request: Request) -> Response:
-        return answer.html("alarms.html", await self._frame.around("alarms", request) | self._rows())
+        return await answer.html("alarms.html", await self._frame.around("alarms", request) | self._rows())
 
     async def listed(self, request: Request) -> Response:
         """The table alone."""
-        return answer.html("alarmlist.html", self._frame.common() | self._rows())
+        return await answer.html("alarmlist.html", self._frame.common() | self._rows())
 
     def _rows(self) -> dict[str, Any]:
         # What is on comes first.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 from starlette.responses import Response
 
 from triggerhub.model import Json
@@ -28,8 +29,11 @@ HEADERS = {
 }
 
 
-def html(name: str, values: Mapping[str, Any], *, status: int = 200, tell: str | None = None) -> Response:
+async def html(name: str, values: Mapping[str, Any], *, status: int = 200, tell: str | None = None) -> Response:
     """Return the page of a template; *tell* is a sentence that the script shows for a moment."""
+    if not render.ready(name):
+        # The first page takes the engine in and compiles, for which no event shall wait.
+        await anyio.to_thread.run_sync(render.prepare, name)
     response = Response(render.page(name, values), status, HEADERS, "text/html; charset=utf-8")
     if tell is not None:
         response.headers["HX-Trigger"] = _header({"tell": tell})

@@ -57,22 +57,22 @@ class Deliveries:
 
     async def page(self, request: Request) -> Response:
         values = await self._frame.around("deliveries", request) | await self._list(request) | {"detail": None}
-        return answer.html("deliveries.html", values)
+        return await answer.html("deliveries.html", values)
 
     async def listed(self, request: Request) -> Response:
         """The plot and the table alone."""
-        return answer.html("list.html", self._frame.common() | await self._list(request))
+        return await answer.html("list.html", self._frame.common() | await self._list(request))
 
     async def one(self, request: Request) -> Response:
         values = await self._frame.around("deliveries", request) | await self._list(request)
-        return answer.html("deliveries.html", values | await self._pane(_id(request), request))
+        return await answer.html("deliveries.html", values | await self._pane(_id(request), request))
 
     async def pane(self, request: Request) -> Response:
         """One delivery alone."""
         return await self._shown(request, _id(request))
 
     async def _shown(self, request: Request, delivery: str, tell: str | None = None) -> Response:
-        return answer.html("pane.html", self._frame.common() | await self._pane(delivery, request), tell=tell)
+        return await answer.html("pane.html", self._frame.common() | await self._pane(delivery, request), tell=tell)
 
     async def _list(self, request: Request) -> dict[str, Any]:
         text, before = request.query_params.get("q", ""), request.query_params.get("before")
@@ -162,7 +162,7 @@ class Deliveries:
     async def logs(self, request: Request) -> Response:
         """What the delivery's attempts wrote."""
         lines = await self._hub.output(delivery=_id(request), limit=LINES)
-        return answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
+        return await answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
 
     async def event(self, request: Request) -> Response:
         """The record as it arrived, but for secrets."""

@@ -30,16 +30,16 @@ class Entrance:
         return [("/login", self.page, "GET"), ("/login", self.enter, "POST"), ("/logout", self.leave, "POST")]
 
     async def page(self, request: Request) -> Response:
-        return self._form(request, request.query_params.get("next", "/"))
+        return await self._form(request, request.query_params.get("next", "/"))
 
-    def _form(self, request: Request, there: str, why: str | None = None, status: int = 200) -> Response:
+    async def _form(self, request: Request, there: str, why: str | None = None, status: int = 200) -> Response:
         values = {
             "project": self._hub.project.hub.project.name,
             "next": _inside(there),
             "why": why,
             "auth": self._hub.project.console.auth,
         }
-        return answer.html("login.html", values, status=status)
+        return await answer.html("login.html", values, status=status)
 
     async def enter(self, request: Request) -> Response:
         """Begin a session where name and password fit; who fails often has to wait."""
@@ -47,14 +47,14 @@ class Entrance:
         name, there, client = fields.get("user", ""), _inside(fields.get("next", "/")), client_of(request)
         if wait := self._sessions.wait(client):
             seconds = math.ceil(wait / 1000)
-            response = self._form(request, there, f"Too many tries. Wait {seconds} s.", 429)
+            response = await self._form(request, there, f"Too many tries. Wait {seconds} s.", 429)
             response.headers["Retry-After"] = str(seconds)
             return response
         key = await self._sessions.enter(client, name, fields.get("password", ""))
         entry = {"who": name[:64], "from": client, "text": "sign in", "status": 303 if key else 401}
         await write_down(self._hub, entry)
         if key is None:
-            return self._form(request, there, "That is not a name with its password.", 401)
+            return await self._form(request, there, "That is not a name with its password.", 401)
         response = RedirectResponse(there, 303, answer.HEADERS)
         secure = request.headers.get("origin", "").startswith("https://")
         response.set_cookie(COOKIE, key, httponly=True, samesite="lax", secure=secure, path="/")

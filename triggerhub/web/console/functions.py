@@ -42,11 +42,11 @@ class Functions:
         ]
 
     async def page(self, request: Request) -> Response:
-        return answer.html("functions.html", await self._frame.around("functions", request) | await self._rows())
+        return await answer.html("functions.html", await self._frame.around("functions", request) | await self._rows())
 
     async def listed(self, request: Request) -> Response:
         """The table alone."""
-        return answer.html("functionlist.html", self._frame.common() | await self._rows())
+        return await answer.html("functionlist.html", self._frame.common() | await self._rows())
 
     async def _rows(self) -> dict[str, Any]:
         pulse = self._hub.pulse
@@ -75,14 +75,16 @@ class Functions:
             "link": quote(name, safe=""),
             "causes": [one for one in await self._frame.graves() if one.function == name][:5],
         }
-        return answer.html("function.html", await self._frame.around("functions", request) | values | {"title": name})
+        return await answer.html(
+            "function.html", await self._frame.around("functions", request) | values | {"title": name}
+        )
 
     async def logs(self, request: Request) -> Response:
         """What it wrote lately, searched."""
         name, text = (await self._named.row(request))["name"], request.query_params.get("q", "")
         lines = await self._hub.output(function=name, search=text or None, limit=LINES)
         values = {"lines": lines, "most": LINES, "name": name, "text": text, "live": _live(name, text)}
-        return answer.html("functionlog.html", self._frame.common() | values)
+        return await answer.html("functionlog.html", self._frame.common() | values)
 
     async def rollback(self, request: Request) -> Response:
         """Make the version that the form names what runs."""
@@ -112,7 +114,7 @@ class Functions:
             "usage": call.outcome.usage,
             "text": pretty(answer_text),
         }
-        return answer.html("tested.html", self._frame.common() | values)
+        return await answer.html("tested.html", self._frame.common() | values)
 
 
 def _live(name: str, text: str) -> str:

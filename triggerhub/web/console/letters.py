@@ -37,13 +37,13 @@ class Letters:
         ]
 
     async def page(self, request: Request) -> Response:
-        return answer.html(
+        return await answer.html(
             "letters.html", await self._frame.around("dead-letters", request) | await self._groups(request)
         )
 
     async def groups(self, request: Request) -> Response:
         """The table of groups alone."""
-        return answer.html("groups.html", self._frame.common() | await self._groups(request))
+        return await answer.html("groups.html", self._frame.common() | await self._groups(request))
 
     async def _groups(self, request: Request) -> dict[str, Any]:
         function = request.query_params.get("function") or None

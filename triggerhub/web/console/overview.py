@@ -32,11 +32,11 @@ class Overview:
         busy = [(row, self._hub.pulse.function(row["name"])) for row in functions]
         values["busy"] = sorted(busy, key=lambda pair: (-pair[1].errors, -pair[1].calls, pair[0]["name"]))[:8]
         values["functions"], values["triggers"] = len(functions), len(triggers)
-        return answer.html("overview.html", values)
+        return await answer.html("overview.html", values)
 
     async def attention(self, request: Request) -> Response:
         """The list of what needs attention alone."""
-        return answer.html("attention.html", self._frame.common() | await self._needs())
+        return await answer.html("attention.html", self._frame.common() | await self._needs())
 
     async def _needs(self) -> dict[str, Any]:
         groups = await self._frame.graves()

@@ -48,13 +48,13 @@ class Settings:
             "auth": project.console.auth,
             "findings": self._doctor.latest,
         }
-        return answer.html("settings.html", await self._frame.around("settings", request) | values)
+        return await answer.html("settings.html", await self._frame.around("settings", request) | values)
 
     async def doctor(self, request: Request) -> Response:
         """Look at the machine; the page shows what was found until the next look."""
         await asked.body(request)
         findings = await attended(request.receive, lambda: self._doctor.look(self._hub.project.hub.project))
-        return answer.html("doctor.html", self._frame.common() | {"findings": findings})
+        return await answer.html("doctor.html", self._frame.common() | {"findings": findings})
 
 
 def _changes(lines: Iterable[Mapping[str, Json]]) -> list[dict[str, Json]]:

@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute, Route
 from triggerhub.errors import TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.web import refusal
-from triggerhub.web.console import answer, asset, render
+from triggerhub.web.access import remark
+from triggerhub.web.console import answer, asset
 from triggerhub.web.console.alarms import Alarms
 from triggerhub.web.console.deliveries import Deliveries
 from triggerhub.web.console.entrance import Entrance
@@ -35,7 +36,6 @@ class Console:
     def __init__(self, hub: Hub, closing: anyio.Event, sessions: Sessions, versions: Versions) -> None:
         self._versions = versions
         self._sessions = sessions
-        self._warm = False
         self._readings = Readings(hub)
         self._closing = closing
         self._hub = hub
@@ -67,21 +67,21 @@ class Console:
         """Return *page* with a page instead of JSON for what it refuses."""
 
         async def shown(request: Request) -> Response:
-            if not self._warm:
-                # It takes a tenth of a second, for which no event shall wait.
-                await anyio.to_thread.run_sync(render.warm)
-                self._warm = True
             try:
                 return await page(request)
             except TriggerhubError as error:
                 status = refusal.of(error).status_code
                 if request.headers.get("hx-request"):
                     text = f"{error.message}. {error.hint}" if error.hint else error.message
-                    response = answer.html("nothing.html", {}, status=status, tell=text)
+                    remark(request.scope, status=status)
+                    # Browsers write every answer from 400 on into their console as an error of the page. What the hub
+                    # refuses is none: it is said on the page, and its code is in the log of changes.
+                    told = status if status >= 500 else 200
+                    response = await answer.html("nothing.html", {}, status=told, tell=text)
                     response.headers["HX-Reswap"] = "none"
                     return response
                 around = await self._frame.around("overview", request)
                 around |= {"title": "Not done", "here": "", "error": error}
-                return answer.html("error.html", around, status=status)
+                return await answer.html("error.html", around, status=status)
 
         return shown

@@ -36,11 +36,11 @@ class Triggers:
         ]
 
     async def page(self, request: Request) -> Response:
-        return answer.html("triggers.html", await self._frame.around("triggers", request) | await self._rows())
+        return await answer.html("triggers.html", await self._frame.around("triggers", request) | await self._rows())
 
     async def listed(self, request: Request) -> Response:
         """The table alone."""
-        return answer.html("triggerlist.html", self._frame.common() | await self._rows())
+        return await answer.html("triggerlist.html", self._frame.common() | await self._rows())
 
     async def _rows(self) -> dict[str, Any]:
         rows = [(row, self._hub.trial.fires(row["name"])) for row in await self._hub.triggers()]
@@ -56,12 +56,12 @@ class Triggers:
             "filter": None if trigger.filter is None else render.laid(trigger.filter),
             "settings": _settings(trigger),
         }
-        return answer.html(
+        return await answer.html(
             "trigger.html", await self._frame.around("triggers", request) | values | {"title": row["name"]}
         )
 
     async def fire(self, request: Request) -> Response:
-        return self._told(await self._hub.fire(request.path_params["name"]))
+        return await self._told(await self._hub.fire(request.path_params["name"]))
 
     async def send(self, request: Request) -> Response:
         """Push what was written through filter, key and queue."""
@@ -69,19 +69,21 @@ class Triggers:
         name = request.path_params["name"]
         if whole:
             raise BadInput("a record cannot be sent whole", hint="Send what a sender sends, or redeliver a delivery.")
-        return self._told(await self._hub.send(name, body))
+        return await self._told(await self._hub.send(name, body))
 
     async def examine(self, request: Request) -> Response:
         """Say what would become of what was written."""
         body, whole = await self._written(request)
         found = await self._hub.trial.examine(request.path_params["name"], body, whole=whole)
-        return answer.html("examined.html", self._frame.common() | {"found": found, "why": getattr(found, "why", None)})
+        return await answer.html(
+            "examined.html", self._frame.common() | {"found": found, "why": getattr(found, "why", None)}
+        )
 
     async def _written(self, request: Request) -> tuple[bytes, bool]:
         fields = await asked.form(request)
         return fields.get("event", "").encode("utf-8", "replace"), fields.get("whole") == "yes"
 
-    def _told(self, given: Answer) -> Response:
+    async def _told(self, given: Answer) -> Response:
         values: dict[str, Any] = {"result": "", "why": "", "deliveries": ()}
         match given:
             case Accepted():
@@ -90,7 +92,7 @@ class Triggers:
                 values |= {"result": "a duplicate", "deliveries": given.deliveries}
             case Filtered():
                 values |= {"result": "filtered", "why": given.why}
-        return answer.html("sent.html", self._frame.common() | values, tell=f"It was {values['result']}")
+        return await answer.html("sent.html", self._frame.common() | values, tell=f"It was {values['result']}")
 
 
 def _settings(trigger: Any) -> list[tuple[str, str]]:
