@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggerhub.policy.masking import DOTS, SHORTEST, Mask, mask, restored, secrets_in
+from triggerhub.policy.masking import CUT, DOTS, PART, SHORTEST, Mask, mask, restored, secrets_in, shortened
 from triggerhub.settings import ConsoleSettings, Function, Secret, User
 
 
@@ -52,13 +57,94 @@ def test_json_stays_json_however_deep_a_secret_lies_in_it(secret: str, around: s
 
 
 @settings(max_examples=60)
-@given(secret=st.text(min_size=SHORTEST + 3, max_size=30), before=st.binary(max_size=7), after=st.binary(max_size=7))
-def test_a_secret_is_masked_in_base64(secret: str, before: bytes, after: bytes) -> None:
-    text = base64.b64encode(before + secret.encode() + after).decode()
-    shown = of(secret)(text)
-    assert DOTS in shown
-    # What is left of it are the characters that it shares with its neighbours.
-    assert len(shown) - len(DOTS) <= len(base64.b64encode(before + after)) + 8
+@given(secret=st.text(min_size=SHORTEST, max_size=30), before=st.binary(max_size=7), after=st.binary(max_size=7))
+def test_a_secret_is_masked_in_base64_with_every_character_that_holds_a_bit_of_it(
+    secret: str, before: bytes, after: bytes
+) -> None:
+    whole, masked = before + secret.encode() + after, of(secret)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encode(whole).decode()
+        begins, ends = len(before) * 8 // 6, -(-(len(before) + len(secret.encode())) * 8 // 6)
+        assert masked(f"<{text}>") == f"<{text[:begins]}{DOTS}{text[ends:]}>"
+
+
+FORMS: list[Callable[[str], str]] = [
+    lambda text: quote(text, safe=""),
+    lambda text: quote_plus(text),
+    lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+    lambda text: quote(quote(text, safe=""), safe=""),
+    lambda text: quote(json.dumps(text)[1:-1], safe=""),
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(json.dumps(text)),
+    lambda text: json.dumps(json.dumps(json.dumps(text))),
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1].replace("/", "\\/"),
+    lambda text: json.dumps({"body": json.dumps({"token": text}, ensure_ascii=False)}),
+    lambda text: json.dumps({"message": json.dumps({"body": json.dumps({"token": text})})}),
+    lambda text: base64.b64encode(json.dumps({"token": text}).encode()).decode(),
+    lambda text: base64.b64encode(urlencode({"token": text}).encode()).decode(),
+    lambda text: quote(base64.b64encode(f"user:{text}".encode()).decode(), safe=""),
+    lambda text: html.escape(text),
+    repr,
+    lambda text: repr(text.encode()),
+]
+
+
+@settings(max_examples=15)
+@given(secret=st.text(alphabet=st.characters(codec="utf-8"), min_size=SHORTEST, max_size=20))
+def test_a_secret_is_masked_however_it_is_written(secret: str) -> None:
+    masked = of(secret)
+    for number, form in enumerate(FORMS):
+        assert DOTS in masked(form(secret)), (number, form(secret))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://h/?token=p%40ss+w%2Frd%22%C3%A9&x=1",
+        "https://h/?token=p%40ss%20w%2frd%22%c3%a9&x=1",
+        'token=p%40ss w/rd"%C3%A9&x=1',
+    ],
+)
+def test_of_a_form_nothing_else_is_hidden(text: str) -> None:
+    assert of('p@ss w/rd"é')(text) == f"{text.partition('=')[0]}={DOTS}&x=1"
+
+
+@settings(max_examples=40)
+@given(
+    secret=st.text(alphabet='abcdefghijkl/+%é"\\', min_size=SHORTEST, max_size=20),
+    at=st.integers(PART, 17),
+    form=st.sampled_from([str, quote, lambda text: json.dumps(text)[1:-1]]),
+)
+def test_the_parts_of_a_secret_at_a_cut_are_dots(secret: str, at: int, form: Callable[[str], str]) -> None:
+    written, masked = form(secret), of(secret)
+    head, tail = written[:at], written[at:]
+    if len(head) < len(written):
+        assert masked(f"password: {head}{CUT}") == f"password: {DOTS}{CUT}"
+    if len(tail) >= PART:
+        assert masked(f"{CUT}{tail} was refused") == f"{CUT}{DOTS} was refused"
+
+
+def test_a_text_that_is_shortened_shows_no_part_of_a_secret() -> None:
+    text = f"{'x' * 90}the password is hunter2-and-more"
+    masked = of("hunter2-and-more")
+    for most in range(95, len(text)):
+        shown = masked(shortened(text, most))
+        assert "hun" not in shown, most
+        assert len(shortened(text, most)) == most
+    assert masked(shortened(text, len(text))) == f"{'x' * 90}the password is {DOTS}"
+
+
+def test_what_merely_stands_beside_a_cut_is_shown() -> None:
+    assert of("hunter2")("the hunt… is on; waiting…") == "the •••… is on; waiting…"
+    assert of("hunter2")("… er2 …") == "… er2 …"
+
+
+@pytest.mark.parametrize("text", ["hun" * 20_000, "er2" * 20_000, "hun…" * 20_000, "…er2" * 20_000, "\\" * 60_000])
+def test_a_text_made_for_it_takes_no_long_time(text: str) -> None:
+    masked = of("hunter2", 'a\\"b\\\\c"d', "\\\\\\\\\\\\")
+    began = time.process_time()
+    masked(text + "…")
+    assert time.process_time() - began < 20  # it would be hours
 
 
 @pytest.mark.parametrize(

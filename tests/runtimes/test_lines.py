@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from triggerhub.model import Returned
+from triggerhub.policy.masking import mask
+from triggerhub.settings import Secret
 
 from .conftest import Bench, invocation
 
@@ -52,3 +54,20 @@ async def test_long_lines_binary_and_floods_of_output(bench: Bench) -> None:
     assert len(kept) == 512 * 1024 // 100
     assert last == f"{(20_000 - len(kept)) * 100} bytes of output dropped"
     assert bench.lines.of("quiet") == []
+
+
+async def test_a_line_is_broken_between_characters_and_marked_so_that_a_secret_in_two_is_dots(bench: Bench) -> None:
+    function = bench.python("""
+        def handler(event, context):
+            print("x" * (256 * 1024 - event) + "swördfish" + "y" * 20)
+    """)
+    masked = mask([Secret("swördfish")])
+    assert masked is not None
+    async with bench.worker(function) as worker:
+        for part in range(4, 8):
+            await worker.invoke(invocation(part, request_id=f"r{part}"))
+            first, second = bench.lines.of(f"r{part}")
+            whole = first.removesuffix("…") + second.removeprefix("…")
+            assert whole == "x" * (256 * 1024 - part) + "swördfish" + "y" * 20
+            assert masked(first) == "x" * (256 * 1024 - part) + "•••…"
+            assert masked(second) == "…•••" + "y" * 20

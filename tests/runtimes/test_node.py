@@ -271,7 +271,7 @@ async def test_all_that_a_handler_wrote_comes_before_its_answer(bench: Bench) ->
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("const e = new Error('why'); e.name = 'N'.repeat(100_000); throw e", "N" * 256),
+        ("const e = new Error('why'); e.name = 'N'.repeat(100_000); throw e", "N" * 255 + "…"),
         ("JSON.stringify = () => 'x'; throw new TypeError('why')", "TypeError"),
         ("process.stdout.destroy(); throw new TypeError('why')", "TypeError"),
     ],

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Interrupted, Raised, Returned, TimedOut
+from triggerhub.policy.masking import mask
 from triggerhub.runtimes.program import answer
-from triggerhub.settings import MB
+from triggerhub.settings import MB, Secret
 
 from .conftest import ARN, Bench, invocation, living, until
 
@@ -100,9 +101,17 @@ async def test_a_status_other_than_zero_fails(bench: Bench, text: str, outcome: 
 
 async def test_only_the_tail_of_stderr_is_in_the_message(bench: Bench) -> None:
     got = await bench.call(bench.program("#!/bin/sh\nseq 100000 >&2\nexit 1\n"))
+    assert got.fault.message.startswith("RequestId: r1 Error: Runtime exited with error: exit status 1\n…")
     assert got.fault.message.endswith("\n99999\n100000")
     assert len(got.fault.message) < 3000
     assert bench.lines.of("r1")[-1].endswith("bytes of output dropped")
+
+
+async def test_a_secret_that_the_tail_of_stderr_begins_in_is_dots(bench: Bench) -> None:
+    masked = mask([Secret("hunter2-and-more")])
+    assert masked is not None
+    got = await bench.call(bench.program(f"#!/bin/sh\nprintf %s hunter2-and-more {'y' * 2040} >&2\nexit 1\n"))
+    assert masked(got.fault.message).endswith(f"exit status 1\n…•••{'y' * 2040}")
 
 
 async def test_a_program_that_reads_nothing_is_no_failure(bench: Bench) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Raised, Returned
-from triggerhub.settings import MB
+from triggerhub.policy.masking import mask
+from triggerhub.settings import MB, Secret
 
 from .conftest import ARN, Bench, invocation
 
@@ -268,7 +269,18 @@ async def test_large_events_and_answers_pass(bench: Bench) -> None:
 async def test_an_error_too_large_to_send_is_cut(bench: Bench) -> None:
     outcome = await bench.call(bench.python("def handler(e, c): raise ValueError('x' * 8_000_000)"))
     assert isinstance(outcome, Raised)
-    assert (outcome.fault.type, len(outcome.fault.message)) == ("ValueError", 4096)
+    assert (outcome.fault.type, outcome.fault.message) == ("ValueError", "x" * 4095 + "…")
+    assert json.loads(outcome.payload)["errorMessage"] == "x" * 4095 + "…"
+
+
+async def test_a_secret_that_an_error_is_cut_in_is_dots(bench: Bench) -> None:
+    masked = mask([Secret("hunter2-and-more")])
+    assert masked is not None
+    function = bench.python("def handler(e, c): raise ValueError('x' * (4095 - e) + 'hunter2-and-more')")
+    async with bench.worker(function) as worker:
+        for part in (3, 7, 12):
+            outcome = await worker.invoke(invocation(part))
+            assert masked(outcome.fault.message) == "x" * (4095 - part) + "•••…"
 
 
 @pytest.mark.parametrize(
@@ -316,7 +328,7 @@ async def test_the_hubs_python_runs_it_and_writes_no_cache(bench: Bench) -> None
         ("os.close(1); raise ValueError('why')", "ValueError", "why"),
         ("json.dumps = lambda *_, **__: 'x'; raise ValueError('why')", "ValueError", "why"),
         ("raise Leaving", "Leaving", "<the message of Leaving could not be made>"),
-        ("raise type('N' * 100_000, (Exception,), {})('why')", "N" * 256, "why"),
+        ("raise type('N' * 100_000, (Exception,), {})('why')", "N" * 255 + "…", "why"),
         ("raise BaseException('why')", "BaseException", "why"),
         ("raise GeneratorExit('why')", "GeneratorExit", "why"),
         ("raise ExceptionGroup('why', [ValueError()])", "ExceptionGroup", "why (1 sub-exception)"),

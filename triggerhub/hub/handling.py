@@ -37,6 +37,7 @@ from triggerhub.model import (
     Returned,
     State,
 )
+from triggerhub.policy.masking import shortened
 from triggerhub.policy.quiet import Quiet
 from triggerhub.settings import RetryPolicy, Trigger
 from triggerhub.source import Duplicate, Filtered, Handled, Judge
@@ -372,7 +373,7 @@ class Handling:
                     delivery=delivery,
                     trigger=trigger.name,
                     function=function,
-                    why=text[:TOLD],
+                    why=shortened(text, TOLD),
                     count=count,
                     on_screen=True,
                 )

@@ -17,6 +17,7 @@ from triggerhub.hub.lines import Lines
 from triggerhub.hub.outlet import failure_of
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.model import Bury, Complete, Delivery, Retry, destination_trigger
+from triggerhub.policy.masking import shortened
 from triggerhub.policy.quiet import Quiet
 from triggerhub.store import Claimed, Fence, Intake, Lane, Settlement, Store
 from triggerhub.telemetry.metrics import Metrics
@@ -186,7 +187,7 @@ class Settler:
                 delivery=settlement.delivery,
                 trigger=trigger,
                 function=self._function,
-                why=text[:TOLD],
+                why=shortened(text, TOLD),
                 count=count,
                 on_screen=True,
             )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triggerhub.model import Json, Millis
+from triggerhub.policy.masking import shortened
 
 _ENVELOPE = len(b'{"Records":[]}')
 
@@ -91,7 +92,7 @@ def _indexes(entries: Sequence[Json], identifiers: Sequence[str]) -> frozenset[i
         if not isinstance(identifier, str) or not identifier:
             return AllFailed(f"{where}.itemIdentifier is {_kind(identifier)}; expected a string with a record's id")
         if identifier not in known:
-            return AllFailed(f"{where}.itemIdentifier {identifier[:100]!r} is not a record of this batch")
+            return AllFailed(f"{where}.itemIdentifier {shortened(identifier, 100)!r} is not a record of this batch")
         named.update(known[identifier])
     return frozenset(named)
 

@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cached_property
+from itertools import islice, pairwise
+from urllib.parse import unquote
 
 from pydantic import BaseModel
 
+from triggerhub.policy.spelling import Piece, Spelling, spellings, usual
 from triggerhub.settings import Secret
 
 DOTS = "•••"
+CUT = "…"
+"""Marks where a text was cut: beside it the part of a secret is dots, too."""
 SHORTEST = 6
 """Characters of a secret that is masked: a shorter one would be found in any text."""
+PART = 3
+"""Characters of a part of one, beside a cut: of the two halves of a secret only one can be shorter."""
+MOST = 1000
+"""Places of a text that are looked at for such parts: more have been put there for the sake of the work."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
-@dataclass(frozen=True, slots=True)
 class Mask:
-    """Finds secrets: as they are, as JSON writes them, as JSON within JSON does, and in base64."""
+    """Finds secrets, however what carries them has spelt them, see :mod:`triggerhub.policy.spelling`."""
 
-    pattern: re.Pattern[str]
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = sorted(texts)
+        # The longest first, where one begins like another.
+        every = (one for text in self._texts for one in spellings(text, SHORTEST))
+        found = sorted(every, key=lambda one: len(one.text), reverse=True)
+        self.pattern = re.compile(_any(found))
+        self._before = {one.text: one.before for one in found if one.before}
+        self._found = [one.text for one in found]
 
     def __call__(self, text: str) -> str:
-        """Return *text* with :data:`DOTS` for each secret."""
-        return self.pattern.sub(DOTS, text)
+        """Return *text* with :data:`DOTS` for each secret, and for its part beside a :data:`CUT`."""
+        text = self._put(text, lambda _: DOTS)
+        return self._parts(text) if CUT in text else text
+
+    def _put(self, text: str, put: Callable[[str], str]) -> str:
+        """Return *text* with what *put* returns in the place of each secret."""
+        pieces: list[str] = []
+        at = 0
+        for found in self.pattern.finditer(text):
+            begins = max(self._begins(found), at)
+            pieces += text[at:begins], put(text[begins : found.end()])
+            at = found.end()
+        return "".join([*pieces, text[at:]]) if pieces else text
+
+    def _begins(self, found: re.Match[str]) -> int:
+        """Return where a secret begins that was found: in base64 the character before has bits of it, too."""
+        begins, core = found.start(), _plain(found[0])
+        if begins and found.string[begins - 1] in (self._before.get(core) or self._before.get(core[:-1]) or ""):
+            return begins - 1
+        return begins
+
+    @cached_property
+    def _parts(self) -> Parts:
+        return Parts({*self._found, *(written for text in self._texts for written in usual(text))})
 
     def payload(self, data: bytes) -> bytes:
         """Return *data* with dots in UTF-8 for each secret, every other byte as it was; JSON stays JSON."""
         text = data.decode("utf-8", "surrogateescape")
-        if not self.pattern.search(text):
+        masked = self(text)
+        if masked == text:
             return data
         try:
             json.loads(text)
         except (ValueError, RecursionError):
-            masked = self(text)
+            pass
         else:
             # What looks like a secret of digits in the middle of a number is none.
             masked = _STRING.sub(self._string, text)
@@ -60,12 +98,12 @@ class Mask:
         numbers = (f"{DOTS}{number}{DOTS}" for number in range(1, len(text) + 2))
         unused = (mark for mark in numbers if mark not in text)
 
-        def mark(found: re.Match[str]) -> str:
-            if found[0] not in marks:
-                marks[found[0]] = next(unused)
-            return marks[found[0]]
+        def mark(secret: str) -> str:
+            if secret not in marks:
+                marks[secret] = next(unused)
+            return marks[secret]
 
-        return self.pattern.sub(mark, text), {mark: secret for secret, mark in marks.items()}
+        return self._put(text, mark), {mark: secret for secret, mark in marks.items()}
 
 
 def restored(text: str, marks: Mapping[str, str]) -> str:
@@ -80,9 +118,72 @@ def mask(secrets: Iterable[Secret]) -> Mask | None:
     found = {text for secret in secrets for text in _parts(secret.reveal()) if len(text) >= SHORTEST}
     if not found:
         return None
-    found |= {written for text in found for written in _written(text)}
-    # The longest first, where one begins like another.
-    return Mask(re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True)))))
+    return Mask(found)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return *text*, or its beginning and the mark of a cut, in at most *most* characters."""
+    return text if len(text) <= most else text[: most - 1] + CUT
+
+
+class Parts:
+    """Puts dots for the parts of texts that a cut has left."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = [text for text in texts if len(text) > PART]
+        self._longest = max(map(len, self._texts), default=0)
+        self._begins = re.compile("|".join(map(re.escape, {text[:PART] for text in self._texts})))
+        self._ends = re.compile("|".join(map(re.escape, {text[-PART:] for text in self._texts})))
+
+    def __call__(self, text: str) -> str:
+        """Return *text* with dots before and after each :data:`CUT` for the part of one that is there."""
+        cuts = [found.start() for found in re.finditer(CUT, text)]
+        hidden: dict[int, int] = {}
+        # What is cut by the hub is so at its end or its beginning: those are looked at first.
+        before = ((max(past + 1, at - self._longest), at) for past, at in reversed(list(pairwise([-1, *cuts]))))
+        heads = ((place, to) for at, to in before for place in _places(self._begins, text, at, to))
+        for begins, cut in islice(heads, MOST):
+            if any(one.startswith(text[begins:cut]) for one in self._texts):
+                hidden.setdefault(begins, cut)
+        after = ((at + 1, min(to, at + 1 + self._longest)) for at, to in pairwise([*cuts, len(text)]))
+        tails = ((at, place + PART) for at, to in after for place in _places(self._ends, text, at, to))
+        hidden |= {at: to for at, to in islice(tails, MOST) if any(one.endswith(text[at:to]) for one in self._texts)}
+        told: list[str] = []
+        at = 0
+        for begins, ends in sorted(hidden.items()):
+            if begins >= at:
+                told += text[at:begins], DOTS
+                at = ends
+        return "".join([*told, text[at:]])
+
+
+def _places(pattern: re.Pattern[str], text: str, at: int, to: int) -> Iterator[int]:
+    """Yield where a pattern is found between two places, overlapping ones too."""
+    while found := pattern.search(text, at, to):
+        yield found.start()
+        at = found.start() + 1
+
+
+def _any(found: Iterable[Spelling]) -> str:
+    """Return the pattern of these spellings, by their first characters: an engine looks for one of those first."""
+    by_first: dict[str, list[str]] = {}
+    for one in found:
+        rest = "".join(map(_one, one.pieces[1:])) + (f"[{re.escape(one.after)}]?" if one.after else "")
+        for first, more in one.pieces[0]:
+            by_first.setdefault(first, []).append(more + rest)
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in by_first.items())
+
+
+def _one(piece: Piece) -> str:
+    if len(piece) == 1 and piece[0][0].isalnum():
+        return piece[0][0]
+    ways = [re.escape(first) + more for first, more in piece]
+    return ways[0] if len(ways) == 1 else f"(?:{'|'.join(ways)})"
+
+
+def _plain(base64: str) -> str:
+    """Return base64 in one of its two alphabets."""
+    return unquote(base64).replace("\\/", "/").replace("-", "+").replace("_", "/")
 
 
 def _parts(secret: str) -> Iterator[str]:
@@ -91,25 +192,6 @@ def _parts(secret: str) -> Iterator[str]:
     lines = [line.strip() for line in secret.splitlines()]
     if len(lines) > 1:
         yield from lines
-
-
-def _written(text: str) -> Iterator[str]:
-    for escaped in (True, False):
-        once = _quoted(text, escaped)
-        yield once
-        # The body of a request is a text in the event.
-        yield from (_quoted(once, again) for again in (True, False))
-    data = text.encode("utf-8", "surrogatepass")
-    for offset in range(3):
-        # Of three bytes come four characters; those that hold bits of what is beside the secret are left out.
-        whole = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
-        core = whole[(0, 2, 3)[offset] : len(whole) - (1 if (offset + len(data)) % 3 else 0)]
-        if len(core) >= SHORTEST:
-            yield core
-
-
-def _quoted(text: str, escaped: bool) -> str:
-    return json.dumps(text, ensure_ascii=escaped)[1:-1]
 
 
 def secrets_in(value: object) -> Iterator[Secret]:

@@ -21,9 +21,8 @@ def crashed(fault: Fault) -> Ending:
     return lambda usage: Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
 
 
-def last_words(fault: Fault, tail: bytes) -> Fault:
-    """Return the fault of a process that ended before it was ready, with the end of what it wrote."""
-    words = tail.decode("utf-8", "replace").strip()
+def last_words(fault: Fault, words: str) -> Fault:
+    """Return the fault of a process that ended by itself, with the end of what it wrote."""
     return Fault(type=fault.type, message=f"{fault.message}\n{words}") if words else fault
 
 

@@ -181,7 +181,7 @@ class Held(ABC):
         fault = self._child.fault or errors.exited(self._request, status)
         if not self._ready.done():
             self._lines.drain()
-            fault = last_words(fault, self._lines.tail)
+            fault = last_words(fault, self._lines.last_words)
         ending = self._ending or crashed(fault)
         if not self._ready.done():
             self._ready.set_exception(start_failed(ending))

@@ -15,6 +15,7 @@ import anyio
 
 from triggerhub.aws import errors
 from triggerhub.errors import ConfigError
+from triggerhub.policy.masking import shortened
 from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.watch import Watch
 from triggerhub.settings import GB, MB
@@ -95,7 +96,7 @@ async def run(job: Job, spawn: Spawn | None, tell: Callable[[str], None] = lambd
                 if volume and not why and (reason := volume.exceeded()):
                     end(reason)
                 if words := _words(job.said):
-                    tell(words.splitlines()[-1][:_TOLD])
+                    tell(shortened(words.splitlines()[-1], _TOLD))
         if not gone.done():
             end(late)
             await gone

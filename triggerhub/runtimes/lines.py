@@ -10,13 +10,16 @@ import asyncio
 import os
 from typing import IO, Literal
 
+from triggerhub.policy.masking import CUT
 from triggerhub.runtime import Output
 from triggerhub.settings import KB, Function
 
 KEPT = 512 * KB
 """How much of one invocation's output is kept, in bytes."""
 LONGEST = 256 * KB
-"""A longer line is broken, in bytes."""
+"""A longer line is broken, in bytes; its pieces are marked where."""
+TAIL = 2 * KB
+"""How much of the end of an output an error message tells, in bytes."""
 _PIPE = 64 * KB
 """The most that a pipe holds: what was written before an answer is within the next so many bytes."""
 
@@ -34,8 +37,9 @@ class LinePipe:
         self._room = KEPT
         self._dropped = 0
         self._open = True
-        self.tail = b""
-        """The last bytes of the running request, for error messages; at most 2 KB."""
+        self._broken = False
+        """Whether the beginning of what is partial was written already."""
+        self._tail = b""
         os.set_blocking(end, False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._readable)
@@ -56,7 +60,14 @@ class LinePipe:
         self._flush()
         self._request = request_id
         self._room = KEPT
-        self.tail = b""
+        self._tail = b""
+
+    @property
+    def last_words(self) -> str:
+        """The end of what the running request wrote, for error messages: its last 2 KB or so, marked where more was."""
+        if len(self._tail) <= TAIL:
+            return self._tail.decode("utf-8", "replace").strip()
+        return CUT + self._tail[_between(self._tail, len(self._tail) - TAIL) :].decode("utf-8", "replace").rstrip()
 
     def drain(self) -> None:
         """Take in everything that was written before this call, and no endless flood after it."""
@@ -87,29 +98,34 @@ class LinePipe:
         return len(data)
 
     def _take(self, data: bytes) -> None:
-        self.tail = (self.tail + data)[-2 * KB :]
+        self._tail = (self._tail + data)[-TAIL - 4 :]
         if self._room <= 0:
             self._dropped += len(data)
             return
         *lines, partial = (self._partial + data).split(b"\n")
-        while len(partial) > LONGEST:
-            lines.append(partial[:LONGEST])
-            partial = partial[LONGEST:]
-        self._partial = partial
         for line in lines:
-            self._write(line)
+            self._write(self._shortened(line))
+        self._partial = self._shortened(partial)
 
-    def _write(self, line: bytes) -> None:
-        for start in range(0, len(line) or 1, LONGEST):
-            piece = line[start : start + LONGEST]
-            if len(piece) > self._room:
-                self._dropped += len(piece) + 1
-                # A line that does not fit ends the output: shorter ones after it would seem to follow.
-                self._room = 0
-                continue
-            self._room -= len(piece) + 1
-            text = piece.decode("utf-8", "replace").removesuffix("\r")
-            self._output.write(self._function, self._request, self._stream, text)
+    def _shortened(self, line: bytes) -> bytes:
+        """Write of a line whatever is too much for one; return what is left."""
+        while len(line) > LONGEST:
+            ends = _between(line, LONGEST)
+            self._write(line[:ends], broken=True)
+            line = line[ends:]
+        return line
+
+    def _write(self, line: bytes, *, broken: bool = False) -> None:
+        before, self._broken = self._broken, broken
+        if len(line) > self._room:
+            self._dropped += len(line) + 1
+            # A line that does not fit ends the output: shorter ones after it would seem to follow.
+            self._room = 0
+            return
+        self._room -= len(line) + 1
+        text = line.decode("utf-8", "replace").removesuffix("\r")
+        text = f"{CUT if before else ''}{text}{CUT if broken else ''}"
+        self._output.write(self._function, self._request, self._stream, text)
 
     def _flush(self) -> None:
         if self._partial:
@@ -124,6 +140,11 @@ class LinePipe:
             self._open = False
             self._loop.remove_reader(self._end)
             os.close(self._end)
+
+
+def _between(data: bytes, at: int) -> int:
+    """Return the next place before or at *at* where a character of UTF-8 begins; *at* itself in what is none."""
+    return next((place for place in range(at, max(at - 4, 0), -1) if data[place] & 0xC0 != 0x80), at)
 
 
 def pipe(function: Function, output: Output, stream: Literal["stdout", "stderr"]) -> tuple[LinePipe, IO[bytes]]:

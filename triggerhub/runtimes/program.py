@@ -24,6 +24,7 @@ from triggerhub.errors import scarce
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Json, Outcome, Raised, Returned, TimedOut, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Child, Process, Spawn
+from triggerhub.runtimes.ending import last_words
 from triggerhub.runtimes.environment import of_invocation
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.watch import Watch
@@ -153,9 +154,7 @@ class _Run:
             fault = self.child.fault
             return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), usage=self._usage)
         if self._status:
-            fault = errors.exited(self._id, self._status)
-            tail = self._lines.tail.decode("utf-8", "replace").strip()
-            fault = Fault(type=fault.type, message=f"{fault.message}\n{tail}" if tail else fault.message)
+            fault = last_words(errors.exited(self._id, self._status), self._lines.last_words)
             outcome = Raised if self._status > 0 else Crashed
             return outcome(fault=fault, payload=errors.payload(fault.type, fault.message), usage=self._usage)
         if len(self._answer) > errors.MAX_RESPONSE:

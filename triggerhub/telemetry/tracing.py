@@ -19,6 +19,7 @@ import structlog
 
 from triggerhub.errors import ConfigError
 from triggerhub.policy import tracecontext
+from triggerhub.policy.masking import shortened
 from triggerhub.policy.quiet import Quiet
 from triggerhub.policy.tracecontext import Place
 
@@ -120,7 +121,7 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if count := self._quiet.due(time.monotonic()):
-            log.warning("spans could not be sent", why=record.getMessage()[:500], count=count)
+            log.warning("spans could not be sent", why=shortened(record.getMessage(), 500), count=count)
 
 
 def from_environment(environ: Mapping[str, str], version: str) -> Tracing | None:

@@ -55,10 +55,15 @@ function describe(error) {
   console.error(error instanceof Fault ? `${body.errorType}: ${body.errorMessage}` : format("%s", error?.stack ?? error));
   let payload = Buffer.from(stringify(body));
   if (payload.length > MAX_RESPONSE) {
-    body = { errorType: body.errorType.slice(0, MAX_TYPE), errorMessage: body.errorMessage.slice(0, MAX_MESSAGE), trace: [] };
+    body = { errorType: cut(body.errorType, MAX_TYPE), errorMessage: cut(body.errorMessage, MAX_MESSAGE), trace: [] };
     payload = Buffer.from(stringify(body));
   }
-  return [{ type: body.errorType.slice(0, MAX_TYPE), message: body.errorMessage.slice(0, MAX_MESSAGE) }, payload];
+  return [{ type: cut(body.errorType, MAX_TYPE), message: cut(body.errorMessage, MAX_MESSAGE) }, payload];
+}
+
+// Beside the mark the hub knows a part of a secret, which here nobody can.
+function cut(text, most) {
+  return text.length <= most ? text : text.slice(0, most - 1) + "\u2026";
 }
 
 function marshal(value) {

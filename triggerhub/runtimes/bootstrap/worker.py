@@ -259,8 +259,8 @@ def describe(error: BaseException, identifier: str) -> tuple[dict[str, str], byt
     body = {"errorMessage": message, "errorType": kind, "requestId": identifier, "stackTrace": trace}
     payload = dumps(body).encode()
     if len(payload) > MAX_RESPONSE:
-        body |= {"errorMessage": message[:MAX_MESSAGE], "errorType": kind[:MAX_TYPE], "stackTrace": []}
-        payload = dumps(body).encode()
+        body |= {"errorMessage": cut(message, MAX_MESSAGE), "errorType": cut(kind, MAX_TYPE), "stackTrace": []}
+        payload = dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     lines = [f"[ERROR] {kind}: {message}" if message else f"[ERROR] {kind}"]
     if trace:
         lines.append("Traceback (most recent call last):")
@@ -271,7 +271,12 @@ def describe(error: BaseException, identifier: str) -> tuple[dict[str, str], byt
         sys.stdout.write("\n".join(lines + [entry.rstrip("\n") for entry in trace]) + "\n")
     except Exception:
         pass  # the handler closed or replaced it: its error must be told all the same
-    return {"type": kind[:MAX_TYPE], "message": message[:MAX_MESSAGE]}, payload
+    return {"type": cut(kind, MAX_TYPE), "message": cut(message, MAX_MESSAGE)}, payload
+
+
+def cut(text: str, most: int) -> str:
+    """Mark where it is cut: beside the mark the hub knows a part of a secret, which here nobody can."""
+    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def unmarshal(payload: bytes) -> Any:

@@ -149,7 +149,7 @@ class Deliveries:
 
     def _laid_out(self, data: bytes) -> dict[str, Any]:
         """Return a payload as a page shows it: whole, or its beginning; without secrets."""
-        text = self._hub.veil.text(render.readable(data[: 4 * render.SHOWN]))
+        text = self._hub.veil.text(render.begun(data))
         cut = len(data) > render.SHOWN
         laid = pretty(text) if not cut else text[: render.SHOWN]
         return {"text": laid, "cut": cut, "size": len(data)}

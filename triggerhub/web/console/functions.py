@@ -106,7 +106,7 @@ class Functions:
         call = await attended(request.receive, lambda: self._hub.invoke(name, payload))
         outcome, body, fault = shape.outcome(call.outcome)
         # Without secrets before it is cut: of one that is cut in two a mask would not know the half.
-        answer_text = self._hub.veil.text(render.readable(body[: 4 * render.SHOWN]))[: render.SHOWN]
+        answer_text = self._hub.veil.text(render.begun(body))[: render.SHOWN]
         values = {
             "call": call,
             "outcome": outcome,

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from triggerhub.model import Json, Millis
 from triggerhub.policy import units
 from triggerhub.policy.advice import advise
+from triggerhub.policy.masking import CUT
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import Plot
 from triggerhub.policy.unseen import spelt
@@ -187,6 +188,11 @@ def whole(text: str) -> Markup:
 def readable(data: bytes) -> str:
     """Return a payload as text; bytes that are no UTF-8 are written ``\\xff``."""
     return data.decode("utf-8", "backslashreplace")
+
+
+def begun(data: bytes) -> str:
+    """Return as much of a payload, as text, as can be shown of it without secrets; marked where it is cut."""
+    return readable(data) if len(data) <= 4 * SHOWN else readable(data[: 4 * SHOWN]) + CUT
 
 
 def clock(moment: Millis) -> str:
