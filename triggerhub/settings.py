@@ -130,6 +130,25 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leading:
+    """Where the calls of an alias go: functions by the hub's own names."""
+
+    to: str
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The shares of calls that go to others."""
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.to, *self.weights)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each."""
+        return {self.to: 1 - sum(self.weights.values()), **self.weights}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """A handler made callable. Two functions that are equal are interchangeable to the pool."""
 
@@ -168,6 +187,8 @@ class Function:
     idempotency: Idempotency | None = None
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
+    leads: Leading | None = None
+    """Of an alias, where its calls go: it has no workers of its own, but policies and deliveries."""
     loops: bool = False
     """Whether it runs though many handlers' answers led to one another, up to it."""
     level: Level = "isolated"

@@ -37,3 +37,9 @@ def parse(text: str) -> Reference | None:
 def is_version(qualifier: str) -> bool:
     """Whether a qualifier is the number of a published version; else it is an alias, or ``$LATEST``."""
     return qualifier.isascii() and qualifier.isdigit()
+
+
+def is_alias(served: str) -> bool:
+    """Whether the hub's own name of a function is that of an alias."""
+    _, qualified, qualifier = served.partition(":")
+    return bool(qualified) and not is_version(qualifier)

@@ -39,7 +39,8 @@ def _row(row: dict[str, Any]) -> list[words.Cell | str]:
     dead = words.Cell(f"{counts['dead']:,}", "red" if counts["dead"] else None)
     numbers = [f"{counts[name]:,}" for name in ("queued", "running", "succeeded")]
     triggers = ", ".join(row["triggers"])
-    return [row["name"], row["runtime"], row["version"], _state(row), str(row["workers"]), *numbers, dead, triggers]
+    kind = "alias" if row["leads"] else row["runtime"]
+    return [row["name"], kind, row["version"], _state(row), str(row["workers"]), *numbers, dead, triggers]
 
 
 def _state(row: dict[str, Any]) -> words.Cell:
@@ -135,6 +136,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         ("handler", "" if row["handler"].endswith(".") else row["handler"]),
         ("source", row["source"]),
         ("version", row["version"]),
+        ("leads to", ", ".join(f"{name} ({100 * share:.4g}%)" for name, share in (row["leads"] or {}).items())),
         ("timeout", words.took(row["timeout_ms"])),
         ("memory", words.size(row["memory"])),
         ("concurrency", str(row["concurrency"])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from triggerhub.aws.reference import is_alias
 from triggerhub.config.complain import suggestion, validate
 from triggerhub.config.problem import Report
 from triggerhub.config.schema import NAME
@@ -14,6 +15,9 @@ from triggerhub.model import Millis
 from triggerhub.policy import units
 from triggerhub.policy.alarm import MEASURES
 from triggerhub.settings import Alarm
+
+_OF_CALLS = frozenset(("errors", "error_rate", "invocations", "throttles", "p50", "p95", "p99"))
+"""What is counted of calls: those of an alias are its versions'."""
 
 
 def build(
@@ -43,6 +47,10 @@ def build(
             message = f'alarms.{name}.when: there is no {kind} "{when.name}"'
             report.error((*base, "when"), f"unknown-{'function' if of == 'either' else of}", message,
                          suggestion(when.name, there))  # fmt: skip
+        elif when.measure in _OF_CALLS and is_alias(when.name):
+            message = f"alarms.{name}.when: {when.measure} counts calls, and those of an alias are its versions'"
+            hint = "name a version, or measure what is an alias's own: succeeded, retries, dead, queued, lag"
+            report.error((*base, "when"), "bad-alarm", message, hint)
         if when.measure == "succeeded" and when.window is not None and when.window > keep:
             message = f"alarms.{name}.when: the history goes back {units.show_duration(keep)}, and no further"
             report.error((*base, "when"), "bad-alarm", message, "shorten the window, or raise [hub] keep")

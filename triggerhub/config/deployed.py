@@ -16,7 +16,7 @@ from triggerhub.settings import DEPLOYED_NAMES
 
 
 def names(data: Path) -> frozenset[str]:
-    """Return the names below a data folder; a published version is ``NAME:NUMBER``. What cannot be read has none."""
+    """Return the names below a data folder, those of versions and aliases qualified. What cannot be read has none."""
     try:
         found = json.loads((data / DEPLOYED_NAMES).read_bytes())
         return frozenset(one for one in found if isinstance(one, str))

@@ -148,7 +148,7 @@ class Deployed:
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved: int | None = None
     events: Mapping[str, EventConfig] = field(default_factory=dict)
-    """By qualifier."""
+    """By qualifier: ``$LATEST``, a number or an alias."""
     policies: Mapping[str, tuple[Json, ...]] = field(default_factory=dict)
     """The statements of resource policies, by qualifier; the empty one is the function's own."""
     policy_revisions: Mapping[str, str] = field(default_factory=dict)
@@ -163,8 +163,12 @@ class Deployed:
 
     @property
     def served(self) -> set[str]:
-        """What the hub calls its versions."""
-        return {self.name, *(f"{self.name}:{number}" for number in self.versions)}
+        """What the hub calls its versions and aliases."""
+        return {self.name, *(f"{self.name}:{qualifier}" for qualifier in (*self.versions, *self.aliases))}
+
+    def serving(self, number: str) -> str:
+        """What the hub calls one of them."""
+        return self.name if number == LATEST else f"{self.name}:{number}"
 
     def warm(self, number: str) -> int:
         """How many workers of a version are kept ready, for itself and for aliases that lead to it."""
@@ -175,6 +179,21 @@ class Deployed:
     def provisioned_in_all(self) -> int:
         """How many workers of all versions are kept ready."""
         return sum(one.count for one in self.provisioned.values())
+
+    def without(self, qualifier: str) -> Deployed:
+        """Return it without what was said of a qualifier: it does not come back with another one of its name."""
+
+        def rest(kept: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: one for key, one in kept.items() if key != qualifier}
+
+        return replace(
+            self,
+            events=rest(self.events),
+            policies=rest(self.policies),
+            policy_revisions=rest(self.policy_revisions),
+            urls=rest(self.urls),
+            provisioned=rest(self.provisioned),
+        )
 
     @property
     def codes(self) -> set[str]:

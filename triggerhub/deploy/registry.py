@@ -6,7 +6,9 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -23,7 +25,7 @@ from triggerhub.deploy.mappings import Mappings
 from triggerhub.deploy.record import Deployed, EventConfig, Version
 from triggerhub.deploy.shelf import Shelf
 from triggerhub.errors import ConfigError, TriggerhubError
-from triggerhub.settings import DEPLOYED, HOUR, MB, MINUTE, SECOND, Destination, Function, RetryPolicy
+from triggerhub.settings import DEPLOYED, HOUR, MB, MINUTE, SECOND, Destination, Function, Leading, RetryPolicy
 from triggerhub.store import Store
 
 log = structlog.get_logger("deploy")
@@ -56,8 +58,8 @@ class Registry:
         self._assemble = assemble
         self.functions: dict[str, Deployed] = {}
         self.served: dict[str, Function] = {}
-        """What the hub runs, by its own name: a published version is ``name:number``. What ``[defaults]`` says
-        of functions is not in it; a ``concurrency`` of 0 is none of their own."""
+        """What the hub serves, by its own name: a published version is ``name:number``, an alias ``name:alias``.
+        What ``[defaults]`` says of functions is not in it; a ``concurrency`` of 0 is none of their own."""
         self.urls: dict[str, tuple[str, str]] = {}
         """Function and alias by the id of a function URL."""
         self._store = store
@@ -185,7 +187,23 @@ class Registry:
                 )
             else:
                 made[function.name] = function
-        return made
+        return made | self._aliases(deployed, made)
+
+    def _aliases(self, deployed: Deployed, made: Mapping[str, Function]) -> dict[str, Function]:
+        """Return what the hub serves of the aliases that lead to what is *made*: they have policies of their own."""
+        found = {}
+        for name, alias in deployed.aliases.items():
+            leads = Leading(
+                to=deployed.serving(alias.version),
+                weights={deployed.serving(number): share for number, share in alias.weights.items()},
+            )
+            version = deployed.version(alias.version)
+            if version is not None and all(one in made for one in leads.functions):
+                served = deployed.serving(name)
+                found[served] = replace(
+                    made[leads.to], name=served, leads=leads, **_asynchronous(deployed, name, version)
+                )
+        return found
 
     def _function(self, deployed: Deployed, version: Version) -> Function:
         number = version.number
@@ -193,10 +211,8 @@ class Registry:
         wanted = interpreters.parse(version.runtime)
         runtime = wanted.runtime
         assert runtime is not None, "a runtime of the API is a name, never a path"
-        events = deployed.events.get(number, EventConfig(modified=0))
-        retries = RETRIES if events.retries is None else events.retries
         return Function(
-            name=deployed.name if number == LATEST else f"{deployed.name}:{number}",
+            name=deployed.serving(number),
             runtime=runtime,
             interpreter=interpreters.find(wanted, os.environ),
             handler=version.handler,
@@ -212,22 +228,31 @@ class Registry:
             warm=deployed.warm(number),
             loops=deployed.recursive,
             env={**_logging(version), **version.env},
-            retry=RetryPolicy(
-                attempts=1 + retries,
-                backoff="linear",
-                initial=MINUTE,
-                max=2 * MINUTE,
-                jitter=False,
-                max_age=AGE if events.age is None else events.age * SECOND,
-            ),
-            on_success=_destinations(events.on_success),
-            on_failure=(*_destinations(events.on_failure), *_dead_letters(version)),
+            **_asynchronous(deployed, number, version),
         )
 
     def _layered(self, version: Version) -> Path | None:
         if not version.layers:
             return None
         return self._assemble(self.opt, [self.shelf.path(layer.code) for layer in version.layers])
+
+
+def _asynchronous(deployed: Deployed, qualifier: str, version: Version) -> dict[str, Any]:
+    """Return what becomes of events by a qualifier, which leads to *version*."""
+    events = deployed.events.get(qualifier, EventConfig(modified=0))
+    retries = RETRIES if events.retries is None else events.retries
+    return {
+        "retry": RetryPolicy(
+            attempts=1 + retries,
+            backoff="linear",
+            initial=MINUTE,
+            max=2 * MINUTE,
+            jitter=False,
+            max_age=AGE if events.age is None else events.age * SECOND,
+        ),
+        "on_success": _destinations(events.on_success),
+        "on_failure": (*_destinations(events.on_failure), *_dead_letters(version)),
+    }
 
 
 def _logging(version: Version) -> dict[str, str]:

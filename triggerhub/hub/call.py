@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.pool import Pool
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Returned, Usage
 from triggerhub.policy import embedded
+from triggerhub.policy.routing import chosen
 from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
 from triggerhub.telemetry.metrics import Metrics
@@ -82,11 +84,20 @@ class Tap:
 class Caller:
     """Calls functions through the pool."""
 
-    def __init__(self, pool: Pool, output: Output, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        output: Output,
+        clock: Clock,
+        metrics: Metrics,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """*draw* returns a number in [0, 1) that chooses between the versions of an alias."""
         self._pool = pool
         self._output = output
         self._clock = clock
         self._metrics = metrics
+        self._draw = draw
         self.tracing: Tracing | None = None
 
     async def call(
@@ -94,6 +105,7 @@ class Caller:
     ) -> tuple[Outcome, str]:
         """Return the outcome and the version that ran; the deadline is set when the worker is there.
 
+        Where an alias leads is drawn for each call.
         *patience* bounds the wait for a free worker, not its start: over it the outcome is Crashed with
         the fault TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
         """
@@ -104,7 +116,15 @@ class Caller:
             # The worker was dead before the handler began; another one can serve this call.
         return outcome, version
 
-    async def _once(self, function: Function, invocation: Invocation, patience: Millis | None) -> tuple[Outcome, str]:
+    def _led(self, function: Function) -> Function | None:
+        """Return what serves a call of *function*; None where its alias leads to what has just been removed."""
+        leads = function.leads
+        return function if leads is None else self._pool.served(chosen(leads.to, leads.weights, self._draw()))
+
+    async def _once(self, named: Function, invocation: Invocation, patience: Millis | None) -> tuple[Outcome, str]:
+        function = self._led(named)
+        if function is None:
+            return Interrupted(), named.version
         began = perf_counter()
         try:
             slot = self._pool.lend(function) or await self._pool.acquire(

@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from triggerhub.aws import arn, errors
 from triggerhub.aws import destination as shape
-from triggerhub.aws.reference import LATEST
+from triggerhub.aws.reference import LATEST, is_version
 from triggerhub.hub.call import ended, traced
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.group import PAYLOAD_LIMIT
@@ -89,28 +89,30 @@ def built_in(project: Project) -> dict[str, Function]:
 def failure_of(function: str) -> str:
     """Name the counter of what a destination did not take, by the name of its function; empty where it is none."""
     kind, _, target = function.partition(":")
-    if kind not in OWN or target.isdigit() or not target:  # a deployed function's versions have their number there
+    # A deployed function may be called so; then a version's number or an alias is there, and neither has a colon.
+    if kind not in OWN or target.isdigit() or not target or (kind != "file" and ":" not in target):
         return ""
     return "dead_letter_errors" if kind == "dead" else "lost_records"
 
 
-def record(claimed: Claimed, outcome: Outcome, decision: Complete | Bury, *, now: Millis) -> bytes:
-    """Make the record that AWS's asynchronous destinations receive."""
+def record(claimed: Claimed, outcome: Outcome, decision: Complete | Bury, ran: str | None, *, now: Millis) -> bytes:
+    """Make the record that AWS's asynchronous destinations receive; *ran* is the version that did, where one did."""
     payload: bytes | None = None
     if isinstance(outcome, Returned | Raised | TimedOut | Crashed):
         payload = outcome.payload
     condition = "Success"
     if isinstance(decision, Bury):
         condition = "EventAgeExceeded" if decision.reason.startswith("older than") else "RetriesExhausted"
-    name, _, version = claimed.delivery.function.partition(":")
-    version = version or LATEST
+    name, _, qualifier = claimed.delivery.function.partition(":")
+    qualifier = qualifier or LATEST
+    led = qualifier != LATEST and not is_version(qualifier)
     return shape.record(
         condition=condition,
         request_id=claimed.delivery.id,
-        function_arn=arn.function(name, version),
+        function_arn=arn.function(name, qualifier),
         count=claimed.delivery.attempts,
         payload=claimed.event.data,
-        executed_version=version,
+        executed_version=(ran or LATEST) if led else qualifier,
         response=payload,
         error=isinstance(decision, Bury),
         timestamp=now,

@@ -58,8 +58,10 @@ class Pool:
     def serve(self, function: Function, *, prepare: bool = True) -> None:
         """Make *function* the current version of its name: idle workers of another one end now.
 
-        *prepare* is whether workers may be started ahead of its calls.
+        *prepare* is whether workers may be started ahead of its calls. An alias has none.
         """
+        if function.leads is not None:
+            return
         bench = self._benches.setdefault(function.name, Bench(function))
         bench.prepares = prepare
         if bench.function != function:
@@ -79,13 +81,19 @@ class Pool:
                 self._retire(bench, slot)
             bench.call()
 
+    def served(self, name: str) -> Function | None:
+        """Return the current version of a function; None where there is none of this name."""
+        bench = self._benches.get(name)
+        return bench.function if bench else None
+
     def level(self, function: Function) -> Level | Refusal:
         """Return the level at which a function runs, or why it does not."""
         return self._runtime.level(function)
 
     def applied(self, function: Function) -> Level | None:
         """Return the level at which a function's calls run; None for what the hub itself does, and what is not run."""
-        level = self._runtime.level(function) if function.name in self._benches else None
+        runs = function.leads is not None or function.name in self._benches
+        level = self._runtime.level(function) if runs else None
         return level if isinstance(level, str) else None
 
     def live(self, name: str) -> int:
@@ -114,8 +122,14 @@ class Pool:
         ]
 
     def free(self, function: Function) -> bool:
-        """Whether a call would get a worker now, an idle one or a new one, and nobody waits for one."""
-        bench = self._benches.get(function.name)
+        """Whether a call would get a worker now, an idle one or a new one, and nobody waits for one.
+
+        Of an alias, whether it would wherever it goes.
+        """
+        return all(map(self._free, function.leads.functions if function.leads else (function.name,)))
+
+    def _free(self, name: str) -> bool:
+        bench = self._benches.get(name)
         if bench is None:
             return True
         return not bench.queued and (bench.ready > 0 or bench.live < bench.function.concurrency)

@@ -61,6 +61,7 @@ class Status:
             "interpreter": function.interpreter.name if function.interpreter else None,
             "handler": function.handler or " ".join(function.command),
             "version": function.version,
+            "leads": function.leads.shares if function.leads else None,
             "source": function.source,
             "timeout_ms": function.timeout,
             "memory": function.memory,

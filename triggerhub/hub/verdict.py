@@ -65,7 +65,7 @@ class Verdicts:
         settlements = []
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision = retry.decide(claimed.delivery, own, group.plan.retry, now=now, draw=self._draw())
-            then, refused = self._then(group.plan, claimed, own, decision, now)
+            then, refused = self._then(group.plan, claimed, own, decision, version, now)
             settlements.append(
                 Settlement(
                     delivery=claimed.delivery.id,
@@ -80,8 +80,8 @@ class Verdicts:
 
     def buried(self, plan: LanePlan, claimed: Claimed, why: str, *, told: bool, now: Millis) -> Settlement:
         """Return what to settle for a delivery that is given up without a call; *told* sends it on as a failure."""
-        bury = Bury(why)
-        then, refused = self._then(plan, claimed, Interrupted(), bury, now) if told else ((), [])
+        bury, ran = Bury(why), claimed.delivery.version
+        then, refused = self._then(plan, claimed, Interrupted(), bury, ran, now) if told else ((), [])
         decision = _adding(bury, refused)
         return Settlement(delivery=claimed.delivery.id, fence=claimed.fence, decision=decision, then=then)
 
@@ -108,7 +108,7 @@ class Verdicts:
         attempt, attempted = None, None
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision: Complete | Leave = DONE if isinstance(own, Returned) else LEAVE
-            then, refused = self._then(group.plan, claimed, own, decision, now)
+            then, refused = self._then(group.plan, claimed, own, decision, version, now)
             if attempt is None or own is not attempted:
                 attempt, attempted = _attempt(own, group.request_id, version, started, level), own
             record = Record(
@@ -133,8 +133,8 @@ class Verdicts:
         now: Millis,
     ) -> Record:
         """Return what to write of an event that its source gives up; an empty *body* tells no destination."""
-        bury = Bury(why)
-        then, refused = ((), []) if body == b"" else self._then(plan, claimed, outcome, bury, now, body)
+        bury, ran = Bury(why), claimed.delivery.version
+        then, refused = ((), []) if body == b"" else self._then(plan, claimed, outcome, bury, ran, now, body)
         reason = "; ".join([why, *refused])
         return Record(intake=_kept(claimed, keep), decision=Bury(reason), then=then)
 
@@ -144,6 +144,7 @@ class Verdicts:
         claimed: Claimed,
         outcome: Outcome,
         decision: Decision | Leave,
+        ran: str | None,
         now: Millis,
         body: bytes | None = None,
     ) -> tuple[tuple[Intake, ...], list[str]]:
@@ -158,7 +159,7 @@ class Verdicts:
         if not destinations:
             return (), []
         if body is None:
-            body = record(claimed, outcome, decision, now=now)
+            body = record(claimed, outcome, decision, ran, now=now)
         return self._outlet.intakes(destinations, claimed, body, now=now)
 
 

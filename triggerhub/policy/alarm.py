@@ -63,7 +63,7 @@ SHORTEST: Millis = 10 * SECOND
 CALM: Millis = MINUTE
 """An alarm is over once its condition has not held for so long."""
 _SENTENCE = re.compile(
-    r"\s*(?P<measure>\w+)\s*\(\s*(?P<name>[\w-]*)\s*\)\s*(?P<op>>=|<=|>|<)\s*(?P<bound>[^\s%]+\s*%?)"
+    r"\s*(?P<measure>\w+)\s*\(\s*(?P<name>[\w:-]*)\s*\)\s*(?P<op>>=|<=|>|<)\s*(?P<bound>[^\s%]+\s*%?)"
     r"(?:\s+in\s+(?P<window>\S+))?\s*"
 )
 

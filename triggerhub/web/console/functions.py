@@ -62,14 +62,16 @@ class Functions:
             for sample, record in self._hub.trial.samples(trigger).items()
         }
         function = self._hub.project.functions[name]
+        # Versions and aliases are functions of their own here, of which there are no versions.
+        versioned = function.source == DEPLOYED and ":" not in name
         values = {
             "row": row,
             "settings": _settings(function),
             "recent": self._hub.pulse.function(name),
             "hour": self._hub.pulse.function(name, HOUR),
             "memory": self._hub.pulse.memory(name),
-            "versions": self._versions.rows(name) if function.source == DEPLOYED else [],
-            "canaries": self._versions.canaries.rows(name) if function.source == DEPLOYED else [],
+            "versions": self._versions.rows(name) if versioned else [],
+            "canaries": self._versions.canaries.rows(name) if versioned else [],
             "samples": samples,
             "sample_data": render.data(samples),
             "link": quote(name, safe=""),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from triggerhub.aws import arn
-from triggerhub.aws.reference import LATEST, is_version
+from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed, EventConfig
 from triggerhub.deploy.registry import Registry
@@ -46,7 +46,7 @@ class Events:
 
     async def _set(self, asked: Asked, *, keep: bool) -> Mapping[str, Json]:
         given = asked.given
-        name, number = self._place(asked)
+        name, qualifier = self._place(asked)
         self._functions.changeable(name)
         destinations = given.get("DestinationConfig", {})
         told = {"MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig"} & given.keys()
@@ -57,9 +57,9 @@ class Events:
 
         def change(before: Deployed | None) -> Deployed:
             current = there(before, name)
-            was = current.events.get(number)
+            was = current.events.get(qualifier)
             if keep and was is None:
-                raise _none(name, number)
+                raise _none(name, qualifier)
             config = was if keep and was is not None else EventConfig(modified=0)
             config = replace(
                 config,
@@ -69,28 +69,28 @@ class Events:
                 on_failure=on_failure if "OnFailure" in destinations else config.on_failure,
                 modified=now(),
             )
-            return replace(current, events={**current.events, number: config})
+            return replace(current, events={**current.events, qualifier: config})
 
         changed = await self._registry.change(name, change)
         assert changed is not None
-        return _shown(name, number, changed.events[number])
+        return _shown(name, qualifier, changed.events[qualifier])
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
-        name, number = self._place(asked)
+        name, qualifier = self._place(asked)
         deployed = self._functions.deployed(name)
-        if deployed is None or number not in deployed.events:
-            raise _none(name, number)
-        return _shown(name, number, deployed.events[number])
+        if deployed is None or qualifier not in deployed.events:
+            raise _none(name, qualifier)
+        return _shown(name, qualifier, deployed.events[qualifier])
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
-        name, number = self._place(asked)
+        name, qualifier = self._place(asked)
         self._functions.changeable(name)
 
         def remove(before: Deployed | None) -> Deployed:
             current = there(before, name)
-            if number not in current.events:
-                raise _none(name, number)
-            return replace(current, events={key: one for key, one in current.events.items() if key != number})
+            if qualifier not in current.events:
+                raise _none(name, qualifier)
+            return replace(current, events={key: one for key, one in current.events.items() if key != qualifier})
 
         await self._registry.change(name, remove)
         return {}
@@ -100,20 +100,15 @@ class Events:
         self._functions.shown(name, None)
         deployed = self._functions.deployed(name)
         events = {} if deployed is None else deployed.events
-        rows = [(number, number) for number in sorted(events)]
-        return shape.page(
-            asked.given, rows, "FunctionEventInvokeConfigs", lambda number: _shown(name, number, events[number])
-        )
+        rows = [(qualifier, (qualifier, events[qualifier])) for qualifier in sorted(events)]
+        return shape.page(asked.given, rows, "FunctionEventInvokeConfigs", lambda row: _shown(name, *row))
 
     def _place(self, asked: Asked) -> tuple[str, str]:
-        """Return the function and the number of the version that are meant. Raises ApiError."""
+        """Return the function and the qualifier that are meant. Raises ApiError."""
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
-        number = found.qualifier or LATEST
-        if number != LATEST and not is_version(number):
-            text = f"Qualifier: an alias has no such configuration of its own here; give {found.name}'s version."
-            raise ApiError("InvalidParameterValueException", text)
-        self._functions.shown(found.name, None if number == LATEST else number)
-        return found.name, number
+        qualifier = found.qualifier or LATEST
+        self._functions.shown(found.name, None if qualifier == LATEST else qualifier)
+        return found.name, qualifier
 
     def _destination(self, name: str, text: str | None) -> str | None:
         if not text:
@@ -122,23 +117,19 @@ class Events:
             return members.outside(text)
         if named(text).name == name:
             raise ApiError("InvalidParameterValueException", ITSELF)
-        target = self._targets.find(text, None)
-        if named(target.arn).qualifier not in (None, LATEST) and not target.arn.endswith(target.function):
-            why = f"The destination ARN {text} is invalid: an alias cannot be a destination here; give its version."
-            raise ApiError("InvalidParameterValueException", why)
-        return arn.function(target.function)
+        return arn.function(self._targets.find(text, None).events)
 
 
-def _none(name: str, number: str) -> ApiError:
-    text = f"The function {arn.function(name, number)} doesn't have an EventInvokeConfig"
+def _none(name: str, qualifier: str) -> ApiError:
+    text = f"The function {arn.function(name, qualifier)} doesn't have an EventInvokeConfig"
     return ApiError("ResourceNotFoundException", text)
 
 
-def _shown(name: str, number: str, config: EventConfig) -> dict[str, Json]:
+def _shown(name: str, qualifier: str, config: EventConfig) -> dict[str, Json]:
     destinations = {"OnSuccess": config.on_success, "OnFailure": config.on_failure}
     found: dict[str, Json] = {
         "LastModified": config.modified / 1000,
-        "FunctionArn": arn.function(name, number),
+        "FunctionArn": arn.function(name, qualifier),
         "DestinationConfig": {key: {"Destination": one} if one else {} for key, one in destinations.items()},
     }
     if config.retries is not None:

@@ -251,16 +251,11 @@ class Functions:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
         self.changeable(found.name)
         served = found.name if found.qualifier is None else f"{found.name}:{found.qualifier}"
-        for mapping in self._registry.mappings.mappings.values():
-            if mapping.function == served or (found.qualifier is None and mapping.function.startswith(f"{served}:")):
-                text = f"{served} has the event source mapping {mapping.uuid}; delete that first."
-                raise ApiError("ResourceConflictException", text)
+        self.refuse_used(served)
 
         def remove(before: Deployed | None) -> Deployed | None:
             current = there(before, found.name)
-            if places := list(naming(self._hub.project, served)):
-                text = f"{served} is named by {', '.join(places[:5])} in triggerhub.toml; take it out there first."
-                raise ApiError("ResourceConflictException", text)
+            self.refuse_named(served)
             if found.qualifier is None:
                 return None
             if found.qualifier == LATEST:
@@ -269,14 +264,13 @@ class Functions:
             if not is_version(found.qualifier):
                 text = "Deletion of aliases is not currently supported."
                 raise ApiError("InvalidParameterValueException", text)
-            if users := [
+            if users := sorted(
                 name for name, one in current.aliases.items() if found.qualifier in (one.version, *one.weights)
-            ]:
-                text = f"Version {found.qualifier} is referenced by the alias {', '.join(users)}."
+            ):
+                text = f"Unable to delete version because the following aliases reference it: [{', '.join(users)}]"
                 raise ApiError("ResourceConflictException", text)
             versions = {number: one for number, one in current.versions.items() if number != found.qualifier}
-            provisioned = {key: one for key, one in current.provisioned.items() if key != found.qualifier}
-            return replace(current, versions=versions, provisioned=provisioned)
+            return replace(current.without(found.qualifier), versions=versions)
 
         if (
             found.qualifier is None
@@ -286,6 +280,19 @@ class Functions:
             await self._hub.resume("function", found.name)  # the next one of this name does not begin stopped
         await self._registry.change(found.name, remove)
         return {}
+
+    def refuse_used(self, served: str) -> None:
+        """Raise ApiError where a mapping leads to *served*; without a qualifier, to any of its versions and aliases."""
+        for mapping in self._registry.mappings.mappings.values():
+            if mapping.function == served or mapping.function.startswith(f"{served}:"):
+                text = f"{served} has the event source mapping {mapping.uuid}; delete that first."
+                raise ApiError("ResourceConflictException", text)
+
+    def refuse_named(self, served: str) -> None:
+        """Raise ApiError where triggerhub.toml names *served*."""
+        if places := list(naming(self._hub.project, served)):
+            text = f"{served} is named by {', '.join(places[:5])} in triggerhub.toml; take it out there first."
+            raise ApiError("ResourceConflictException", text)
 
 
 def published(deployed: Deployed, description: str | None = None) -> tuple[Deployed, Version]:

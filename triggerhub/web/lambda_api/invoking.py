@@ -143,7 +143,7 @@ class Invoking:
     async def _queued(self, target: Target, payload: bytes) -> Answer:
         _fits(payload, EVENT)
         try:
-            accepted = await self._hub.invoke_async(target.function, payload or b"{}")
+            accepted = await self._hub.invoke_async(target.events, payload or b"{}")
         except BadInput as error:
             raise ApiError("InvalidRequestContentException", error.message) from error
         return Answer(status=202, request_id=accepted.deliveries[0])

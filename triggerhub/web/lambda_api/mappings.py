@@ -19,7 +19,7 @@ from triggerhub.policy import filtering
 from triggerhub.web.lambda_api import members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.stamp import now
-from triggerhub.web.lambda_api.target import Targets, named
+from triggerhub.web.lambda_api.target import Targets
 
 WINDOW = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10"
 _STREAM = re.compile(
@@ -102,7 +102,7 @@ class Mappings:
 
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         source, function = asked.given.get("EventSourceArn"), asked.given.get("FunctionName")
-        name = self._targets.find(function, None).function if function else None
+        name = self._targets.find(function, None).events if function else None
         rows = [
             (key, one)
             for key, one in sorted(self._kept.mappings.items())
@@ -115,11 +115,7 @@ class Mappings:
         streams = mapping.type != "sqs"
         _refuse(given, streams=streams)
         if "FunctionName" in given:
-            target = self._targets.find(given["FunctionName"], None)
-            if named(target.arn).qualifier not in (None, "$LATEST") and not target.arn.endswith(target.function):
-                text = "FunctionName: an alias cannot be mapped here; give its version."
-                raise ApiError("InvalidParameterValueException", text)
-            mapping = replace(mapping, function=target.function)
+            mapping = replace(mapping, function=self._targets.find(given["FunctionName"], None).events)
         fifo = mapping.source.endswith(".fifo")
         batch = given.get("BatchSize", mapping.batch)
         window = given.get("MaximumBatchingWindowInSeconds", mapping.window)
@@ -153,7 +149,7 @@ class Mappings:
         told = config.get("OnFailure", {}).get("Destination")
         if told and ":function:" not in told:
             return members.outside(told)
-        return self._targets.find(told, None).function if told else None
+        return self._targets.find(told, None).events if told else None
 
     def _shown(self, mapping: SourceMapping) -> dict[str, Json]:
         found: dict[str, Json] = {

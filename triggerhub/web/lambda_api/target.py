@@ -26,6 +26,8 @@ class Target:
     """The hub's own name of it."""
     arn: str
     """As it was named: with a qualifier where it was named with one."""
+    events: str
+    """The hub's own name of what its events are owed to: of an alias its own, which chooses when they are run."""
     stopped: bool
     """Whether no concurrency is reserved for it: nobody may call it now."""
 
@@ -70,11 +72,10 @@ class Targets:
             raise missing(found.name, found.qualifier or LATEST)
         stopped = deployed is not None and deployed.reserved == 0 and function.source == DEPLOYED
         if found.qualifier in (None, LATEST, function.version):
-            return Target(found.name, arn.function(found.name, found.qualifier), stopped)
-        number = found.qualifier
-        if deployed is not None and (alias := deployed.aliases.get(number)):
-            number = chosen(alias.version, alias.weights, self._draw())
-        if f"{found.name}:{number}" not in serving and number != LATEST:
+            return Target(found.name, arn.function(found.name, found.qualifier), found.name, stopped)
+        events = name = f"{found.name}:{found.qualifier}"
+        if (served := serving.get(name)) is not None and (leads := served.leads) is not None:
+            name = chosen(leads.to, leads.weights, self._draw())
+        if name not in serving:
             raise missing(found.name, found.qualifier)
-        name = found.name if number == LATEST else f"{found.name}:{number}"
-        return Target(name, arn.function(found.name, found.qualifier), stopped)
+        return Target(name, arn.function(found.name, found.qualifier), events, stopped)

@@ -123,18 +123,13 @@ class Versions:
     async def _delete_alias(self, asked: Asked) -> Mapping[str, Json]:
         function, name = named(asked.given["FunctionName"]).name, asked.given["Name"]
         self._functions.changeable(function)
+        self._functions.refuse_used(f"{function}:{name}")
 
         def remove(before: Deployed | None) -> Deployed:
             current = there(before, function)
+            self._functions.refuse_named(f"{function}:{name}")
             aliases = {key: one for key, one in current.aliases.items() if key != name}
-            # What was said of it does not come back with another one of its name.
-            return replace(
-                current,
-                aliases=aliases,
-                urls={key: one for key, one in current.urls.items() if key != name},
-                policies={key: one for key, one in current.policies.items() if key != name},
-                provisioned={key: one for key, one in current.provisioned.items() if key != name},
-            )
+            return replace(current.without(name), aliases=aliases)
 
         await self._registry.change(function, remove)
         return {}
