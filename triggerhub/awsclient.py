@@ -206,6 +206,8 @@ class Connection:
     async def _close(self, made: _Client) -> None:
         if made in self._clients:
             self._clients.remove(made)
+            if made.direct is not None:
+                made.direct.close()
             with anyio.CancelScope(shield=True):
                 await made.stack.aclose()
 

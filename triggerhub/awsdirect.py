@@ -2,24 +2,26 @@
 
 Most of what aiobotocore spends on a small request is the same each time: events that nobody listens to, the endpoint's
 rules, signing with objects, a parser led by the service's description. So the first request of an operation goes by its
-client, and what the client sent is learnt. Further ones differ from it in body, date and signature; they take the
-client's own connections and the session's own credentials. Whatever is not answered well is asked again by the client,
-which knows about errors and retries, and goes by it until that is answered.
+client, and what the client sent is learnt. Further ones differ from it in body, date and signature; they go over
+connections of their own, with the client's certificates and limits, and are signed with the session's own credentials.
+Whatever is not answered well is asked again by the client, which knows about errors and retries, and goes by it until
+that is answered.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import importlib
 import json
 import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from triggerhub.awswire import Place, Wire
 from triggerhub.policy import sigv4
 
 PLAIN = {
@@ -30,11 +32,13 @@ PLAIN = {
 """Operations of SQS whose parameters are the body as they are, and whose answer is the body; but ``BinaryValue`` stays
 base64 in it."""
 _DATE, _TOKEN = "{date}", "{token}"
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 _NOTHING = hashlib.sha256(b"").hexdigest()
 _SIGNED = re.compile(
     sigv4.ALGORITHM
     + r" Credential=([^,]+)/(\d{8})/([^/,]+)/([^/,]+)/aws4_request, SignedHeaders=([^,]+), Signature=(\w+)"
 )
+_PORTS = {"http": 80, "https": 443}
 _OWN = {"authorization", "x-amz-date", "x-amz-security-token", "content-length", "amz-sdk-invocation-id"}
 """Headers that differ from request to request."""
 
@@ -43,9 +47,11 @@ _OWN = {"authorization", "x-amz-date", "x-amz-security-token", "content-length",
 class Way:
     """What all requests of one operation have in common."""
 
-    url: Any
-    """As aiohttp has it: parsed once."""
-    headers: dict[str, str]
+    scheme: str
+    host: str
+    port: int
+    head: str
+    """The request's first line and headers, but those that differ."""
     signature: sigv4.Signature
     """Of the request that it was learnt from."""
     form: str
@@ -53,23 +59,23 @@ class Way:
     token: bool
     """Whether the credentials had one."""
 
-    def signed(self, body: bytes, access_key: str, secret: str, token: str | None, *, at: str) -> dict[str, str]:
-        """Return the headers of a request that is sent at a moment like ``20261127T120000Z``."""
+    def request(self, body: bytes, access_key: str, secret: str, token: str | None, *, at: str) -> bytes:
+        """Return a request that is sent at a moment like ``20261127T120000Z``. ValueError for a key that is none."""
         told, day = self.signature, at[:8]
         scope = f"{day}/{told.region}/{told.service}/aws4_request"
         form = self.form.replace(_DATE, at).replace(_TOKEN, token or "") + hashlib.sha256(body).hexdigest()
         digest = hashlib.sha256(form.encode()).hexdigest()
         keyed = _keyed(secret, day, told.region, told.service).copy()
         keyed.update(f"{sigv4.ALGORITHM}\n{at}\n{scope}\n{digest}".encode())
-        headers = {
-            **self.headers,
-            "X-Amz-Date": at,
-            "Authorization": f"{sigv4.ALGORITHM} Credential={access_key}/{scope}, "
-            f"SignedHeaders={';'.join(told.signed)}, Signature={keyed.hexdigest()}",
-        }
-        if token is not None:
-            headers["X-Amz-Security-Token"] = token
-        return headers
+        own = f"X-Amz-Security-Token: {token}\r\n" if token is not None else ""
+        if not access_key.isprintable() or not own[:-2].isprintable():
+            raise ValueError("the credentials have characters that no header has")
+        head = (
+            f"{self.head}X-Amz-Date: {at}\r\n{own}Authorization: {sigv4.ALGORITHM} Credential={access_key}/{scope}, "
+            f"SignedHeaders={';'.join(told.signed)}, Signature={keyed.hexdigest()}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode("latin-1") + body
 
 
 @lru_cache(maxsize=16)
@@ -78,16 +84,21 @@ def _keyed(secret: str, day: str, region: str, service: str) -> hmac.HMAC:
     return hmac.new(sigv4.signing_key(secret, day, region, service), digestmod="sha256")
 
 
-def learn(method: str, url: str, headers: dict[str, str], parsed: Any) -> Way | None:
+def learn(method: str, url: str, headers: dict[str, str]) -> Way | None:
     """Return the way of a request that was signed and sent; None where it is not of the kind that is known here.
 
-    *parsed* is the address as the HTTP client has it. Header names are in lower case.
+    Header names are in lower case.
     """
     parts = urlsplit(url)
-    host = parts.netloc.removesuffix({"http": ":80", "https": ":443"}.get(parts.scheme, ":"))
+    usual = _PORTS.get(parts.scheme)
+    if usual is None or parts.hostname is None:
+        return None
+    host = parts.netloc.removesuffix(f":{usual}")
     kept = {name: value for name, value in headers.items() if name not in _OWN}
     found = _SIGNED.fullmatch(headers.get("authorization", ""))
     if found is None or method != "POST" or parts.query or any(one in str(kept) for one in (_DATE, _TOKEN)):
+        return None
+    if not all(one.isprintable() for one in (url, *kept, *kept.values())):
         return None
     key, day, region, service, names, digest = found.groups()
     signature = sigv4.Signature(key, day, region, service, tuple(names.split(";")), digest)
@@ -100,8 +111,18 @@ def learn(method: str, url: str, headers: dict[str, str], parsed: Any) -> Way | 
         )
     except sigv4.Refused:
         return None
-    kept["accept-encoding"] = "identity"
-    return Way(url=parsed, headers=kept, signature=signature, form=form.removesuffix(_NOTHING), token=token)
+    lines = "".join(
+        f"{name}: {value}\r\n" for name, value in {"host": host, **kept, "accept-encoding": "identity"}.items()
+    )
+    return Way(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=parts.port or usual,
+        head=f"POST {parts.path or '/'} HTTP/1.1\r\n{lines}",
+        signature=signature,
+        form=form.removesuffix(_NOTHING),
+        token=token,
+    )
 
 
 class Direct:
@@ -110,7 +131,7 @@ class Direct:
     def __init__(self, client: Any, credentials: Any) -> None:
         self._client = client
         self._credentials = credentials
-        self._failures = importlib.import_module("aiohttp").ClientError, TimeoutError, OSError, ValueError
+        self._wires: dict[tuple[str, int], Wire] = {}
         self._seen: dict[str, Way | None] = {}
         self._ways: dict[str, Way] = {}
         client.meta.events.register("before-send.sqs", self._see)
@@ -120,15 +141,20 @@ class Direct:
         way = self._ways.get(operation)
         if way is None:
             return None
-        body = json.dumps(parameters).encode()
+        body = _encoded(parameters).encode()
         held = await self._credentials.get_frozen_credentials()
         answer = None
         if (held.token is not None) is way.token:
             at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            headers = way.signed(body, held.access_key, held.secret_key, held.token, at=at)
-            answer = await self._sent(way, headers, body)
-        if answer is None:
+            try:
+                request = way.request(body, held.access_key, held.secret_key, held.token, at=at)
+                status, text = await (await self._wire(way)).ask(request)
+                answer = json.loads(text) if status == HTTPStatus.OK else None
+            except (OSError, ValueError):
+                answer = None
+        if not isinstance(answer, dict):
             self._ways.pop(operation, None)
+            return None
         return answer
 
     def answered(self, operation: str) -> None:
@@ -137,19 +163,26 @@ class Direct:
         if way is not None:
             self._ways[operation] = way
 
-    async def _sent(self, way: Way, headers: dict[str, str], body: bytes) -> dict[str, Any] | None:
-        try:
-            session = await self._session()
-            async with session.request("POST", way.url, data=body, headers=headers) as response:
-                text = await response.read()
-                answer = json.loads(text) if response.status == 200 else None
-        except self._failures:
-            return None
-        return answer if isinstance(answer, dict) else None
+    def close(self) -> None:
+        for wire in self._wires.values():
+            wire.close()
 
-    async def _session(self) -> Any:
-        """Return aiohttp's session of the client, which has its connections, limits, timeouts and certificates."""
-        return await self._client._endpoint.http_session._get_session(None)  # noqa: SLF001 - it has no public name
+    async def _wire(self, way: Way) -> Wire:
+        """Return the connections of a way, which are made as the client's own are."""
+        wire = self._wires.get((way.host, way.port))
+        if wire is None:
+            config, tls = self._client.meta.config, None
+            if way.scheme == "https":
+                session = await self._client._endpoint.http_session._get_session(None)  # noqa: SLF001 - it has no public name
+                tls = session.connector._ssl  # noqa: SLF001 - as above
+            wire = Wire(
+                Place(
+                    host=way.host, port=way.port, tls=tls, connect=config.connect_timeout, answer=config.read_timeout
+                ),
+                config.max_pool_connections,
+            )
+            wire = self._wires.setdefault((way.host, way.port), wire)
+        return wire
 
     def _see(self, request: Any, event_name: str, **_: Any) -> None:
         """Look at what the client is about to send; botocore calls it."""
@@ -165,5 +198,4 @@ class Direct:
             proxied = http._proxy_config.proxy_url_for(request.url) is not None or not callable(http._get_session)  # noqa: SLF001
         except AttributeError:  # another release, or another HTTP client: it all goes by the client
             proxied = True
-        parsed = importlib.import_module("yarl").URL(request.url, encoded=True)
-        self._seen[operation] = None if proxied else learn(request.method, request.url, headers, parsed)
+        self._seen[operation] = None if proxied else learn(request.method, request.url, headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import ssl
 import sys
 import time
 from collections import Counter, deque
@@ -108,8 +109,8 @@ class SqsDouble:
     # over HTTP
 
     @asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncGenerator[str]:
-        async with wire.serve(self._answer, port) as address:
+    async def serve(self, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
+        async with wire.serve(self._answer, port, tls) as address:
             yield address
 
     def _told(self, told: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,13 +34,13 @@ Answering = Callable[[Request], Awaitable[Answer]]
 
 
 @asynccontextmanager
-async def serve(answering: Answering, port: int = 0) -> AsyncGenerator[str]:
+async def serve(answering: Answering, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
     """Answer on a port of loopback, a free one unless told; yields the address. Leaving cuts what is open."""
     connections: set[_Connection] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(answering, connections), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Connection(answering, connections), "127.0.0.1", port, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for one in list(connections):

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.aws_double.sqs import SqsDouble
 from triggerhub.aws import sqs
 from triggerhub.awsclient import AwsFault, Connection, Options, connected
 from triggerhub.awsdirect import learn
+from triggerhub.awswire import NoAnswer, Place, Wire
 
 pytestmark = pytest.mark.usefixtures("keys")
 
@@ -51,11 +61,25 @@ def noon(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_request_is_signed_as_botocore_signs_it(url: str, token: str | None) -> None:
-    way = learn("POST", url, as_botocore(url, b"another", token, "another"), url)
+    way = learn("POST", url, as_botocore(url, b"another", token, "another"))
     assert way is not None
-    headers = way.signed(BODY, "AKID", "s3cr3t", token, at=AT)
-    assert headers["Authorization"] == as_botocore(url, BODY, token)["authorization"]
-    assert (headers["X-Amz-Date"], headers["x-own"], headers.get("X-Amz-Security-Token")) == (AT, "a  b", token)
+    head, _, body = way.request(BODY, "AKID", "s3cr3t", token, at=AT).partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert (first, body) == (f"POST {urlsplit(url).path or '/'} HTTP/1.1", BODY)
+    assert len(headers) == len(lines)
+    assert headers["authorization"] == as_botocore(url, BODY, token)["authorization"]
+    assert (headers["x-amz-date"], headers["x-own"], headers.get("x-amz-security-token")) == (AT, "a  b", token)
+    assert headers["content-length"] == str(len(BODY))
+
+
+@pytest.mark.usefixtures("noon")
+@pytest.mark.parametrize(("key", "token"), [("AK\r\nX: 1", "t"), ("AKID", "t\r\nX: 1")])
+def test_credentials_cannot_add_a_header(key: str, token: str) -> None:
+    way = learn("POST", "http://localhost/", as_botocore("http://localhost/", BODY, token))
+    assert way is not None
+    with pytest.raises(ValueError, match="no header has"):
+        way.request(BODY, key, "s3cr3t", token, at=AT)
 
 
 @pytest.mark.usefixtures("noon")
@@ -67,18 +91,22 @@ def test_a_request_is_signed_as_botocore_signs_it(url: str, token: str | None) -
         pytest.param("POST", "http://localhost/", {"authorization": "Bearer abc"}, id="another signature"),
         pytest.param("POST", "http://localhost/", {"authorization": ""}, id="none"),
         pytest.param("POST", "http://localhost/", {"x-own": "{date}"}, id="a header like a place to fill in"),
+        pytest.param("POST", "http://localhost/", {"x-own": "a\r\nb"}, id="a header of two lines"),
+        pytest.param("POST", "unix:/socket", {}, id="no HTTP"),
     ],
 )
 def test_what_is_not_understood_is_not_learnt(method: str, url: str, changed: dict[str, str]) -> None:
-    assert learn(method, url, {**as_botocore("http://localhost/", BODY, None), **changed}, url) is None
+    assert learn(method, url, {**as_botocore("http://localhost/", BODY, None), **changed}) is None
 
 
 @asynccontextmanager
-async def asked(double: SqsDouble) -> AsyncGenerator[tuple[Connection, str, list[str]]]:
+async def asked(
+    double: SqsDouble, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[tuple[Connection, str, list[str]]]:
     """A connection to a queue of the double, and what its client itself was asked for."""
     double.do_CreateQueue("a")
     double.patience = 0
-    async with double.serve() as address, connected("sqs", Options(endpoint_url=address)) as connection:
+    async with double.serve(tls=tls) as address, connected("sqs", Options(endpoint_url=address)) as connection:
         found = await connection.call("get_queue_url", QueueName="a")
         by_client: list[str] = []
         assert connection._current is not None
@@ -164,6 +192,48 @@ async def test_a_record_is_the_same_by_either_way() -> None:
         assert by_client == ["ReceiveMessage"]
     assert records[0] == records[1]
     assert b'"binaryValue":"AP8="' in records[0]
+
+
+async def test_the_short_way_trusts_whom_the_client_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, tls = certificate(tmp_path)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    double = SqsDouble()
+    async with asked(double, tls) as (connection, url, by_client):
+        for _ in range(3):
+            await connection.call("receive_message", QueueUrl=url)
+        assert by_client == ["ReceiveMessage"]
+        assert double.calls["ReceiveMessage"] == 3
+
+
+async def test_a_certificate_that_the_client_does_not_trust_is_refused_by_the_short_way(tmp_path: Path) -> None:
+    _, tls = certificate(tmp_path)
+    double = SqsDouble()
+    async with double.serve(tls=tls) as address:
+        place = Place(host="127.0.0.1", port=int(address.rpartition(":")[2]), tls=ssl.create_default_context(),
+                      connect=5, answer=5)  # fmt: skip
+        with pytest.raises(NoAnswer, match="certificate"):
+            await Wire(place, 1).ask(b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n")
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Make a certificate of loopback that nobody signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "double")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "double.pem"
+    path.write_bytes(made.public_bytes(Encoding.PEM))
+    whole = folder / "whole.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    whole.write_bytes(path.read_bytes() + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(whole)
+    return path, context
 
 
 async def test_through_a_proxy_all_goes_by_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,11 +49,13 @@ def record(
         **(attributes or {}),
     }
     md5 = md5_of_body or hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    # An emulator may have numbers here, Lambda has text.
+    told = ",".join([f"{_quoted(name)}:{_quoted(str(value))}" for name, value in system.items()])
     shown = f'"md5OfMessageAttributes":{_quoted(md5_of_attributes)},' if md5_of_attributes else ""
     # Written out: it is done for every message, and a dictionary of it all costs three times as much.
     return (
         f'{{"messageId":{_quoted(message_id)},"receiptHandle":{_quoted(receipt_handle or message_id)},'
-        f'"body":{_quoted(body)},"attributes":{_json(system)},'
+        f'"body":{_quoted(body)},"attributes":{{{told}}},'
         f'"messageAttributes":{_json(message_attributes) if message_attributes else "{}"},{shown}'
         f'"md5OfBody":{_quoted(md5)},"eventSource":"aws:sqs","eventSourceARN":{_quoted(queue_arn)},'
         f'"awsRegion":{_quoted(queue_arn.split(":")[3])}}}'
