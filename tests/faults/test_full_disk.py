@@ -63,6 +63,20 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", var], check=True)
 
 
+@pytest.fixture
+def small_logs(tmp_path: Path) -> Iterator[Path]:
+    """A project whose logs are on a disk of 2 MB of their own."""
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("mounting needs root")
+    logs = tmp_path / "var" / "logs"
+    logs.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", logs], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting needs root")
+    yield tmp_path
+    subprocess.run(["umount", logs], check=True)
+
+
 def free(project: Path) -> int:
     disk = os.statvfs(project / "var")
     return disk.f_bavail * disk.f_frsize
@@ -130,3 +144,30 @@ def test_what_functions_write_never_fills_the_disk(small: Path) -> None:
         assert MB < kept < 64 * MB // 2, "logs have a quarter of the disk, and what waited while they were moved"
         assert hub.post("/loud", b'{"n":1}')[0] == 202
         assert hub.settled()["succeeded"] == 151
+
+
+@pytest.mark.timeout(300)
+def test_logs_that_cannot_be_kept_are_told_of_wherever_people_look_and_so_is_the_end(small_logs: Path) -> None:
+    ballast, gate = small_logs / "var" / "logs" / "ballast", small_logs / "gates" / "gate"
+    gate.parent.mkdir()
+    gate.touch()
+    ballast.write_bytes(bytes(MB + 900 * 1024))
+    with daemon(small_logs, TOML.replace("GATES", str(gate.parent)), {"work.py": WORK, "loud.py": LOUD}) as hub:
+        why = (
+            f"what functions write cannot be kept in {small_logs}/var/logs: the rest of the disk is kept for the queue"
+        )
+        for _ in range(3):
+            assert hub.post("/hook", b"{}")[0] == 202
+            hub.settled()
+            until(lambda: any(why in one for one in hub.api("GET", "/api/v1/status")["problems"]), "status says so")
+        for command in ("status", "top"):
+            assert why in hub.cli(command, check=True).stdout
+        status, body = hub.api("GET", "/readyz", raw=True)
+        assert (status, why in json.loads(body)["reasons"][0]) == (200, True), "events are taken all the same"
+        assert why in hub.api("GET", "/overview/attention", raw=True)[1].decode()
+        assert hub.log().count("what functions write cannot be kept") == 1
+        ballast.unlink()
+        until(lambda: hub.api("GET", "/api/v1/status")["problems"] == [], "it is over")
+        assert hub.log().count("what functions write is kept again") == 1
+        assert hub.api("GET", "/overview/attention", raw=True)[1].count(b"cannot be kept") == 0
+        assert hub.cli("logs", "work", check=True).stdout.count("worked") == 3, "what waited in memory was kept"

@@ -6,9 +6,11 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +130,31 @@ def test_a_disk_that_fails_costs_lines_but_never_a_handler(tmp_path: Path, monke
     ]
     log.write(F, "r", "stdout", "after")
     assert texts(log.read(limit=1)) == ["after"]
+
+
+def test_a_disk_that_comes_and_goes_is_told_of_once_a_while(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    log = OutputLog(folder, now=Clock())
+    with structlog.testing.capture_logs() as told:
+        for _ in range(3):
+            folder.write_text("no folder")
+            for _ in range(3):
+                log.write(F, "r", "stdout", "a line")
+                log.flush()
+            assert (
+                log.complaint
+                == f"what functions write cannot be kept in {folder}: File exists; the newest wait in memory"
+            )
+            folder.unlink()
+            log.flush()
+            assert log.complaint is None
+            shutil.rmtree(folder)
+            log._archive.close()
+    assert [one["event"] for one in told] == [
+        "what functions write cannot be kept",
+        "what functions write is kept again",
+    ]
+    assert told[1]["lost"] == 0
 
 
 def test_what_is_left_of_a_nearly_full_disk_is_not_for_logs(tmp_path: Path, monkeypatch) -> None:

@@ -138,7 +138,9 @@ class Hub:
             verdicts=self._verdicts,
             wake=self._wake,
         )
-        self._status = Status(self._wiring, services, self._inlet, self._pool, self._paused, self._preparation)
+        self._status = Status(
+            self._wiring, services, self._inlet, self._pool, self._paused, self._preparation, self._output
+        )
         self.alarms = Alarms(self._wiring, services, self._inlet, self._stamp, self._queue)
         performer = Performer(self.project.hub.project)
         self._inlet.tracing = performer.tracing = self._tracing
@@ -437,6 +439,11 @@ class Hub:
             detail = await self.get(delivery)
             requests = {delivery, *(attempt.request_id for attempt in detail.attempts)}
         return await anyio.to_thread.run_sync(lambda: self._output.read(request_ids=requests, **wanted))
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether what functions write can be kept at the moment."""
+        return self._output.trouble is None
 
     def follow(self, function: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Json]]]:
         """Follow the lines that functions write from now on."""

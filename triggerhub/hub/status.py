@@ -22,6 +22,7 @@ from triggerhub.model import API_TRIGGER, Json, Millis, State, destination_trigg
 from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.settings import Function, Level, Trigger
 from triggerhub.store import Lane, Query, Stats
+from triggerhub.telemetry.output import OutputLog
 
 
 class Status:
@@ -35,6 +36,7 @@ class Status:
         pool: Pool,
         paused: Paused,
         preparation: Preparation,
+        output: OutputLog,
     ) -> None:
         self._wiring, self._inlet, self._pool, self._paused, self._preparation = (
             wiring,
@@ -43,6 +45,7 @@ class Status:
             paused,
             preparation,
         )
+        self._output = output
         self._store, self._clock, self._metrics = services.store, services.clock, services.metrics
         self._started = self._clock.now()
         self._findings: tuple[str, ...] = ()
@@ -180,6 +183,8 @@ class Status:
         problems += self._pool.troubles()
         if self._inlet.full:
             problems.append("the disk is full: new events are refused, accepted ones go on settling")
+        if (complaint := self._output.complaint) is not None:
+            problems.append(complaint)
         for lane, counts in stats.by_lane.items():
             waiting = counts.get(State.QUEUED, 0)
             dispatcher = self._wiring.dispatchers.get(lane.function)

@@ -2,7 +2,8 @@
 
 Writing a line only adds to a list; a thread of its own carries it to the disk ten times a second.
 When the disk is slow, full or broken, lines are dropped and counted and no handler ever waits; a
-line says how many once lines can be written again.
+line says how many once lines can be written again. The hub's own log says once that it is so, and once
+that it is over.
 """
 
 from __future__ import annotations
@@ -22,15 +23,20 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
 import anyio
+import structlog
 
 from triggerhub.model import Json, Millis
 from triggerhub.settings import DAY, GB, MB, Function
 from triggerhub.telemetry.archive import Archive, day_of
 
+log = structlog.get_logger("output")
+
 BUFFER = 16 * MB
 """The most text that waits for the disk, in characters."""
 BEAT = 0.1
 """Seconds between two writes to the disk."""
+CALM = 60.0
+"""Seconds in which it is said once that lines cannot be written, however often they can in between."""
 FOLLOWED = 1000
 """How many lines wait for a slow follower; the oldest go first."""
 _LINE = 200
@@ -83,11 +89,24 @@ class OutputLog:
         self._followers: set[_Follower] = set()
         self.trouble: str | None = None
         """Why lines cannot be written at the moment, for people."""
+        self._folder = folder
+        self._lost_before = 0
+        self._told: float | None = None
+        self._silent_until = float("-inf")
 
     @property
     def dropped(self) -> int:
         """How many lines were dropped since the start."""
         return self._dropped
+
+    @property
+    def complaint(self) -> str | None:
+        """Say that lines cannot be written at the moment, and why."""
+        if self.trouble is None:
+            return None
+        lost = self._dropped - self._lost_before
+        kept = f"{lost:,} lines are lost so far" if lost else "the newest wait in memory"
+        return f"what functions write cannot be kept in {self._folder}: {self.trouble}; {kept}"
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[OutputLog]:
@@ -136,6 +155,17 @@ class OutputLog:
                 self.trouble = f"{error.strerror or error}"
             else:
                 self.trouble = None
+            self._tell(time.monotonic())
+
+    def _tell(self, now: float) -> None:
+        """Say once that lines cannot be written, and once that they can be again."""
+        if self.trouble is None and self._told is not None:
+            lost = self._dropped - self._lost_before
+            log.warning("what functions write is kept again", lost=lost, seconds=round(now - self._told, 1))
+            self._told, self._lost_before = None, self._dropped
+        elif self.trouble is not None and self._told is None and now >= self._silent_until:
+            log.warning("what functions write cannot be kept", folder=str(self._folder), why=self.trouble)
+            self._told, self._silent_until = now, now + CALM
 
     def _store(self, lines: list[_Waiting]) -> None:
         self._archive.append([(line[0], _json(line)) for line in lines])

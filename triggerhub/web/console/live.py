@@ -84,7 +84,7 @@ class Readings:
             "point": None if last is None else point(last),
             # Whatever has changed of what lists show, this has changed.
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"
-            f".{pulse.retries}.{len(self._hub.alarms.on())}.{self._turn}",
+            f".{pulse.retries}.{len(self._hub.alarms.on())}.{self._hub.keeps_output:d}.{self._turn}",
         }
 
 
