@@ -62,14 +62,24 @@ class StoreBroken(TriggerhubError):
 class StartFailed(TriggerhubError):
     """A worker could not be started; ``type`` and ``payload`` are the function error the caller sees.
 
-    *scarce*: the host had no room for it, or cannot isolate it, which is not the function's fault and may pass.
+    *scarce*: the host had no room for it, or cannot isolate it, which is not the function's fault and may pass; nor is
+    *severed*: what makes the sandboxes ended meanwhile.
     """
 
-    def __init__(self, type: str, message: str, payload: bytes, *, scarce: bool = False) -> None:  # noqa: A002 - AWS's word
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - AWS's word
+        message: str,
+        payload: bytes,
+        *,
+        scarce: bool = False,
+        severed: bool = False,
+    ) -> None:
         super().__init__(message)
         self.type = type
         self.payload = payload
         self.scarce = scarce
+        self.severed = severed
 
 
 def scarce(error: Exception) -> bool:

@@ -235,6 +235,8 @@ class Crashed:
     usage: Usage = field(default_factory=Usage)
     scarce: bool = False
     """The host had no room for a process, or no level of isolation: the function never began, and is not to blame."""
+    severed: bool = False
+    """What makes the sandboxes ended, and all of them with it, which the function is not to blame for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ RAISED = Raised(fault=FAULT, payload=b"{}")
 TIMED_OUT = TimedOut(fault=FAULT, payload=b"{}")
 CRASHED = Crashed(fault=FAULT, payload=b"{}")
 SCARCE = Crashed(fault=FAULT, payload=b"{}", scarce=True)
+SEVERED = Crashed(fault=FAULT, payload=b"{}", severed=True)
 POLICY = RetryPolicy(attempts=3, initial=SECOND, max=5 * MINUTE, jitter=False, max_age=6 * HOUR)
 
 
@@ -72,6 +73,14 @@ def delivery(attempts: int, age: int = 0) -> Delivery:
 )
 def test_decide(attempts: int, age: int, outcome: Outcome, expected: Decision) -> None:
     assert decide(delivery(attempts, age), outcome, POLICY, now=NOW, draw=0.5) == expected
+
+
+def test_a_call_that_lost_its_sandbox_with_all_others_is_run_again_at_once_but_not_for_ever() -> None:
+    for claims in (3, 3 + LOST - 1):
+        again = decide(replace(delivery(3, 9 * HOUR), claims=claims), SEVERED, POLICY, now=NOW, draw=0.5)
+        assert again == Retry(NOW, counted=False)
+    spent = replace(delivery(3), claims=3 + LOST)
+    assert decide(spent, SEVERED, POLICY, now=NOW, draw=0.5) == Bury("failed 3 of 3 attempts")
 
 
 def test_a_single_attempt_is_told_in_the_singular() -> None:

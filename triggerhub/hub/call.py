@@ -136,7 +136,9 @@ class Caller:
             self._output.write(function, invocation.request_id, "hub", f"[ERROR] {error.type}: {error.message}")
             fault = Fault(type=error.type, message=error.message)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
-            return Crashed(fault=fault, payload=error.payload, usage=usage, scarce=error.scarce), function.version
+            return Crashed(
+                fault=fault, payload=error.payload, usage=usage, scarce=error.scarce, severed=error.severed
+            ), function.version
         if slot is None:
             return self.throttled(function), function.version
         current = slot.function

@@ -26,7 +26,8 @@ from triggerhub.policy.units import show_duration
 from triggerhub.settings import SECOND, RetryPolicy
 
 LOST = 10
-"""How often the hub may die while a delivery runs: what kills it again and again must not go on for ever."""
+"""How often the hub, or what makes its sandboxes, may die while a delivery runs: what kills it again and again must
+not go on for ever."""
 SCARCE: Millis = 4 * SECOND
 """The longest wait, the shortest is half of it, until the host is asked for a process again."""
 HOPS = 16
@@ -52,8 +53,9 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: Mi
 
     ``delivery.attempts`` counts the attempt that just ended. *draw* is a number in [0, 1) that spreads
     the delay. The age limit looks at when the next attempt would begin, as Lambda's does. A call that
-    the hub itself cut short is queued again at once and given back, whatever the limits say; one that the
-    host had no room for, a little later.
+    the hub itself cut short is queued again at once and given back, whatever the limits say, as is one whose
+    sandbox was lost with all others, unless that happens again and again; one that the host had no room for, a little
+    later.
     """
     match outcome:
         case Returned():
@@ -62,6 +64,8 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: Mi
             return Retry(at=now, counted=False)
         case Crashed(scarce=True):
             return Retry(at=now + int(SCARCE * (1 + draw) / 2), counted=False)
+        case Crashed(severed=True) if delivery.claims < delivery.attempts + LOST:
+            return Retry(at=now, counted=False)
         case Raised() | TimedOut() | Crashed():
             pass
         case _:

@@ -59,6 +59,11 @@ class Process(Protocol):
         """Whether the kernel has killed one of its processes over their memory."""
         ...
 
+    @property
+    def severed(self) -> bool:
+        """Whether it ended because what had made it did."""
+        ...
+
     async def started(self) -> int:
         """Return the pid once there is one; 0 where there never was."""
         ...
@@ -126,6 +131,7 @@ class Child:
         self.status: int | None = None
         """The exit status once it is gone: minus the signal if one ended it."""
         self.group = None
+        self.severed = False
         self.starved = False
         """Nobody counts its memory but the hub."""
         self.thorough = warm

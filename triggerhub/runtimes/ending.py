@@ -17,8 +17,9 @@ def timed_out(fault: Fault) -> Ending:
     return lambda usage: TimedOut(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
 
 
-def crashed(fault: Fault) -> Ending:
-    return lambda usage: Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
+def crashed(fault: Fault, *, severed: bool = False) -> Ending:
+    payload = errors.payload(fault.type, fault.message)
+    return lambda usage: Crashed(fault=fault, payload=payload, usage=usage, severed=severed)
 
 
 def last_words(fault: Fault, words: str) -> Fault:
@@ -30,6 +31,7 @@ def start_failed(ending: Ending) -> StartFailed:
     """Return the error of a start that ended so."""
     outcome = ending(Usage())
     if isinstance(outcome, TimedOut | Crashed):
-        return StartFailed(outcome.fault.type, outcome.fault.message, outcome.payload)
+        severed = isinstance(outcome, Crashed) and outcome.severed
+        return StartFailed(outcome.fault.type, outcome.fault.message, outcome.payload, severed=severed)
     fault = Fault(type="Runtime.Interrupted", message="the hub ended the worker while it started")
     return StartFailed(fault.type, fault.message, errors.payload(fault.type, fault.message))

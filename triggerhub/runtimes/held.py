@@ -182,7 +182,7 @@ class Held(ABC):
         if not self._ready.done():
             self._lines.drain()
             fault = last_words(fault, self._lines.last_words)
-        ending = self._ending or crashed(fault)
+        ending = self._ending or crashed(fault, severed=self._child.severed)
         if not self._ready.done():
             self._ready.set_exception(start_failed(ending))
             # Nobody may be waiting for it any more.

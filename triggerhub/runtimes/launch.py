@@ -73,6 +73,8 @@ class Launcher:
         self._grows = False
         self.findings: Any = None
         """What sandboxes were found to be worth on this host; forgotten with the process that made them."""
+        self.losses = 0
+        """How often the process died by itself."""
 
     @property
     def pid(self) -> int | None:
@@ -241,6 +243,7 @@ class Launcher:
     def _lost(self) -> None:
         """The launcher died, and all sandboxes with it: the kernel sees to that."""
         log.error("the launcher of sandboxes ended; another one is started when it is needed", pid=self.pid)
+        self.losses += 1
         served, self._ready = self._ready, False
         self._let_go()
         if self._holders and served:
@@ -291,6 +294,7 @@ class Sandboxed:
         self.status: int | None = None
         self.fault: Fault | None = None
         """Why it could not be made, where that is so."""
+        self.severed = False
         self.thorough = True
         """Its end is always everybody's."""
 
@@ -348,6 +352,7 @@ class Sandboxed:
 
     def orphan(self) -> None:
         """The launcher is gone, so that nobody will tell."""
+        self.severed = True
         self.fault = Fault(type=errors.SANDBOX, message="the launcher of sandboxes ended, and this one with it")
         if self._handle is None:
             self._loop.call_soon(self._finish, -signal.SIGKILL)
@@ -410,7 +415,7 @@ def execute(theirs: socket.socket, *words: str, by: Sequence[str] = ()) -> subpr
 
     *by* are the words of a program that executes it, whose own words are nobody's.
     """
-    interpreter = [sys.executable, "-I", "-B", str(_MAIN), str(theirs.fileno()), str(BOOTSTRAP), *words]
+    interpreter = [sys.executable, "-I", str(_MAIN), str(theirs.fileno()), str(BOOTSTRAP), *words]
     return subprocess.Popen(
         ["/bin/sh", "-c", _STACK, "sh", *by, *interpreter],
         env=_ENVIRONMENT,

@@ -66,24 +66,32 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
     """Do each thing for real, in throw-away sandboxes. Never raises for what the host refuses."""
     lacks: dict[Ability, Lack] = {}
     async with launcher.held():
-        why = await _isolates(launcher, planner)
+        groups = await asyncio.to_thread(_groups)
+        # Both at once: calls wait for them.
+        why, loose = await asyncio.gather(_isolates(launcher, planner), _holds(launcher, planner, groups))
         if why and await _stands_in(launcher, planner, why):
-            why = None
+            why, loose = None, await _holds(launcher, planner, groups)
         if why:
             root = launcher.rooted
             lacks[Ability.SANDBOX] = Lack(found=_worded(why, root=root), remedy=_remedy(why, root=root))
             # What stands in where there are no namespaces; with them nothing runs at that level.
             if less := await _confines(launcher, planner):
                 lacks[Ability.LANDLOCK] = less
-        groups: Groups | None = None
-        try:
-            groups = await asyncio.to_thread(Groups.find)
-            why = None if Ability.SANDBOX in lacks else await _holds(launcher, planner, groups)
-        except (NoGroups, OSError) as error:
-            why = str(error)
-        if why:
-            lacks[Ability.GROUPS] = Lack(found=why, remedy=_GROUPS)
-    return Findings(lacks=lacks, groups=None if Ability.GROUPS in lacks else groups)
+        if isinstance(groups, str):
+            lacks[Ability.GROUPS] = Lack(found=groups, remedy=_GROUPS)
+        elif loose and not why:
+            lacks[Ability.GROUPS] = Lack(found=loose, remedy=_GROUPS)
+    if isinstance(groups, str) or Ability.GROUPS in lacks:
+        return Findings(lacks=lacks)
+    return Findings(lacks=lacks, groups=groups)
+
+
+def _groups() -> Groups | str:
+    """Return where control groups can be made, or why nowhere."""
+    try:
+        return Groups.find()
+    except (NoGroups, OSError) as error:
+        return str(error)
 
 
 def _worded(found: str, *, root: bool) -> str:
@@ -156,12 +164,18 @@ def _told(outcome: Outcome) -> str | None:
     return f"a sandbox does not hold: {', '.join(held)}" if held else None
 
 
-async def _holds(launcher: Launcher, planner: Planner, groups: Groups) -> str | None:
-    group = await asyncio.to_thread(groups.make, Limit(memory=_HELD, processes=64, cpu=1.0))
+async def _holds(launcher: Launcher, planner: Planner, groups: Groups | str) -> str | None:
+    """Return why a group does not hold what is in it; None where it does, or there is none."""
+    if isinstance(groups, str):
+        return None
+    try:
+        group = await asyncio.to_thread(groups.make, Limit(memory=_HELD, processes=64, cpu=1.0))
+    except OSError as error:
+        return str(error)
     try:
         outcome = await _run(launcher, planner, {"hold": _HOLD}, group)
-    except StartFailed as error:
-        return error.message
+    except (StartFailed, OSError) as error:
+        return str(error)
     finally:
         await asyncio.to_thread(group.remove)
     if isinstance(outcome, Crashed):

@@ -44,6 +44,8 @@ log = structlog.get_logger("sandbox")
 
 AGAIN = 30.0
 """Seconds until a host that does not give a function its level is looked at again."""
+_LOOKS = 3
+"""How often it is found out what the host gives where the launcher does not live to the end of it."""
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
 _OWN_HEAP = 32 * MB
@@ -111,7 +113,7 @@ class ProcessRuntime:
         """Return what the host gives, found out once for each launcher."""
         if self._launcher.findings is None:
             if self._looking is None or self._looking.done():
-                self._looking = asyncio.ensure_future(probe.look(self._launcher, self._planner))
+                self._looking = asyncio.ensure_future(self._look())
             # Who waits may be cut; who comes next waits for the same.
             found = await asyncio.shield(self._looking)
             if self._last is not found:
@@ -120,6 +122,15 @@ class ProcessRuntime:
             return found
         known: Findings = self._launcher.findings
         return known
+
+    async def _look(self) -> Findings:
+        """Look at what the host gives, anew where the launcher died meanwhile: that says nothing of the host."""
+        for _ in range(_LOOKS):
+            losses = self._launcher.losses
+            found = await probe.look(self._launcher, self._planner)
+            if self._launcher.losses == losses:
+                break
+        return found
 
     @asynccontextmanager
     async def looked_at(self, functions: Callable[[], Iterable[Function]]) -> AsyncGenerator[None]:

@@ -24,7 +24,7 @@ from triggerhub.errors import scarce
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Json, Outcome, Raised, Returned, TimedOut, Usage
 from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Child, Process, Spawn
-from triggerhub.runtimes.ending import last_words
+from triggerhub.runtimes.ending import crashed, last_words
 from triggerhub.runtimes.environment import of_invocation
 from triggerhub.runtimes.lines import pipe
 from triggerhub.runtimes.watch import Watch
@@ -151,8 +151,7 @@ class _Run:
         if self._doom is not None:
             return self._doom
         if self.child.fault is not None:
-            fault = self.child.fault
-            return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), usage=self._usage)
+            return crashed(self.child.fault, severed=self.child.severed)(self._usage)
         if self._status:
             fault = last_words(errors.exited(self._id, self._status), self._lines.last_words)
             outcome = Raised if self._status > 0 else Crashed

@@ -1,4 +1,4 @@
-"""Become the launcher: executed as ``python -I -B main.py DESCRIPTOR RUNTIME``, RUNTIME the bootstraps' folder.
+"""Become the launcher: executed as ``python -I main.py DESCRIPTOR RUNTIME``, RUNTIME the bootstraps' folder.
 
 With ``keep`` behind them it becomes what keeps root for launchers; with ``within`` it is in a user namespace of its own
 already, and makes no other.
@@ -23,7 +23,10 @@ def _launcher() -> None:
     spec.loader.exec_module(package)
     module = "launcher.keep" if "keep" in sys.argv[3:] else "launcher.serve"
     more = {"within": True} if "within" in sys.argv[3:] else {}
-    importlib.import_module(module).main(int(sys.argv[1]), sys.argv[2], **more)
+    serving = importlib.import_module(module)
+    # What this is made of is kept compiled, for another one that is waited for; what handlers import is not.
+    sys.dont_write_bytecode = True
+    serving.main(int(sys.argv[1]), sys.argv[2], **more)
 
 
 if __name__ == "__main__":
