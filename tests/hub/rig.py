@@ -119,6 +119,8 @@ class RigRuntime:
 
 
 class RigOutput:
+    trouble = complaint = None
+
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
 
