@@ -280,7 +280,7 @@ class User:
     """What ``hash-password`` printed."""
     role: Literal["viewer", "operator", "admin"] = "admin"
     payloads: bool = True
-    """Whether events, answers and logs are shown."""
+    """Whether events, their keys, answers, the text of errors and logs are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from triggerhub.hub.veil import REMEMBERED, Veil
+from triggerhub.model import Fault
 from triggerhub.settings import Function, HubSettings, Project, Secret
 
 
@@ -33,3 +35,23 @@ def test_so_many_are_remembered_and_those_in_force_always() -> None:
     assert veil.text("the first") == "•••"
     current = project(*(f"secret-{number:05}" for number in range(REMEMBERED + 1)))
     assert veil.text(f"secret-00000 secret-{REMEMBERED:05} the first") == "••• ••• the first"
+
+
+def test_whoever_may_not_see_what_events_carry_knows_errors_by_their_cause() -> None:
+    current = project("hunter2")
+    veil, other = Veil(lambda: current), Veil(lambda: current)
+    first, again, another = (
+        veil.fault(Fault(type="LookupError", message=text), told=False)
+        for text in ("order 7 of anna@example.com", "order 9 of anna@example.com", "order 7 of bob@example.com")
+    )
+    assert first == again != another
+    assert first is not None
+    assert re.fullmatch("••• [0-9a-f]{12}", first.message)
+    assert veil.cause("E", "hunter2") == veil.cause("E", "•••"), "a secret is no part of it"
+    assert veil.cause("E", "x") != other.cause("E", "x"), "nobody can make it who is not the hub"
+
+
+def test_the_type_of_an_error_is_masked_like_its_message() -> None:
+    current = project("hunter2")
+    shown = Veil(lambda: current).fault(Fault(type="hunter2Error", message="no hunter2"), told=True)
+    assert shown == Fault(type="•••Error", message="no •••")

@@ -111,7 +111,7 @@ class FakeHub:
         if query.trigger:
             self._known("trigger", query.trigger, TRIGGERS)
 
-    async def page(self, query: Query) -> list[Delivery]:
+    async def page(self, query: Query, *, told: bool = True) -> list[Delivery]:
         self._failing()
         rows = [
             row

@@ -29,7 +29,7 @@ def token() -> None:
     show_default=True,
     help="What it may do.",
 )
-@click.option("--payloads", is_flag=True, help="It may see what events carry and handlers answer.")
+@click.option("--payloads", is_flag=True, help="It may see what events carry and handlers answer, and what errors say.")
 @click.option("--lasts", metavar="TIME", help="It ends after this time, like 30d.")
 @click.option("--aws", is_flag=True, help="Make an access key for the Lambda API: an id and a secret to sign with.")
 @click.option("--action", "actions", multiple=True, metavar="PATTERN", help="With --aws: only such, like lambda:Get*.")

@@ -368,7 +368,7 @@ class Person(Table):
     role: Literal["viewer", "operator", "admin"] = "admin"
     """``viewer`` looks, ``operator`` also redelivers, cancels, pauses and fires, ``admin`` does everything."""
     payloads: bool = True
-    """Whether events, answers and logs are shown."""
+    """Whether events, their keys, answers, the text of errors and logs are shown."""
 
 
 class PasswordAuth(Table):

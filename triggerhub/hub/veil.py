@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from triggerhub.model import Delivery
-from triggerhub.policy.masking import Mask, mask, secrets_in
+from triggerhub.errors import BadInput
+from triggerhub.model import Delivery, Fault
+from triggerhub.policy.grouping import Group, fingerprint, shown
+from triggerhub.policy.masking import DOTS, Mask, mask, secrets_in
 from triggerhub.policy.searching import tells
 from triggerhub.settings import Project, Secret
-from triggerhub.store import Query, Store
+from triggerhub.store import Detail, Query, Store
 
 REMEMBERED = 1000
 """Secrets of earlier configurations that are masked still: what was logged under them is there, and it may be valid."""
+
+KEYLESS = "keys are taken from events, and you may not see what those carry"
 
 
 class Veil:
@@ -23,6 +29,7 @@ class Veil:
         self._made_for: Project | None = None
         self._secrets: dict[Secret, None] = {}
         self._mask: Mask | None = None
+        self._key = secrets.token_bytes(32)
 
     @property
     def mask(self) -> Mask | None:
@@ -47,19 +54,69 @@ class Veil:
         mask = self.mask
         return data if mask is None else mask.payload(data)
 
+    # For whoever may not see what events carry: a handler's words quote them.
 
-async def unveiled(store: Store, query: Query, veil: Veil) -> list[Delivery]:
-    """Return a page of the store of those deliveries whose error is found as it is shown.
+    def cause(self, kind: str, message: str) -> str:
+        """Return what stands for an error's message: the same for all of one cause, as long as the hub runs.
 
-    A search that found what lies behind dots would tell it, a guess at a time.
+        No guess at the message can be tried out on it: its key is the hub's.
+        """
+        mark = fingerprint(self.text(kind), self.text(message)).encode("utf-8", "surrogatepass")
+        return f"{DOTS} {hmac.digest(self._key, mark, 'sha256').hex()[:12]}"
+
+    def fault(self, fault: Fault | None, *, told: bool) -> Fault | None:
+        """Return an error as it is shown to one who is told what events carry, or is not."""
+        if fault is None:
+            return None
+        message = self.text(fault.message) if told else self.cause(fault.type, fault.message)
+        return Fault(type=self.text(fault.type), message=message)
+
+    def delivery(self, row: Delivery) -> Delivery:
+        """Return a delivery without its error's words, and without the keys that were taken from its event."""
+        return replace(
+            row,
+            error=self.fault(row.error, told=False),
+            dedup_key=row.dedup_key and DOTS,
+            ordering_key=row.ordering_key and DOTS,
+        )
+
+    def detail(self, found: Detail) -> Detail:
+        """Return what is known of a delivery, without anything that its event, its answers and its errors say."""
+        event = replace(
+            found.event,
+            data=b"null",
+            dedup_key=found.event.dedup_key and DOTS,
+            ordering_key=found.event.ordering_key and DOTS,
+        )
+        attempts = [replace(one, payload=None, error=self.fault(one.error, told=False)) for one in found.attempts]
+        return replace(found, delivery=self.delivery(found.delivery), event=event, attempts=attempts)
+
+    def group(self, one: Group, *, told: bool) -> Group:
+        """Return a group of dead letters as it is shown."""
+        one = shown(one, self.text)
+        if told or not one.sample:
+            return one
+        kind, _, message = one.sample.partition(": ")
+        text = f"{kind}: {self.cause(kind, message)}"
+        return replace(one, sample=text, fingerprint=text)
+
+
+async def unveiled(store: Store, query: Query, veil: Veil, *, told: bool) -> list[Delivery]:
+    """Return a page of the store of those deliveries whose error is found as it is shown, see :meth:`Veil.fault`.
+
+    A search that found what lies behind dots would tell it, a guess at a time. BadInput where a key is searched
+    for by one who is not *told* what events carry.
     """
+    if query.key is not None and not told:
+        raise BadInput(KEYLESS)
     part = query.error
     found: list[Delivery] = []
     while True:
         rows = await store.page(query)
-        if part is None or veil.mask is None:
+        if part is None or (told and veil.mask is None):
             return rows
-        found += [row for row in rows if row.error and tells(f"{row.error.type}: {veil.text(row.error.message)}", part)]
+        errors = ((row, veil.fault(row.error, told=told)) for row in rows)
+        found += [row for row, error in errors if error and tells(f"{error.type}: {error.message}", part)]
         if len(found) >= query.limit or len(rows) < query.limit:
             return found[: query.limit]
         query = replace(query, before=rows[-1].id)

@@ -33,7 +33,7 @@ class Principal:
     name: str
     role: Role
     payloads: bool = True
-    """Whether events, answers and logs are shown."""
+    """Whether events, their keys, answers, the text of errors and logs are shown."""
     named: bool = False
     """Whether each thing that it may do was named, instead of left to its role."""
 

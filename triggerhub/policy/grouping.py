@@ -93,7 +93,7 @@ def group(graves: Iterable[Grave]) -> list[Group]:
 def shown(one: Group, hide: Callable[[str], str]) -> Group:
     """Return a group with the text of its newest error as *hide* makes it, and the fingerprint of that."""
     kind, colon, message = one.sample.partition(": ")
-    hidden = hide(message)
-    if hidden == message:
+    named, hidden = hide(kind), hide(message)
+    if (named, hidden) == (kind, message):
         return one
-    return replace(one, sample=f"{kind}{colon}{hidden}", fingerprint=fingerprint(kind, hidden))
+    return replace(one, sample=f"{named}{colon}{hidden}", fingerprint=fingerprint(named, hidden))

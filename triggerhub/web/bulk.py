@@ -65,6 +65,8 @@ class Order:
     query: Query = field(default_factory=Query)
     fingerprint: str | None = None
     """Only those whose error has it; see :mod:`triggerhub.policy.grouping`."""
+    told: bool = True
+    """Whether who gave it may see what events carry, and so choose by what an error says."""
     rate: Rate | None = None
     reason: str = "by hand"
     dry_run: bool = False
@@ -72,7 +74,7 @@ class Order:
     """Which ones, in words; empty where it is all there are."""
 
 
-def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
+def order(fields: dict[str, Json], states: tuple[State, ...], *, told: bool) -> Order:
     """Read an order from the members of a request. BadInput, also where nothing says which ones."""
     chosen = [name for name in FILTERS if fields.get(name)]
     if not chosen:
@@ -99,6 +101,7 @@ def order(fields: dict[str, Json], states: tuple[State, ...]) -> Order:
             limit=PAGE,
         ),
         fingerprint=fields.get("fingerprint"),
+        told=told,
         rate=rate,
         reason=fields.get("reason", "by hand"),
         dry_run=fields.get("dry_run", False),
@@ -152,8 +155,8 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     for state in work.states:
         query = replace(work.query, state=state)
         while True:
-            rows = await hub.page(query)
-            fit = (row for row in reversed(rows) if mark is None or bears(row, mark, hub.veil))
+            rows = await hub.page(query, told=work.told)
+            fit = (row for row in reversed(rows) if mark is None or bears(row, mark, hub.veil, told=work.told))
             pages.append(b"".join(UUID(row.id).bytes for row in fit))
             if len(rows) < query.limit:
                 break
@@ -167,12 +170,17 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     return found
 
 
-def bears(row: Delivery, mark: str, veil: Veil) -> bool:
-    """Whether the error of a delivery has this fingerprint, with its secrets or without, as it is shown or as it is."""
+def bears(row: Delivery, mark: str, veil: Veil, *, told: bool = True) -> bool:
+    """Whether the error of a delivery has this fingerprint, with its secrets or without, as it is shown or as it is.
+
+    Who is not *told* what errors say knows their cause alone, see :meth:`Veil.cause`.
+    """
     if row.error is None:
         return mark == ""
-    kind, message = row.error.type, row.error.message
-    marks = fingerprint(kind, message), fingerprint(kind, veil.text(message))
+    kind, message, named = row.error.type, row.error.message, veil.text(row.error.type)
+    marks = fingerprint(kind, message), fingerprint(named, veil.text(message))
+    if not told:
+        marks = (f"{named}: {veil.cause(kind, message)}",) * 2
     return mark in marks or mark in map(spelt, marks)
 
 

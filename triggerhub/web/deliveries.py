@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from triggerhub.errors import BadInput, Conflict
 from triggerhub.hub.hub import Hub
-from triggerhub.model import State
+from triggerhub.model import Delivery, Json, State
 from triggerhub.policy import orders
 from triggerhub.web import asked, bulk, shape
 from triggerhub.web.access import asker, remark
@@ -48,11 +48,12 @@ class Deliveries:
         rows = await self._hub.page(query)
         if not rows:
             await self._hub.known(query)
-        return json(shape.dump([shape.delivery(row, self._hub.veil.mask) for row in rows]))
+        return json(shape.dump([self._row(row, request) for row in rows]))
 
     async def show(self, request: Request) -> Response:
-        payloads = asker(request.scope).principal.payloads
-        return json(shape.detail(await self._hub.get(_id(request)), payloads=payloads, mask=self._hub.veil.mask))
+        found, told = await self._hub.get(_id(request)), _told(request)
+        found = found if told else self._hub.veil.detail(found)
+        return json(shape.detail(found, hidden=not told, mask=self._hub.veil.mask))
 
     async def event(self, request: Request) -> Response:
         return json(shape.event(*await self._hub.event(_id(request)), mask=self._hub.veil.mask))
@@ -69,7 +70,11 @@ class Deliveries:
         identifier = _id(request)
         await asked.body(request)
         row = await attended(request.receive, lambda: self._hub.wait(identifier, seconds), self._closing)
-        return json(shape.dump(shape.delivery(row, self._hub.veil.mask)))
+        return json(shape.dump(self._row(row, request)))
+
+    def _row(self, row: Delivery, request: Request) -> dict[str, Json]:
+        """Return a delivery as who asks may see it."""
+        return shape.delivery(row if _told(request) else self._hub.veil.delivery(row), self._hub.veil.mask)
 
     async def cancel(self, request: Request) -> Response:
         """End one delivery that is queued or running."""
@@ -102,7 +107,7 @@ class Deliveries:
 
     async def _carried_out(self, request: Request, states: tuple[State, ...], act: bulk.Act) -> Lines:
         fields = await asked.fields(request, bulk.MEMBERS)
-        order, note = bulk.order(fields, states), partial(remark, request.scope)
+        order, note = bulk.order(fields, states, told=_told(request)), partial(remark, request.scope)
         note(id=secrets.token_hex(8), order=orders.kept(fields))
         return Lines(lambda tell: bulk.carry_out(self._hub, order, act, tell, note), self._closing)
 
@@ -110,6 +115,11 @@ class Deliveries:
 def json(body: bytes, status: int = 200) -> Response:
     """Return an answer of JSON."""
     return Response(body, status, media_type="application/json")
+
+
+def _told(request: Request) -> bool:
+    """Whether who asks may see what events carry."""
+    return asker(request.scope).principal.payloads
 
 
 def _id(request: Request) -> str:

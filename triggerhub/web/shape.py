@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
@@ -75,18 +74,14 @@ def delivery(row: Delivery, mask: Mask | None = None) -> dict[str, Json]:
     }
 
 
-def detail(found: Detail, *, payloads: bool = True, mask: Mask | None = None) -> bytes:
+def detail(found: Detail, *, hidden: bool = False, mask: Mask | None = None) -> bytes:
     """Return a delivery's fields and, besides, its ``event`` and its ``history`` of attempts.
 
-    Without *payloads* what they carry is null, and ``hidden`` is true.
+    ``hidden`` is true where what they carry was taken out.
     """
-    event, attempts = found.event, found.attempts
-    fields = delivery(found.delivery, mask)
-    if not payloads:
-        fields["hidden"] = True
-        event, attempts = replace(event, data=b"null"), [replace(one, payload=None) for one in attempts]
-    history = b",".join(_attempt(one, mask) for one in attempts)
-    return _joined(fields, event=_event(event, mask), history=b"[" + history + b"]")
+    fields = delivery(found.delivery, mask) | ({"hidden": True} if hidden else {})
+    history = b",".join(_attempt(one, mask) for one in found.attempts)
+    return _joined(fields, event=_event(found.event, mask), history=b"[" + history + b"]")
 
 
 def event(found: Event, deliveries: Sequence[Delivery], mask: Mask | None = None) -> bytes:
@@ -198,7 +193,7 @@ def _length(milliseconds: float | None) -> float | None:
 
 
 def _fault(fault: Fault | None, mask: Mask | None = None) -> dict[str, str | None] | None:
-    return None if fault is None else {"type": fault.type, "message": _hidden(fault.message, mask)}
+    return None if fault is None else {"type": _hidden(fault.type, mask), "message": _hidden(fault.message, mask)}
 
 
 def _hidden(text: str | None, mask: Mask | None) -> str | None:

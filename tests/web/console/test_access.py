@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import http.client
 import json
 import os
@@ -49,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def dead(site: Site) -> str:
-    delivery = site.order("sold out")[0]
+    delivery = site.order("sold out", customer="a-customer")[0]
     site.settled()
     return delivery
 
@@ -172,6 +173,74 @@ def test_what_events_carry_is_a_right_of_its_own(site: Site, dead: str) -> None:
     for path in ("/functions/ship/logs", f"/deliveries/{dead}/event.json", f"/deliveries/{dead}/logs", "/api/v1/output", "/dead-letters/export.jsonl",
                  f"/api/v1/events/{dead[:-2]}00"):  # fmt: skip
         assert bob.ask("GET", path).status == 403, path
+
+
+WORDS = "is sold out"
+"""Of the message of an error, which quotes the event."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/overview/attention",
+        "/deliveries",
+        "/deliveries/list?q=error~LookupError",
+        "/deliveries/{id}",
+        "/deliveries/{id}/pane",
+        "/dead-letters",
+        "/dead-letters/groups",
+        "/functions/ship",
+        "/api/v1/deliveries",
+        "/api/v1/deliveries/{id}",
+        "/api/v1/deliveries/{id}/wait",
+    ],
+)
+def test_what_an_error_says_is_told_to_those_alone_who_may_see_what_events_carry(
+    site: Site, dead: str, path: str
+) -> None:
+    anna, bob = (guest(site, name).ask("GET", path.format(id=dead)) for name in ("anna", "bob"))
+    assert (anna.status, bob.status) == (200, 200)
+    assert WORDS in anna.text
+    assert WORDS not in bob.text
+    assert "LookupError" in bob.text
+    assert re.search(r"••• [0-9a-f]{12}", bob.text)
+    assert "a-customer" not in bob.text
+
+
+def test_nobody_finds_out_by_searching_what_he_may_not_see(site: Site, dead: str) -> None:
+    anna, bob = guest(site, "anna"), guest(site, "bob")
+    for search, finds in {
+        "error~sold": (True, False),
+        "error~LookupError": (True, True),
+        f"{dead} error~sold": (True, False),
+        f"{dead} error~lookup": (True, True),
+        "key:a-customer": (True, False),
+        f"{dead} key:a-customer": (True, False),
+    }.items():
+        for who, expected in zip((anna, bob), finds, strict=True):
+            page = who.ask("GET", f"/deliveries/list?{urlencode({'q': search})}").text
+            assert (f'href="/deliveries/{dead}' in page) == expected, search
+    assert "keys are taken from events" in bob.ask("GET", "/deliveries/list?q=key:a-customer").text
+
+
+def test_an_operator_who_may_not_see_what_events_carry_chooses_by_cause_alone(site: Site, dead: str) -> None:
+    made = site.hub.cli("token", "create", "night", "--role", "operator", check=True).stdout.strip()
+    bearer = {"Authorization": f"Bearer {made}"}
+    page = site.get("/dead-letters", Authorization=f"Bearer {made}").text
+    (cause,) = {html.unescape(one) for one in re.findall(r'data-fingerprint="([^"]*)"', page)}
+    assert re.fullmatch(r"LookupError: ••• [0-9a-f]{12}", cause)
+
+    def told(order: dict[str, object]) -> str:
+        body = json.dumps(order | {"dry_run": True}).encode()
+        return site.ask("POST", "/api/v1/dead-letters/redrive", body, bearer).text.splitlines()[-1]
+
+    assert json.loads(told({"fingerprint": cause}))["total"] == 1
+    assert json.loads(told({"error": "LookupError"}))["total"] == 1
+    assert "there is no dead letter with" in told({"error": "sold"})
+    assert "there is no dead letter with" in told({"fingerprint": "LookupError: item # is sold out: sold out"})
+    assert "keys are taken from events" in told({"key": "a-customer"})
+    site.hub.cli("token", "revoke", "night", check=True)
 
 
 @pytest.mark.parametrize("path", ["/settings%0A", "/api/v1//tokens%0A", "/api/v1//changes%0A", "/api/v1//output%0A"])

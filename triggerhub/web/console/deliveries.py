@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,8 @@ from starlette.responses import Response
 from triggerhub import ids
 from triggerhub.errors import Conflict
 from triggerhub.hub.hub import Hub
-from triggerhub.model import State
+from triggerhub.hub.veil import KEYLESS
+from triggerhub.model import Delivery, State
 from triggerhub.policy import searching, units
 from triggerhub.policy.masking import restored
 from triggerhub.policy.prettyjson import pretty
@@ -80,7 +82,11 @@ class Deliveries:
             search, trouble = searching.parse(text), None
         except ValueError as error:
             search, trouble = Search(), str(error)
-        rows = [] if trouble else await self._found(search, asked.identifier(before) if before else None)
+        told = asker(request.scope).principal.payloads
+        if search.key is not None and not told:
+            search, trouble = Search(), KEYLESS
+        rows = [] if trouble else await self._found(search, asked.identifier(before) if before else None, told=told)
+        rows = rows if told else [self._hub.veil.delivery(row) for row in rows]
         more = len(rows) > LISTED
         stats = await self._hub.stats()
         counts = {
@@ -106,14 +112,19 @@ class Deliveries:
             "query": urlencode({"q": text}) if text else "",
         }
 
-    async def _found(self, search: Search, before: str | None) -> list[Any]:
+    async def _found(self, search: Search, before: str | None, *, told: bool) -> list[Delivery]:
         now = time.time_ns() // 1_000_000
         if search.id is not None:
             if search.id == ids.event_of(search.id):
                 rows = (await self._hub.event(search.id))[1]
             else:
                 rows = [(await self._hub.get(search.id)).delivery]
-            return [row for row in rows if searching.holds(search, row, now)]
+            veil = self._hub.veil
+            return [
+                row
+                for row in rows
+                if searching.holds(search, replace(row, error=veil.fault(row.error, told=told)), now)
+            ]
         since = now - units.duration(search.since) if search.since is not None else None
         query = Query(
             state=search.state,
@@ -125,11 +136,13 @@ class Deliveries:
             key=search.key,
             limit=PLOTTED,
         )
-        return await self._hub.page(query)
+        return await self._hub.page(query, told=told)
 
     async def _pane(self, delivery: str, request: Request) -> dict[str, Any]:
+        shown, veil = asker(request.scope).principal.payloads, self._hub.veil
         found = await self._hub.get(delivery)
-        shown = asker(request.scope).principal.payloads
+        size = len(found.event.data)
+        found = found if shown else veil.detail(found)
         row, now = found.delivery, time.time_ns() // 1_000_000
         last = found.attempts[-1] if found.attempts else None
         siblings = [one for one in (await self._hub.event(row.event_id))[1] if one.id != row.id]
@@ -140,7 +153,7 @@ class Deliveries:
             "phases": phases(row, found.attempts, now=now),
             "last": last,
             "shown": shown,
-            "event": self._laid_out(data) if shown else {"text": "", "cut": False, "size": len(data)},
+            "event": self._laid_out(data) if shown else {"text": "", "cut": False, "size": size},
             "result": self._laid_out(last.payload) if shown and last and last.payload is not None else None,
             "editable": self._for_editing(data)[0] if shown and _can_be_edited(data) else None,
             "siblings": siblings,

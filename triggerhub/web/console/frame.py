@@ -11,7 +11,7 @@ import triggerhub
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
 from triggerhub.policy.access import Role
-from triggerhub.policy.grouping import Group, shown
+from triggerhub.policy.grouping import Group
 from triggerhub.web.access import asker
 from triggerhub.web.console import render
 from triggerhub.web.console.live import Readings
@@ -66,10 +66,10 @@ class Frame:
             "version": triggerhub.__version__,
         }
 
-    async def graves(self) -> list[Group]:
+    async def graves(self, request: Request) -> list[Group]:
         """Return the dead letters by cause, without secrets: in a fingerprint a mask would not know them again."""
-        found, mask = await self._readings.graves(), self._hub.veil.mask
-        return found if mask is None else [shown(one, mask) for one in found]
+        told = asker(request.scope).principal.payloads
+        return [self._hub.veil.group(one, told=told) for one in await self._readings.graves()]
 
     def common(self) -> dict[str, Any]:
         """Return what pieces of a page need, too."""

@@ -75,7 +75,7 @@ class Functions:
             "samples": samples,
             "sample_data": render.data(samples),
             "link": quote(name, safe=""),
-            "causes": [one for one in await self._frame.graves() if one.function == name][:5],
+            "causes": [one for one in await self._frame.graves(request) if one.function == name][:5],
         }
         return await answer.html(
             "function.html", await self._frame.around("functions", request) | values | {"title": name}

@@ -47,7 +47,7 @@ class Letters:
 
     async def _groups(self, request: Request) -> dict[str, Any]:
         function = request.query_params.get("function") or None
-        every = [one for one in await self._frame.graves() if function in (None, one.function)]
+        every = [one for one in await self._frame.graves(request) if function in (None, one.function)]
         return {
             "groups": every[:SHOWN],
             "hidden": max(len(every) - SHOWN, 0),

@@ -24,7 +24,7 @@ class Overview:
         self._hub, self._frame, self._canaries = hub, frame, canaries
 
     async def page(self, request: Request) -> Response:
-        values = await self._frame.around("overview", request) | await self._needs()
+        values = await self._frame.around("overview", request) | await self._needs(request)
         values["series"] = render.data([point(one) for one in self._hub.pulse.series()])
         triggers = await self._hub.triggers()
         values["next"] = sorted((row for row in triggers if row["next"] is not None), key=lambda row: row["next"])[:5]
@@ -36,10 +36,10 @@ class Overview:
 
     async def attention(self, request: Request) -> Response:
         """The list of what needs attention alone."""
-        return await answer.html("attention.html", self._frame.common() | await self._needs())
+        return await answer.html("attention.html", self._frame.common() | await self._needs(request))
 
-    async def _needs(self) -> dict[str, Any]:
-        groups = await self._frame.graves()
+    async def _needs(self, request: Request) -> dict[str, Any]:
+        groups = await self._frame.graves(request)
         status = await self._hub.status()
         still = [row for row in await self._hub.functions() if row["paused"]]
         paused = [row for row in await self._hub.triggers() if row["state"] == "paused"]
