@@ -8,6 +8,7 @@ import pytest
 
 from triggerhub.runtimes.groups import Groups, NoGroups
 
+from .conftest import until
 from .orphans import ALLOWED, EACH, ends
 
 BUSY = 10
@@ -16,11 +17,16 @@ BUSY = 10
 
 @pytest.mark.parametrize("level", ["isolated", "contained"])
 def test_nothing_outlives_a_killed_hub(tmp_path: Path, level: str) -> None:
+    shares: list[Path] = []
     if level == "contained":
         try:
-            Groups.find()
+            groups = Groups.find()
         except (NoGroups, OSError) as error:
             pytest.skip(str(error))
+        files = [parent / name for parent in groups._parents for name in ("cpu.shares", "cpu.weight")]
+        shares = [path for path in files if path.exists()]
+    before = [path.read_text() for path in shares]
     took, processes = ends(tmp_path / "project", level, 20)
     assert processes >= 20 * (EACH + 1), "process 1 of each is watched, too"
     assert took < ALLOWED * BUSY
+    until(lambda: [path.read_text() for path in shares] == before, "what ended in haste has its usual share again")

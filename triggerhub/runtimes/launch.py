@@ -139,11 +139,11 @@ class Launcher:
         self._next += 1
         plan = replace(plan, id=self._next, descriptors=tuple(descriptors))
         end = None
+        if group is not None:
+            plan = replace(plan, gated=not self._apart, groups=tuple(map(str, group.folders)))
         if self._apart:
             # What root makes, this process can neither put into groups nor end.
             end = partial(self._queue, kill(self._next), [])
-            if group is not None:
-                plan = replace(plan, gated=False, groups=tuple(map(str, group.folders)))
         packet = encode(plan)
         if len(packet) > MAX:
             raise OSError(f"the plan of the sandbox has {len(packet)} bytes, over {MAX}")

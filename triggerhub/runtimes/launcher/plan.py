@@ -82,7 +82,7 @@ class Plan:
     gated: bool = False
     """Whether its worker waits for a byte: the hub puts process 1 into its control groups meanwhile."""
     groups: tuple[str, ...] = ()
-    """Folders of control groups that process 1 puts itself into: as root, where the hub may put nobody there."""
+    """Folders of its control groups; process 1 puts itself into them, as root, where the hub may put nobody there."""
     filter: str = ""
     """The seccomp program, base64."""
     landlock: Landlock | None = None
