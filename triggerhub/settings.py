@@ -189,6 +189,8 @@ class Function:
     on_failure: tuple[Destination, ...] = ()
     leads: Leading | None = None
     """Of an alias, where its calls go: it has no workers of its own, but policies and deliveries."""
+    held: bool = False
+    """Whether nothing of it may run now, since no concurrency is reserved for it: its deliveries wait."""
     loops: bool = False
     """Whether it runs though many handlers' answers led to one another, up to it."""
     level: Level = "isolated"

@@ -33,7 +33,9 @@ def two_versions(lambdas: Any, name: str) -> None:
     """Make a function with versions 1 and 2, and an alias that leads to the first."""
     create(lambdas, name, code("one"), Publish=True)
     lambdas.update_function_code(FunctionName=name, ZipFile=code("two"), Publish=True)
+    limits = lambdas.get_account_settings()["AccountLimit"]
     lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    assert lambdas.get_account_settings()["AccountLimit"] == limits, "an alias runs nothing of its own"
 
 
 def event(lambdas: Any, name: str, payload: bytes = b"{}") -> str:

@@ -50,6 +50,30 @@ def test_a_reservation_of_none_stops_calls_and_keeps_events(lambdas: Any, hub: D
     assert "ReservedConcurrentExecutions" not in lambdas.get_function_concurrency(FunctionName=name)
 
 
+def test_a_reservation_of_none_is_for_what_comes_to_be_of_the_function_too(
+    lambdas: Any, hub: Daemon, name: str
+) -> None:
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    lambdas.publish_version(FunctionName=name)
+    lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    sent = [lambdas.invoke(FunctionName=f"{name}:{one}", InvocationType="Event") for one in ("1", "live")]
+    ids = [one["ResponseMetadata"]["RequestId"] for one in sent]
+    assert refused(lambdas.invoke, FunctionName=name, Qualifier="live")[1] == "TooManyRequestsException"
+    shown = {row["name"]: row["paused"] for row in hub.api("GET", "/api/v1/functions")}
+    assert (shown[f"{name}:1"], shown[f"{name}:live"]) == (True, True)
+    asked = hub.cli("functions", "resume", name)
+    assert asked.returncode == 1
+    assert f"aws lambda delete-function-concurrency --function-name {name}" in asked.stderr
+    assert {hub.api("GET", f"/api/v1/deliveries/{one}")["state"] for one in ids} == {"queued"}
+    lambdas.delete_function(FunctionName=name)
+    # The next one of its name does not begin stopped, nor does its version.
+    create(lambdas, name, answering("two"), Publish=True)
+    lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    for one in ids:
+        until(lambda one=one: hub.api("GET", f"/api/v1/deliveries/{one}")["state"] == "succeeded", "it ran")
+    assert called(lambdas, f"{name}:live")["answer"] == "two"
+
+
 def test_tags_are_kept(lambdas: Any, name: str) -> None:
     lambdas.tag_resource(Resource=ARN + name, Tags={"a": "1", "b": "2"})
     lambdas.untag_resource(Resource=ARN + name, TagKeys=["a"])

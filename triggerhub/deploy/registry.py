@@ -225,6 +225,7 @@ class Registry:
             memory=version.memory * MB,
             tmp=version.storage * MB,
             concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
+            held=deployed.reserved == 0,
             warm=deployed.warm(number),
             loops=deployed.recursive,
             env={**_logging(version), **version.env},

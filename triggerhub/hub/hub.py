@@ -27,7 +27,7 @@ from triggerhub.hub.intake import Depth, Inlet, Mint
 from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.maintain import audit, maintain, prune
 from triggerhub.hub.outlet import Outlet, Performer
-from triggerhub.hub.pause import Kind, Paused
+from triggerhub.hub.pause import Kind, Paused, pausable
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import NoEnvironments, Preparation
 from triggerhub.hub.pulse import Pulse
@@ -415,7 +415,7 @@ class Hub:
             await self._wiring.rest(name)
 
     async def resume(self, kind: Kind, name: str) -> None:
-        """Undo a pause. NotFound."""
+        """Undo a pause. NotFound; Conflict where it is not one, but a reservation of no concurrency."""
         await self._set_paused(kind, name, paused=False)
         if kind == "function":
             self._wiring.resume_function(name)
@@ -424,7 +424,7 @@ class Hub:
 
     async def _set_paused(self, kind: Kind, name: str, *, paused: bool) -> None:
         if kind == "function":
-            self._wiring.function(name)
+            pausable(self._wiring.function(name), paused=paused)
         else:
             self._wiring.trigger(name)
         await self._paused.set(kind, name, paused=paused)

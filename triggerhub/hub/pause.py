@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Literal
 
+from triggerhub.errors import Conflict
+from triggerhub.settings import Function
 from triggerhub.source import Request, Response, Route, Routes
 from triggerhub.store import Store
 
@@ -36,6 +38,16 @@ class Paused:
         key = f"{kind}:{name}"
         await self._store.set_checkpoints(SCOPE, {f"paused:{key}": "yes" if paused else None})
         (self._names.add if paused else self._names.discard)(key)
+
+
+def pausable(function: Function, *, paused: bool) -> None:
+    """Raise Conflict for a function that is to be resumed, and stands still for want of concurrency."""
+    if function.held and not paused:
+        base = function.name.partition(":")[0]
+        raise Conflict(
+            f"no concurrency is reserved for {base}, so nothing of it runs",
+            hint=f"Lift that: aws lambda delete-function-concurrency --function-name {base}",
+        )
 
 
 class PausableRoutes:

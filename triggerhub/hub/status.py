@@ -73,7 +73,7 @@ class Status:
             "reuse": function.reuse,
             "level": level if isinstance(level, str) else None,
             "refused": None if isinstance(level, str) else f"{level.message}; {level.hint}",
-            "paused": self._paused("function", name),
+            "paused": function.held or self._paused("function", name),
             "preparing": self._preparation.state(name),
             "workers": self._pool.live(name),
             "running": self._wiring.dispatchers[name].running,

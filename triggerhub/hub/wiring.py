@@ -116,7 +116,7 @@ class Wiring:
         self._read = read
         self._served: dict[str, PausableRoutes] = {}
         self._lacking: set[str] = set()
-        """Functions whose deliveries wait for what they depend on, or for a host that can isolate them."""
+        """Functions whose deliveries wait for what they depend on, for concurrency, or for a host to isolate them."""
         self._reloading = anyio.Lock()
         self._looking = False
         self._parts: Parts
@@ -339,8 +339,8 @@ class Wiring:
         return self.project.hub.drain / 1000
 
     def _hold(self, function: Function) -> None:
-        """Let the deliveries of a function wait that cannot be started yet."""
-        lacking = self._parts.preparation.lacks(function)
+        """Let the deliveries of a function wait that cannot be started yet, or must not be."""
+        lacking = function.held or self._parts.preparation.lacks(function)
         if lacking or isinstance(self._parts.pool.level(function), Refusal):
             self._lacking.add(function.name)
             self.dispatchers[function.name].pause()

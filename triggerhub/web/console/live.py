@@ -80,7 +80,7 @@ class Readings:
             "error_rate": recent.errors / recent.calls if recent.calls else 0.0,
             "errors": recent.errors,
             "calls": recent.calls,
-            "limit": sum(function.concurrency for function in functions),
+            "limit": sum(function.concurrency for function in functions if function.leads is None),
             "point": None if last is None else point(last),
             # Whatever has changed of what lists show, this has changed.
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"

@@ -26,7 +26,7 @@ class Account:
         return {"GetAccountSettings": self._settings}
 
     async def _settings(self, asked: Asked) -> Mapping[str, Json]:
-        functions = self._hub.project.functions.values()
+        functions = [one for one in self._hub.project.functions.values() if one.leads is None]
         versions = [one for name in self._registry.functions.values() for one in (name.latest, *name.versions.values())]
         at_once = sum(function.concurrency for function in functions)
         reserved = sum(

@@ -71,7 +71,7 @@ class LambdaApi:
         self._app = app
         self._caller = Callers(hub, registry)
         self._links = Links()
-        self._invoking = Invoking(hub, Targets(hub, registry))
+        self._invoking = Invoking(hub, Targets(hub))
         self.operations = operations(hub, registry, self._invoking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -190,12 +190,12 @@ class LambdaApi:
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
     """Return everything that is built, by the operation's name."""
-    functions, targets = Functions(hub, registry), Targets(hub, registry)
+    functions, targets = Functions(hub, registry), Targets(hub)
     return {
         **invoking.operations(),
         **functions.operations(),
         **Versions(functions, registry).operations(),
-        **Options(hub, functions, registry).operations(),
+        **Options(functions, registry).operations(),
         **Tags(functions, registry).operations(),
         **Absent(functions).operations(),
         **ProvisionedConcurrency(hub, functions, registry).operations(),

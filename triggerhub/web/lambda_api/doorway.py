@@ -50,7 +50,7 @@ class Doorway:
     def __init__(self, hub: Hub, registry: Registry) -> None:
         self._hub = hub
         self._registry = registry
-        self._targets = Targets(hub, registry)
+        self._targets = Targets(hub)
 
     def route(self) -> Route:
         """Return the one route of all function URLs."""

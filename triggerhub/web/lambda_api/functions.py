@@ -272,12 +272,6 @@ class Functions:
             versions = {number: one for number, one in current.versions.items() if number != found.qualifier}
             return replace(current.without(found.qualifier), versions=versions)
 
-        if (
-            found.qualifier is None
-            and self.changeable(found.name).reserved == 0
-            and found.name in self._registry.served
-        ):
-            await self._hub.resume("function", found.name)  # the next one of this name does not begin stopped
         await self._registry.change(found.name, remove)
         return {}
 

@@ -9,7 +9,6 @@ from triggerhub.aws import arn
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
-from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
@@ -22,8 +21,7 @@ CONCURRENCY = 10_000
 class Options:
     """The operations on a function's settings."""
 
-    def __init__(self, hub: Hub, functions: Functions, registry: Registry) -> None:
-        self._hub = hub
+    def __init__(self, functions: Functions, registry: Registry) -> None:
         self._functions = functions
         self._registry = registry
 
@@ -50,7 +48,6 @@ class Options:
 
     async def _reserve(self, name: str, wanted: int | None) -> None:
         """Set a reservation. One of none holds back what is queued, too: a delivery waits, and is not lost."""
-        stopped = self._functions.changeable(name).reserved == 0
 
         def reserve(before: Deployed | None) -> Deployed:
             current = there(before, name)
@@ -60,9 +57,6 @@ class Options:
             return replace(current, reserved=wanted)
 
         await self._registry.change(name, reserve)
-        if (wanted == 0) != stopped:
-            for served in [one for one in self._registry.served if one.partition(":")[0] == name]:
-                await (self._hub.pause if wanted == 0 else self._hub.resume)("function", served)
 
     async def _get_concurrency(self, asked: Asked) -> Mapping[str, Json]:
         deployed = self._looked_at(asked)

@@ -10,10 +10,8 @@ from triggerhub.aws import arn, reference
 from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.reference import LATEST, Reference
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.policy.routing import chosen
-from triggerhub.settings import DEPLOYED
 
 MISMATCH = "The derived qualifier from the function name does not match the specified qualifier."
 
@@ -54,12 +52,11 @@ def missing(name: str, qualifier: str | None = None) -> ApiError:
 
 
 class Targets:
-    """Looks functions up in what the hub serves, and aliases in what is known of deployed ones."""
+    """Looks functions, versions and aliases up in what the hub serves."""
 
-    def __init__(self, hub: Hub, registry: Registry, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, hub: Hub, draw: Callable[[], float] = random.random) -> None:
         """*draw* returns a number in [0, 1) that chooses between the versions of an alias."""
         self._hub = hub
-        self._registry = registry
         self._draw = draw
 
     def find(self, text: str, qualifier: str | None) -> Target:
@@ -67,15 +64,13 @@ class Targets:
         found = named(text, qualifier)
         serving = self._hub.project.functions
         function = serving.get(found.name)
-        deployed = self._registry.functions.get(found.name)
         if function is None or found.account not in (None, arn.ACCOUNT):
             raise missing(found.name, found.qualifier or LATEST)
-        stopped = deployed is not None and deployed.reserved == 0 and function.source == DEPLOYED
         if found.qualifier in (None, LATEST, function.version):
-            return Target(found.name, arn.function(found.name, found.qualifier), found.name, stopped)
+            return Target(found.name, arn.function(found.name, found.qualifier), found.name, function.held)
         events = name = f"{found.name}:{found.qualifier}"
         if (served := serving.get(name)) is not None and (leads := served.leads) is not None:
             name = chosen(leads.to, leads.weights, self._draw())
         if name not in serving:
             raise missing(found.name, found.qualifier)
-        return Target(name, arn.function(found.name, found.qualifier), events, stopped)
+        return Target(name, arn.function(found.name, found.qualifier), events, function.held)
