@@ -199,3 +199,28 @@ def test_what_only_a_restart_changes_is_said(hub: Daemon) -> None:
     until(lambda: "[hub] listen takes effect at the next start" in problems(hub), "status says so")
     assert hub.api("POST", "/api/v1/reload")["problems"] == ["[hub] listen takes effect at the next start"]
     assert ask(hub) == "one"
+
+
+def test_a_name_that_is_not_utf8_is_told_of_once_and_everything_else_is_taken_up(hub: Daemon) -> None:
+    odd = os.fsencode(hub.project / "handlers") + b"/odd\xff.py"
+    for number in range(3):
+        with open(odd, "w") as file:
+            file.write(f"number = {number}\n")
+        hub.write(TOML, {"echo.py": ECHO.replace("one", f"beside {number}")})
+        said = f"beside {number}".encode()
+        until(lambda said=said: said in hub.post("/ask", b"{}")[1], "the new handler answers")
+    even = odd.replace(b"odd\xff", b"even\xfe")
+
+    def heard() -> bool:
+        # What is saved between two watches is looked for, not heard.
+        with open(even, "w"):
+            return "even\\\\udcfe.py" in hub.log()
+
+    until(heard, "another name is told of")
+    os.unlink(odd)
+    os.unlink(even)
+    told = [json.loads(line) for line in hub.log().splitlines() if "cannot be watched" in line]
+    assert [one["path"] for one in told] == [
+        f"{hub.project}/handlers/odd\\udcff.py",
+        f"{hub.project}/handlers/even\\udcfe.py",
+    ]

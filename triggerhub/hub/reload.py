@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -12,6 +12,7 @@ import anyio.to_thread
 import structlog
 import watchfiles
 
+from triggerhub.policy.unseen import spelt
 from triggerhub.settings import Project
 
 log = structlog.get_logger("reload")
@@ -22,6 +23,10 @@ LOOK = 0.5
 """Seconds between looks for a folder that is not there yet, or no more."""
 LOOK_AGAIN = 2.0
 """Seconds before a watch that failed is tried again."""
+QUIET = 3600.0
+"""Seconds for which the same trouble is not told again."""
+MOST = 1000
+"""Troubles that are remembered."""
 COARSE = 20_000_000
 """Nanoseconds by which the kernel's stamp on a file may lag behind the clock."""
 LEFTOVERS = ("~", ".swp", ".swx", ".tmp", ".pyc")
@@ -68,6 +73,7 @@ class _Watch:
         self._reload = reload
         self._read = read
         self._recursive = recursive
+        self._told: dict[str, float] = {}
 
     async def run(self) -> None:
         present: list[Path] | None = None
@@ -83,7 +89,7 @@ class _Watch:
                     await anyio.sleep(LOOK)
             except* (OSError, RuntimeError) as failed:
                 # A name that is not UTF-8 ends a watch, for one. The next begins with a look at what was touched.
-                log.warning("the project cannot be watched just now", error=_first(failed))
+                await anyio.to_thread.run_sync(self._tell, _first(failed), present or [])
                 await anyio.sleep(LOOK_AGAIN)
 
     async def _follow(self, present: list[Path]) -> None:
@@ -108,22 +114,49 @@ class _Watch:
         self._read = time.time_ns()
         await self._reload()
 
+    def _tell(self, why: str, folders: Iterable[Path]) -> None:
+        """Say why a watch ended: of each name that it is for once, of anything else once in a while."""
+        now = time.monotonic()
+        names = [str(path) for path in self._all(folders) if not _encodable(str(path))]
+        new = [name for name in names if name not in self._told]
+        if new and len(self._told) < MOST:
+            more = {"more": len(new) - 1} if len(new) > 1 else {}
+            hint = "rename it; until then all of the folder is looked at whenever it changes"
+            log.warning("a name that is not UTF-8 cannot be watched", path=spelt(new[0]), hint=hint, **more)
+        elif not names and now - self._told.get(why, float("-inf")) >= QUIET:
+            log.warning("the project cannot be watched just now", error=why)
+        else:
+            return
+        self._told |= dict.fromkeys(names or [why], now)
+
     def _present(self) -> list[Path]:
         return [folder for folder in self._folders() if folder.is_dir()]
 
     def _touched(self, folders: Iterable[Path]) -> bool:
         """Whether something was saved before the watch began and after the project was read."""
+        return any(
+            self._matters(str(path)) and self._young(path) and not self._young(path / "__pycache__")
+            for path in self._all(folders)
+        )
+
+    def _all(self, folders: Iterable[Path]) -> Iterator[Path]:
         for folder in folders:
-            for path in [folder, *(folder.rglob("*") if self._recursive else folder.glob("*"))]:
-                if self._matters(str(path)) and self._young(path) and not self._young(path / "__pycache__"):
-                    return True
-        return False
+            yield folder
+            yield from folder.rglob("*") if self._recursive else folder.glob("*")
 
     def _young(self, path: Path) -> bool:
         """Whether a path changed after the project was read; a folder also does by what the interpreter puts there."""
         with contextlib.suppress(OSError):
             return path.lstat().st_ctime_ns >= self._read - COARSE
         return False
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> str:
