@@ -18,7 +18,12 @@ from tests.e2e.daemon import Daemon, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RIC = "handlers/aws-lambda-ric/node_modules"
-COMPILED = (("handlers/compiled", "cc"), ("handlers/rust/bootstrap", "rustc"), ("handlers/java/bootstrap", "javac"))
+COMPILED = (
+    ("handlers/compiled", "cc"),
+    ("handlers/rust/bootstrap", "rustc"),
+    ("handlers/go/bootstrap", "go"),
+    ("handlers/java/bootstrap", "javac"),
+)
 
 
 def wheel(folder: Path) -> None:
@@ -107,6 +112,12 @@ def test_a_bootstrap_in_shell(hub: Daemon) -> None:
 def test_a_bootstrap_in_rust(hub: Daemon) -> None:
     for number in range(2):
         assert invoke(hub, "rust", {"n": number}) == {"n": number}
+
+
+@pytest.mark.skipif(not shutil.which("go"), reason="Go is not installed")
+def test_a_bootstrap_in_go(hub: Daemon) -> None:
+    for number in range(2):
+        assert invoke(hub, "go", {"n": number}) == {"n": number}
 
 
 @pytest.mark.skipif(not shutil.which("javac"), reason="no JDK is installed")
