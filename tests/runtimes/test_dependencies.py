@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from triggerhub.settings import Function
 from .conftest import Bench, invocation
 
 needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
+UV = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
+needs_uv = pytest.mark.skipif(UV is None, reason="uv is not installed")
 
 
 def wheel(folder: Path, name: str, version: str = "1.0") -> Path:
@@ -269,6 +272,34 @@ def test_a_bootstrap_has_one_kind_of_needs(bench: Bench) -> None:
     needs = project(bench.root, {})["f"].needs
     assert needs is not None
     assert needs.kind == "node"
+
+
+@needs_uv
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_uv_builds_where_it_is_installed(bench: Bench, level: str) -> None:
+    package = wheel(bench.root / "wheels", "mylib")
+    shown = [package.parent] if level == "isolated" else []
+    function = project(bench.root, {"f.py": script("mylib", code=CODE)}, at(level, *shown))["f"]
+    places = f"{os.path.dirname(UV or '')}:/usr/bin:/bin"
+    said: list[str] = []
+    settings = {"PATH": places, "UV_OFFLINE": "1", "UV_FIND_LINKS": str(package.parent), "UV_NO_INDEX": "1"}
+    await environments(bench, settings).build(function, said.append)
+    assert await call(bench, function) == ["1.0", False, True, []]
+    assert [line for line in said if "mylib==1.0" in line], said
+
+
+async def test_uv_is_found_beside_the_hubs_own_python(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own" / "bin"
+    own.mkdir(parents=True)
+    for name in ("python", "uv"):
+        (own / name).write_text(f"#!/bin/sh\necho this is {name} beside it >&2\nexit 1\n")
+        (own / name).chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(own / "python"))
+    function = project(bench.root, {"f.py": script("a")}, at("trusted"))["f"]
+    with pytest.raises(ConfigError, match="this is uv beside it"):
+        await environments(bench, {"PATH": "/nowhere"}).build(function)
 
 
 async def test_what_nothing_needs_any_more_is_collected(bench: Bench, tmp_path: Path) -> None:

@@ -188,10 +188,19 @@ def shown(environ: Mapping[str, str], data: Path) -> list[str]:
     shared = [path for path in packaging.SHARED if Path(path).is_file()]
     files = [Path(passed.get("HOME", "/"), name) for name in packaging.OWN]
     files += [Path(path) for path in (*packaging.files(passed).values(), *shared)]
-    tools = [tool for name in ("uv", "npm") if (tool := shutil.which(name, path=passed.get("PATH")))]
+    tools = [tool for find in (_uv, _npm) if (tool := find(passed.get("PATH")))]
     named = packaging.named(passed, [_text(file) for file in files])
     found = [*shared, *named, *(folder for tool in tools for folder in _folders_of(tool))]
     return [path for path in found if not view.objection(path, str(data))]
+
+
+def _uv(path: str | None) -> str | None:
+    """Return uv of *path*, or that of the hub's own environment, which need not be on it."""
+    return shutil.which("uv", path=path) or shutil.which("uv", path=os.path.dirname(sys.executable))
+
+
+def _npm(path: str | None) -> str | None:
+    return shutil.which("npm", path=path)
 
 
 def _folders_of(tool: str) -> list[str]:
@@ -254,7 +263,7 @@ def _lay_out(needs: Needs, function: Function, draft: Path, held: bool) -> None:
 
 def _command(needs: Needs, room: Path, path: str | None) -> list[str]:
     if needs.kind == "node":
-        npm = shutil.which("npm", path=path)
+        npm = _npm(path)
         if npm is None:
             raise ConfigError("npm is not installed here", hint="install it, or put node_modules into the folder")
         locked = (room / "work" / "package-lock.json").is_file()
@@ -262,10 +271,10 @@ def _command(needs: Needs, room: Path, path: str | None) -> list[str]:
         return [npm, *words, "--omit=dev", "--no-audit", "--no-fund", "--loglevel=http"]
     target = ["--target", str(room / "made"), "-r", "requirements.triggerhub.txt"]
     program = needs.program or sys.executable
-    if uv := shutil.which("uv", path=path):
+    if uv := _uv(path):
         return [uv, "pip", "install", "--compile-bytecode", "--python", program, *target]
     if find_spec("pip") is None:
-        hint = "install uv, or pip into the hub's own environment"
+        hint = "install uv, or pip, into the hub's own environment"
         raise ConfigError("neither uv nor pip is installed here", hint=hint)
     options = ["--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--root-user-action=ignore"]
     # The hub's own pip installs for another interpreter, which may have none.
