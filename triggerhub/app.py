@@ -224,6 +224,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
             deployed=registry.served,
             mapped=registry.mappings.triggers,
         )
+        journal.hide_by(hub.veil.text)
         canaries = Canaries(hub, registry, SystemClock())
         registry.serve_by(hub.deploy)
         registry.mappings.serve_by(hub.map)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+from triggerhub.hub.call import Tap
+from triggerhub.hub.clock import SystemClock
+from triggerhub.hub.feed import Feed
 from triggerhub.hub.veil import REMEMBERED, Veil
 from triggerhub.model import Fault
 from triggerhub.settings import Function, HubSettings, Project, Secret
+from triggerhub.telemetry.metrics import Metrics
 
 
 def project(*secrets: str) -> Project:
@@ -55,3 +60,14 @@ def test_the_type_of_an_error_is_masked_like_its_message() -> None:
     current = project("hunter2")
     shown = Veil(lambda: current).fault(Fault(type="hunter2Error", message="no hunter2"), told=True)
     assert shown == Fault(type="•••Error", message="no •••")
+
+
+def test_what_the_hub_says_of_where_a_handler_wanted_to_go_is_masked() -> None:
+    kept: list[str] = []
+    output = SimpleNamespace(write=lambda function, request, stream, text: kept.append(text))
+    current = project("hunter2")
+    tap = Tap(output, Feed(), SystemClock(), Metrics(), Veil(lambda: current).text)
+    function = current.functions["f"]
+    tap.write(function, None, "hub", "hunter2.example:443 is not in its network")
+    tap.write(function, "r", "hub", "START RequestId: hunter2 Version: 1")
+    assert kept == ["•••.example:443 is not in its network", "START RequestId: hunter2 Version: 1"]

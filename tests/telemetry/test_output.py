@@ -71,6 +71,14 @@ def test_read_gives_the_newest_that_fit_oldest_first(tmp_path: Path) -> None:
     assert log.read(function="nobody") == []
 
 
+def test_a_text_is_searched_as_it_is_shown(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    log.write(F, "r", "stdout", "the password is hunter2")
+    shown = {"hide": lambda text: text.replace("hunter2", "•••")}
+    assert log.read(search="hunt", **shown) == []
+    assert texts(log.read(search="password", **shown)) == ["the password is hunter2"]
+
+
 def test_a_text_is_searched_in_the_newest_lines_whatever_its_case(tmp_path: Path, monkeypatch) -> None:
     log = OutputLog(tmp_path, now=Clock())
     for text in ("Straße gesperrt", "all is well", "STRASSE frei", "50% of [it]"):

@@ -25,6 +25,8 @@ from triggerhub.telemetry.tracing import Span, Tracing
 
 TRIES = 5
 """How many workers that died while they were idle one call may meet."""
+OWN = ("START ", "END ", "REPORT ")
+"""How the lines begin that are written of every call."""
 THROTTLED = "TooManyRequestsException"
 
 
@@ -57,11 +59,13 @@ class Tap:
     def write(
         self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
     ) -> None:
-        # What the hub says of a call quotes nobody, but where a worker could not start.
-        if stream != "hub" or text.startswith("[ERROR]"):
-            if stream == "stdout" and embedded.looks_like(text):
-                self._metrics.embedded(function.name, embedded.read(text))
+        # What the hub says of every call quotes nobody; else it does, an error or where a handler wanted to go.
+        if stream != "hub" or not text.startswith(OWN):
+            read = stream == "stdout" and embedded.looks_like(text)
             text = self._hide(text)
+            if read:
+                # Without secrets, too: they would be labels.
+                self._metrics.embedded(function.name, embedded.read(text))
             if stream != "hub" and self._feed.watched:
                 now = self._clock.now()
                 self._feed.publish(

@@ -103,7 +103,7 @@ class Hub:
         if tracing is not None:
             tracing.hide = self.veil.text
         self._paused = Paused(store)
-        self._preparation = Preparation(environments or NoEnvironments(), self._wiring.prepared)
+        self._preparation = Preparation(environments or NoEnvironments(), self._wiring.prepared, self.veil.text)
         self.tokens = Tokens(store, self._clock.now)
         self.changes = Changes(project.hub.data / "changes")
         self._mint = Mint(self._clock)
@@ -437,9 +437,9 @@ class Hub:
         """Lines that functions wrote, oldest first: time, function, version, request_id, stream, text."""
         requests: set[str] | None = None
         if delivery is not None:
-            detail = await self.get(delivery)
-            requests = {delivery, *(attempt.request_id for attempt in detail.attempts)}
-        return await anyio.to_thread.run_sync(lambda: self._output.read(request_ids=requests, **wanted))
+            requests = {delivery, *(attempt.request_id for attempt in (await self.get(delivery)).attempts)}
+        read, hide = self._output.read, self.veil.text
+        return await anyio.to_thread.run_sync(lambda: read(request_ids=requests, hide=hide, **wanted))
 
     @property
     def keeps_output(self) -> bool:

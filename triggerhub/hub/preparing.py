@@ -46,8 +46,11 @@ class NoEnvironments:
 class Preparation:
     """What is being built, by the environment's name."""
 
-    def __init__(self, environments: Environments, built: Callable[[], Awaitable[object]]) -> None:
-        """*built* is called after each one that is there now."""
+    def __init__(
+        self, environments: Environments, built: Callable[[], Awaitable[object]], hide: Callable[[str], str] = str
+    ) -> None:
+        """*built* is called after each one that is there now; *hide* makes of an installer's words what is shown."""
+        self._hide = hide
         self._environments = environments
         self._built = built
         self._builds: dict[str, _Build] = {}
@@ -78,11 +81,11 @@ class Preparation:
         if build is None:
             return None
         if build.error:
-            return f"its dependencies could not be built: {build.error}"
+            return f"its dependencies could not be built: {self._hide(build.error)}"
         if build.began is None:
             return "its dependencies wait to be built"
         so_far = f"its dependencies are being built, for {math.floor(anyio.current_time() - build.began)} s by now"
-        return f"{so_far}: {build.said}" if build.said else so_far
+        return f"{so_far}: {self._hide(build.said)}" if build.said else so_far
 
     def under_way(self) -> list[str]:
         """Return the builds that have not failed so far."""

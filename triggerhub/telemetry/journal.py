@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Literal, TextIO, TypeAlias, cast
 
 import structlog
@@ -22,6 +23,15 @@ LEVELS = {
 }
 
 
+_hide: Callable[[str], str] = str
+
+
+def hide_by(hide: Callable[[str], str]) -> None:
+    """Write from now on what *hide* makes of each text: an error may quote a secret."""
+    global _hide
+    _hide = hide
+
+
 def configure(level: str, form: Form, *, told: bool = False) -> None:
     """Set up structlog for this process; called once, by the command that starts the hub.
 
@@ -31,7 +41,6 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[structlog.typing.Processor] = (
         [
-            structlog.processors.format_exc_info,
             _harmless,
             # Not structlog's pretty one: it shows the values of variables, secrets among them.
             structlog.dev.ConsoleRenderer(
@@ -39,11 +48,13 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
             ),
         ]
         if text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
             _untold if told else _unmarked,
+            structlog.processors.format_exc_info,
+            _veiled,
             structlog.processors.add_log_level,
             # Beside what is drawn, as what is drawn.
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if told else "iso", utc=not told),
@@ -98,6 +109,15 @@ def _untold(logger: object, method: str, facts: structlog.typing.EventDict) -> s
 
 def _unmarked(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
     facts.pop("on_screen", None)
+    return facts
+
+
+def _veiled(logger: object, method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in facts.items():
+        if isinstance(value, str):
+            facts[name] = _hide(value)
+        elif isinstance(value, list | tuple):
+            facts[name] = [_hide(one) if isinstance(one, str) else one for one in value]
     return facts
 
 

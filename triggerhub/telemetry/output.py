@@ -180,10 +180,11 @@ class OutputLog:
         since: Millis | None = None,
         search: str | None = None,
         limit: int = 1000,
+        hide: Callable[[str], str] = str,
     ) -> list[Line]:
         """Return the newest *limit* lines that fit, oldest first. Reads the disk: call it in a thread.
 
-        *search* is a part of the text, in upper or lower case.
+        *search* is a part of the text, in upper or lower case, that *hide* leaves in it.
         """
         self.flush()
         text = search.casefold() if search else None
@@ -195,7 +196,7 @@ class OutputLog:
             fits = (function is None or line["function"] == function) and (
                 wanted is None or line["request_id"] in wanted
             )
-            if fits and (text is None or text in line["text"].casefold()):
+            if fits and (text is None or (text in line["text"].casefold() and text in hide(line["text"]).casefold())):
                 found.appendleft(line)
                 if len(found) >= limit:
                     break

@@ -58,7 +58,7 @@ class Span:
         from opentelemetry.trace import Status, StatusCode
 
         if error is not None:
-            self._span.set_attribute("error.type", error[0])
+            self._span.set_attribute("error.type", self._hide(error[0]))
             self._span.set_status(Status(StatusCode.ERROR, self._hide(error[1])))
         self._span.end()
 

@@ -96,7 +96,7 @@ def _event(found: Event, mask: Mask | None) -> bytes:
         "time": moment(found.time),
         "dedup_key": _hidden(found.dedup_key, mask),
         "ordering_key": _hidden(found.ordering_key, mask),
-        "trace": found.trace,
+        "trace": _hidden(found.trace, mask),
         "hops": found.hops,
     }
     return _spliced(dump(fields), **_payload("data", found.data, mask))

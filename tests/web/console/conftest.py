@@ -65,6 +65,8 @@ def handler(event, context):
         os.write(1, strange + b"A" * 5_000_000 + b"\\n")
         raise RuntimeError(strange.decode("utf-8", "replace") + "B" * 200_000)
     if body["id"] == "telltale":
+        measured = {"Namespace": "Shop", "Dimensions": [["Token"]], "Metrics": [{"Name": "Shipped"}]}
+        print(json.dumps({"_aws": {"CloudWatchMetrics": [measured]}, "Token": os.environ["TOKEN"], "Shipped": 1}))
         raise ValueError(f"cannot ship {os.environ['TOKEN']}")
     if body["id"] == "out of sight":
         open("/srv/goods")

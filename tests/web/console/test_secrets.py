@@ -71,6 +71,21 @@ def test_no_command_and_no_file_shows_a_secret(site: Site, told: str) -> None:
     assert not [text for text in logs if SECRET in text]
 
 
+def test_neither_metrics_nor_the_hub_s_own_log_show_a_secret(site: Site, told: str) -> None:
+    metrics = site.get("/metrics").text
+    assert SECRET not in metrics
+    assert f"Token={DOTS}" in metrics
+    log = site.hub.log()
+    assert SECRET not in log
+    assert f"ValueError: cannot ship {DOTS}" in log or f"cannot ship {json.dumps(DOTS)[1:-1]}" in log
+
+
+def test_what_somebody_asked_for_is_written_down_and_shown_without_secrets(site: Site, told: str) -> None:
+    site.ask("POST", "/api/v1/dead-letters/redrive", json.dumps({"error": SECRET, "dry_run": True}).encode())
+    assert SECRET not in site.get("/api/v1/changes").text
+    assert DOTS in site.get("/api/v1/changes").text
+
+
 def test_an_event_is_delivered_again_with_its_secrets(site: Site, told: str) -> None:
     found = site.get(f"/deliveries/{told}/event.json").json
     body = json.loads(found["body"])
