@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from triggerhub import source
 from triggerhub.awsclient import AwsFault, Connection, Trouble
+from triggerhub.awsmessage import Message, Part
 from triggerhub.crash import crash_point
 from triggerhub.errors import BadInput
 from triggerhub.model import Event, Millis
@@ -40,37 +41,6 @@ TOLD = 60
 """Seconds between lines of the log of one kind of trouble."""
 SHORTEST = 30
 """Seconds that a message is hidden for where its queue says less: a beat must not come too late."""
-
-
-@dataclass(slots=True)
-class Message:
-    """One received message."""
-
-    raw: dict[str, Any]
-    events: Sequence[Event] = ()
-    refused: BadInput | None = None
-    """Why it cannot be taken."""
-    settled: bool = False
-    """Whether the queue was told what became of it: its time in hiding is not ours any more."""
-
-    @property
-    def receipt(self) -> str:
-        return str(self.raw["ReceiptHandle"])
-
-    @property
-    def group(self) -> str | None:
-        """Of a FIFO queue: what it has a place in line of."""
-        found: str | None = self.raw.get("Attributes", {}).get("MessageGroupId")
-        return found
-
-    @property
-    def received(self) -> int:
-        """How often it was received, this time included."""
-        return int(self.raw.get("Attributes", {}).get("ApproximateReceiveCount", 1))
-
-    @property
-    def size(self) -> int:
-        return sum(len(event.data) for event in self.events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +94,10 @@ class Consumer:
     _closing_bytes: int = field(default=0, init=False)
     """How many batches have been run, and are being written and told to the queue: meanwhile others may ask."""
     _under_way: list[list[Message]] = field(default_factory=list, init=False)
-    _groups: set[str | None] = field(default_factory=set, init=False)
-    """Of a FIFO queue: the groups that are being handled."""
+    _last: dict[str | None, Part] = field(default_factory=dict, init=False)
+    """Of a FIFO queue: what came last of each group that is being handled."""
+    _unanswered: list[str] = field(default_factory=list, init=False)
+    """Of a FIFO queue: requests that may have been carried out, and are to be repeated."""
     _untaken: Quiet = field(default_factory=lambda: Quiet(every=TOLD), init=False)
     _undeleted: Quiet = field(default_factory=lambda: Quiet(every=TOLD), init=False)
     _tasks: TaskGroup = field(init=False)
@@ -251,18 +223,23 @@ class Consumer:
         return size
 
     async def _request(self, count: int, wait: Millis) -> list[Message]:
-        # An answer that is lost would keep a group's messages hidden: the same attempt gets the same answer.
-        attempt = {"ReceiveRequestAttemptId": str(uuid4())} if self.queue.fifo else {}
-        answer = await self.connection.call(
-            "receive_message",
-            QueueUrl=self.queue.url,
-            MaxNumberOfMessages=count,
-            WaitTimeSeconds=wait // SECOND,
-            VisibilityTimeout=self._hidden,
-            MessageSystemAttributeNames=["All"],
-            MessageAttributeNames=["All"],
-            **attempt,
-        )
+        asked: dict[str, Any] = {
+            "QueueUrl": self.queue.url,
+            "MaxNumberOfMessages": count,
+            "WaitTimeSeconds": wait // SECOND,
+            "VisibilityTimeout": self._hidden,
+            "MessageSystemAttributeNames": ["All"],
+            "MessageAttributeNames": ["All"],
+        }
+        if self.queue.fifo:
+            # An answer that is lost would keep a group's messages hidden: the same attempt gets the same answer.
+            asked["ReceiveRequestAttemptId"] = self._unanswered.pop() if self._unanswered else str(uuid4())
+        try:
+            answer = await self.connection.call("receive_message", **asked)
+        except AwsFault as fault:
+            if self.queue.fifo and fault.kind == "unreachable":
+                self._unanswered.append(asked["ReceiveRequestAttemptId"])
+            raise
         self.trouble.well()
         return [self._read(raw) for raw in answer.get("Messages", [])]
 
@@ -300,23 +277,40 @@ class Consumer:
             groups.setdefault(one.group, []).append(one)
         ends: list[bool] = []
 
-        async def handle(name: str | None, group: list[Message]) -> None:
-            self._groups.add(name)
+        async def handle(name: str | None, part: Part, before: Part | None) -> None:
             try:
-                ends.append(await self._handle(group))
+                if await self._follows(part, before):
+                    ends.append(await self._handle(part.messages))
+                    part.stuck = next((one.id for one in part.messages if not one.done), None)
             finally:
-                self._groups.discard(name)
+                part.over.set()
+                if self._last.get(name) is part:
+                    del self._last[name]
 
         async with anyio.create_task_group() as tasks:
             for name, group in groups.items():
-                if name in self._groups:
-                    # Seen again before it was handled: its time in hiding could not be renewed. What came after it
-                    # is not to overtake it; all of it comes again when its time in hiding ends.
-                    for one in group:
-                        one.settled = True
-                else:
-                    tasks.start_soon(handle, name, group)
+                part, before = Part(group, group[0].id), self._last.get(name)
+                self._last[name] = part
+                tasks.start_soon(handle, name, part, before)
         return bool(ends) and all(ends)
+
+    async def _follows(self, part: Part, before: Part | None) -> bool:
+        """Wait for what came before of the same group, and say whether this may come after it.
+
+        It was given before that was handled: its time in hiding could not be renewed, or the service gave one group to
+        two requests at once. Where that failed, this is not to overtake it.
+        """
+        if before is None:
+            return True
+        await before.over.wait()
+        if before.stuck is None or before.stuck in {one.id for one in part.messages}:
+            return True
+        part.stuck = before.stuck
+        if self.ctx.ending:
+            await self._give_back(part.messages, 0)
+        else:
+            await self._back_off(part.messages)
+        return False
 
     async def _store(self, batch: Sequence[Message]) -> bool:
         """Store a batch and delete it; whether all of it was."""
@@ -336,9 +330,7 @@ class Consumer:
         """Take one message after the other where one of them cannot be taken; what is behind it in its group waits."""
         if len(batch) == 1:
             if count := self._untaken.due(anyio.current_time()):
-                self.ctx.log.warning(
-                    "a message cannot be taken", message=batch[0].raw["MessageId"], why=error.message, count=count
-                )
+                self.ctx.log.warning("a message cannot be taken", message=batch[0].id, why=error.message, count=count)
             # Its redrive policy knows where to.
             await self._back_off(batch)
             return False
@@ -395,6 +387,7 @@ class Consumer:
         for one in batch:
             parts = slice(place, place := place + len(one.events))
             if all(handled.done[parts]):
+                one.done = True
                 done.append(one)
             elif any(handled.failed[parts]):
                 failed.append(one)

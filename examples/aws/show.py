@@ -21,15 +21,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CUSTOMERS = 10
-MOTO = """
-import logging, sys
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
 
 
 @contextmanager
@@ -38,7 +29,9 @@ def endpoint() -> Iterator[str]:
     if given := os.environ.get("AWS_ENDPOINT_URL"):
         yield given
         return
-    moto = subprocess.Popen([sys.executable, "-c", MOTO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    moto = subprocess.Popen(
+        [sys.executable, str(HERE / "moto_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         yield f"http://127.0.0.1:{moto.stdout.readline().strip()}"
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import pytest
 import structlog
 
 from sources import sqs
-from tests.aws_double.sqs import SqsDouble
+from tests.aws_double.sqs import Queue, SqsDouble
 from tests.hub.rig import Failure, Rig, function, rig, trigger
 from triggerhub import awsclient, awsconsumer
 from triggerhub import testing as triggers
@@ -336,6 +337,45 @@ async def test_a_group_is_not_overtaken_where_it_is_seen_again_while_it_runs(tmp
             assert seen.bodies == ["a1"]
         double.faults.clear()
         seen.hold.set()
+        await emptied(double, name)
+    assert seen.bodies == ["a1", "a2"]
+
+
+class Careless(SqsDouble):
+    """Gives a group's messages while others of it are under way, as moto does to requests that ask at once."""
+
+    def _take(self, queue: Queue, limit: int, visibility: int) -> list[dict[str, Any]]:
+        now = time.monotonic()
+        free = [one for one in queue.messages.values() if one.visible <= now][:limit]
+        return [self._given(queue, one, now + visibility) for one in free]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_what_is_given_of_a_group_that_is_under_way_waits_for_it(tmp_path: Path, failing: int) -> None:
+    seen, double, name = Seen(), Careless(), "orders.fifo"
+    seen.hold, seen.failing["a1"] = anyio.Event(), failing
+    async with polled(tmp_path, seen, double, queue=name, options={"visibility": "10m"}) as (_, hub):
+        send(double, "a1", queue=name, group="a")
+        await until(lambda: seen.running == 1, "the first runs")
+        send(double, "a2", queue=name, group="a")
+        await until(lambda: all(one.received for one in double.queues[name].messages.values()), "the second is given")
+        assert seen.bodies == ["a1"]
+        seen.hold.set()
+        await emptied(double, name)
+        assert await states(hub) == {"succeeded": 2}
+    assert [body for body in seen.bodies if body == "a1"] == ["a1"] * (1 + failing)
+    assert seen.bodies[0] == "a1"
+    assert seen.bodies[-1] == "a2"
+    assert double.deleted == ["a1", "a2"]
+
+
+async def test_a_receive_of_a_group_that_nobody_answered_is_repeated(tmp_path: Path) -> None:
+    seen, double, name = Seen(), SqsDouble(), "orders.fifo"
+    double.do_CreateQueue(name)
+    send(double, "a1", "a2", queue=name, group="a")
+    # More often than the client itself asks again.
+    double.trouble("drop", 8, "ReceiveMessage")
+    async with polled(tmp_path, seen, double, queue=name, options={"visibility": "10m"}):
         await emptied(double, name)
     assert seen.bodies == ["a1", "a2"]
 

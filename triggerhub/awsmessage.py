@@ -1,0 +1,60 @@
+"""What is received from an SQS queue, and on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from triggerhub.errors import BadInput
+from triggerhub.model import Event
+
+
+@dataclass(slots=True)
+class Message:
+    """One received message."""
+
+    raw: dict[str, Any]
+    events: Sequence[Event] = ()
+    refused: BadInput | None = None
+    """Why it cannot be taken."""
+    settled: bool = False
+    """Whether the queue was told what became of it: its time in hiding is not ours any more."""
+    done: bool = False
+    """Whether its function is done with it, or the hub has it."""
+
+    @property
+    def id(self) -> str:
+        return str(self.raw["MessageId"])
+
+    @property
+    def receipt(self) -> str:
+        return str(self.raw["ReceiptHandle"])
+
+    @property
+    def group(self) -> str | None:
+        """Of a FIFO queue: what it has a place in line of."""
+        found: str | None = self.raw.get("Attributes", {}).get("MessageGroupId")
+        return found
+
+    @property
+    def received(self) -> int:
+        """How often it was received, this time included."""
+        return int(self.raw.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+
+    @property
+    def size(self) -> int:
+        return sum(len(event.data) for event in self.events)
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """Messages of one group of a FIFO queue, on their way."""
+
+    messages: list[Message]
+    stuck: str | None
+    """The first message of the group that is not done yet; what follows is not to overtake it."""
+    over: anyio.Event = field(default_factory=anyio.Event)
+    """Set when nothing more becomes of them for now."""
