@@ -196,7 +196,7 @@ def shown(environ: Mapping[str, str], data: Path) -> list[str]:
 
 def _uv(path: str | None) -> str | None:
     """Return uv of *path*, or that of the hub's own environment, which need not be on it."""
-    return shutil.which("uv", path=path) or shutil.which("uv", path=os.path.dirname(sys.executable))
+    return shutil.which("uv", path=path) or shutil.which("uv", path=str(Path(sys.executable).parent))
 
 
 def _npm(path: str | None) -> str | None:
