@@ -202,6 +202,17 @@ async def test_few_are_started_ahead_at_once_and_all_in_the_end(tmp_path: Path) 
         await until(lambda: all(made.idle(name) == 2 for name in names))
 
 
+async def test_a_worker_of_a_version_that_is_replaced_does_not_go_on_starting(tmp_path: Path) -> None:
+    async with pool(function(warm=2), slow=3600) as (made, runtime):
+        await until(lambda: made.live("work") == 2)
+        runtime.slow = 0
+        made.serve(function(warm=1, version="work-2"))
+        await until(lambda: made.idle("work") == 1)
+        tasks = {task.get_name() for task in asyncio.all_tasks()}
+        assert [one.version for one in runtime.started] == ["work-2"]
+    assert len([name for name in tasks if name == "worker:work"]) == 1, "those of the first version are gone"
+
+
 async def test_an_executable_and_what_is_not_prepared_have_nothing_started_ahead(tmp_path: Path) -> None:
     program = replace(function(), runtime="executable")
     async with pool(program) as (made, runtime):

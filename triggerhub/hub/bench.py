@@ -6,6 +6,8 @@ import asyncio
 import math
 from collections import deque
 
+import anyio
+
 from triggerhub.model import Millis
 from triggerhub.policy.pooling import ahead_of_calls, pause
 from triggerhub.runtime import Worker
@@ -15,7 +17,7 @@ from triggerhub.settings import Function
 class Slot:
     """One worker and the wish for its end."""
 
-    __slots__ = ("ahead", "bench", "function", "idle_since", "lent", "retired", "started", "worker")
+    __slots__ = ("ahead", "bench", "function", "idle_since", "lent", "retired", "scope", "started", "worker")
 
     def __init__(self, function: Function, bench: Bench | None = None) -> None:
         self.function = function
@@ -24,11 +26,19 @@ class Slot:
         self.worker: Worker
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.retired = asyncio.Event()
+        self.scope = anyio.CancelScope()
+        """What it is started and kept in."""
         self.idle_since: Millis = 0
         self.ahead = False
         """Whether it was there before a call needed it."""
         self.lent = False
         """Whether a call has ever had it."""
+
+    def retire(self) -> None:
+        """Let it end; one that is still being started does not go on with that."""
+        self.retired.set()
+        if not self.started.done():
+            self.scope.cancel()
 
 
 class Bench:

@@ -201,7 +201,7 @@ class Pool:
         try:
             await slot.started
         finally:
-            slot.retired.set()
+            slot.retire()
 
     def sweep(self) -> None:
         """End workers that died or have been idle for too long, and start those that are to be there."""
@@ -290,15 +290,18 @@ class Pool:
 
     def _retire(self, bench: Bench, slot: Slot) -> None:
         if not slot.retired.is_set():
-            slot.retired.set()
+            slot.retire()
             bench.live -= 1
 
     async def _keep(self, slot: Slot, function: Function) -> None:
         try:
-            async with self._runtime.start(function) as slot.worker:
-                if not slot.started.done():
-                    slot.started.set_result(None)
-                await slot.retired.wait()
+            with slot.scope:
+                async with self._runtime.start(function) as slot.worker:
+                    if not slot.started.done():
+                        slot.started.set_result(None)
+                    await slot.retired.wait()
+            if not slot.started.done():
+                slot.started.cancel()
         except StartFailed as error:
             self._fail(slot, error)
         except Exception as error:  # no room for a process, or a fault of ours: the call bears it, not the hub

@@ -296,7 +296,8 @@ class ProcessRuntime:
             yield None
             return
         limit = shares.limit(function.memory, function.tmp, sandbox.PROCESSES)
-        group = await asyncio.to_thread(groups.make, limit)
+        with anyio.CancelScope(shield=True):  # what a thread has made is there, whether anybody still waits or not
+            group = await asyncio.to_thread(groups.make, limit)
         try:
             yield group
         finally:
