@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,47 @@ def test_batches_of_a_mapping_go_where_its_alias_leads(hub: Daemon, aws: Any) ->
     assert refused(lambdas.delete_function, FunctionName="mapped", Qualifier="1")[1] == "ResourceConflictException"
     lambdas.delete_event_source_mapping(UUID=uuid)
     lambdas.delete_function(FunctionName="mapped")
+
+
+def fetched(url: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, None
+
+
+def test_an_alias_has_an_address_and_a_policy_of_its_own(hub: Daemon, aws: Any) -> None:
+    lambdas = client(hub)
+    two_versions(lambdas, "web")
+    made = lambdas.create_function_url_config(FunctionName="web:live", AuthType="NONE")
+    url = made["FunctionUrl"]
+    assert made["FunctionArn"] == f"{ARN}web:live"
+    opening = {
+        "StatementId": "all", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE",
+    }  # fmt: skip
+    lambdas.add_permission(FunctionName="web", **opening)
+    assert fetched(url)[0] == 403, "what opens the function does not open the alias"
+    lambdas.add_permission(FunctionName="web", Qualifier="live", **opening)
+    policy = json.loads(lambdas.get_policy(FunctionName="web", Qualifier="live")["Policy"])
+    assert [one["Resource"] for one in policy["Statement"]] == [f"{ARN}web:live"]
+    assert fetched(url) == (200, {"code": "one", "arn": f"{ARN}web:live", "version": "1"})
+    lambdas.update_function_url_config(FunctionName="web", Qualifier="live", InvokeMode="RESPONSE_STREAM")
+    lambdas.update_alias(FunctionName="web", Name="live", FunctionVersion="2")
+    hub.kill()
+    hub.start(environ=environ(aws))
+    assert fetched(url)[1]["version"] == "2"
+    (listed,) = lambdas.list_function_url_configs(FunctionName="web")["FunctionUrlConfigs"]
+    assert (listed["FunctionArn"], listed["InvokeMode"]) == (f"{ARN}web:live", "RESPONSE_STREAM")
+    assert refused(lambdas.get_function_url_config, FunctionName="web")[:2] == (404, "ResourceNotFoundException")
+    assert refused(lambdas.create_function_url_config, FunctionName="web:1", AuthType="NONE")[0] == 400
+    assert refused(lambdas.create_function_url_config, FunctionName="web:none", AuthType="NONE")[0] == 404
+    lambdas.delete_alias(FunctionName="web", Name="live")
+    assert fetched(url)[0] == 403
+    lambdas.create_alias(FunctionName="web", Name="live", FunctionVersion="1")
+    for look in (lambdas.get_function_url_config, lambdas.get_policy):
+        assert refused(look, FunctionName="web", Qualifier="live")[:2] == (404, "ResourceNotFoundException")
 
 
 def test_what_is_queued_for_an_alias_goes_where_it_leads_by_then_though_the_hub_was_killed(tmp_path: Path) -> None:

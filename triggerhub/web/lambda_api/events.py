@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.record import Deployed, EventConfig
+from triggerhub.deploy.record import EventConfig
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
-from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.functions import Functions
+from triggerhub.web.lambda_api.qualified import Qualified
 from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets, named
 
 NOTHING = "You must specify at least one of error handling or destination setting."
 ITSELF = "You can't specify the function as a destination for itself."
+_NUMBERS = {"MaximumRetryAttempts": "retries", "MaximumEventAgeInSeconds": "age"}
+_DESTINATIONS = {"OnSuccess": "on_success", "OnFailure": "on_failure"}
 
 
 class Events:
@@ -27,7 +31,7 @@ class Events:
     def __init__(self, functions: Functions, targets: Targets, registry: Registry) -> None:
         self._functions = functions
         self._targets = targets
-        self._registry = registry
+        self._configs: Qualified[EventConfig] = Qualified(functions, registry, "events", _none)
 
     def operations(self) -> Mapping[str, Perform]:
         return {
@@ -39,68 +43,39 @@ class Events:
         }
 
     async def _put(self, asked: Asked) -> Mapping[str, Json]:
-        return await self._set(asked, keep=False)
+        name, qualifier = self._place(asked)
+        said = self._said(name, asked.given)
+        config = await self._configs.put(name, qualifier, lambda _, __: EventConfig(**said, modified=now()))
+        return _shown(name, qualifier, config)
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
-        return await self._set(asked, keep=True)
-
-    async def _set(self, asked: Asked, *, keep: bool) -> Mapping[str, Json]:
-        given = asked.given
         name, qualifier = self._place(asked)
+        said = self._said(name, asked.given)
+        config = await self._configs.update(name, qualifier, lambda _, was: replace(was, **said, modified=now()))
+        return _shown(name, qualifier, config)
+
+    def _said(self, name: str, given: Mapping[str, Json]) -> dict[str, Any]:
+        """Return what was given of a configuration. Raises ApiError."""
         self._functions.changeable(name)
-        destinations = given.get("DestinationConfig", {})
-        told = {"MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig"} & given.keys()
-        if not told:
+        if not {"MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig"} & given.keys():
             raise ApiError("InvalidParameterValueException", NOTHING)
-        on_success = self._destination(name, destinations.get("OnSuccess", {}).get("Destination"))
-        on_failure = self._destination(name, destinations.get("OnFailure", {}).get("Destination"))
-
-        def change(before: Deployed | None) -> Deployed:
-            current = there(before, name)
-            was = current.events.get(qualifier)
-            if keep and was is None:
-                raise _none(name, qualifier)
-            config = was if keep and was is not None else EventConfig(modified=0)
-            config = replace(
-                config,
-                retries=given.get("MaximumRetryAttempts", config.retries),
-                age=given.get("MaximumEventAgeInSeconds", config.age),
-                on_success=on_success if "OnSuccess" in destinations else config.on_success,
-                on_failure=on_failure if "OnFailure" in destinations else config.on_failure,
-                modified=now(),
-            )
-            return replace(current, events={**current.events, qualifier: config})
-
-        changed = await self._registry.change(name, change)
-        assert changed is not None
-        return _shown(name, qualifier, changed.events[qualifier])
+        said = {ours: given[theirs] for theirs, ours in _NUMBERS.items() if theirs in given}
+        for theirs, ours in _DESTINATIONS.items():
+            if theirs in (config := given.get("DestinationConfig", {})):
+                said[ours] = self._destination(name, config[theirs].get("Destination"))
+        return said
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = self._place(asked)
-        deployed = self._functions.deployed(name)
-        if deployed is None or qualifier not in deployed.events:
-            raise _none(name, qualifier)
-        return _shown(name, qualifier, deployed.events[qualifier])
+        return _shown(name, qualifier, self._configs.get(name, qualifier))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = self._place(asked)
-        self._functions.changeable(name)
-
-        def remove(before: Deployed | None) -> Deployed:
-            current = there(before, name)
-            if qualifier not in current.events:
-                raise _none(name, qualifier)
-            return replace(current, events={key: one for key, one in current.events.items() if key != qualifier})
-
-        await self._registry.change(name, remove)
+        await self._configs.delete(*self._place(asked))
         return {}
 
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         name = named(asked.given["FunctionName"]).name
-        self._functions.shown(name, None)
-        deployed = self._functions.deployed(name)
-        events = {} if deployed is None else deployed.events
-        rows = [(qualifier, (qualifier, events[qualifier])) for qualifier in sorted(events)]
+        rows = [(qualifier, (qualifier, config)) for qualifier, config in self._configs.rows(name)]
         return shape.page(asked.given, rows, "FunctionEventInvokeConfigs", lambda row: _shown(name, *row))
 
     def _place(self, asked: Asked) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST, is_version
@@ -14,7 +13,8 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
-from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.functions import Functions
+from triggerhub.web.lambda_api.qualified import Qualified
 from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import missing, named
 
@@ -37,7 +37,7 @@ class ProvisionedConcurrency:
     def __init__(self, hub: Hub, functions: Functions, registry: Registry) -> None:
         self._hub = hub
         self._functions = functions
-        self._registry = registry
+        self._configs: Qualified[Provisioned] = Qualified(functions, registry, "provisioned", _none)
 
     def operations(self) -> Mapping[str, Perform]:
         return {
@@ -49,21 +49,19 @@ class ProvisionedConcurrency:
 
     async def _put(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = _place(asked, UNPUBLISHED)
-        self._functions.changeable(name)
         wanted = Provisioned(count=asked.given["ProvisionedConcurrentExecutions"], modified=now())
         if wanted.count > MOST:
             text = "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency"
             raise ApiError("InvalidParameterValueException", f"{text} [{MOST}].")
 
-        def put(before: Deployed | None) -> Deployed:
-            current = there(before, name)
+        def put(current: Deployed, before: Provisioned | None) -> Provisioned:
             _check(current, qualifier)
-            changed = replace(current, provisioned={**current.provisioned, qualifier: wanted})
-            if current.reserved is not None and changed.provisioned_in_all > current.reserved:
+            in_all = current.provisioned_in_all + wanted.count - (before.count if before else 0)
+            if current.reserved is not None and in_all > current.reserved:
                 raise ApiError("InvalidParameterValueException", OVER_RESERVED)
-            return changed
+            return wanted
 
-        await self._registry.change(name, put)
+        await self._configs.put(name, qualifier, put)
         return {
             "RequestedProvisionedConcurrentExecutions": wanted.count,
             "AllocatedProvisionedConcurrentExecutions": 0,
@@ -75,38 +73,25 @@ class ProvisionedConcurrency:
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = _place(asked, NOT_LATEST)
         self._functions.shown(name, qualifier)
-        deployed = self._functions.deployed(name)
-        if deployed is None or qualifier not in deployed.provisioned:
-            raise ApiError("ProvisionedConcurrencyConfigNotFoundException", NONE)
-        return self._shown(deployed, qualifier)
+        return self._shown(name, qualifier, self._configs.get(name, qualifier))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = _place(asked, NOT_LATEST)
-        self._functions.changeable(name)
-
-        def remove(before: Deployed | None) -> Deployed:
-            current = there(before, name)
-            _exists(current, qualifier)
-            kept = {key: one for key, one in current.provisioned.items() if key != qualifier}
-            return replace(current, provisioned=kept)
-
-        await self._registry.change(name, remove)
+        await self._configs.delete(name, qualifier, lambda current: _exists(current, qualifier))
         return {}
 
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         name = named(asked.given["FunctionName"]).name
-        self._functions.shown(name, None)
-        deployed = self._functions.deployed(name)
-        rows = [] if deployed is None else [(key, key) for key in sorted(deployed.provisioned)]
-        return shape.page(asked.given, rows, "ProvisionedConcurrencyConfigs", lambda key: deployed and {
-            "FunctionArn": arn.function(name, key), **self._shown(deployed, key),
+        rows = [(qualifier, (qualifier, config)) for qualifier, config in self._configs.rows(name)]
+        return shape.page(asked.given, rows, "ProvisionedConcurrencyConfigs", lambda row: {
+            "FunctionArn": arn.function(name, row[0]), **self._shown(name, *row),
         })  # fmt: skip
 
-    def _shown(self, deployed: Deployed, qualifier: str) -> dict[str, Json]:
+    def _shown(self, name: str, qualifier: str, wanted: Provisioned) -> dict[str, Json]:
         """Return a configuration with how many workers there are, and how many of them have started."""
-        wanted = deployed.provisioned[qualifier]
+        deployed = self._functions.changeable(name)
         alias = deployed.aliases.get(qualifier)
-        served = f"{deployed.name}:{alias.version if alias else qualifier}"
+        served = deployed.serving(alias.version if alias else qualifier)
         live, ready, trouble = self._hub.warmth(served)
         shown: dict[str, Json] = {
             "RequestedProvisionedConcurrentExecutions": wanted.count,
@@ -124,6 +109,10 @@ def _place(asked: Asked, why: str) -> tuple[str, str]:
     if found.qualifier in (None, LATEST):
         raise ApiError("InvalidParameterValueException", why)
     return found.name, found.qualifier
+
+
+def _none(name: str, qualifier: str) -> ApiError:
+    return ApiError("ProvisionedConcurrencyConfigNotFoundException", NONE)
 
 
 def _exists(deployed: Deployed, qualifier: str) -> None:
