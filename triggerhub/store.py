@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from triggerhub.model import Attempt, Bury, Complete, Decision, Delivery, Event, Leave, Millis, State
 from triggerhub.policy.grouping import Group
@@ -51,8 +51,7 @@ class Repeated:
 Appended: TypeAlias = Created | Repeated
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(NamedTuple):
     """One trigger's deliveries to one function: what is claimed and batched together."""
 
     trigger: str
@@ -215,14 +214,16 @@ class Store(Protocol):
         """Accept events and write *checkpoints* ((scope, key) to value, None removes), or neither.
 
         A delivery is blocked (kept from being claimed) while an older unfinished one of its lane has its
-        ordering key. ``created`` is *now*, ``due`` is *now* or ``event.due`` if later.
+        ordering key. ``created`` is *now*, ``due`` is *now* or ``event.due`` if later. Who is cancelled meanwhile
+        gets his answer all the same, and is cancelled at his next wait.
         """
         ...
 
     async def claim(self, wants: Sequence[Want], *, now: Millis) -> list[Grant]:
         """Make due, unblocked deliveries running, the earliest due first, and count the attempt.
 
-        At most one per ordering key of a lane is running at any time.
+        At most one per ordering key of a lane is running at any time. Who is cancelled meanwhile gets what he claimed,
+        as with :meth:`append`.
         """
         ...
 

@@ -193,10 +193,12 @@ class HeldStore(MemoryStore):
             self.waiting[verb] -= 1
 
     async def append(self, *args: Any, **named: Any) -> Any:
-        return await self._pass("append", lambda: super(HeldStore, self).append(*args, **named))
+        with anyio.CancelScope(shield=True):  # as the protocol says of who is cancelled
+            return await self._pass("append", lambda: super(HeldStore, self).append(*args, **named))
 
     async def claim(self, *args: Any, **named: Any) -> Any:
-        return await self._pass("claim", lambda: super(HeldStore, self).claim(*args, **named))
+        with anyio.CancelScope(shield=True):
+            return await self._pass("claim", lambda: super(HeldStore, self).claim(*args, **named))
 
     async def settle(self, *args: Any, **named: Any) -> Any:
         return await self._pass("settle", lambda: super(HeldStore, self).settle(*args, **named))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import anyio
 import pytest
 
 from tests.stores.rig import LANE, NOW, Hand, Home, intake
@@ -104,6 +105,44 @@ async def test_a_claim_that_is_cancelled_took_all_or_nothing(hand: Hand, turns: 
     await asyncio.wait([task])
     await hand.store.set_checkpoints("after", {"all": "that"})
     assert len(await hand.listed(state=State.RUNNING)) in (0, len(made))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+async def test_who_is_cancelled_while_he_waits_learns_what_he_claimed_and_is_cancelled_at_his_next_wait(
+    hand: Hand, turns: int
+) -> None:
+    made = [await hand.put() for _ in range(6)]
+    taken: list[str] = []
+    went_on = False
+
+    async def take() -> None:
+        nonlocal went_on
+        taken.extend(await hand.take_ids(6))
+        await asyncio.sleep(0)
+        went_on = True
+
+    task = asyncio.create_task(take())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():  # the whole was over before
+        assert went_on
+    else:
+        assert not went_on
+    assert taken == made
+    assert len(await hand.listed(state=State.RUNNING)) == len(made)
+
+
+async def test_a_scope_that_runs_out_while_its_events_are_stored_tells_what_became_of_them(hand: Hand) -> None:
+    answers: list[object] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        answers.extend(await hand.store.append([intake()], now=NOW))
+        await anyio.sleep(60)
+    assert scope.cancelled_caught
+    assert len(answers) == 1
+    assert len(await hand.listed(state=State.QUEUED)) == 1
 
 
 # batches

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from triggerhub.aws import arn, errors
 from triggerhub.crash import crash_point
 from triggerhub.errors import StoreBroken
+from triggerhub.hub.bell import Bell
 from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
@@ -68,7 +69,7 @@ class Dispatcher:
         """Runners; each serves one group at a time."""
         self._serving = 0
         self._recent: float | None = None
-        self._woken = asyncio.Event()
+        self._woken = Bell()
         self._stopping = asyncio.Event()
         self._settler = Settler(function.name, services, self._freed)
         self._tasks: TaskGroup
@@ -180,8 +181,7 @@ class Dispatcher:
                 if until <= 0:
                     return
                 left = min(left, until, LOOK)
-            with anyio.move_on_after(left):
-                await self._woken.wait()
+            await self._woken.wait(left)
 
     async def _claim(self) -> Millis | None:
         """Claim what there is room for; return when to look again."""
@@ -191,8 +191,7 @@ class Dispatcher:
         for plan, _ in wants:
             self._turns.asked(plan.lane)
         try:
-            with anyio.CancelScope(shield=True):
-                grants = await self._services.store.claim([want for _, want in wants], now=self._services.clock.now())
+            grants = await self._services.store.claim([want for _, want in wants], now=self._services.clock.now())
         except BaseException:
             self.wake()
             raise

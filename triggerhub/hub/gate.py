@@ -31,11 +31,12 @@ class Gate:
             if (function := functions.get(name)) and function.idempotency
         }
         self._owed = tuple(Owed(function=name) for name in trigger.functions)
-        self._looks = bool(self._pattern or self._key or self._order or self._idempotency)
+        self.looks = bool(self._pattern or self._key or self._order or self._idempotency)
+        """Whether a record is looked into, which may take long."""
 
     async def admitted(self, event: Event) -> Intake | Filtered:
         """As :meth:`admit`, a large record in a thread: a stranger may have built it to take long."""
-        if self._looks and len(event.data) > LARGE:
+        if self.looks and len(event.data) > LARGE:
             return await anyio.to_thread.run_sync(self.admit, event)
         return self.admit(event)
 
@@ -45,7 +46,7 @@ class Gate:
         Raises KeyTooLong (a BadInput) for a key over 1 KB.
         """
         owed = self._owed
-        if self._looks:
+        if self.looks:
             view = selecting.view(event.data)
             if self._pattern and not self._pattern.matches(view):
                 return Filtered(why=self._pattern.why(view) or "the filter does not match")

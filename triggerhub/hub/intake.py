@@ -6,6 +6,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 import anyio
@@ -24,6 +25,10 @@ from triggerhub.telemetry.tracing import Span, Tracing
 
 BACKLOG = 100_000
 """How many unfinished deliveries the built-in triggers may have."""
+
+
+_lane = lru_cache(maxsize=1000)(Lane)
+"""The same few for every event."""
 
 
 class Mint:
@@ -111,7 +116,8 @@ class Inlet:
     ) -> list[Answer]:
         """Return one answer per event after the commit; see ``source.Context.emit``."""
         trigger = gate.trigger
-        await self._room(gate, wait=wait)
+        if self._depth[trigger.name] >= trigger.backlog:
+            await self._room(gate, wait=wait)
         answers: list[Answer | None] = []
         intakes: list[Intake] = []
         spans: list[Span] = []
@@ -122,7 +128,7 @@ class Inlet:
                     self.tracing.begin(f"accept {trigger.name}", "producer", event.trace, {"event.id": stamped.id})
                 )
                 stamped.trace = spans[-1].header
-            admitted = await gate.admitted(stamped)
+            admitted = await gate.admitted(stamped) if gate.looks else gate.admit(stamped)
             if isinstance(admitted, Filtered):
                 answers.append(admitted)
                 self._metrics.count("filtered", trigger.name)
@@ -133,7 +139,8 @@ class Inlet:
                 if trigger.key or trigger.order:
                     self._keyless.look(trigger, admitted.event)
         # Others may have come in while a large record was looked into.
-        await self._room(gate, wait=wait)
+        if self._depth[trigger.name] >= trigger.backlog:
+            await self._room(gate, wait=wait)
         scoped = {(trigger.name, key): value for key, value in (checkpoints or {}).items()}
         try:
             appended = iter(await self._append(intakes, scoped, wait=wait))
@@ -180,16 +187,15 @@ class Inlet:
 
     def _rouse(self, intake: Intake) -> None:
         for owed in intake.owed:
-            self._wake(Lane(intake.event.trigger, owed.function))
+            self._wake(_lane(intake.event.trigger, owed.function))
 
     async def _stored(
         self, intakes: Sequence[Intake], checkpoints: Mapping[tuple[str, str], str | None], *, wait: bool
     ) -> list[Appended]:
         while True:
             try:
-                # Shielded: whoever is cancelled here must still rouse what the commit has made due.
-                with anyio.CancelScope(shield=True):
-                    appended = await self._store.append(intakes, now=self._clock.now(), checkpoints=checkpoints)
+                # Whoever is cancelled still rouses what the commit has made due: the store holds it back till then.
+                appended = await self._store.append(intakes, now=self._clock.now(), checkpoints=checkpoints)
             except StoreBroken as error:
                 self._broken = error
                 self._breaking.set()

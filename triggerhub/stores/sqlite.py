@@ -139,10 +139,12 @@ class SQLiteStore:
     async def append(
         self, intakes: Sequence[Intake], *, now: Millis, checkpoints: Mapping[tuple[str, str], str | None] | None = None
     ) -> list[Appended]:
-        return await self.writer.do(lambda t: intake.append(t, intakes, now, checkpoints or {}), intake=bool(intakes))
+        return await self.writer.see_through(
+            lambda t: intake.append(t, intakes, now, checkpoints or {}), intake=bool(intakes)
+        )
 
     async def claim(self, wants: Sequence[Want], *, now: Millis) -> list[Grant]:
-        return await self.writer.do(lambda t: queue.claim(t, wants, self.owner, now))
+        return await self.writer.see_through(lambda t: queue.claim(t, wants, self.owner, now))
 
     async def settle(self, settlements: Sequence[Settlement], *, now: Millis) -> list[bool]:
         return await self.writer.do(lambda t: queue.settle(t, settlements, now))

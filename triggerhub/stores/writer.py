@@ -57,6 +57,13 @@ class _Command(Generic[Result]):
             self.future.set_result(result)
 
 
+class _Promise(asyncio.Future[Result]):
+    """Is not cancelled with the task that waits for it."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
 class Writer:
     """The one connection that writes and checkpoints."""
 
@@ -66,6 +73,7 @@ class Writer:
         self._reserve = reserve
         self._waiting: list[_Command[Any]] = []
         self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._broken: StoreBroken | None = None
         self._ending = False
         self._unmoved = 0
@@ -92,20 +100,35 @@ class Writer:
         *intake* marks what a full disk refuses (StoreFull); the rest goes on out of the reserve.
         Cancelled: the command may have been carried out, never by half.
         """
-        return await self._put(_Command(apply, intake, asyncio.get_running_loop().create_future()))
+        return await self._put(_Command(apply, intake, self._loop.create_future()))
+
+    async def see_through(self, apply: Callable[[Transaction], Result], *, intake: bool = False) -> Result:
+        """As ``do``, and return the answer also to who is cancelled meanwhile; he is cancelled at his next wait.
+
+        A scope that shields would say the same, and costs more than all else here.
+        """
+        future: asyncio.Future[Result] = _Promise(loop=self._loop)
+        try:
+            return await self._put(_Command(apply, intake, future))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            assert task is not None, "who is cancelled is a task"
+            task.uncancel()
+            task.cancel(*error.args)
+            return future.result()
 
     async def join(self, together: Together, asked: Any, *, intake: bool = False) -> Any:
         """As ``do``, with all that is asked of one command in a transaction carried out in one go.
 
         Where that fails each is carried out alone, so that one fails for none but itself.
         """
-        return await self._put(_Command(None, intake, asyncio.get_running_loop().create_future(), together, asked))
+        return await self._put(_Command(None, intake, self._loop.create_future(), together, asked))
 
     async def _put(self, command: _Command[Result]) -> Result:
         if self._broken is not None:
             raise self._broken
         if self._ending:
-            raise StoreBroken("the store is closed", hint="The hub is ending; start it again.")
+            raise _closed()
         self._waiting.append(command)
         self._arrived.set()
         return await command.future
@@ -135,6 +158,10 @@ class Writer:
             results = await self._connection.run(self._group, group) if self._broken is None else [self._broken]
         except Exception as error:  # nobody may wait for ever, whatever happened to the thread
             results = [StoreBroken(f"the store's thread failed: {error!r}", hint="Start the hub again.")]
+        except BaseException:  # the loop is being ended, and who cannot be cancelled must not keep it
+            for command in (*group, *self._waiting):
+                command.answer(_closed())
+            raise
         self._broken = self._broken or next((one for one in results if isinstance(one, StoreBroken)), None)
         if self._broken is not None:
             results += [self._broken] * (len(group) - len(results))
@@ -222,6 +249,10 @@ def _applied(transaction: Transaction, group: Sequence[_Command[Any]]) -> list[A
             found = command.together(transaction, [group[at].asked for at in places])
             answers.update(zip(places, found, strict=True))
     return [answers[place] for place in range(len(group))]
+
+
+def _closed() -> StoreBroken:
+    return StoreBroken("the store is closed", hint="The hub is ending; start it again.")
 
 
 def _move_log(db: sqlite3.Connection, room: int) -> int:
