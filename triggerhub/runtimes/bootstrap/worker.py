@@ -13,7 +13,7 @@ import sys
 import time
 
 # By name: a handler that replaces json.dumps must not change what the hub is told.
-from json import dumps, loads
+from json import JSONDecoder, JSONEncoder, dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, TextIO
 
-SOCKET = 3
-TETHER = 4
+SOCKET, TETHER = 3, 4
 HEAD = struct.Struct(">2sBBII")
 INVOKE, READY, UNLOADABLE, RESULT, ERROR = 1, 2, 3, 4, 5
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
-MAX_MESSAGE = 4096
-MAX_TYPE = 256
+MAX_MESSAGE, MAX_TYPE = 4096, 256
 CHUNK = 64 * 1024
-OWNER = os.getpid()
-BOOTSTRAP = os.path.dirname(__file__)
+OWNER, BOOTSTRAP = os.getpid(), os.path.dirname(__file__)
+# Made once: what json itself makes anew for every event.
+parse, compose = JSONDecoder().decode, JSONEncoder(ensure_ascii=False).encode
+ABOUT = ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")
+about: list[str | None] = []
 
 request_id: str | None = None
 
@@ -84,13 +85,11 @@ class LambdaContext:
     """The second argument of a handler."""
 
     def __init__(self, header: Mapping[str, str]) -> None:
-        environ = os.environ.get
+        if not about:
+            about.extend(os.environ.get(f"AWS_LAMBDA_{name}") for name in ABOUT)
         self.aws_request_id = header["id"]
-        self.log_group_name = environ("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = environ("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = environ("AWS_LAMBDA_FUNCTION_NAME")
-        self.memory_limit_in_mb = environ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.function_version = environ("AWS_LAMBDA_FUNCTION_VERSION")
+        self.log_group_name, self.log_stream_name = about[:2]
+        self.function_name, self.memory_limit_in_mb, self.function_version = about[2:]
         self.invoked_function_arn = header["arn"]
         self.tenant_id = None
         self.client_context = client_context(header.get("client"))
@@ -281,7 +280,10 @@ def cut(text: str, most: int) -> str:
 
 def unmarshal(payload: bytes) -> Any:
     try:
-        return loads(payload)
+        try:
+            return parse(payload.decode())
+        except ValueError:
+            return loads(payload)  # in another encoding, with a mark in front, or no JSON
     except Exception as error:
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
 
@@ -289,7 +291,10 @@ def unmarshal(payload: bytes) -> Any:
 def marshal(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    mark = None
+    try:
+        return compose(value).encode()
+    except Exception:
+        mark = None  # it takes more than that, or it is no JSON
 
     def special(item: Any) -> float | str:
         nonlocal mark
@@ -372,7 +377,7 @@ def send(kind: int, header: Mapping[str, str], payload: bytes = b"") -> None:
         os._exit(0)
     flush(sys.stdout)
     flush(sys.stderr)
-    text = dumps(header).encode()
+    text = b'{"id": "%b"}' % header["id"].encode() if list(header) == ["id"] else dumps(header).encode()
     write(b"".join((HEAD.pack(b"TH", kind, 0, len(text), len(payload)), text, payload)))
 
 
@@ -409,7 +414,7 @@ def take() -> tuple[Mapping[str, str], bytes]:
     magic, kind, _, header, payload = HEAD.unpack(receive(HEAD.size))
     if magic != b"TH" or kind != INVOKE:
         os._exit(70)
-    return loads(receive(header)), receive(payload)
+    return parse(receive(header).decode()), receive(payload)
 
 
 def begin(header: Mapping[str, str]) -> None:
