@@ -90,7 +90,8 @@ async def run(ctx: source.Context, options: Options) -> None:
     if options.cors is not None and "OPTIONS" not in methods:
         methods = (*methods, "OPTIONS")
     route = Route(
-        path=options.path, methods=methods, body_limit=options.limit.body, endpoint=receiver.answer,
+        path=options.path, methods=methods, body_limit=options.limit.body,
+        endpoint=receiver.answer if options.cors is None else receiver.answer_across,
         owner=f"triggers.{ctx.trigger.name}",
     )  # fmt: skip
     async with ctx.routes.serve(route):
@@ -110,27 +111,31 @@ class _Receiver:
         self._bucket = Bucket.full(self._rate, ctx.now()) if self._rate else None
         self._unlogged, self._logged = 0, 0
 
-    async def answer(self, request: Request) -> Response:
-        """Be the route's endpoint."""
-        if self._cors is None:
-            return await self._answer(request)
+    async def answer_across(self, request: Request) -> Response:
+        """Be the route's endpoint, for pages of other origins, too."""
+        assert self._cors is not None, "it is asked for where there are rules"
         origin = request.header("origin")
         if origin is not None and crossing.is_preflight(request.method, request.headers):
             return Response(status=204, headers=crossing.preflight(self._cors, origin))
         if request.method == "OPTIONS" and "OPTIONS" not in self._options.methods:
             return _message(405, "Method Not Allowed", ("allow", ", ".join(self._options.methods)))
-        response = await self._answer(request)
+        response = await self.answer(request)
         headers = crossing.apply(self._cors, origin, response.headers)
         return Response(status=response.status, body=response.body, headers=headers)
 
-    async def _answer(self, request: Request) -> Response:
-        now = self._ctx.now()
-        message = scheme.Message(
-            method=request.method, url=_url(request), headers=request.headers, body=request.body
-        )  # fmt: skip
-        if self._scheme is not None and (why := signature.verify(self._scheme, message, now)):
-            self._refused(request, why, now)
-            return self._unauthorized()
+    async def answer(self, request: Request) -> Response:
+        """Be the route's endpoint."""
+        now, key = self._ctx.now(), None
+        if self._scheme is None:
+            key = replay.general(request.headers)
+        else:
+            message = scheme.Message(
+                method=request.method, url=_url(request), headers=request.headers, body=request.body
+            )  # fmt: skip
+            if why := signature.verify(self._scheme, message, now):
+                self._refused(request, why, now)
+                return self._unauthorized()
+            key = replay.delivery_id(self._scheme, message)
         if wait := self._wait(now):
             return _message(429, "Too Many Requests", ("retry-after", str(-(-wait // SECOND))))
         if isinstance(self._scheme, scheme.Slack) and (challenge := replay.slack_challenge(request.body)):
@@ -138,7 +143,7 @@ class _Receiver:
         event = Event(
             data=_record(self._ctx.trigger.name, self._options, request, now),
             time=now,
-            dedup_key=replay.delivery_id(self._scheme, message),
+            dedup_key=key,
             trace=tracecontext.incoming(request.header("x-amzn-trace-id"), request.header("traceparent")),
         )
         crash_point("after-receive")

@@ -16,10 +16,9 @@ def event_id(milliseconds: int, counter: int, random: int) -> str:
 
     *counter* (12 bits) orders ids of one millisecond; *random* (54 bits) keeps hosts apart.
     """
-    high = (milliseconds & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | (counter & 0xFFF)
-    low = 0x8000_0000_0000_0000 | (random & 0x3F_FFFF_FFFF_FFFF) << 8
-    h = f"{high:016x}{low:016x}"
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    high, low, order = milliseconds >> 16 & 0xFFFF_FFFF, milliseconds & 0xFFFF, 0x7000 | counter & 0xFFF
+    variant, rest = 0x8000 | random >> 40 & 0x3FFF, (random & 0xFF_FFFF_FFFF) << 8
+    return f"{high:08x}-{low:04x}-{order:04x}-{variant:04x}-{rest:012x}"
 
 
 def delivery_id(event: str, number: int) -> str:

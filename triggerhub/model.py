@@ -172,21 +172,6 @@ class Invocation:
     sink: Sink | None = None
     """Who takes the answer while the handler writes it; None is for one that is wanted whole."""
 
-    def due(self, deadline: Millis) -> Invocation:
-        """Return the invocation with its deadline; written out, since it is done for every call."""
-        return Invocation(
-            request_id=self.request_id,
-            function=self.function,
-            payload=self.payload,
-            deadline=deadline,
-            arn=self.arn,
-            attempt=self.attempt,
-            deliveries=self.deliveries,
-            trace=self.trace,
-            client_context=self.client_context,
-            sink=self.sink,
-        )
-
 
 @dataclass(slots=True, kw_only=True)
 class Usage:

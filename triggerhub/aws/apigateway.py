@@ -83,7 +83,7 @@ def request(
         optional += f'"pathParameters":{_dump(params)},'
     return (
         f'{{"version":"2.0","routeKey":{route_key},"rawPath":{text(raw_path)},"rawQueryString":{text(query)},{optional}'
-        f'"headers":{_dump(merged)},'
+        f'"headers":{{{",".join([f"{text(name)}:{text(value)}" for name, value in merged.items()])}}},'
         f'"requestContext":{{"accountId":{text(account)},"apiId":{text(api)},{authorized}"domainName":{text(domain)},'
         f'"domainPrefix":{text(domain.partition(".")[0])},"http":{{"method":{text(method)},"path":{path_text},'
         f'"protocol":"HTTP/{version}","sourceIp":{text(client)},"userAgent":{text(merged.get("user-agent", ""))}}},'
@@ -137,6 +137,7 @@ def _clf(second: int) -> str:
 
 
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_parse = json.JSONDecoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def response(payload: bytes) -> Parts:
     JSON as it came, with status 200 and type JSON.
     """
     try:
-        answer = json.loads(payload)
+        answer = _load(payload)
     except (ValueError, RecursionError) as error:
         raise Malformed("expected JSON") from error
     if isinstance(answer, str):
@@ -170,6 +171,14 @@ def response(payload: bytes) -> Parts:
     if len(headers) > FIELDS or sum(len(name) + len(value) for name, value in headers) > HEAD:
         raise Malformed(f"expected at most {FIELDS} headers of {HEAD} bytes together")
     return Parts(_status(answer["statusCode"]), tuple(headers), body)
+
+
+def _load(payload: bytes) -> Json:
+    try:
+        value: Json = _parse(payload.decode())
+    except ValueError:  # with a mark in front, in another encoding, or no JSON
+        value = json.loads(payload)
+    return value
 
 
 def streamed(begun: bytes) -> tuple[Parts, bytes]:

@@ -147,7 +147,7 @@ class Caller:
             return self.throttled(function), function.version
         current = slot.function
         self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
-        invocation = invocation.due(self._clock.now() + current.timeout)
+        invocation.deadline = self._clock.now() + current.timeout
         outcome: Outcome = Interrupted()
         span = traced(self.tracing, current, invocation)
         try:

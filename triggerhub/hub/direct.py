@@ -51,7 +51,9 @@ class Direct:
         # Not a cancel scope of anyio's: it costs more than all else here, and this is done for every call.
         self._under_way.add(task)
         try:
-            return await self._once(dispatcher, function, invocation, record)
+            if function.idempotency or dispatcher.throttle.limits:
+                return await self._once(dispatcher, function, invocation, record)
+            return await self._caller.call(function, invocation, patience=function.timeout)
         except asyncio.CancelledError:
             if not self._over or task.uncancel():
                 raise

@@ -68,7 +68,11 @@ class PausableRoutes:
                 self.open -= 1
 
     def _guard(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def guarded(request: Request) -> Response:
-            return REFUSAL if self._paused() else await endpoint(request)
+        def guarded(request: Request) -> Awaitable[Response]:
+            return _refused() if self._paused() else endpoint(request)
 
         return guarded
+
+
+async def _refused() -> Response:
+    return REFUSAL

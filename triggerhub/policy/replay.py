@@ -7,6 +7,7 @@ happened, may be taken: anything else would lose events.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import assert_never
 
 from triggerhub.policy.scheme import (
@@ -52,7 +53,13 @@ def delivery_id(scheme: Scheme | None, message: Message) -> str | None:
             found = None
         case _:
             assert_never(scheme)
-    return found or message.header(GENERAL) or None
+    return found or general(message.headers)
+
+
+def general(headers: Sequence[tuple[str, str]]) -> str | None:
+    """Return the id that any sender may give its delivery; None where it gives none, or more than one."""
+    found = [value for name, value in headers if name == GENERAL]
+    return (found[0] or None) if len(found) == 1 else None
 
 
 def slack_challenge(body: bytes) -> str | None:

@@ -81,21 +81,29 @@ class Decoder:
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that are complete with *data*. Raises Malformed."""
         buffer = self._buffer
-        buffer += data
+        # Nearly every answer is there whole at once, and need not be gathered.
+        come: bytes | bytearray = data
+        if buffer:
+            buffer += data
+            come = buffer
         frames: list[Frame] = []
-        while len(buffer) >= HEAD.size:
-            magic, kind, zero, header, payload = HEAD.unpack_from(buffer)
+        start = 0
+        while len(come) - start >= HEAD.size:
+            magic, kind, zero, header, payload = HEAD.unpack_from(come, start)
             if magic != _MAGIC or zero or not 0 < kind < len(_KINDS):
-                raise Malformed(f"expected the head of a frame, got {bytes(buffer[: HEAD.size])!r}")
+                raise Malformed(f"expected the head of a frame, got {bytes(come[start : start + HEAD.size])!r}")
             if header > MAX_HEADER or payload > self._limit:
                 raise Malformed(f"a frame announces {header} + {payload} bytes, over {MAX_HEADER} + {self._limit}")
-            body = HEAD.size + header
-            if len(buffer) < body + payload:
+            body = start + HEAD.size + header
+            end = body + payload
+            if len(come) < end:
                 break
-            frames.append(
-                Frame(_KINDS[kind], _header(bytes(buffer[HEAD.size : body])), bytes(buffer[body : body + payload]))
-            )
-            del buffer[: body + payload]
+            frames.append(Frame(_KINDS[kind], _header(bytes(come[start + HEAD.size : body])), bytes(come[body:end])))
+            start = end
+        if come is buffer:
+            del buffer[:start]
+        else:
+            buffer += data[start:]
         return frames
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import IO, Literal
 
 from triggerhub.policy.masking import CUT
@@ -20,6 +22,7 @@ LONGEST = 256 * KB
 """A longer line is broken, in bytes; its pieces are marked where."""
 TAIL = 2 * KB
 """How much of the end of an output an error message tells, in bytes."""
+_NOTHING = bytes(4)
 _PIPE = 64 * KB
 """The most that a pipe holds: what was written before an answer is within the next so many bytes."""
 
@@ -72,7 +75,8 @@ class LinePipe:
     def drain(self) -> None:
         """Take in everything that was written before this call, and no endless flood after it."""
         taken = 0
-        while self._open and taken < _PIPE:
+        # Asking what is there costs less than to be told by an error that nothing is.
+        while self._open and taken < _PIPE and ioctl(self._end, FIONREAD, _NOTHING) != _NOTHING:
             size = self._readable()
             if not size:
                 break

@@ -106,6 +106,9 @@ class ProcessRuntime:
         self._found = found
         self._last: Findings | None = None
         """What was found, also while a launcher that died is replaced."""
+        self._levels: dict[tuple[Level, bool], Level | Refusal] = {}
+        """What came of it, by what is asked of a host: it is looked up for every call."""
+        self._decided_of: Findings | None = None
         for folder in self._scratch.glob("worker-*"):
             remove_tree(folder)
 
@@ -171,8 +174,16 @@ class ProcessRuntime:
 
     def level(self, function: Function) -> Level | Refusal:
         """See ``runtime.Runtime``."""
-        findings = self._launcher.findings or self._last
-        return function.level if findings is None else _decided(function, findings)
+        findings: Findings | None = self._launcher.findings or self._last
+        if findings is None:
+            return function.level
+        if findings is not self._decided_of:
+            self._decided_of, self._levels = findings, {}
+        asked = function.level, speaks(function)
+        decided = self._levels.get(asked)
+        if decided is None:
+            decided = self._levels[asked] = _decided(function, findings)
+        return decided
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:

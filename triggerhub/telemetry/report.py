@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from triggerhub.settings import MB
+
 
 def start_line(request_id: str, version: str) -> str:
     """Return the line before an invocation."""
@@ -28,16 +30,10 @@ def report_line(
 
     *level* is that of the sandbox, which Lambda does not have.
     """
-    parts = [
-        f"REPORT RequestId: {request_id}",
-        f"Duration: {duration_ms:.2f} ms",
-        f"Billed Duration: {math.ceil(duration_ms)} ms",
-        f"Memory Size: {memory_mb} MB",
-    ]
-    if max_memory is not None:
-        parts.append(f"Max Memory Used: {math.ceil(max_memory / 1024 / 1024)} MB")
-    if init_ms is not None:
-        parts.append(f"Init Duration: {init_ms:.2f} ms")
-    if level is not None:
-        parts.append(f"Sandbox: {level}")
-    return "\t".join(parts) + "\t"
+    used = "" if max_memory is None else f"Max Memory Used: {-(-max_memory // MB)} MB\t"
+    init = "" if init_ms is None else f"Init Duration: {init_ms:.2f} ms\t"
+    sandbox = "" if level is None else f"Sandbox: {level}\t"
+    return (
+        f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\t"
+        f"Billed Duration: {math.ceil(duration_ms)} ms\tMemory Size: {memory_mb} MB\t{used}{init}{sandbox}"
+    )

@@ -105,6 +105,10 @@ class RequestParser:
         self._peer = peer
         self._parser: Any = httptools.HttpRequestParser(self)
         self._held = 0
+        self._asked: tuple[bytes, list[str], str] | None = None
+        """Target, hosts and version of the latest request that names a path."""
+        self._settled = ("", "", "")
+        """Host, path and query that they stand for."""
         self._offered: list[tuple[str, str]] | None = None
         """The header of a request that offers another protocol, while it is being read again without that."""
         self._begin()
@@ -243,7 +247,10 @@ class RequestParser:
             self.expects = self._version == "1.1"
 
     def _address(self, hosts: list[str]) -> None:
-        """Settle host, path and query."""
+        """Settle host, path and query; a client that asks for the same again is told the same."""
+        if self._asked == (asked := (self._url, hosts, self._version)):
+            self._host, self._raw_path, self._query = self._settled
+            return
         if len(hosts) > 1 or (self._version == "1.1" and not hosts) or (hosts and not HOST.fullmatch(hosts[0])):
             raise Refused(400, "A request has one Host header, and it names a host")
         self._host = hosts[0] if hosts else self._peer.local
@@ -257,6 +264,7 @@ class RequestParser:
         self._raw_path, _, self._query = url.partition("?")
         if "#" in url or ("%" in url and not _CONTROL.isdisjoint(unquote(self._raw_path))):
             raise Refused(400, "The request's target is no path")
+        self._asked, self._settled = asked, (self._host, self._raw_path, self._query)
 
     def _find(self, *, has_body: bool) -> Route:
         found = self._shared.table.find(self._method, self._raw_path)

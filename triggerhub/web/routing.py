@@ -29,7 +29,7 @@ class _Place:
     pattern: Pattern | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """The route, or which methods the path has (none: nobody serves it)."""
 
