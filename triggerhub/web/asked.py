@@ -14,6 +14,7 @@ from starlette.requests import Request
 from triggerhub.errors import BadInput
 from triggerhub.model import Json, Millis, State
 from triggerhub.policy import units
+from triggerhub.policy.searching import Search
 from triggerhub.settings import MB
 from triggerhub.store import Query
 from triggerhub.web.refusal import TooLarge
@@ -133,6 +134,20 @@ def identifier(text: str) -> str:
     if not _ID.fullmatch(found):
         raise BadInput(f"{text[:60]!r} is not an id", hint="Ids look like 019a0000-0000-7000-8000-000000000001.")
     return found
+
+
+def searched(search: Search, state: State | None, *, limit: int, before: str | None = None) -> Query:
+    """Return the query for what a search chooses, its id aside, of the deliveries in *state*."""
+    return Query(
+        state=state,
+        function=search.function,
+        trigger=search.trigger,
+        since=since(search.since),
+        before=before,
+        error=search.error,
+        key=search.key,
+        limit=limit,
+    )
 
 
 def query(request: Request) -> Query:

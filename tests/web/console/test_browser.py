@@ -162,6 +162,29 @@ def test_dead_letters_are_redriven_and_the_progress_is_seen(visitor: Visitor, si
     assert site.hub.counts()["discarded"] == 3
 
 
+def test_only_those_dead_letters_are_redriven_that_are_searched(visitor: Visitor, site: Site) -> None:
+    for name in ("alpha", "beta"):
+        site.order(f"sold out {name}")
+    site.settled()
+    visitor.go("/dead-letters")
+    visitor.page.keyboard.press("/")
+    visitor.page.keyboard.type("si")
+    visitor.sees("#choices li", "since:")
+    visitor.page.keyboard.press("Tab")
+    visitor.sees("#choices li", "since:5m")
+    visitor.page.fill("#q", "since:1h error~alpha")
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page).to_have_url(re.compile("dead-letters.q=since"))
+    visitor.page.click("text=Redrive all 1…")
+    visitor.page.click("#bulk-dry")
+    visitor.sees("#bulk-told", "1 would be queued again.")
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-told", "1 of 1 queued again. Done.")
+    for name in ("alpha", "beta"):
+        site.settled()
+        site.ask("POST", "/api/v1/dead-letters/discard", json.dumps({"error": name, "reason": "a test"}).encode())
+
+
 def test_a_cause_that_has_gone_meanwhile_is_said_to_be_gone(visitor: Visitor, site: Site) -> None:
     other = site.order("sold out meanwhile")[0]
     site.settled()

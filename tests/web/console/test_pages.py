@@ -171,9 +171,9 @@ def test_a_delivery_shows_its_life_event_result_and_log(site: Site, dead: str) -
 def test_dead_letters_are_counted_by_cause_and_exported(site: Site, dead: str) -> None:
     page = site.get("/dead-letters").text
     assert 'data-function="ship"' in page
-    (line,) = site.get("/dead-letters/export.jsonl?function=ship").text.splitlines()
+    (line,) = site.get("/dead-letters/export.jsonl?q=fn%3Aship").text.splitlines()
     assert json.loads(line)["id"] == dead
-    assert site.get("/dead-letters/export.jsonl?function=mail").body == b""
+    assert site.get("/dead-letters/export.jsonl?q=fn%3Amail").body == b""
 
 
 def test_deliveries_are_delivered_again_edited_and_cancelled(site: Site) -> None:
@@ -284,6 +284,26 @@ def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> No
     after = site.get("/settings").text
     assert "Look again" in after
     assert "every row was counted" in after
+
+
+def test_dead_letters_are_searched_as_deliveries_are(site: Site) -> None:
+    site.order("sold out for a search")
+    site.settled()
+    found = site.get("/dead-letters?q=fn%3Aship+since%3A1h+error%7E%22A+SEARCH%22").text
+    assert re.search(r'data-count="1">Redrive all 1…', found)
+    chosen = html.unescape(re.search(r'data-chosen="([^"]*)"', found)[1])  # type: ignore[index]
+    assert json.loads(chosen) == {"function": "ship", "since": "1h", "error": "A SEARCH"}
+    (line,) = site.get("/dead-letters/export.jsonl?q=error%7E%22a+search%22").text.splitlines()
+    assert "sold out for a search" in json.loads(line)["error"]["message"]
+    assert "No dead letter fits <code>error~nowhere</code>" in site.get("/dead-letters?q=error~nowhere").text
+    for wrong, told in (
+        ("state%3Aqueued", "what is queued is no dead letter"),
+        ("hello", "says not what to search in"),
+    ):
+        assert told in site.get(f"/dead-letters?q={wrong}").text
+        assert site.get(f"/dead-letters/export.jsonl?q={wrong}").status == 400
+    order = json.dumps({"error": "a search", "reason": "a test"}).encode()
+    assert site.ask("POST", "/api/v1/dead-letters/discard", order).status == 200
 
 
 def test_dead_letters_are_chosen_by_a_cause_that_is_spelt_out(site: Site) -> None:

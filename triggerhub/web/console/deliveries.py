@@ -17,13 +17,13 @@ from triggerhub.errors import Conflict
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.veil import KEYLESS
 from triggerhub.model import Delivery, State
-from triggerhub.policy import searching, units
+from triggerhub.policy import searching
 from triggerhub.policy.masking import restored
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import plot
 from triggerhub.policy.searching import Search
 from triggerhub.policy.timeline import phases
-from triggerhub.store import Detail, Query
+from triggerhub.store import Detail
 from triggerhub.web import asked
 from triggerhub.web.access import asker
 from triggerhub.web.console import answer, render
@@ -125,18 +125,7 @@ class Deliveries:
                 for row in rows
                 if searching.holds(search, replace(row, error=veil.fault(row.error, told=told)), now)
             ]
-        since = now - units.duration(search.since) if search.since is not None else None
-        query = Query(
-            state=search.state,
-            function=search.function,
-            trigger=search.trigger,
-            since=since,
-            before=before,
-            error=search.error,
-            key=search.key,
-            limit=PLOTTED,
-        )
-        return await self._hub.page(query, told=told)
+        return await self._hub.page(asked.searched(search, search.state, before=before, limit=PLOTTED), told=told)
 
     async def _pane(self, delivery: str, request: Request) -> dict[str, Any]:
         shown, veil = asker(request.scope).principal.payloads, self._hub.veil

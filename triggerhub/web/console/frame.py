@@ -51,19 +51,22 @@ class Frame:
             "csrf": found.session.csrf if found.session else None,
             "readings": readings,
             "first": render.data({"now": time.time_ns() // 1_000_000, "mark": readings["mark"]}),
-            "completions": render.data(
-                {
-                    "fn:": sorted(project.functions),
-                    "trigger:": sorted(project.triggers),
-                    "state:": list(State),
-                    "since:": ["5m", "15m", "1h", "1d"],
-                    "error~": [],
-                    "key:": [],
-                }
-            ),
+            "completions": render.data(self._completions(dead=here == "dead-letters")),
             "project": project.hub.project.name,
             "node": project.hub.node,
             "version": triggerhub.__version__,
+        }
+
+    def _completions(self, *, dead: bool) -> dict[str, list[str]]:
+        """Return the words of a search, and what may follow each; among *dead* letters there is one state."""
+        project = self._hub.project
+        return {
+            "fn:": sorted(project.functions),
+            "trigger:": sorted(project.triggers),
+            **({} if dead else {"state:": list(State)}),
+            "since:": ["5m", "15m", "1h", "1d"],
+            "error~": [],
+            "key:": [],
         }
 
     async def graves(self, request: Request) -> list[Group]:

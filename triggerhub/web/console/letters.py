@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from triggerhub.errors import NotFound
+from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.hub import Hub
-from triggerhub.model import State
+from triggerhub.hub.veil import KEYLESS
+from triggerhub.model import Delivery, State
+from triggerhub.policy import searching
+from triggerhub.policy.grouping import Grave, Group, group
+from triggerhub.policy.searching import Search
 from triggerhub.store import Query
-from triggerhub.web import bulk, shape
+from triggerhub.web import asked, shape
+from triggerhub.web.access import asker
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
 from triggerhub.web.refusal import Stopping
@@ -21,6 +29,8 @@ from triggerhub.web.refusal import Stopping
 SHOWN = 200
 """Groups on the page; of more it is said how many."""
 PAGE = 200
+GROUPED = 10_000
+"""Dead letters that are put together where a search chooses them; the newest."""
 
 
 class Letters:
@@ -46,32 +56,81 @@ class Letters:
         return await answer.html("groups.html", self._frame.common() | await self._groups(request))
 
     async def _groups(self, request: Request) -> dict[str, Any]:
-        function = request.query_params.get("function") or None
-        every = [one for one in await self._frame.graves(request) if function in (None, one.function)]
+        text = request.query_params.get("q", "")
+        try:
+            search, trouble = _read(text, request), None
+        except ValueError as error:
+            search, trouble = Search(), str(error)
+        every, more = ([], False) if trouble else await self._found(search, request)
+        chosen = {name: value for name, value in asdict(search).items() if value is not None}
         return {
+            "q": text,
+            "trouble": trouble,
+            "query": f"?{urlencode({'q': text})}" if text else "",
+            "chosen": json.dumps(chosen),
+            "more_than": GROUPED if more else None,
             "groups": every[:SHOWN],
             "hidden": max(len(every) - SHOWN, 0),
             "total": sum(one.count for one in every),
-            "function": function,
-            "dead_functions": sorted({one.function for one in every}),
+            "function": search.function,
+            "links": {name: _link(search, name) for name in sorted({one.function for one in every})},
+            "every": _link(search, None),
         }
+
+    async def _found(self, search: Search, request: Request) -> tuple[list[Group], bool]:
+        """Return the causes of what a search chooses, and whether there are more than were looked at."""
+        if search == Search(function=search.function):
+            graves = await self._frame.graves(request)
+            return [one for one in graves if search.function in (None, one.function)], False
+        told, query = asker(request.scope).principal.payloads, asked.searched(search, State.DEAD, limit=PAGE)
+        dead = list[Grave]()
+        while len(dead) < GROUPED:
+            rows = await self._hub.page(query, told=told)
+            dead += map(_grave, rows)
+            if len(rows) < PAGE:
+                break
+            query = replace(query, before=rows[-1].id)
+        return [self._hub.veil.group(one, told=told) for one in group(dead)], len(dead) >= GROUPED
 
     async def export(self, request: Request) -> Response:
         """Everything that is kept of the chosen dead letters, a line of JSON each, newest first."""
-        asked = request.query_params
-        mark = asked.get("fingerprint")
-        lines = self._lines(asked.get("function") or None, mark)
+        try:
+            search = _read(request.query_params.get("q", ""), request)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        lines = self._lines(asked.searched(search, State.DEAD, limit=PAGE))
         disposition = 'attachment; filename="dead-letters.jsonl"'
         headers = {**answer.HEADERS, "Content-Disposition": disposition}
         return StreamingResponse(lines, headers=headers, media_type="application/x-ndjson")
 
-    async def _lines(self, function: str | None, mark: str | None) -> AsyncIterator[bytes]:
-        before: str | None = None
-        while rows := await self._hub.page(Query(state=State.DEAD, function=function, before=before, limit=PAGE)):
+    async def _lines(self, query: Query) -> AsyncIterator[bytes]:
+        while rows := await self._hub.page(query):
             for row in rows:
-                if mark is None or bulk.bears(row, mark, self._hub.veil):
-                    with suppress(NotFound):  # redriven, discarded or pruned meanwhile
-                        yield shape.detail(await self._hub.get(row.id), mask=self._hub.veil.mask) + b"\n"
-            before = rows[-1].id
+                with suppress(NotFound):  # redriven, discarded or pruned meanwhile
+                    yield shape.detail(await self._hub.get(row.id), mask=self._hub.veil.mask) + b"\n"
+            query = replace(query, before=rows[-1].id)
             if self._hub.phase != "running":
                 raise Stopping("the hub is stopping")  # the connection breaks: nobody takes a part for all
+
+
+def _read(text: str, request: Request) -> Search:
+    """Read a search among dead letters. ValueError."""
+    search = searching.parse(text)
+    if search.id is not None:
+        raise ValueError("an id is one delivery, not a cause: search it in Deliveries")
+    if search.state not in (None, State.DEAD):
+        raise ValueError(f"what is {search.state} is no dead letter: search it in Deliveries")
+    if search.key is not None and not asker(request.scope).principal.payloads:
+        raise ValueError(KEYLESS)
+    return replace(search, state=None)
+
+
+def _link(search: Search, function: str | None) -> str:
+    text = str(replace(search, function=function))
+    return f"/dead-letters?{urlencode({'q': text})}" if text else "/dead-letters"
+
+
+def _grave(row: Delivery) -> Grave:
+    kind, message = (row.error.type, row.error.message) if row.error else (None, None)
+    died = row.finished or row.created
+    return Grave(function=row.function, type=kind, message=message, count=1, first=died, last=died, newest=row.id)

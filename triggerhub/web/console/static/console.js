@@ -194,7 +194,9 @@
     act = button.dataset.bulk;
     const chosen = "selected" in button.dataset ? $$("input:checked", button.closest("form")) : [];
     const from = chosen.length ? chosen : [button];
-    orders = from.map(({ dataset }) => dataset.function === undefined ? { all: true } : { function: dataset.function, ...(dataset.fingerprint === undefined ? {} : { fingerprint: dataset.fingerprint }) });
+    const searched = JSON.parse(button.closest("[data-chosen]")?.dataset.chosen ?? "{}");
+    orders = from.map(({ dataset: { function: name, fingerprint } }) => ({ ...searched, ...(name === undefined ? {} : { function: name }), ...(fingerprint === undefined ? {} : { fingerprint }) }));
+    orders = orders.map((order) => Object.keys(order).length ? order : { all: true });
     const total = from.reduce((sum, { dataset }) => sum + Number(dataset.count), 0);
     const noun = total === 1 ? "1 dead letter" : `${number(total)} dead letters`;
     $("#bulk-title").textContent = act === "redrive" ? `Redrive ${noun}?` : `Discard ${noun}?`;
