@@ -124,6 +124,10 @@ class Access:
             query = scope["query_string"].decode("latin-1")
             there = quote(path + ("?" + query if query else ""), safe="")
             return RedirectResponse(f"/login?next={there}", 303, {"Cache-Control": "no-store"})
+        if headers.get("hx-request") or (path == "/live" and headers.get("accept") == "text/event-stream"):
+            # A page whose session has ended since: no error of the page's, which browsers would write into its console.
+            # A stream that is answered so is not asked for again, and the page looks where it leads.
+            return Response(status_code=204, headers={"HX-Trigger": "door", "Cache-Control": "no-store"})
         hint = "Send a token (triggerhub --token T, or TRIGGERHUB_TOKEN), or sign in at /login."
         return refusal.response(401, "who-are-you", "this hub asks who you are", hint, CHALLENGE)
 

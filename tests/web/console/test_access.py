@@ -343,6 +343,26 @@ def test_people_sign_in_see_what_they_may_and_leave(
         site.settled()
 
 
+@pytest.mark.parametrize("hidden", [False, True], ids=["by its list", "by its stream"])
+def test_a_page_whose_session_was_ended_elsewhere_leads_to_the_door(
+    site: Site, browser: Browser, hidden: bool
+) -> None:
+    with visiting(browser, site.base) as visitor:
+        visitor.go("/login?next=%2Fdeliveries")
+        visitor.page.fill("#user", "olga")
+        visitor.page.fill("#password", WORD)
+        visitor.page.click("text=Sign in >> nth=-1")
+        visitor.sees("#live[data-state=live]")
+        (cookie,) = visitor.page.context.cookies()
+        mark = visitor.page.locator("meta[name=csrf]").get_attribute("content")
+        assert mark is not None
+        if hidden:  # no list is asked for any more
+            visitor.page.evaluate("for (const one of document.querySelectorAll('[data-live]')) one.remove()")
+        Guest(site, f"{cookie.get('name')}={cookie.get('value')}", mark).ask("POST", "/logout")
+        site.order("after that")
+        expect(visitor.page).to_have_url(re.compile("/login"))
+
+
 def test_who_is_gone_from_the_configuration_is_gone(site: Site) -> None:
     bob = guest(site, "bob")
     path = site.hub.project / "triggerhub.toml"

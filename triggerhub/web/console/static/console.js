@@ -343,10 +343,11 @@
 
   // ── htmx ────────────────────────────────────────────────────────────────
   document.addEventListener("htmx:configRequest", (event) => { const token = $("meta[name=csrf]")?.content; if (token) event.detail.headers["X-CSRF-Token"] = token; });
+  document.addEventListener("door", door);
   document.addEventListener("tell", (event) => tell(event.detail.value));
   document.addEventListener("htmx:confirm", (event) => { const question = event.target.dataset?.sure; if (question) { event.preventDefault(); if (confirm(question)) event.detail.issueRequest(true); } });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.requestConfig?.verb !== "get") { stale = true; last = 0; refresh(); } });
-  document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (xhr.status === 401) return door(); if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
+  document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
   document.addEventListener("htmx:sendError", () => light("lost", "connection lost"));
   document.addEventListener("htmx:afterSwap", choose);
 
