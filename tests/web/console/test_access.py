@@ -344,9 +344,7 @@ def test_people_sign_in_see_what_they_may_and_leave(
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["by its list", "by its stream"])
-def test_a_page_whose_session_was_ended_elsewhere_leads_to_the_door(
-    site: Site, browser: Browser, hidden: bool
-) -> None:
+def test_a_page_whose_session_was_ended_elsewhere_leads_to_the_door(site: Site, browser: Browser, hidden: bool) -> None:
     with visiting(browser, site.base) as visitor:
         visitor.go("/login?next=%2Fdeliveries")
         visitor.page.fill("#user", "olga")
