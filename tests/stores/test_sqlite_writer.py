@@ -70,6 +70,27 @@ def _leads_to(descriptor: str, path: Path) -> bool:
 # group commit
 
 
+async def test_what_is_asked_as_soon_as_an_answer_is_there_shares_the_commit_of_what_waits(store: SQLiteStore) -> None:
+    begun, held = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        begun.set()
+        held.wait(60)
+
+    async def one() -> None:
+        await store.writer.do(hold)
+        await store.set_checkpoints("one", {"a": "b"})
+
+    before = store.writer.groups
+    first = asyncio.create_task(one())
+    await asyncio.to_thread(begun.wait, 60)
+    second = asyncio.create_task(store.set_checkpoints("another", {"a": "b"}))
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.gather(first, second)
+    assert store.writer.groups - before == 2
+
+
 async def test_what_arrives_together_is_committed_together(store: SQLiteStore) -> None:
     before = store.writer.groups
     answers = await asyncio.gather(*(store.append([intake()], now=NOW) for _ in range(200)))

@@ -1,7 +1,8 @@
 """Write to SQLite through one connection that commits in groups.
 
-What arrives while a commit runs joins the next transaction: a lone command waits for nobody, and a
-flood shares its sync. There is no timer. One group is one hop into the connection's thread.
+What arrives while a commit runs joins the next transaction, and so does what those ask at once who were
+answered by it: a lone command waits for nobody, and a flood shares its sync. There is no timer. One group
+is one hop into the connection's thread.
 """
 
 from __future__ import annotations
@@ -144,6 +145,10 @@ class Writer:
                 await self._commit(group)
                 if self._unmoved >= CHECKPOINT_ANYWAY or (self._unmoved >= CHECKPOINT_SCARCE and self._reserve.scarce):
                     await self._checkpoint()
+                if self._waiting:
+                    # A turn of the loop for those who were answered: what they ask next shares the next commit. Else
+                    # a claim came just too late for the events that had waited with the claim before it.
+                    await asyncio.sleep(0)
             if self._unmoved >= CHECKPOINT_IDLE:
                 await self._checkpoint()
             if self._waiting:  # they came while the log was moved
