@@ -64,7 +64,10 @@ class Wire:
         too_long = asyncio.get_running_loop().time() - IDLE
         while self._idle and self._idle[0].used < too_long:
             self._idle.pop(0).cut()
-        return self._idle.pop() if self._idle else None
+        while self._idle:
+            if (one := self._idle.pop()).kept:
+                return one
+        return None
 
     async def _made(self) -> _Connection:
         place, loop = self.place, asyncio.get_running_loop()
@@ -151,6 +154,9 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"it is no HTTP: {error}")
+
+    def eof_received(self) -> None:
+        self.kept = False  # it closes, and is lost in a moment
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail("the connection was closed within the answer" if self._parts else "the connection was closed")

@@ -127,6 +127,15 @@ async def test_a_connection_that_was_closed_meanwhile_is_replaced() -> None:
         assert made == [1, 2]
 
 
+async def test_a_connection_that_is_about_to_be_lost_is_not_used() -> None:
+    async with wired(OK) as (wire, made):
+        await wire.ask(ASK)
+        (kept,) = wire._all
+        kept.eof_received()
+        assert await wire.ask(ASK) == (200, b"{}")
+        assert made == [1, 2]
+
+
 async def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     async with wired(OK) as (wire, made):
         await wire.ask(ASK)
