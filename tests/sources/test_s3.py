@@ -236,7 +236,7 @@ async def test_only_what_is_wanted_is_handled_and_what_is_none_is_left(tmp_path:
         double.do_SendMessage("notes", MessageBody=json.dumps(body))
     async with double.serve() as address:
         options = s3.Options(
-            bucket="mine", prefix="in/", suffix=".jpg", queue="notes", endpoint_url=address, wait="1s", visibility="1s"
+            bucket="mine", prefix="in/", suffix=".jpg", queue="notes", endpoint_url=address, wait="1s", visibility="10m"
         )
         retry = {"work": RetryPolicy(initial=0, max=0)}
         one = trigger("t", type="s3", options=options, ack=ack, batch=Batch(size=1), retry=retry)
