@@ -23,7 +23,8 @@ import triggerhub
 from triggerhub import ids
 from triggerhub.aws import arn
 from triggerhub.config import document, interpreters
-from triggerhub.config.load import ENVIRONMENTS, FILE, LAYERS, Loaded, load
+from triggerhub.config.earlier import Earlier
+from triggerhub.config.load import ENVIRONMENTS, FILE, LAYERS, VERSIONS, Loaded, load
 from triggerhub.config.problem import render
 from triggerhub.config.rest import settled
 from triggerhub.deploy.registry import Registry
@@ -32,6 +33,7 @@ from triggerhub.hub.call import Answered, Caller, Tap
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.feed import Feed
+from triggerhub.hub.history import History
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.reload import watch_project
@@ -68,7 +70,6 @@ log = structlog.get_logger("hub")
 Show = Callable[[Hub, Sequence[str], anyio.Event], Coroutine[Any, Any, None]]
 """Shows a person what happens, beginning with these warnings; the event says that the hub is to end. Runs until
 cancelled."""
-VERSIONS = Path("versions")
 ANSWER = 1.0
 """Seconds beyond the drain in which a caller whose call was cut is told so."""
 
@@ -201,6 +202,11 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
         await registry.load()
         opt = [function.opt for function in registry.served.values() if function.opt is not None]
         await anyio.to_thread.run_sync(layers.collect, registry.opt, opt)
+        clock = SystemClock()
+        data = settings.data
+        history = History(store, clock.now, Earlier(data))
+        lying = {function.code for function in project.functions.values()}
+        project = await history.begin(project)
         told: dict[str, str] = {}
 
         def made(tap: Tap) -> ProcessRuntime:
@@ -223,9 +229,11 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
             read=lambda: _read(settings.project),
             deployed=registry.served,
             mapped=registry.mappings.triggers,
+            history=history,
+            clock=clock,
         )
         journal.hide_by(hub.veil.text)
-        canaries = Canaries(hub, registry, SystemClock())
+        canaries = Canaries(hub, registry, clock)
         registry.serve_by(hub.deploy)
         registry.mappings.serve_by(hub.map)
         with (
@@ -238,13 +246,14 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
                 log.warning("functions run unisolated, at level trusted", functions=", ".join(trusted), on_screen=True)
             # What a handler asks of AWS Lambda, it asks of this hub.
             told["AWS_ENDPOINT_URL_LAMBDA"] = _url(administering[0])
-            # Copies of code that nothing runs any more; under the lock nobody else's are there.
-            kept = {function.code for function in project.functions.values()}
-            await anyio.to_thread.run_sync(snapshot.collect, settings.data / VERSIONS, kept)
+            # Copies of code that nothing runs and nobody goes back to; under the lock nobody else's are there.
+            await history.prune()
+            kept = history.folders() | lying
+            await anyio.to_thread.run_sync(snapshot.collect, data / VERSIONS, kept)
             layered = {function.opt for function in project.functions.values() if function.opt}
-            await anyio.to_thread.run_sync(layers.collect, settings.data / LAYERS, layered)
+            await anyio.to_thread.run_sync(layers.collect, data / LAYERS, kept | layered)
             needed = {function.needs.folder for function in project.functions.values() if function.needs}
-            await anyio.to_thread.run_sync(dependencies.collect, settings.data / ENVIRONMENTS, needed)
+            await anyio.to_thread.run_sync(dependencies.collect, data / ENVIRONMENTS, kept | needed)
             async with (
                 admin.serve(
                     hub,

@@ -164,8 +164,13 @@ class Function:
     """python, node: what runs it; None is the hub's own Python, or the first ``node`` on its PATH."""
     version: str = ""
     """The first 12 characters of the content hash of code and handler."""
+    content: str = field(default="", compare=False)
+    """Of the handlers folder: the same hash of what lies there, less the packages that it depends on. It changes by
+    an edit alone, where another Python of the host changes the version, too."""
     code: Path = Path()
     """The read-only snapshot of this version."""
+    lost: str = ""
+    """Why it is not started: the version that it is pinned to cannot be had."""
     needs: Needs | None = None
     """The packages that it depends on beside its code and layers."""
     opt: Path | None = None

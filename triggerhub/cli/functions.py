@@ -10,6 +10,7 @@ from triggerhub.cli import words
 from triggerhub.cli.canary import canary, said
 from triggerhub.cli.lazy import Group
 from triggerhub.cli.session import Session, names, shared
+from triggerhub.cli.status import held
 
 HEADER = ("NAME", "RUNTIME", "VERSION", "STATE", "WORKERS", "QUEUED", "RUNNING", "DONE", "DEAD", "TRIGGERS")
 _NAME = click.argument("name", metavar="FN", shell_complete=names("functions"))
@@ -46,7 +47,9 @@ def _row(row: dict[str, Any]) -> list[words.Cell | str]:
 def _state(row: dict[str, Any]) -> words.Cell:
     if row["paused"]:
         return words.state("paused")
-    return words.Cell("preparing", "yellow") if row.get("preparing") else words.Cell("on", "green")
+    if row.get("preparing"):
+        return words.Cell("preparing", "yellow")
+    return words.Cell("pinned", "yellow") if row.get("pinned") else words.Cell("on", "green")
 
 
 @functions.command()
@@ -63,13 +66,19 @@ def show(session: Session, name: str) -> None:
 @shared
 @click.pass_obj
 def versions(session: Session, name: str) -> None:
-    """List the versions of a function that was deployed by the Lambda API.
+    """List the versions of a function, the newest first.
 
-    A function of the handlers folder has one: what lies there.
+    Of one that was deployed by the Lambda API: $LATEST, which runs, and what was published. Of one of the handlers
+    folder: the contents that its files had, as far as they are kept. That is the last 10, no older than 30 days and
+    of 1 GB together; what runs, what lies in the folder and the version that ran before are always kept.
     """
     rows = session.admin.get("functions", name, "versions")
     if session.json:
         click.echo(words.as_json(rows))
+        return
+    if all("state" in row for row in rows):
+        seen = [[row["version"], words.age(row["created"]), row["state"]] for row in rows]
+        click.echo(words.table(("VERSION", "AGE", "STATE"), seen))
         return
     table = [
         [row["version"], words.age(row["created"]), row.get("code", ""),
@@ -88,16 +97,20 @@ def versions(session: Session, name: str) -> None:
 @shared
 @click.pass_obj
 def rollback(session: Session, name: str, to: str | None, alias: str | None) -> None:
-    """Go back to an earlier version of a function that was deployed by the Lambda API.
+    """Go back to an earlier version of a function: it runs from the next call on, also after a restart.
 
-    Its code and its configuration become what runs from the next call on; published versions stay as they are.
+    Of one that was deployed by the Lambda API, code and configuration are that version's; published versions stay as
+    they are. One of the handlers folder is pinned to the earlier content, and its files are not touched: once they
+    change, the new content runs and the pin is gone. --to with the version that lies in the folder lifts the pin, too.
     """
     order = {key: value for key, value in (("to", to), ("alias", alias)) if value is not None}
     done = session.admin.ask("POST", "functions", name, "rollback", body=order).json()
     if session.json:
         click.echo(words.as_json(done))
-    else:
-        click.echo(f"{name}{f':{alias}' if alias else ''} is version {done['version']} again")
+        return
+    click.echo(f"{name}{f':{alias}' if alias else ''} is version {done['version']} again")
+    if pinned := done.get("pinned"):
+        click.echo(words.styled(f"{held(pinned)}, and serves once its files change", dim=True), err=True)
 
 
 functions.add_command(canary)
@@ -121,6 +134,11 @@ def resume(session: Session, name: str) -> None:
     _shown(session, session.admin.ask("POST", "functions", name, "resume").json())
 
 
+def _version(row: dict[str, Any]) -> words.Cell | str:
+    pinned = row.get("pinned")
+    return words.Cell(held(pinned), "yellow") if pinned else row["version"]
+
+
 def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> None:
     if session.json:
         click.echo(words.as_json(row))
@@ -135,7 +153,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         # What ends in a dot leaves the name to the worker: handler, else lambda_handler.
         ("handler", "" if row["handler"].endswith(".") else row["handler"]),
         ("source", row["source"]),
-        ("version", row["version"]),
+        ("version", _version(row)),
         ("leads to", ", ".join(f"{name} ({100 * share:.4g}%)" for name, share in (row["leads"] or {}).items())),
         ("timeout", words.took(row["timeout_ms"])),
         ("memory", words.size(row["memory"])),

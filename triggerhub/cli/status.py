@@ -26,6 +26,9 @@ def status(session: Session) -> None:
     click.echo(words.facts(_facts(found)))
     for one in found.get("preparing", ()):
         click.echo(f"\n{words.styled(words.clean(one), 'yellow')}")
+    for one in found.get("pinned", ()):
+        told = f"function {one['function']} is {held(one)}"
+        click.echo(f"\n{words.styled(words.clean(told), 'yellow')}")
     for one in found.get("canaries", ()):
         click.echo(f"\n{said(one)}")
     for text in alarmed(found):
@@ -36,6 +39,11 @@ def status(session: Session) -> None:
             click.echo(f"  {words.clean(problem)}")
     if found["counts"]["dead"]:
         click.echo(words.styled("\ntriggerhub dlq list shows the dead letters", dim=True))
+
+
+def held(pinned: dict[str, Any]) -> str:
+    """Say what a function of the handlers folder is pinned to."""
+    return f"pinned to {pinned['version']}; the folder holds {pinned['folder']}"
 
 
 def head(found: dict[str, Any]) -> str:

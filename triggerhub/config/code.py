@@ -38,6 +38,7 @@ class Code:
     handler: str
     command: tuple[str, ...]
     version: str
+    content: str
     code: Path
     source: str
     interpreter: Interpreter | None = None
@@ -202,30 +203,40 @@ class Shelf:
         interpreter: Interpreter | None = None,
         required: Needs | None = None,
     ) -> Code:
-        salt = [runtime, handler, *words, *([interpreter.program, interpreter.name] if interpreter else [])]
-        links: dict[str, Path] = {}
-        if required is not None:
-            salt.append(required.folder.name)
-            if required.kind == "node":
-                # Modules are looked for beside the code and nowhere else.
-                links["node_modules"] = required.folder / "node_modules"
+        salt = salt_of(runtime, handler, words, interpreter, required)
         if self.versions is None:
             version, folder = snapshot.version_of(files, salt), Path()
         else:
-            version, folder = snapshot.snapshot(self.versions, name, files, salt, links)
+            version, folder = snapshot.snapshot(self.versions, name, files, salt, links_of(required))
+        own = salt_of(runtime, handler, words, interpreter, None)
+        content = version if required is None else snapshot.version_of(files, own)
         command = tuple(str(folder / word) if isinstance(word, _In) else word for word in words)
-        own = not words or isinstance(words[0], _In) or "/" in words[0]
+        within = not words or isinstance(words[0], _In) or "/" in words[0]
         return Code(
             runtime=runtime,
             handler=handler,
             command=command,
             version=version,
+            content=content,
             code=folder,
             source=source,
             interpreter=interpreter,
             needs=required,
-            program=None if own else words[0],
+            program=None if within else words[0],
         )
+
+
+def salt_of(
+    runtime: RuntimeName, handler: str, words: Sequence[str], interpreter: Interpreter | None, required: Needs | None
+) -> list[str]:
+    """Return what besides its files makes a version of code."""
+    salt = [runtime, handler, *words, *([interpreter.program, interpreter.name] if interpreter else [])]
+    return salt if required is None else [*salt, required.folder.name]
+
+
+def links_of(required: Needs | None) -> dict[str, Path]:
+    """Return what a copy of code links to: modules of Node are looked for beside the code and nowhere else."""
+    return {"node_modules": required.folder / "node_modules"} if required and required.kind == "node" else {}
 
 
 class _In(str):

@@ -35,6 +35,10 @@ CODES: dict[str, str] = {
     "ignored-file": "A file of the handlers folder is no handler: it has no known suffix and is not executable.",
     "no-handler": "There is no file where the function's code should be.",
     "bad-handler": "The file is there, but cannot be what runs the function.",
+    "pinned-version": (
+        "`triggerhub functions rollback` pinned the function to an earlier version. That runs, and what lies in the "
+        "handlers folder does not, until the function's files change."
+    ),
     "no-program": "The program that runs the function is not installed on this host.",
     "bad-runtime": "There is no runtime of that name, or the path leads to no interpreter that runs handlers.",
     "bad-dependencies": "What a function depends on is written in a way that the installer cannot read.",

@@ -357,21 +357,21 @@ def too_long(owner: str, policy: RetryPolicy) -> str:
 
 def _inherited(written: Mapping[str, Any], project: Path) -> Function:
     """Return what a function that has no table takes from ``[defaults]``, as a function without code."""
-    code = Code(runtime="python", handler="", command=(), version="", code=Path(), source="")
+    code = Code(runtime="python", handler="", command=(), version="", content="", code=Path(), source="")
     return _made("", code, {key: written[key] for key in _TABLELESS if key in written}, [], project)
 
 
 def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str], project: Path) -> Function:
     """*beside* names what else than its code makes a version of it."""
     parts = dict(_parts(code, written, project))
-    if beside:
-        words = "\0".join([code.version, *beside])
-        parts["version"] = hashlib.sha256(words.encode()).hexdigest()[: len(code.version)]
+    for part in ("version", "content") if beside else ():
+        words = "\0".join([parts[part], *beside])
+        parts[part] = hashlib.sha256(words.encode()).hexdigest()[: len(code.version)]
     return Function(name=name, **parts)
 
 
 def _parts(code: Code, written: Mapping[str, Any], project: Path) -> Iterator[tuple[str, Any]]:
-    for part in ("runtime", "handler", "command", "interpreter", "needs", "version", "code", "source"):
+    for part in ("runtime", "handler", "command", "interpreter", "needs", "version", "content", "code", "source"):
         yield part, getattr(code, part)
     for key, value in written.items():
         match key:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from triggerhub.config import alarms, console, crosscheck, daemon, deployed, document, refused
+from triggerhub.config import alarms, console, crosscheck, daemon, deployed, document, pinned, refused
 from triggerhub.config.code import Shelf
 from triggerhub.config.complain import shown, suggestion
 from triggerhub.config.discover import discover
@@ -29,6 +29,8 @@ ENVIRONMENTS = "environments"
 """Where the packages are that functions depend on, within the data folder."""
 LAYERS = "layers"
 """Where layers are put together, within the data folder."""
+VERSIONS = Path("versions")
+"""Where copies of the handlers are kept, within the data folder."""
 _PUBLIC = (("auth", "key"), ("auth", "jwks"))
 """What verifies a token by a public key may be read by everybody."""
 
@@ -153,7 +155,7 @@ class _Loading:
         discovery = discover(hub.handlers, shelf.show(hub.handlers))
         functions = Functions(shelf, self._report, secrets, deployed.names(hub.data))
         functions.build(self._data, discovery)
-        self._more += [*discovery.problems, *functions.problems]
+        self._more += [*discovery.problems, *functions.problems, *pinned.said(hub.data, functions.made)]
         return functions
 
     def _plugins(self) -> Plugins | None:

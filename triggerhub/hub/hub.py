@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from types import ModuleType
@@ -23,6 +23,7 @@ from triggerhub.hub.direct import Direct
 from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
+from triggerhub.hub.history import History
 from triggerhub.hub.intake import Depth, Inlet, Mint
 from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.maintain import audit, maintain, prune
@@ -78,6 +79,7 @@ class Hub:
         read: Reader,
         deployed: Mapping[str, Function] | None = None,
         mapped: Mapping[str, Trigger] | None = None,
+        history: History | None = None,
         environments: Environments | None = None,
         tracing: Tracing | None = None,
         clock: Clock | None = None,
@@ -86,11 +88,14 @@ class Hub:
         self.addresses: dict[str, str] = {}
         """Where the listeners ended up, for status."""
         self.phase: Literal["starting", "running", "stopping"] = "starting"
-        self._wiring = Wiring(project, sources, read, deployed, mapped)
         self._store = store
         self._output = output
         self._routes = routes
         self._clock = clock or SystemClock()
+        self.history = history or History(store, self._clock.now)
+        self._wiring = Wiring(project, sources, read, self.history, deployed, mapped)
+        self.deploy, self.map, self.weigh = self._wiring.deploy, self._wiring.map, self._wiring.weigh
+        self.rollback = self._wiring.rollback
         self.veil = Veil(lambda: self.project)
         self._feed = Feed(self.veil.text)
         self._metrics = Metrics()
@@ -160,9 +165,7 @@ class Hub:
             background.start_soon(self.pulse.beat)
             background.start_soon(self._preparation.run)
             background.start_soon(self.alarms.watch)
-            background.start_soon(
-                maintain, self._store, self._pool, self._clock, lambda: self.project, self._wiring.wake
-            )
+            background.start_soon(maintain, self._store, self._pool, self._clock, self._wiring)
             background.start_soon(audit, self._store, self._status.audited)
             async with self._wiring.dispatching(parts):
                 yield self
@@ -183,18 +186,6 @@ class Hub:
     async def reload(self) -> list[str]:
         """Read the project again; returns the problems, empty when all of the new configuration is in force."""
         return await self._wiring.reload()
-
-    def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
-        """Serve these functions beside those of the configuration; *changed* are new, other or gone."""
-        self._wiring.deploy(functions, changed)
-
-    async def map(self, triggers: Mapping[str, Trigger], modules: Mapping[str, ModuleType]) -> None:
-        """Serve these triggers beside those of the configuration; *modules* are the sources of their types."""
-        await self._wiring.map(triggers, modules)
-
-    def weigh(self) -> None:
-        """Let the deliveries of functions wait that the host cannot run: it is known by now what it gives."""
-        self._wiring.weigh()
 
     @property
     def project(self) -> Project:
@@ -476,6 +467,7 @@ class Hub:
         project = self.project
         if keep is not None:
             project = replace(project, hub=replace(project.hub, keep=keep))
+        await self.history.prune()
         return await prune(self._store, self._clock, project)
 
     def backup(self) -> AbstractAsyncContextManager[Iterator[bytes]]:

@@ -13,6 +13,7 @@ from triggerhub.errors import StoreBroken
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.outlet import built_in
 from triggerhub.hub.pool import Pool
+from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Millis
 from triggerhub.settings import SECOND, Project
 from triggerhub.store import Store
@@ -35,10 +36,8 @@ TOLD = 3
 REMEDY = "put a backup in its place with `triggerhub restore FILE`"
 
 
-async def maintain(
-    store: Store, pool: Pool, clock: Clock, project: Callable[[], Project], wake: Callable[[], None]
-) -> None:
-    """Run until cancelled; *wake* has every dispatcher look what is due."""
+async def maintain(store: Store, pool: Pool, clock: Clock, wiring: Wiring) -> None:
+    """Run until cancelled."""
     turn, back = 0, 0
     hands = Hands(clock)
     while True:
@@ -46,10 +45,11 @@ async def maintain(
         back += hands.put_back()
         if back and await _brought_forward(store, back, clock):
             back = 0
-            wake()
+            wiring.wake()
         if turn % PRUNE == 0:
             try:
-                await prune(store, clock, project())
+                await prune(store, clock, wiring.project)
+                await wiring.history.prune()
             except StoreBroken:
                 raise
             except Exception as error:  # housekeeping that fails is tried again; the hub goes on

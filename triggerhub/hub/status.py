@@ -75,6 +75,7 @@ class Status:
             "refused": None if isinstance(level, str) else f"{level.message}; {level.hint}",
             "paused": function.held or self._paused("function", name),
             "preparing": self._preparation.state(name),
+            "pinned": self._wiring.history.pinned(name),
             "workers": self._pool.live(name),
             "running": self._wiring.dispatchers[name].running,
             "triggers": [one.name for one in self._wiring.project.triggers.values() if name in one.functions],
@@ -163,6 +164,7 @@ class Status:
             },
             "problems": self._problems(stats),
             "preparing": self._preparation.under_way(),
+            "pinned": self._wiring.history.pins(),
             "functions": len(project.functions),
             "triggers": len(project.triggers),
         }

@@ -15,13 +15,14 @@ import structlog
 from anyio.abc import TaskGroup
 
 from triggerhub.crash import crash_point
-from triggerhub.errors import NotFound, StartFailed
+from triggerhub.errors import Conflict, NotFound
 from triggerhub.hub.call import Caller
 from triggerhub.hub.context import SourceContext
 from triggerhub.hub.dispatch import Dispatcher
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.handling import Handling
+from triggerhub.hub.history import History
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.lane import LanePlan, envelope_of
 from triggerhub.hub.outlet import Performer, built_in, function_of
@@ -30,6 +31,7 @@ from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.settler import Services
 from triggerhub.hub.supervise import Supervised
+from triggerhub.hub.takeover import kept_back, startable, tried
 from triggerhub.hub.whole import resting, sent, whole
 from triggerhub.model import API_TRIGGER, Event, Outcome, alarm_trigger, destination_trigger
 from triggerhub.policy.reconcile import plan
@@ -45,8 +47,6 @@ Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[s
 
 PATIENCE = 2.0
 """Seconds that sources have at the start to say that they have begun."""
-TRIALS = 4
-"""How many changed versions are tried at once."""
 AGAIN = 0.2
 """Seconds between a deployment and the reading of a configuration that was wrong without it."""
 STOPPING = "the hub is stopping"
@@ -91,6 +91,7 @@ class Wiring:
         project: Project,
         modules: Mapping[str, ModuleType],
         read: Reader,
+        history: History,
         deployed: Mapping[str, Function] | None = None,
         mapped: Mapping[str, Trigger] | None = None,
     ) -> None:
@@ -117,7 +118,7 @@ class Wiring:
         self._served: dict[str, PausableRoutes] = {}
         self._lacking: set[str] = set()
         """Functions whose deliveries wait for what they depend on, for concurrency, or for a host to isolate them."""
-        self._reloading = anyio.Lock()
+        self.history, self._reloading = history, history.lock
         self._looking = False
         self._parts: Parts
         self._handling: Handling
@@ -239,11 +240,13 @@ class Wiring:
         # What is in force stays in the project, so that the next reload says it again.
         fixed: dict[str, Any] = {name: getattr(self.project.hub, name) for name in changed}
         project = replace(project, hub=replace(project.hub, **fixed))
-        project = await self._tried(self._kept_back(project, failed), failed)
+        project = kept_back(self.history.applied(project), self.project, self._parts.preparation, failed)
+        project = await tried(project, self.project, self._parts.pool, self._parts.preparation, failed)
         if self.taking:
             await self._change_to(project, modules)
         if not self.taking:
             return [STOPPING]
+        await self.history.settled(self.project)
         counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
         self._tell("reloaded", [counts, *failed])
         log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)
@@ -252,20 +255,6 @@ class Wiring:
     def _tell(self, kind: str, lines: Sequence[str]) -> None:
         services = self._parts.services
         services.feed.publish(Happening(time=services.clock.now(), kind=kind, text="\n".join(lines)))
-
-    def _kept_back(self, project: Project, failed: list[str]) -> Project:
-        """Have built what changed versions depend on; until then their predecessors serve."""
-        preparation = self._parts.preparation
-        preparation.want(project.functions.values())
-        functions = dict(project.functions)
-        for name, function in project.functions.items():
-            old = self.project.functions.get(name)
-            if old is not None and preparation.lacks(function) and not preparation.lacks(old):
-                functions[name] = old
-                failed.append(
-                    f"{function.source}: what it depends on is not built yet; version {old.version} goes on serving"
-                )
-        return replace(project, functions=functions)
 
     async def prepared(self) -> None:
         """Take up what was waiting for its dependencies, now that some of them are there."""
@@ -279,27 +268,26 @@ class Wiring:
         for function in self.project.functions.values():
             self._hold(function)
 
-    async def _tried(self, project: Project, failed: list[str]) -> Project:
-        """Start each changed version once; one that cannot keeps its predecessor serving."""
-        functions = dict(project.functions)
-        limiter = anyio.CapacityLimiter(TRIALS)
+    async def rollback(self, name: str, to: str | None) -> str:
+        """Serve version *to* of a function of the handlers folder, or the one before; return which that is.
 
-        async def trial(function: Function, old: Function) -> None:
-            async with limiter:
-                try:
-                    await self._parts.pool.trial(function)
-                except StartFailed as error:
-                    functions[function.name] = old
-                    failed.append(f"{function.source}: {error.type}: {error}; version {old.version} goes on serving")
-
-        async with anyio.create_task_group() as trials:
-            for name, function in project.functions.items():
-                old = self.project.functions.get(name)
-                lacking = self._parts.preparation.lacks(function)
-                changed = old is not None and old.version != function.version and not lacking
-                if old is not None and changed and function.runtime != "executable":
-                    trials.start_soon(trial, function, old)
-        return replace(project, functions=functions)
+        It is durable then, and serves until its files in the folder change. NotFound, BadInput, Conflict.
+        """
+        async with self._reloading:
+            if not self.taking:
+                raise Conflict(STOPPING)
+            before, function = self.function(name), await self.history.earlier(name, to)
+            await startable(function, before, self._parts.pool, self._parts.preparation)
+            if not self.taking:
+                raise Conflict(STOPPING)
+            with anyio.CancelScope(shield=True):
+                await self.history.pin(function)
+                crash_point("after-pin")
+                if self.taking:
+                    self._own = replace(self._own, functions={**self._own.functions, name: function})
+                    self._configure(self._whole(self._own))
+            self._tell("reloaded", [f"{name} is version {function.version} again"])
+            return function.version
 
     # functions
 

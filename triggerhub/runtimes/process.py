@@ -153,7 +153,7 @@ class ProcessRuntime:
         told: dict[str, Refusal] = {}
         said = False
         while True:
-            isolated = [one for one in functions() if one.level != "trusted"]
+            isolated = [one for one in functions() if one.level != "trusted" and not one.lost]
             if isolated:
                 if any(isinstance(self.level(one), Refusal) for one in isolated):
                     self._launcher.findings = None
@@ -174,6 +174,9 @@ class ProcessRuntime:
 
     def level(self, function: Function) -> Level | Refusal:
         """See ``runtime.Runtime``."""
+        if function.lost:
+            hint = f"`triggerhub functions rollback {function.name} --to VERSION`, or save its files in the folder anew"
+            return Refusal(message=function.lost, hint=hint)
         findings: Findings | None = self._launcher.findings or self._last
         if findings is None:
             return function.level
@@ -188,6 +191,8 @@ class ProcessRuntime:
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
         """See ``runtime.Runtime``. Raises OSError, too, when the host has no room for a process or a folder."""
+        if function.lost:
+            raise _refused(function.lost, host=True)
         if function.needs is not None and not function.needs.folder.is_dir():
             message = "the packages that it depends on are not there yet; `triggerhub status` says why"
             raise StartFailed(errors.NOT_READY, message, errors.payload(errors.NOT_READY, message))

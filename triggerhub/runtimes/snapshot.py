@@ -76,6 +76,34 @@ def snapshot(
         return version, home / version
 
 
+def held(folder: Path) -> dict[str, Path]:
+    """Return the files of a copy, as :func:`snapshot` took them; what it links to is no part of them."""
+    return {
+        str((Path(parent) / name).relative_to(folder)): Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not (Path(parent) / name).is_symlink()
+    }
+
+
+def keep(folder: Path, links: Mapping[str, Path]) -> None:
+    """Make a copy that is whole outlive a power cut, and its links lead where they should now. Raises ConfigError."""
+    with _reading(folder):
+        if not all(_leads(folder / name, path) for name, path in links.items()):
+            folder.chmod(0o755)
+            for name, path in links.items():
+                (folder / name).unlink(missing_ok=True)
+                (folder / name).symlink_to(path)
+            folder.chmod(0o555)
+        folders = [Path(parent) for parent, _, _ in os.walk(folder)]
+        for path in (*held(folder).values(), *folders, folder.parent):
+            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+
+
 def collect(versions: Path, keep: Collection[Path]) -> list[Path]:
     """Remove every copy that is not in *keep*, and drafts that another process left; return what went."""
     wanted = {path.absolute() for path in keep}
@@ -212,17 +240,12 @@ def _holds(folder: Path, version: str, salt: Sequence[str], links: Mapping[str, 
     """Whether the copy is whole: files written before a power cut may have come back empty."""
     if not folder.is_dir():
         return False
-    for name, path in links.items():
-        # The data folder may have been moved since.
-        if not (folder / name).is_symlink() or (folder / name).readlink() != path:
-            return False
-    present = {
-        str((Path(parent) / name).relative_to(folder)): Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not (Path(parent) / name).is_symlink()
-    }
-    return _digest(present, salt) == version
+    # The data folder may have been moved since.
+    return all(_leads(folder / name, path) for name, path in links.items()) and _digest(held(folder), salt) == version
+
+
+def _leads(link: Path, path: Path) -> bool:
+    return link.is_symlink() and link.readlink() == path
 
 
 def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str], links: Mapping[str, Path]) -> str:

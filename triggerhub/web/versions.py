@@ -53,15 +53,15 @@ class Versions:
         found = []
         for row in self.rows(request.path_params["name"]):
             tried = [shape.timed(one, "began", "ended") for one in row["canaries"]]
-            found.append(shape.timed(row, "created") | {"canaries": tried})
+            found.append(shape.timed(row, "created", "ran") | {"canaries": tried})
         return json(shape.dump(found))
 
     def rows(self, name: str) -> list[dict[str, Json]]:
-        """Return the versions of a function; of one of the handlers folder the only one. NotFound."""
+        """Return the versions of a function; of one of the handlers folder those that are kept. NotFound."""
         deployed = self._deployed(name)
         if deployed is None:
-            version = self._hub.project.functions[name].version
-            return [{"version": version, "created": None, "description": "", "aliases": [], "canaries": []}]
+            plain: dict[str, Json] = {"description": "", "aliases": [], "canaries": []}
+            return [{**plain, **row} for row in self._hub.history.rows(name)]
         numbers = sorted(deployed.versions, key=int, reverse=True)
         tried = self.canaries.rows(name)
         return [
@@ -77,11 +77,10 @@ class Versions:
     async def back(self, name: str, to: str | None, alias: str | None) -> dict[str, Json]:
         """Make version *to*, or the one before, what runs; return which it is. NotFound, BadInput, Conflict."""
         if self._deployed(name) is None:
-            source = self._hub.project.functions[name].source
-            raise Conflict(
-                f"{name} is a function of the handlers folder, which keeps no versions",
-                hint=f"Put the earlier {source} back; the hub takes it over when it is saved.",
-            )
+            if alias is not None:
+                raise BadInput(f"{name} is a function of the handlers folder, which has no aliases")
+            version = await self._hub.rollback(name, to)
+            return {"function": name, "alias": None, "version": version, "pinned": self._hub.history.pinned(name)}
         if (
             alias is not None
             and to is None
@@ -113,7 +112,7 @@ class Versions:
         if self._deployed(name) is None:
             source = self._hub.project.functions[name].source
             raise Conflict(
-                f"{name} is a function of the handlers folder, which keeps no versions",
+                f"{name} is a function of the handlers folder, which has no aliases",
                 hint=f"{source} is tried once when it is saved; until it starts, the version before goes on.",
             )
         weight = _within("weight", order.get("weight", WEIGHT), 0.1, 100)
@@ -154,7 +153,12 @@ class Versions:
         if function is None:
             known = ", ".join(sorted(self._hub.project.functions)) or "none"
             raise NotFound(f"no function {name!r}", hint=f"This hub has: {known}.")
-        return self._registry.functions.get(name) if function.source == DEPLOYED else None
+        if function.source != DEPLOYED:
+            return None
+        base, qualified, _ = name.partition(":")
+        if qualified:
+            raise BadInput(f"{name} is a version or an alias of {base}", hint=f"Name the function: {base}.")
+        return self._registry.functions.get(name)
 
 
 def _row(deployed: Deployed, version: Version) -> dict[str, Json]:

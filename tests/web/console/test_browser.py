@@ -284,6 +284,40 @@ def test_a_deployed_function_is_rolled_back(visitor: Visitor, site: Site) -> Non
     until(lambda: called(lambdas, "shop")["answer"] == "first", "the first version runs again")
 
 
+def test_a_function_of_the_folder_is_rolled_back_and_its_pin_lifted(visitor: Visitor, site: Site, axe: str) -> None:
+    mail = site.hub.project / "handlers" / "mail.py"
+    good = mail.read_text()
+
+    def said() -> str:
+        return site.hub.cli("invoke", "mail").stdout.strip()
+
+    assert said() == "null"
+    mail.write_text('def handler(event, context):\n    return "bad"\n')
+    until(lambda: said() == '"bad"', "the bad one serves")
+    visitor.go("/functions/mail")
+    visitor.sees("#versions", "runs, lies in the folder")
+    with visitor.page.expect_navigation():
+        visitor.page.click("#versions tr:has-text('earlier') >> text=Roll back to it")
+    visitor.sees(".head", "pinned to")
+    visitor.sees(".head", "; the folder holds")
+    visitor.sees("#versions", "runs, pinned")
+    assert said() == "null"
+    visitor.page.evaluate(axe)
+    found = visitor.page.evaluate(LOOKS["light"][1])
+    assert [one["id"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
+    visitor.go("/functions")
+    visitor.sees("tr:has-text('mail') .tag", "pinned")
+    visitor.go("/")
+    visitor.sees("#attention", "Function mail is pinned to")
+    visitor.page.click("#attention >> text=is pinned to")
+    with visitor.page.expect_navigation():
+        visitor.page.click("text=Lift the pin")
+    visitor.sees("#versions", "runs, lies in the folder")
+    assert said() == '"bad"'
+    mail.write_text(good)
+    until(lambda: said() == "null", "the good one is back")
+
+
 def test_the_doctor_is_asked_in_the_settings(visitor: Visitor, axe: str) -> None:
     visitor.go("/settings")
     visitor.page.click("#doctor button")

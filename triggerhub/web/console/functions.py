@@ -70,7 +70,7 @@ class Functions:
             "recent": self._hub.pulse.function(name),
             "hour": self._hub.pulse.function(name, HOUR),
             "memory": self._hub.pulse.memory(name),
-            "versions": self._versions.rows(name) if versioned else [],
+            "versions": self._versions.rows(name) if ":" not in name else [],
             "canaries": self._versions.canaries.rows(name) if versioned else [],
             "samples": samples,
             "sample_data": render.data(samples),

@@ -49,6 +49,7 @@ class Overview:
             "problems": status["problems"],
             "alarms": status["alarms"],
             "canaries": self._canaries.taken_back(),
+            "pinned": status["pinned"],
             "paused": [("functions", row["name"]) for row in still] + [("triggers", row["name"]) for row in paused],
             "started": status["started"],
             "drift": status["counts"]["drift"],
