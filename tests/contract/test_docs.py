@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_the_pages_commands(tmp_path: Path) -> None:
             lambdas.update_function_configuration(FunctionName="orders", Timeout=number)
             assert lambdas.publish_version(FunctionName="orders")["Version"] == str(number)
         lambdas.create_alias(FunctionName="orders", Name="live", FunctionVersion="6")
-        first, keys, canary, url = shown()
+        first, keys, policy, canary, url = shown()
         assert '"FunctionName": "hello"' in ran(hub, first)
         assert (hub.project / "answer.json").read_text() == '"hello you"'
         (hub.project / "event.json").write_text('{"name": "file"}')
@@ -58,6 +59,11 @@ def test_the_pages_commands(tmp_path: Path) -> None:
         alias = lambdas.get_alias(FunctionName="orders", Name="live")
         assert alias["RoutingConfig"]["AdditionalVersionWeights"] == {"7": 0.1}
         assert ran(hub, keys).count("AWS_ACCESS_KEY_ID=") == 2
+        (hub.project / "deploy.json").write_text(policy.removeprefix("json"))
+        assert "AWS_ACCESS_KEY_ID=" in ran(hub, "triggerhub token create other --aws --policy deploy.json")
+        assert json.loads(ran(hub, "triggerhub token show other --json"))["policy"] == json.loads(
+            policy.removeprefix("json")
+        )
 
 
 def test_what_the_page_says_of_the_command_lines_two_versions(tmp_path: Path) -> None:

@@ -234,10 +234,13 @@ def test_a_policy_is_put_and_taken_away_as_a_whole(lambdas: Any, hub: Daemon) ->
     stale = refused(lambdas.delete_resource_policy, ResourceArn=resource, RevisionId=made["RevisionId"])
     assert stale[:2] == (412, "PreconditionFailedException")
     for broken, says in (
-        ("{", "Policy: Expecting property name"),
-        (policy.replace("Allow", "Deny"), "Policy: Effect: only Allow is in this version"),
-        (policy.replace(name, "other"), f"Policy: Resource: expected {resource}."),
-        ('{"Version": "2012-10-17", "Statement": [{"\\ud800": 1}]}', "Policy: '\\ud800' is not in this version"),
+        ("{", "Policy: line 1, column 2: Expecting property name"),
+        (policy.replace("Allow", "Perhaps"), "Policy: Statement[0]: Effect: expected Allow or Deny"),
+        (policy.replace(name, "other"), f"Policy: Statement[0]: Resource: expected {resource}."),
+        (
+            '{"Version": "2012-10-17", "Statement": [{"\\ud800": 1}]}',
+            "Policy: Statement[0]: '\\ud800' is not in this version",
+        ),
         ("[" * 20_000, "Policy: "),
     ):
         code, kind, told = refused(lambdas.put_resource_policy, ResourceArn=resource, Policy=broken)

@@ -39,7 +39,7 @@ SECTIONS = {
         "functions": ("functions:functions", "Functions: list, show, versions, rollback, canary, pause, resume."),
         "triggers": ("triggers:triggers", "Triggers: list, show, pause, resume, fire."),
         "alarms": ("alarms:alarms", "List the alarms: which are on, since when, and what they measure."),
-        "token": ("token:token", "Tokens by which programs prove who they are: create, list, revoke."),
+        "token": ("token:token", "Tokens by which programs prove who they are: create, list, show, revoke."),
         "hash-password": (
             "token:hash_password",
             "Ask for a password and print its hash, for [console] auth.",

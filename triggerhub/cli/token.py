@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -12,12 +12,12 @@ from triggerhub.cli import words
 from triggerhub.cli.lazy import Group
 from triggerhub.cli.session import Session, shared
 
-HEADER = ("NAME", "ROLE", "PAYLOADS", "CREATED", "EXPIRES", "ID")
+HEADER = ("NAME", "MAY", "PAYLOADS", "CREATED", "EXPIRES", "ID")
 
 
 @click.group(cls=Group)
 def token() -> None:
-    """Tokens by which programs prove who they are: create, list, revoke."""
+    """Tokens by which programs prove who they are: create, list, show, revoke."""
 
 
 @token.command()
@@ -25,23 +25,24 @@ def token() -> None:
 @click.option(
     "--role",
     type=click.Choice(["viewer", "operator", "admin"]),
-    default="viewer",
-    show_default=True,
-    help="What it may do.",
+    help="What it may do, unless --action or --policy says it; viewer if nothing does.",
 )
 @click.option("--payloads", is_flag=True, help="It may see what events carry and handlers answer, and what errors say.")
 @click.option("--lasts", metavar="TIME", help="It ends after this time, like 30d.")
 @click.option("--aws", is_flag=True, help="Make an access key for the Lambda API: an id and a secret to sign with.")
 @click.option("--action", "actions", multiple=True, metavar="PATTERN", help="With --aws: only such, like lambda:Get*.")
 @click.option("--function", "functions", multiple=True, metavar="PATTERN", help="With --aws: only such functions.")
+@click.option("--policy", type=click.File(), help="With --aws: the IAM policy in this file; - is standard input.")
 @shared
 @click.pass_obj
-def create(session: Session, /, name: str, **given: Any) -> None:
+def create(session: Session, /, name: str, policy: TextIO | None, role: str | None, **given: Any) -> None:
     """Make a token and print it, the only time that it is shown.
 
     With --aws it is an access key for the Lambda API. Once there is one, that API takes no request without.
     """
-    made = session.admin.ask("POST", "tokens", body={"name": name, **given}).json()
+    chosen = {"policy": policy.read() if policy else None, "role": role}
+    body = {"name": name, **given, **{key: value for key, value in chosen.items() if value is not None}}
+    made = session.admin.ask("POST", "tokens", body=body).json()
     if session.json:
         click.echo(words.as_json(made))
         return
@@ -70,7 +71,40 @@ def list_(session: Session) -> None:
 def _row(row: dict[str, Any]) -> list[words.Cell | str]:
     expires = words.age(row["expires"]) if row["expires"] else "never"
     payloads = "shown" if row["payloads"] else "hidden"
-    return [row["name"], row["role"], payloads, words.age(row["created"]), expires, row["id"]]
+    return [row["name"], _may(row), payloads, words.age(row["created"]), expires, row["id"]]
+
+
+def _may(row: dict[str, Any]) -> str:
+    """Say what a token may do: its role, or what an access key has instead."""
+    return "policy" if row["policy"] else "actions" if row["actions"] else str(row["role"])
+
+
+@token.command()
+@click.argument("name")
+@shared
+@click.pass_obj
+def show(session: Session, name: str) -> None:
+    """Show what a token may do, by its name or id; an access key's policy is whole."""
+    found = session.admin.get("tokens", name)
+    if session.json:
+        click.echo(words.as_json(found))
+        return
+    rows = {
+        "id": found["id"],
+        "key": found["key"],
+        "may": _may(found),
+        "actions": ", ".join(found["actions"]),
+        "functions": ", ".join(found["functions"]),
+        "payloads": "shown" if found["payloads"] else "hidden",
+        "created": words.age(found["created"]),
+        "expires": words.age(found["expires"]) if found["expires"] else "never",
+    }
+    click.echo(found["name"])
+    for label, value in rows.items():
+        if value:
+            click.echo(f"  {label:<10} {value}")
+    if found["policy"]:
+        click.echo(words.as_json(found["policy"]))
 
 
 @token.command()

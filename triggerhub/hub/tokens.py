@@ -48,11 +48,14 @@ class Token:
     """Patterns of the operations that an access key may call, like ``lambda:Invoke*``; none leaves it to its role."""
     functions: tuple[str, ...] = ()
     """Patterns of the functions that it may name; none is all."""
+    policy: str | None = None
+    """The IAM policy that an access key has instead of a role and patterns, as JSON."""
 
     @property
     def principal(self) -> Principal:
         name = f"{'key' if self.key else 'token'} {self.name}"
-        return Principal(name=name, role=self.role, payloads=self.payloads, named=bool(self.actions))
+        named = bool(self.actions or self.policy)
+        return Principal(name=name, role=self.role, payloads=self.payloads, named=named)
 
 
 class Tokens:
@@ -85,15 +88,18 @@ class Tokens:
         aws: bool = False,
         actions: Sequence[str] = (),
         functions: Sequence[str] = (),
+        policy: str | None = None,
     ) -> tuple[Token, str]:
         """Make a token; return it and the text that proves it, which nobody can read again. BadInput, Conflict.
 
-        With *aws* it is an access key, and the text is its secret.
+        With *aws* it is an access key, and the text is its secret; its *policy* was found right before.
         """
         if not _NAME.fullmatch(name):
             raise BadInput("a token's name has letters, digits, '_', '-', '.' and '@', at most 64")
-        if (actions or functions) and not aws:
-            raise BadInput("actions and functions are for access keys", hint="Add --aws, or leave them out.")
+        if (actions or functions or policy) and not aws:
+            raise BadInput("actions, functions and policies are for access keys", hint="Add --aws, or leave them out.")
+        if (actions or functions) and policy:
+            raise BadInput("a policy says itself which actions and functions it is about", hint="Leave the others out.")
         for pattern in (*actions, *functions):
             if not _PATTERN.fullmatch(pattern):
                 raise BadInput(f"{pattern[:60]!r} is no pattern", hint="Write one like lambda:Invoke* or orders-*.")
@@ -116,6 +122,7 @@ class Tokens:
             secret=secret if aws else None,
             actions=tuple(actions),
             functions=tuple(functions),
+            policy=policy,
         )
         text = json.dumps({key: value for key, value in asdict(made).items() if key != "id"})
         await self._store.set_checkpoints(SCOPE, {made.id: text})
@@ -132,14 +139,19 @@ class Tokens:
         found = next((one for one in self._known.values() if one.key == key), None)
         return None if found is None or self._expired(found) else found
 
-    async def revoke(self, name: str) -> Token:
-        """Take a token's power, by its name or id. NotFound."""
+    def find(self, name: str) -> Token:
+        """Return a token by its name or id. NotFound."""
         for one in self._known.values():
             if name in (one.name, one.id):
-                del self._known[one.id]
-                await self._store.set_checkpoints(SCOPE, {one.id: None})
                 return one
         raise NotFound(f"there is no token {name!r}", hint="See: triggerhub token list")
+
+    async def revoke(self, name: str) -> Token:
+        """Take a token's power, by its name or id. NotFound."""
+        one = self.find(name)
+        del self._known[one.id]
+        await self._store.set_checkpoints(SCOPE, {one.id: None})
+        return one
 
     def principal(self, text: str) -> Principal | None:
         """Return whom a token stands for; None where it is none, or not any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from json import loads
 
 import anyio
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from triggerhub.policy.access import Role
 from triggerhub.web import asked, shape
 from triggerhub.web.access import asker
 from triggerhub.web.deliveries import json
+from triggerhub.web.lambda_api import identity
 from triggerhub.web.lambda_api.actions import meant
 from triggerhub.web.refusal import Forbidden
 
@@ -32,6 +34,7 @@ class Tokens:
         return [
             Route("/tokens", self.all),
             Route("/tokens", self.create, methods=["POST"]),
+            Route("/tokens/{name}", self.one),
             Route("/tokens/{name}/revoke", self.revoke, methods=["POST"]),
             Route("/changes", self.changes),
         ]
@@ -39,9 +42,14 @@ class Tokens:
     async def all(self, request: Request) -> Response:
         return json(shape.dump([_shown(one) for one in self._hub.tokens.all()]))
 
+    async def one(self, request: Request) -> Response:
+        return json(shape.dump(_shown(self._hub.tokens.find(request.path_params["name"]))))
+
     async def create(self, request: Request) -> Response:
         """Make a token; the answer is the only place where it is ever shown."""
         fields = await asked.fields(request, _FIELDS)
+        if "policy" in fields and "role" in fields:
+            raise BadInput("a policy says what a key may do, whatever its role", hint="Leave the role out.")
         try:
             role = Role(fields.get("role", Role.VIEWER))
         except ValueError:
@@ -63,6 +71,7 @@ class Tokens:
             aws=fields.get("aws", False),
             actions=actions,
             functions=_texts(fields, "functions"),
+            policy=_policy(fields.get("policy")),
         )
         return json(shape.dump({**_shown(made), "secret" if made.key else "token": text}), 201)
 
@@ -80,6 +89,7 @@ class Tokens:
 
 _FIELDS = {
     "name": str, "role": str, "payloads": bool, "lasts": str, "aws": bool, "actions": list, "functions": list,
+    "policy": str,
 }  # fmt: skip
 
 
@@ -90,6 +100,15 @@ def _texts(fields: Mapping[str, Json], name: str) -> list[str]:
     return list(found)
 
 
+def _policy(text: str | None) -> str | None:
+    """Return the text of a policy as it is kept."""
+    try:
+        return None if text is None else identity.read(text)
+    except ValueError as error:
+        raise BadInput(f"policy: {error}", hint="docs/lambda-api.md says what a policy may have.") from None
+
+
 def _shown(one: Token) -> dict[str, Json]:
     fields = {name: value for name, value in asdict(one).items() if name not in ("digest", "secret")}
+    fields["policy"] = loads(one.policy) if one.policy else None
     return shape.timed(fields, "created", "expires")

@@ -71,6 +71,7 @@ def environment() -> Environment:
         "clock": clock,
         "dots": dots,
         "duration": units.show_duration,
+        "laid": pretty,
     }
     made.globals |= {"asset": asset.address, "advise": advise}
     return made

@@ -9,7 +9,8 @@ from triggerhub.web.lambda_api.description import service
 
 _OTHERS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
 """Operations whose action has another name."""
-_BY_URL = "InvokeFunctionUrl"
+BY_URL = "InvokeFunctionUrl"
+"""The action of calling a function by its URL, which is no operation."""
 
 
 def action(operation: str) -> str:
@@ -24,4 +25,4 @@ def meant(pattern: str) -> bool:
 
 @cache
 def _every() -> frozenset[str]:
-    return frozenset(f"lambda:{name}".lower() for name in (_BY_URL, *map(action, service().operations)))
+    return frozenset(f"lambda:{name}".lower() for name in (BY_URL, *map(action, service().operations)))

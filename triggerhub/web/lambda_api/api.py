@@ -47,6 +47,7 @@ from triggerhub.web.lambda_api.tags import Tags
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import Urls
 from triggerhub.web.lambda_api.versions import Versions
+from triggerhub.web.lambda_api.wanted import call, wanted
 
 log = structlog.get_logger("lambda")
 
@@ -126,12 +127,14 @@ class LambdaApi:
             qualifier = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else None
             if kind in _KINDS and tail in _TAILS and "/" not in name and (qualifier is None or len(qualifier) == 1):
                 payload = await _body(receive, SYNCHRONOUS, "InvokeFunction")
+                chosen = qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None
                 if signature is not None:
-                    self._caller.authorized(signature, scope, headers, payload, "InvokeFunction", unquote(name))
+                    caller = self._caller.verified(signature, scope, headers, payload)
+                    self._caller.require(caller, [call(unquote(name), chosen)])
                 return await self._invoking.invoke(
                     unquote(name),
                     payload,
-                    qualifier=qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None,
+                    qualifier=chosen,
                     kind=kind,
                     log=tail,
                     context=headers.get("x-amz-client-context"),
@@ -165,11 +168,11 @@ class LambdaApi:
             raise ApiError("UnknownOperationException", message)
         operation, parts = found
         body = await _body(receive, CODE if operation.name in CARRIES_CODE else SYNCHRONOUS, operation.name)
-        who = None
-        if signature is not None:
-            resource = parts.get("FunctionName") or parts.get("Resource") or parts.get("ResourceArn")
-            who = self._caller.authorized(signature, scope, headers, body, operation.name, resource)
+        caller = None if signature is None else self._caller.verified(signature, scope, headers, body)
         given = await _given(lambdas, operation, parts, query, headers, body)
+        if caller is not None:
+            self._caller.require(caller, wanted(self._registry, operation.name, given))
+        who = None if caller is None else caller.principal
         perform = self.operations.get(operation.name)
         if perform is None:
             raise refused(lambdas, operation)

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
-from triggerhub.aws import arn, reference
-from triggerhub.aws.reference import Reference
 from triggerhub.aws.restjson import ApiError
 from triggerhub.aws.service import Operation
+from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Json
 from triggerhub.policy import access, sigv4, unrepeated
-from triggerhub.policy.access import LOCAL, Needed, Principal
-from triggerhub.policy.resourcepolicy import grants
+from triggerhub.policy.access import LOCAL, Principal
+from triggerhub.policy.iam import document
+from triggerhub.policy.iam.decision import Request, Verdict, decide
+from triggerhub.policy.iam.pattern import Known
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
 from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
-from triggerhub.web.lambda_api.actions import action
+from triggerhub.web.lambda_api.identity import known, statements, user_arn
+from triggerhub.web.lambda_api.wanted import Wanted, resource_tags
 
 SERVICE = "lambda"
 UNKNOWN = "The security token included in the request is invalid."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who signed a request, and what is known of it."""
+
+    token: Token | None
+    """None where nobody is asked who he is."""
+    known: Known
+
+    @property
+    def principal(self) -> Principal:
+        return LOCAL if self.token is None else self.token.principal
 
 
 def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
@@ -43,38 +58,21 @@ def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
     return token
 
 
-def require(
-    token: Token,
-    wanted: str,
-    function: str,
-    needed: Needed,
-    policy: Sequence[Json] = (),
-    context: Mapping[str, str] | None = None,
-) -> None:
-    """Raise ApiError where neither the key's patterns, or else its role, nor the function's *policy* allow it.
-
-    *wanted* is the action, *context* what is known of the call beside who makes it.
-    """
-    if token.actions:
-        # Of actions IAM does not tell capitals from small letters.
-        allowed = any(fnmatchcase(f"lambda:{wanted}".lower(), pattern.lower()) for pattern in token.actions)
-    else:
-        allowed = access.refusal(token.principal, needed) is None
-    if allowed and (not token.functions or any(fnmatchcase(function, one) for one in token.functions)):
-        return
-    user = user_arn(token)
-    known = {"aws:PrincipalArn": user, "aws:PrincipalAccount": arn.ACCOUNT, **(context or {})}
-    if not grants(policy, f"lambda:{wanted}", known, user):
-        raise ApiError(
-            "AccessDeniedException",
-            f"User: {user} is not authorized to perform: lambda:{wanted} on resource: "
-            f"{arn.function(function)} because no identity-based policy allows the lambda:{wanted} action",
-        )
-
-
-def user_arn(token: Token) -> str:
-    """Return whom a key stands for, in AWS's words."""
-    return f"arn:aws:iam::{arn.ACCOUNT}:user/{token.name}"
+def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) -> None:
+    """Raise ApiError where neither a key's policy nor that of the function allows what is wanted, or one denies it."""
+    user, action = user_arn(token), f"lambda:{wanted.action}"
+    asked = Request(action=action, resource=wanted.resource, who=user, known={**known, **wanted.known})
+    match decide(statements(token), document.kept(policy), asked):
+        case Verdict.ALLOWED:
+            return
+        case Verdict.NOT_ALLOWED:
+            why = f"because no identity-based policy allows the {action} action"
+        case Verdict.DENIED_BY_IDENTITY:
+            why = "with an explicit deny in an identity-based policy"
+        case Verdict.DENIED_BY_RESOURCE:
+            why = "with an explicit deny in a resource-based policy"
+    text = f"User: {user} is not authorized to perform: {action} on resource: {wanted.resource} {why}"
+    raise ApiError("AccessDeniedException", text)
 
 
 class Callers:
@@ -93,43 +91,46 @@ class Callers:
         """Whether a signature must be that of a key."""
         return not scope.get("trusted") and (self._hub.project.console.auth != "none" or self._hub.tokens.keys)
 
-    def authorized(
-        self,
-        signature: Signature,
-        scope: Scope,
-        headers: Mapping[str, str],
-        body: bytes,
-        operation: str,
-        resource: str | None,
-    ) -> Principal:
-        """Return who signed a request and may have *operation* done to *resource*. Raises ApiError.
+    def verified(self, signature: Signature, scope: Scope, headers: Mapping[str, str], body: bytes) -> Caller:
+        """Return who signed a request. Raises ApiError.
 
         Where there are no access keys and nobody is asked who he is, any signature will do.
         """
         if not self._asks(scope):
-            return LOCAL
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            return Caller(None, {})
         request = Signed(
             method=scope["method"],
             raw_path=scope["raw_path"].decode("latin-1"),
-            query=query,
+            query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             headers=headers,
             body=body,
         )
         token = verified(self._hub, signature, request)
-        found = reference.parse(resource) if resource else None
-        needed = access.needed(scope["method"], scope["path"])
-        policy = self._policy(found, dict(query).get("Qualifier")) if found else ()
-        require(token, action(operation), found.name if found else "*", needed, policy)
-        return token.principal
+        client = scope.get("client")
+        told = known(
+            token,
+            now=time.time(),
+            client=client[0] if client else None,
+            secure=scope.get("scheme") == "https",
+            region=signature.region,
+            headers=headers,
+        )
+        return Caller(token, told)
 
-    def _policy(self, found: Reference, qualifier: str | None) -> Sequence[Json]:
-        """Return the policy of the function, version or alias that is named."""
-        deployed = self._registry.functions.get(found.name)
-        function = self._hub.project.functions.get(found.name)
-        if deployed is None or function is None or function.source != DEPLOYED:
-            return ()  # there is none, or the handlers folder has its name now
-        return deployed.policies.get(found.qualifier or qualifier or "", ())
+    def require(self, caller: Caller, wanted: Iterable[Wanted]) -> None:
+        """Raise ApiError where *caller* may not have all of what is *wanted*."""
+        if caller.token is None:
+            return
+        for one in wanted:
+            deployed = self._deployed(one.function) if one.function else None
+            tags = {} if deployed is None else resource_tags(deployed.tags)
+            policy = () if deployed is None else deployed.policies.get(one.qualifier, ())
+            require(caller.token, one, policy, {**caller.known, **tags})
+
+    def _deployed(self, name: str) -> Deployed | None:
+        """Return what is known of a function; None where the handlers folder has its name now, or there is none."""
+        function = self._hub.project.functions.get(name)
+        return self._registry.functions.get(name) if function is not None and function.source == DEPLOYED else None
 
     async def noted(
         self, who: Principal | None, scope: Scope, operation: Operation, given: Mapping[str, Json], *, ok: bool
@@ -141,7 +142,7 @@ class Callers:
         entry = {
             "text": f"{operation.name} {given.get('FunctionName') or given.get('Resource') or ''}".strip(),
             "who": who.name,
-            "role": who.role.value,
+            "role": None if who.named else who.role.value,
             "from": client[0] if client else "socket",
             "query": scope["query_string"].decode("latin-1"),
             "order": None,

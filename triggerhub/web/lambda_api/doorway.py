@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -21,20 +20,22 @@ from triggerhub.hub.outflow import Broken, Outflow
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Interrupted, Json, Outcome, Returned
 from triggerhub.policy import cors, sigv4
-from triggerhub.policy.access import Needed, Role
 from triggerhub.policy.sigv4 import Signed
 from triggerhub.settings import DEPLOYED, MB
 from triggerhub.source import Request, Response, Route
-from triggerhub.web.lambda_api.caller import require, user_arn, verified
+from triggerhub.web.lambda_api.actions import BY_URL
+from triggerhub.web.lambda_api.caller import require, verified
+from triggerhub.web.lambda_api.identity import known, user_arn
 from triggerhub.web.lambda_api.permissions import opens
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import PREFIX
+from triggerhub.web.lambda_api.wanted import call, resource_tags
 
 log = structlog.get_logger("lambda")
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 LIMIT = 6 * MB
-_SIGNED = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
+_SIGNED = {"lambda:functionurlauthtype": ("AWS_IAM",), "lambda:invokedviafunctionurl": ("true",)}
 """What is known of a call by a function URL that asks for a signature."""
 _JSON = ("content-type", "application/json")
 _FORBIDDEN_BODY = b'{"Message":"Forbidden"}'
@@ -70,10 +71,10 @@ class Doorway:
         signer = None
         if url.auth == "AWS_IAM":
             try:
-                signer = self._signer(request, deployed.name, deployed.policies.get(alias, ()))
+                signer = self._signer(request, deployed, alias)
             except ApiError as error:
                 return Response(status=403, body=_FORBIDDEN_BODY, headers=(_JSON, ("x-amzn-errortype", error.kind)))
-        elif not opens(deployed.policies.get(alias, ())):
+        elif not self._opened(request, deployed, alias):
             return _FORBIDDEN
         response = await self._called(request, deployed, alias, url, f"/{rest}", signer)
         if rules is None:
@@ -81,11 +82,14 @@ class Doorway:
         headers = cors.apply(rules, origin, response.headers)
         return replace(response, headers=headers)
 
-    def _signer(self, request: Request, function: str, policy: Sequence[Json]) -> Token:
-        """Return the access key that signed a request and may call *function*, which has *policy*, by its URL.
+    def _opened(self, request: Request, deployed: Deployed, alias: str) -> bool:
+        """Whether the policy of a function lets everybody call it by its URL."""
+        policy = deployed.policies.get(alias, ())
+        told = {**_known(None, request, arn.REGION), **resource_tags(deployed.tags)}
+        return opens(policy, arn.function(deployed.name, alias or None), told)
 
-        Raises ApiError.
-        """
+    def _signer(self, request: Request, deployed: Deployed, alias: str) -> Token:
+        """Return the access key that signed a request and may call a function by its URL. Raises ApiError."""
         headers: dict[str, str] = {}
         for name, value in request.headers:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
@@ -101,7 +105,14 @@ class Doorway:
             body=request.body,
         )
         token = verified(self._hub, signature, signed)
-        require(token, "InvokeFunctionUrl", function, Needed(role=Role.OPERATOR), policy, _SIGNED)
+        wanted = call(deployed.name, alias, BY_URL)
+        told = {
+            **_known(token, request, signature.region),
+            **resource_tags(deployed.tags),
+            **_SIGNED,
+            "lambda:functionarn": (arn.function(deployed.name),),
+        }
+        require(token, wanted, deployed.policies.get(alias, ()), told)
         return token
 
     async def _called(
@@ -154,6 +165,17 @@ class Doorway:
             return None  # the handlers folder has this name now
         deployed = self._registry.functions[name]
         return deployed, alias, deployed.urls[alias]
+
+
+def _known(token: Token | None, request: Request, region: str) -> dict[str, tuple[str, ...]]:
+    return known(
+        token,
+        now=time.time(),
+        client=request.client,
+        secure=request.scheme == "https",
+        region=region,
+        headers=dict(request.headers),
+    )
 
 
 def _authorizer(token: Token) -> Json:

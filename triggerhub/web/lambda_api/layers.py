@@ -65,11 +65,11 @@ class Layers:
         return _whole(name, version, asked.link)
 
     async def _get_by_arn(self, asked: Asked) -> Mapping[str, Json]:
-        found = _ARN.fullmatch(asked.given["Arn"])
-        version = self._registry.layers.find(found["name"], int(found["number"])) if found else None
+        found = layer_version(asked.given["Arn"])
+        version = self._registry.layers.find(*found) if found else None
         if found is None or version is None:
             raise ApiError("ResourceNotFoundException", _GONE)
-        return _whole(found["name"], version, asked.link)
+        return _whole(found[0], version, asked.link)
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
         name, number = layer_name(asked.given["LayerName"]), asked.given["VersionNumber"]
@@ -106,18 +106,24 @@ def uses(registry: Registry, arns: Sequence[str]) -> tuple[LayerUse, ...]:
         raise ApiError("InvalidParameterValueException", f"Cannot reference more than {MOST} layers.")
     found: dict[str, LayerUse] = {}
     for text in arns:
-        match = _ARN.fullmatch(text)
-        version = registry.layers.find(match["name"], int(match["number"])) if match else None
-        if match is None or version is None:
+        named = layer_version(text)
+        version = registry.layers.find(*named) if named else None
+        if named is None or version is None:
             raise ApiError("InvalidParameterValueException", f"Layer version {text} does not exist.")
-        if match["name"] in found:
+        if named[0] in found:
             raise ApiError(
                 "InvalidParameterValueException",
                 "Two different versions of the same layer are not allowed to be referenced in the same function. "
-                f"{found[match['name']].arn} and {text} are versions of the same layer.",
+                f"{found[named[0]].arn} and {text} are versions of the same layer.",
             )
-        found[match["name"]] = LayerUse(arn=text, code=version.code, code_size=version.code_size)
+        found[named[0]] = LayerUse(arn=text, code=version.code, code_size=version.code_size)
     return tuple(found.values())
+
+
+def layer_version(text: str) -> tuple[str, int] | None:
+    """Return name and number of the layer's version that an ARN names; None where it names none."""
+    found = _ARN.fullmatch(text)
+    return None if found is None else (found["name"], int(found["number"]))
 
 
 def layer_name(text: str) -> str:

@@ -13,7 +13,9 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
-from triggerhub.policy.resourcepolicy import grants, statements
+from triggerhub.policy.iam import document
+from triggerhub.policy.iam.decision import Request, Verdict, decide
+from triggerhub.policy.iam.pattern import Known
 from triggerhub.settings import KB
 from triggerhub.web.lambda_api.actions import meant
 from triggerhub.web.lambda_api.asked import Asked, Perform
@@ -36,8 +38,6 @@ _CONDITIONS = (
     ("EventSourceToken", "StringEquals", "lambda:EventSourceToken"),
     ("InvokedViaFunctionUrl", "Bool", "lambda:InvokedViaFunctionUrl"),
 )
-_BY_URL = {"lambda:FunctionUrlAuthType": "NONE", "lambda:InvokedViaFunctionUrl": "true"}
-"""What is known of a call by a function URL that is open to all."""
 _RESOURCE = re.compile(
     r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:function:(?P<name>[A-Za-z0-9-_]+)(:(?P<qualifier>[A-Za-z0-9-_]+))?"
 )
@@ -116,13 +116,9 @@ class Permissions:
         name, qualifier = _resource(asked)
         self._functions.changeable(name)
         try:
-            wanted = tuple(statements(json.loads(given["Policy"])))
-        except (ValueError, RecursionError) as error:
+            wanted = document.resource(document.loads(given["Policy"]), meant, arn.function(name, qualifier or None))
+        except ValueError as error:
             raise ApiError("InvalidParameterValueException", f"Policy: {error}.") from error
-        right = arn.function(name, qualifier or None)
-        for one in wanted:
-            if one["Resource"] not in (right, [right]):
-                raise ApiError("InvalidParameterValueException", f"Policy: Resource: expected {right}.")
 
         def put(before: Deployed | None) -> Deployed:
             return _with(self._at(before, name, qualifier, given), qualifier, wanted)
@@ -162,10 +158,16 @@ class Permissions:
 
 def _resource(asked: Asked) -> tuple[str, str]:
     """Return function and qualifier of a ResourceArn. Raises ApiError."""
-    found = _RESOURCE.fullmatch(asked.given["ResourceArn"])
+    found = place_of(asked.given["ResourceArn"])
     if found is None:
         raise ApiError("ResourceNotFoundException", NO_POLICY)
-    return found["name"], found["qualifier"] or ""
+    return found
+
+
+def place_of(text: str) -> tuple[str, str] | None:
+    """Return the function and the qualifier that an ARN names; None where it names none."""
+    found = _RESOURCE.fullmatch(text)
+    return None if found is None else (found["name"], found["qualifier"] or "")
 
 
 def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
@@ -187,9 +189,11 @@ def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
     return made
 
 
-def opens(policy: tuple[Json, ...]) -> bool:
-    """Whether a policy lets everybody call a function by its URL without a signature."""
-    return grants(policy, "lambda:InvokeFunctionUrl", _BY_URL)
+def opens(policy: tuple[Json, ...], resource: str, known: Known) -> bool:
+    """Whether a policy lets everybody call a function by its URL without a signature; *known* is known of the call."""
+    told = {**known, "lambda:functionurlauthtype": ("NONE",), "lambda:invokedviafunctionurl": ("true",)}
+    asked = Request(action="lambda:InvokeFunctionUrl", resource=resource, who=None, known=told)
+    return decide((), document.kept(policy), asked) is Verdict.ALLOWED
 
 
 def principal(text: str) -> Json:

@@ -51,7 +51,7 @@ DIFFERS: dict[str, str] = {
     "PutFunctionConcurrency": "the limit is each version's own; with 0, events wait and are not given up",
     "PutFunctionEventInvokeConfig": "destinations are functions, SQS and SNS",
     "PutFunctionRecursionConfig": "as GetFunctionRecursionConfig",
-    "PutResourcePolicy": "statements that allow, not such that deny; else as AddPermission",
+    "PutResourcePolicy": "as AddPermission; what is denied, keys and function URLs are denied, not triggers",
     "PutProvisionedConcurrencyConfig": "at most 1,000; beside weights, the first version of an alias has the workers",
     "PutRuntimeManagementConfig": "only `Auto`",
     "UpdateEventSourceMapping": "as CreateEventSourceMapping",

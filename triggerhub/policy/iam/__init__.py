@@ -1,0 +1,1 @@
+"""Read IAM policies and decide by them."""

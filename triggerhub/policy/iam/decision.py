@@ -1,0 +1,66 @@
+"""Decide whether a request is allowed, by the policies of who asks and of what is asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from triggerhub.policy.iam.document import Statement
+from triggerhub.policy.iam.pattern import Known, like
+
+
+class Verdict(Enum):
+    """What a request is told."""
+
+    ALLOWED = auto()
+    NOT_ALLOWED = auto()
+    """No policy allows it."""
+    DENIED_BY_IDENTITY = auto()
+    """The policy of who asks says Deny."""
+    DENIED_BY_RESOURCE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked."""
+
+    action: str
+    """Such as ``lambda:InvokeFunction``."""
+    resource: str
+    """An ARN; ``*`` where an action is about none."""
+    who: str | None
+    """The ARN of a user; None is nobody who is known."""
+    known: Known
+
+
+def decide(identity: Sequence[Statement], resource: Sequence[Statement], request: Request) -> Verdict:
+    """Return what becomes of *request*: what is denied is, wherever it is allowed; and what nobody allows is not.
+
+    A whole account as the principal of what is allowed allows nothing by itself: as in IAM, it leaves that to
+    what its users are allowed. As that of what is denied it is all of them.
+    """
+    own = [one.allows for one in identity if _applies(one, request)]
+    if not all(own):
+        return Verdict.DENIED_BY_IDENTITY
+    others = [one.allows for one in resource if _names(one, request.who) and _applies(one, request)]
+    if not all(others):
+        return Verdict.DENIED_BY_RESOURCE
+    return Verdict.ALLOWED if own or others else Verdict.NOT_ALLOWED
+
+
+def _applies(one: Statement, request: Request) -> bool:
+    action = request.action.lower()
+    return (
+        (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
+        and any(like(request.resource, text, request.known) for text in one.resources) != one.but_resources
+        and all(condition.holds(request.known) for condition in one.conditions)
+    )
+
+
+def _names(one: Statement, who: str | None) -> bool:
+    if "*" in one.principals or who is None:
+        return "*" in one.principals
+    account = who.split(":")[4]
+    whole = () if one.allows else (account, f"arn:aws:iam::{account}:root")
+    return who in one.principals or any(text in one.principals for text in whole)

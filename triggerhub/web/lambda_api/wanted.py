@@ -1,0 +1,173 @@
+"""Say what a request of the Lambda API wants in the words of IAM: an action, a resource, and what is known of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from triggerhub.aws import arn, reference
+from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.layers import layer_arn
+from triggerhub.deploy.record import Deployed
+from triggerhub.deploy.registry import Registry
+from triggerhub.model import Json
+from triggerhub.policy.iam.pattern import Known
+from triggerhub.web.lambda_api.actions import action
+from triggerhub.web.lambda_api.layers import layer_name, layer_version
+from triggerhub.web.lambda_api.permissions import place_of
+
+_MAPPING = re.compile(r"arn:[^:]*:lambda:[^:]*:\d{12}:event-source-mapping:(?P<id>[A-Za-z0-9-_]+)")
+_BY_MAPPING = "CreateEventSourceMapping", "UpdateEventSourceMapping", "ListEventSourceMappings"
+"""Operations that name a function and are about a mapping."""
+_URLS = "FunctionUrlConfig"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One thing that somebody must be allowed."""
+
+    action: str
+    """Without ``lambda:``."""
+    resource: str = "*"
+    function: str | None = None
+    """The name of the function that it is about, with the qualifier by which it was named."""
+    qualifier: str = ""
+    known: Known = field(default_factory=dict)
+
+
+def call(name: str, qualifier: str | None, wanted: str = "InvokeFunction") -> Wanted:
+    """Return what a call of a function wants, which is named as callers name it."""
+    found = reference.parse(name)
+    if found is None:
+        return Wanted(action=wanted)
+    return _of_function(wanted, found.name, found.qualifier or qualifier or "")
+
+
+def wanted(registry: Registry, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
+    """Return what must be allowed for an operation with the members *given* of its input.
+
+    Of what names nothing, which is refused anyway, the resource is ``*``.
+    """
+    does = action(operation)
+    if operation in _BY_MAPPING or "UUID" in given:
+        return _of_mapping(registry, does, given)
+    if "LayerName" in given or operation == "GetLayerVersionByArn":
+        return [Wanted(action=does, resource=_layer(given))]
+    named = given.get("FunctionName")
+    if named is not None:
+        one = call(named, given.get("Qualifier"), does)
+        return [replace(one, known=_told(registry, operation, one, given))]
+    resource = given.get("Resource", given.get("ResourceArn", ""))
+    tags = _tags(given)
+    if found := _MAPPING.fullmatch(resource):
+        key = found["id"].lower()
+        return [Wanted(action=does, resource=_mapping_arn(key), known={**tags, **_mapping_tags(registry, key)})]
+    place = place_of(resource)
+    if place is not None:
+        return [_of_function(does, *place, tags)]
+    parsed = reference.parse(resource)
+    if parsed is not None and resource:
+        return [_of_function(does, parsed.name, parsed.qualifier or "", tags)]
+    return [Wanted(action=does, resource=given.get("DurableExecutionArn", "*"), known=tags)]
+
+
+def _of_function(does: str, name: str, qualifier: str, known: Known | None = None) -> Wanted:
+    return Wanted(
+        action=does,
+        resource=arn.function(name, qualifier or None),
+        function=name,
+        qualifier=qualifier,
+        known=known or {},
+    )
+
+
+def _told(registry: Registry, operation: str, one: Wanted, given: Mapping[str, Json]) -> Known:
+    """Return what is known beside the tags that the function has: by the keys that AWS tells of each operation."""
+    found = dict(_tags(given))
+    deployed = registry.functions.get(one.function or "")
+    if isinstance(layers := given.get("Layers"), list) and layers:
+        found["lambda:layer"] = tuple(layer_arn(*named) if (named := layer_version(one)) else one for one in layers)
+    if _URLS in operation and one.function is not None:
+        found["lambda:functionarn"] = (arn.function(one.function),)
+        auths = (given["AuthType"],) if "AuthType" in given else _auths(deployed, operation, one.qualifier)
+        if auths:
+            found["lambda:functionurlauthtype"] = auths
+    if operation == "AddPermission":
+        found["lambda:principal"] = (given["Principal"],)
+        if "FunctionUrlAuthType" in given:
+            found["lambda:functionurlauthtype"] = (given["FunctionUrlAuthType"],)
+    if operation == "RemovePermission" and deployed is not None:
+        held = deployed.policies.get(one.qualifier, ())
+        for statement in (each for each in held if each.get("Sid") == given.get("StatementId")):
+            found |= _of_statement(statement)
+    return found
+
+
+def _auths(deployed: Deployed | None, operation: str, qualifier: str) -> tuple[str, ...]:
+    if deployed is None:
+        return ()
+    if operation.startswith("List"):
+        return tuple(sorted({url.auth for url in deployed.urls.values()}))
+    url = deployed.urls.get(qualifier)
+    return () if url is None else (url.auth,)
+
+
+def _of_statement(statement: Mapping[str, Json]) -> Known:
+    principal = statement["Principal"]
+    texts = [principal] if isinstance(principal, str) else list(principal.values())
+    named = tuple(text for one in texts for text in (one if isinstance(one, list) else [one]))
+    auth = statement.get("Condition", {}).get("StringEquals", {}).get("lambda:FunctionUrlAuthType")
+    return {"lambda:principal": named, **({"lambda:functionurlauthtype": (auth,)} if isinstance(auth, str) else {})}
+
+
+def _of_mapping(registry: Registry, does: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
+    """Return what is wanted of a mapping: of the function that it has, and of the one that it shall have."""
+    if does.startswith("List"):
+        return [Wanted(action=does)]
+    key = given["UUID"].lower() if "UUID" in given else "*"
+    mapping = registry.mappings.mappings.get(key)
+    parsed = reference.parse(given.get("FunctionName", ""))
+    functions = [] if mapping is None else [arn.function(mapping.function)]
+    if parsed is not None:
+        functions.append(arn.function(parsed.name, parsed.qualifier))
+    known = {**_tags(given), **_mapping_tags(registry, key)}
+    return [
+        Wanted(action=does, resource=_mapping_arn(key), known={**known, "lambda:functionarn": (one,)})
+        for one in dict.fromkeys(functions)
+    ] or [Wanted(action=does, resource=_mapping_arn(key), known=known)]
+
+
+def _mapping_arn(key: str) -> str:
+    return f"arn:aws:lambda:{arn.REGION}:{arn.ACCOUNT}:event-source-mapping:{key}"
+
+
+def _mapping_tags(registry: Registry, key: str) -> Known:
+    mapping = registry.mappings.mappings.get(key)
+    return {} if mapping is None else resource_tags(mapping.tags)
+
+
+def _layer(given: Mapping[str, Json]) -> str:
+    if "LayerName" not in given:
+        found = layer_version(given["Arn"])
+        return "*" if found is None else layer_arn(*found)
+    try:
+        return layer_arn(layer_name(given["LayerName"]), given.get("VersionNumber"))
+    except ApiError:
+        return "*"
+
+
+def resource_tags(tags: Mapping[str, str]) -> Known:
+    """Return what is known of a thing that has *tags*."""
+    return {f"aws:resourcetag/{key.lower()}": (value,) for key, value in tags.items()}
+
+
+def _tags(given: Mapping[str, Json]) -> Known:
+    tags = given.get("Tags")
+    if isinstance(tags, Mapping) and tags:
+        return {
+            "aws:tagkeys": tuple(tags),
+            **{f"aws:requesttag/{key.lower()}": (value,) for key, value in tags.items()},
+        }
+    keys = given.get("TagKeys")
+    return {"aws:tagkeys": tuple(keys)} if keys else {}
