@@ -234,6 +234,54 @@ def signed(url: str, keys: Any) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
+def followed(link: str, method: str = "GET", **headers: str) -> tuple[int, Any]:
+    """What somebody who has a link and no key is answered."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(link, method=method, headers=headers), timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        told = json.load(error)
+        return error.code, told.get("message") or told.get("Message")
+
+
+def test_a_link_that_a_key_has_signed_is_for_who_has_it_while_it_holds(tmp_path: Path) -> None:
+    """What it reads as often as it is asked; what it does, once."""
+    web = "def handler(event, context):\n    return {'by': event['requestContext']['http']['method']}\n"
+    with daemon(tmp_path, "", {}) as hub:
+        create(client(hub), "web", zipped({"app.py": web}))
+        anybody = client(hub).generate_presigned_url("get_function_configuration", {"FunctionName": "web"})
+        assert followed(anybody)[0] == 200  # as any signature will do
+        url = client(hub).create_function_url_config(FunctionName="web", AuthType="AWS_IAM")["FunctionUrl"]
+        made(hub, "another", "--role", "admin")
+        one = made(hub, "one", "--action", "lambda:GetFunctionConfiguration", "--action", "lambda:Invoke*")
+        assert followed(anybody)[0] == 403
+        link = one.generate_presigned_url("get_function_configuration", {"FunctionName": "web"}, ExpiresIn=604800)
+        for _ in range(3):
+            status, told = followed(link)
+            assert (status, told["FunctionName"]) == (200, "web")
+        assert followed(link.replace("functions/web", "functions/other"))[0] == 403
+        assert followed(one.generate_presigned_url("list_functions"))[1].startswith("User: arn:aws:iam::")
+        assert "has one signature" in followed(link, Authorization="AWS4-HMAC-SHA256 Credential=a")[1]
+        late = one.generate_presigned_url("get_function_configuration", {"FunctionName": "web"}, ExpiresIn=1)
+        until(lambda: followed(late)[0] == 403, "the link holds no more", 30)
+        assert followed(late)[1].startswith("Signature expired: ")
+        long = one.generate_presigned_url("get_function_configuration", {"FunctionName": "web"}, ExpiresIn=604801)
+        assert followed(long) == (400, "X-Amz-Expires must be a number of seconds from 1 to 604800, a week.")
+        keys = one._request_signer._credentials
+        for method, often in (("GET", True), ("POST", False)):
+            request = AWSRequest(
+                method=method, url=f"{url}a?x=1", headers={"amz-sdk-invocation-id": "1", "amz-sdk-request": "1"}
+            )
+            auth.SigV4QueryAuth(keys, "lambda", "us-east-1", expires=600).add_auth(request)
+            sent_with = {"amz-sdk-invocation-id": "1", "amz-sdk-request": "1"}
+            assert followed(request.url, method, **sent_with) == (200, {"by": method})
+            assert followed(request.url, method, **sent_with) == (
+                (200, {"by": method}) if often else (403, "Forbidden")
+            )
+        assert hub.cli("token", "revoke", "one").returncode == 0
+        assert followed(link)[0] == 403
+
+
 GUESTS = """
 [console.auth]
 type = "password"

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given
@@ -111,6 +111,67 @@ def test_what_is_signed_is_what_is_answered() -> None:
     changed = replace(request, query=[("to", "a/b")])
     with pytest.raises(Refused, match="does not match"):
         verify(parse(authorization), SECRET, changed, service="lambda", now=now_of(request))
+
+
+def linked(method: str, url: str, expires: int = 600, headers: dict[str, str] | None = None) -> Signed:
+    """Sign a link as botocore does; return the request of whoever follows it."""
+    request = AWSRequest(method=method, url=url, headers=headers or {})
+    SigV4QueryAuth(Credentials(KEY, SECRET), "lambda", "us-east-1", expires=expires).add_auth(request)
+    parts = urlsplit(request.url)
+    kept = {name.lower(): value for name, value in (headers or {}).items()} | {"host": parts.netloc}
+    return Signed(method=method, raw_path=parts.path, query=parse_qsl(parts.query), headers=kept, body=b"")
+
+
+@pytest.mark.parametrize("late", [-300, 0, 301, 600])
+def test_a_link_holds_as_long_as_it_says(late: int) -> None:
+    request = linked("GET", "http://hub/2015-03-31/functions?MaxItems=5&Marker=a%20b", headers={"x-own": "1"})
+    told = sigv4.parse_query(request.query)
+    signed_at = told.at or ""
+    now = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    assert verify(told, SECRET, request, service="lambda", now=now + late) == now
+    assert (told.link, told.expires) == (True, 600)
+
+
+@pytest.mark.parametrize(
+    ("late", "changes", "says"),
+    [
+        (601, {}, "Signature expired: .* by more than 600 s"),
+        (-301, {}, "Signature not yet current: .* by more than 5 min"),
+        (0, {"X-Amz-Expires": "601"}, "does not match"),
+        (0, {"X-Amz-Date": "20150830T123600Z"}, "A query requires an 'X-Amz-Date' of the credential's day"),
+        (0, {"more": "x"}, "does not match"),
+        (0, {"X-Amz-Signature": "0" * 64}, "does not match"),
+    ],
+)
+def test_a_link_of_another_time_or_to_something_else_is_refused(late: int, changes: dict[str, str], says: str) -> None:
+    request = linked("GET", "http://hub/2015-03-31/functions")
+    signed_at = sigv4.parse_query(request.query).at or ""
+    now = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    changed = replace(request, query=list({**dict(request.query), **changes}.items()))
+    with pytest.raises(Refused, match=says):
+        verify(sigv4.parse_query(changed.query), SECRET, changed, service="lambda", now=now + late)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"X-Amz-Algorithm": "AWS4-ECDSA-P256-SHA256"}, "X-Amz-Algorithm must be AWS4-HMAC-SHA256"),
+        ({"X-Amz-Expires": ""}, "must include 'X-Amz-Expires'"),
+        ({"X-Amz-Expires": "0"}, "from 1 to 604800, a week"),
+        ({"X-Amz-Expires": "604801"}, "from 1 to 604800, a week"),
+        ({"X-Amz-Expires": "-5"}, "from 1 to 604800, a week"),
+        ({"X-Amz-Credential": "a/b"}, "5 slash-delimited"),
+        ({"X-Amz-SignedHeaders": "date"}, "'Host' must be"),
+        ({"X-Amz-Signature": "zz"}, "64 hexadecimal digits"),
+    ],
+)
+def test_a_query_that_is_no_signature_is_told_what_it_lacks(changes: dict[str, str], says: str) -> None:
+    query = dict(linked("GET", "http://hub/2015-03-31/functions").query)
+    with pytest.raises(Refused, match=says) as caught:
+        sigv4.parse_query(list({**query, **changes}.items()))
+    assert caught.value.kind == "IncompleteSignatureException"
+    with pytest.raises(Refused, match="must be there once: X-Amz-Date"):
+        sigv4.parse_query([*query.items(), ("Date", "mine"), ("X-Amz-Date", "20150830T123600Z")])
 
 
 HEX = "0" * 64

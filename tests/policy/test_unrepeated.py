@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggerhub.policy.sigv4 import SKEW, Refused
-from triggerhub.policy.unrepeated import ECHO, Answered, once
+from triggerhub.policy.sigv4 import SKEW, Refused, Signature
+from triggerhub.policy.unrepeated import ECHO, Answered, check_link, once, repeatable
 
 START = 1_800_000_000
 ONE, TWO = "1" * 64, "2" * 64
@@ -23,6 +23,29 @@ ONE, TWO = "1" * 64, "2" * 64
 )
 def test_whose_signature_is_one_attempts_alone(signed: tuple[str, ...], alone: bool) -> None:
     assert once(signed) is alone
+
+
+@pytest.mark.parametrize(
+    ("method", "expires", "later", "often", "good"),
+    [
+        ("GET", 604800, 604800, True, True),
+        ("HEAD", 600, 600, True, True),
+        ("POST", 604800, SKEW, False, True),
+        ("POST", 604800, SKEW + 1, False, False),
+        ("DELETE", 604800, SKEW + 1, False, False),
+        ("GET", None, SKEW, False, True),
+    ],
+)
+def test_how_often_and_how_long_a_link_is_good(
+    method: str, expires: int | None, later: int, often: bool, good: bool
+) -> None:
+    signature = Signature("key", "20270115", "us-east-1", "lambda", ("host",), ONE, "20270115T080000Z", expires)
+    assert repeatable(method, signature) is often
+    if good:
+        check_link(method, signature, START, START + later)
+    else:
+        with pytest.raises(Refused, match=f"a link for {method} holds for 5 min here"):
+            check_link(method, signature, START, START + later)
 
 
 @pytest.mark.parametrize(

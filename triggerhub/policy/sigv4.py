@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
@@ -18,7 +18,10 @@ from urllib.parse import quote
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW = 5 * 60
 """Seconds by which a signature's time may differ from ours."""
-UNSIGNED = "UNSIGNED-PAYLOAD"
+LONGEST = 7 * 24 * 3600
+"""Seconds for which a signature in a query may hold, a link."""
+_PARAMETER = "X-Amz-"
+SIGNATURE = f"{_PARAMETER}Signature"
 _CREDENTIAL = re.compile(r"([\w-]{1,128})/(\d{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request", re.ASCII)
 _DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -36,7 +39,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What an Authorization header says."""
+    """What an Authorization header, or a query, says."""
 
     access_key: str
     day: str
@@ -45,6 +48,15 @@ class Signature:
     signed: tuple[str, ...]
     """Names of the headers that were signed."""
     signature: str
+    at: str | None = None
+    """When it was signed, where a query says so; else a header does."""
+    expires: int | None = None
+    """For how many seconds a signature in a query holds."""
+
+    @property
+    def link(self) -> bool:
+        """Whether it stands in the query: whoever has the address has the signature."""
+        return self.expires is not None
 
     @property
     def scope(self) -> str:
@@ -74,6 +86,30 @@ def parse(authorization: str | None) -> Signature:
     for name in ("Credential", "Signature", "SignedHeaders"):
         if not parts.get(name):
             raise _incomplete(f"Authorization header requires '{name}' parameter.")
+    return _signature(parts)
+
+
+def parse_query(query: Sequence[tuple[str, str]]) -> Signature:
+    """Read the signature of a link, which was signed before it was handed on. Raises Refused."""
+    parts = {}
+    for name, value in query:
+        if not name.startswith(_PARAMETER):
+            continue
+        key = name.removeprefix(_PARAMETER)
+        if key in parts:
+            raise _incomplete(f"AWS query-string parameters must be there once: {name[:100]}.")
+        parts[key] = value
+    if parts.get("Algorithm") != ALGORITHM:
+        raise _incomplete(f"X-Amz-Algorithm must be {ALGORITHM}.")
+    for name in ("Credential", "Date", "Expires", "SignedHeaders", "Signature"):
+        if not parts.get(name):
+            raise _incomplete(f"AWS query-string parameters must include 'X-Amz-{name}'.")
+    if not re.fullmatch(r"\d{1,9}", parts["Expires"], re.ASCII) or not 1 <= int(parts["Expires"]) <= LONGEST:
+        raise _incomplete(f"X-Amz-Expires must be a number of seconds from 1 to {LONGEST}, a week.")
+    return replace(_signature(parts), at=parts["Date"], expires=int(parts["Expires"]))
+
+
+def _signature(parts: Mapping[str, str]) -> Signature:
     credential = _CREDENTIAL.fullmatch(parts["Credential"])
     if credential is None:
         raise _incomplete(
@@ -95,10 +131,11 @@ def verify(signature: Signature, secret: str, request: Signed, *, service: str, 
     """
     if signature.service != service:
         raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
-    at = request.headers.get("x-amz-date", "")
+    at = request.headers.get("x-amz-date", "") if signature.at is None else signature.at
     if not _DATE.fullmatch(at) or not at.startswith(signature.day):
-        raise _incomplete("Authorization header requires existence of an 'X-Amz-Date' header of the credential's day.")
-    moment = _timely(at, now)
+        where = "Authorization header requires existence of an" if signature.at is None else "A query requires an"
+        raise _incomplete(f"{where} 'X-Amz-Date' {'header ' if signature.at is None else ''}of the credential's day.")
+    moment = _timely(at, now, signature.expires)
     expected = hmac.new(
         signing_key(secret, signature.day, signature.region, signature.service),
         string_to_sign(signature, request, at).encode(),
@@ -131,7 +168,8 @@ def canonical(signature: Signature, request: Signed) -> str:
     for name in request.headers:
         if name.startswith("x-amz-") and name not in signature.signed and name != "x-amzn-trace-id":
             raise _invalid(f"The header {name[:100]} must be signed.")
-    query = "&".join(f"{name}={value}" for name, value in sorted((_encode(n), _encode(v)) for n, v in request.query))
+    told = [(name, value) for name, value in request.query if not (signature.link and name == SIGNATURE)]
+    query = "&".join(f"{name}={value}" for name, value in sorted((_encode(n), _encode(v)) for n, v in told))
     path = quote(_normal(request.raw_path), safe="/-_.~")
     signed = ";".join(signature.signed)
     return f"{request.method}\n{path}\n{query}\n{''.join(lines)}\n{signed}\n{_digest(request)}"
@@ -165,14 +203,15 @@ def _encode(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-def _timely(at: str, now: float) -> int:
+def _timely(at: str, now: float, expires: int | None) -> int:
     try:
         moment = _second(at)
     except ValueError:
         raise _incomplete(f"Date is not a date: {at}") from None
-    if abs(moment - now) <= SKEW:
+    if -SKEW <= now - moment <= (SKEW if expires is None else expires):
         return moment
-    shown = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ} by more than 5 min."
+    allowed = "5 min" if expires is None or moment > now else f"{expires} s"
+    shown = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ} by more than {allowed}."
     if moment < now:
         raise _invalid(f"Signature expired: {at} is now earlier than {shown}")
     raise _invalid(f"Signature not yet current: {at} is still later than {shown}")

@@ -6,6 +6,9 @@ comes. Two equal requests that botocore signs within one second have one signatu
 requests may still be on their way, and not at all where it covers an id of its own, which the SDKs for
 JavaScript, Go and Java give to every attempt.
 
+A link, whose signature stands in its query, is made to be handed on: what only reads is answered as often as it is
+asked while the link holds, as at AWS. What does not is taken as any other signature, within the five minutes.
+
 Pure: the time is an argument, in seconds of the epoch.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from triggerhub.policy.sigv4 import SKEW, Refused
+from triggerhub.policy.sigv4 import SKEW, Refused, Signature
 
 ECHO = 10
 """For how many seconds after the first request an equal one, signed in the same second, is taken for another."""
@@ -26,6 +29,18 @@ _ATTEMPT = frozenset(("amz-sdk-invocation-id", "amz-sdk-request"))
 def once(signed: Collection[str]) -> bool:
     """Whether a signature over these headers belongs to one attempt alone."""
     return set(signed) >= _ATTEMPT
+
+
+def repeatable(method: str, signature: Signature) -> bool:
+    """Whether a signature may come as often as somebody likes while it holds."""
+    return signature.link and method in ("GET", "HEAD")
+
+
+def check_link(method: str, signature: Signature, signed_at: int, now: float) -> None:
+    """Raise Refused for a link by which something would be done longer after it was signed than any signature holds."""
+    if signature.link and not repeatable(method, signature) and now - signed_at > SKEW:
+        text = f"Signature expired: a link for {method} holds for 5 min here, and is taken once: sign the request anew."
+        raise Refused("InvalidSignatureException", text)
 
 
 class Answered:

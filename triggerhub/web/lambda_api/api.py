@@ -31,7 +31,7 @@ from triggerhub.web.lambda_api import shape, support
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
-from triggerhub.web.lambda_api.caller import Callers
+from triggerhub.web.lambda_api.caller import Callers, shown
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
@@ -268,10 +268,7 @@ def _signature(scope: Scope, headers: Mapping[str, str]) -> sigv4.Signature | No
     authorization = headers.get("authorization")
     if authorization is not None and not authorization.startswith(sigv4.ALGORITHM) and "asker" in scope:
         return None
-    try:
-        return sigv4.parse(authorization)
-    except sigv4.Refused as error:
-        raise ApiError(error.kind, error.message) from error
+    return shown(headers, scope["query_string"].decode("latin-1"))
 
 
 async def _body(receive: Receive, most: int, operation: str) -> bytes:

@@ -44,15 +44,40 @@ class Caller:
         return LOCAL if self.token is None else self.token.principal
 
 
+def shown(headers: Mapping[str, str], query: str) -> Signature:
+    """Return the signature that a request shows, by its header or as a link. Raises ApiError."""
+    authorization = headers.get("authorization")
+    try:
+        if not is_link(query):
+            return sigv4.parse(authorization)
+        if authorization is not None:
+            text = "A request has one signature: in its query, or in an Authorization header."
+            raise Refused("InvalidSignatureException", text)
+        return sigv4.parse_query(parse_qsl(query, keep_blank_values=True))
+    except Refused as error:
+        raise ApiError(error.kind, error.message) from error
+
+
+def is_link(query: str) -> bool:
+    """Whether a query says that it has a signature in it."""
+    return f"{sigv4.SIGNATURE}=" in query
+
+
 def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
-    """Return the access key that signed *request*, which uses the signature up. Raises ApiError."""
+    """Return the access key that signed *request*, which uses the signature up, save that of a link which reads.
+
+    Raises ApiError.
+    """
     token = hub.tokens.by_key(signature.access_key)
-    if token is None or token.secret is None or "x-amz-security-token" in request.headers:
+    names = {*request.headers, *(name.lower() for name, _ in request.query if signature.link)}
+    if token is None or token.secret is None or "x-amz-security-token" in names:
         raise ApiError("UnrecognizedClientException", UNKNOWN)
     now = time.time()
     try:
         signed_at = sigv4.verify(signature, token.secret, request, service=SERVICE, now=now)
-        hub.tokens.answered.take(signature.signature, signed_at, now, once=unrepeated.once(signature.signed))
+        if not unrepeated.repeatable(request.method, signature):
+            unrepeated.check_link(request.method, signature, signed_at, now)
+            hub.tokens.answered.take(signature.signature, signed_at, now, once=unrepeated.once(signature.signed))
     except Refused as error:
         raise ApiError(error.kind, error.message) from error
     return token

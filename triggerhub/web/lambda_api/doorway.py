@@ -19,12 +19,12 @@ from triggerhub.hub.hub import Hub
 from triggerhub.hub.outflow import Broken, Outflow
 from triggerhub.hub.tokens import Token
 from triggerhub.model import Interrupted, Json, Outcome, Returned
-from triggerhub.policy import cors, sigv4
+from triggerhub.policy import cors
 from triggerhub.policy.sigv4 import Signed
 from triggerhub.settings import DEPLOYED, MB
 from triggerhub.source import Request, Response, Route
 from triggerhub.web.lambda_api.actions import BY_URL
-from triggerhub.web.lambda_api.caller import require, verified
+from triggerhub.web.lambda_api.caller import require, shown, verified
 from triggerhub.web.lambda_api.identity import known, user_arn
 from triggerhub.web.lambda_api.permissions import opens
 from triggerhub.web.lambda_api.target import Targets
@@ -93,10 +93,7 @@ class Doorway:
         headers: dict[str, str] = {}
         for name, value in request.headers:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
-        try:
-            signature = sigv4.parse(headers.get("authorization"))
-        except sigv4.Refused as error:
-            raise ApiError(error.kind, error.message) from error
+        signature = shown(headers, request.query)
         signed = Signed(
             method=request.method,
             raw_path=request.raw_path,
