@@ -33,6 +33,16 @@ def test_another_origin_is_allowed_nothing(origin):
     assert cors.apply(LISTED, origin, ()) == (("vary", "origin"),)
 
 
+@pytest.mark.parametrize("origin", [SITE, "https://other.example", "null"])
+def test_with_credentials_every_origin_is_told_itself_where_all_may_call(origin):
+    """As function URLs of AWS do: browsers refuse credentials together with the origin ``*``."""
+    every = Cors(origins=("*",), methods=("GET",), credentials=True)
+    told = {"access-control-allow-origin": origin, "access-control-allow-credentials": "true", "vary": "origin"}
+    assert dict(cors.preflight(every, origin)) == {**told, "access-control-allow-methods": "GET"}
+    assert dict(cors.apply(every, origin, [("access-control-allow-origin", "*")])) == told
+    assert cors.apply(every, None, ()) == (("vary", "origin"),)
+
+
 def test_what_is_configured_replaces_what_the_function_says():
     own = (("Access-Control-Allow-Origin", "*"), ("x-c", "1"))
     assert cors.apply(LISTED, SITE, own) == (

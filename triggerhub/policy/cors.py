@@ -55,9 +55,9 @@ def apply(cors: Cors, origin: str | None, headers: Sequence[tuple[str, str]]) ->
 
 
 def _allow(cors: Cors, origin: str) -> Headers:
-    if "*" in cors.origins:
+    if _any(cors):
         return ((f"{_PREFIX}allow-origin", "*"),)
-    if origin not in cors.origins:
+    if origin not in cors.origins and "*" not in cors.origins:
         return ()
     allowed = ((f"{_PREFIX}allow-origin", origin),)
     return (*allowed, (f"{_PREFIX}allow-credentials", "true")) if cors.credentials else allowed
@@ -65,4 +65,9 @@ def _allow(cors: Cors, origin: str) -> Headers:
 
 def _vary(cors: Cors) -> Headers:
     """Keep caches from giving one origin's answer to another."""
-    return () if "*" in cors.origins else (("vary", "origin"),)
+    return () if _any(cors) else (("vary", "origin"),)
+
+
+def _any(cors: Cors) -> bool:
+    """Whether all are told the same. With credentials browsers take no ``*``: each origin is told itself, as at AWS."""
+    return "*" in cors.origins and not cors.credentials
