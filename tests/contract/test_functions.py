@@ -10,6 +10,7 @@ import stat
 import urllib.request
 import uuid
 import zipfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,10 @@ def test_functions_of_the_folder_are_shown_and_not_changed(lambdas: Any) -> None
     assert (configured["Runtime"], configured["Timeout"], configured["MemorySize"]) == (RUNTIME, 30, 256)
     assert configured["Version"] == lambdas.invoke(FunctionName="hello")["ExecutedVersion"]
     assert configured["Description"] == "handlers/hello.py"
+    assert configured["Handler"] == "hello.handler"
+    assert abs(datetime.strptime(configured["LastModified"], "%Y-%m-%dT%H:%M:%S.%f%z") - datetime.now(UTC)) < timedelta(
+        hours=1
+    )
     pages = lambdas.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2})
     names = [one["FunctionName"] for page in pages for one in page["Functions"]]
     assert {"hello", "broken"} <= set(names)

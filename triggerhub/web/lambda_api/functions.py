@@ -19,7 +19,7 @@ from triggerhub.hub.hub import Hub
 from triggerhub.hub.whole import naming
 from triggerhub.model import Json
 from triggerhub.settings import DEPLOYED, Project
-from triggerhub.web.lambda_api import code, layers, members, shape
+from triggerhub.web.lambda_api import code, folder, layers, members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.stamp import now, revision
 from triggerhub.web.lambda_api.target import missing, named
@@ -110,7 +110,7 @@ class Functions:
             function = self._hub.project.functions.get(name)
             if function is None or qualifier not in (None, LATEST, function.version):
                 raise missing(name, qualifier)
-            return shape.of_folder(function, qualifier), None
+            return folder.configuration(function, qualifier), None
         number = qualifier or LATEST
         if alias := deployed.aliases.get(number):
             number = alias.version

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,18 +13,18 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Alias, Deployed, Version
 from triggerhub.deploy.registry import LEVEL
 from triggerhub.model import Json, Millis
-from triggerhub.settings import MB, SECOND, Function, Secret
 
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 ARCHITECTURE = MACHINES.get(platform.machine().lower(), "x86_64")
 DEFAULT_PAGE = 50
 _HIDDEN = "Variables are for admins, and for keys whose actions are named."
-_ALWAYS: dict[str, Json] = {
+ALWAYS: dict[str, Json] = {
     "PackageType": "Zip",
     "Architectures": [ARCHITECTURE],
     "TracingConfig": {"Mode": "PassThrough"},
     "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
 }
+"""What is so of every function."""
 
 
 FAILED: Json = {
@@ -66,7 +65,7 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         "State": "Active",
         "LastUpdateStatus": "Successful",
         "LoggingConfig": _logging(deployed.name, version),
-        **_ALWAYS,
+        **ALWAYS,
     }
     if version.dead_letters:
         found["DeadLetterConfig"] = {"TargetArn": version.dead_letters}
@@ -99,40 +98,6 @@ def updating(configured: Mapping[str, Json]) -> dict[str, Json]:
         "LastUpdateStatusReason": reason,
         "LastUpdateStatusReasonCode": "Creating",
     }
-
-
-def of_folder(function: Function, qualifier: str | None) -> dict[str, Json]:
-    """Return the FunctionConfiguration of a function that lies in the handlers folder."""
-    env = {name: "***" if isinstance(value, Secret) else value for name, value in function.env.items()}
-    return {
-        "FunctionName": function.name,
-        "FunctionArn": arn.function(function.name, qualifier),
-        "Runtime": _runtime(function),
-        "Handler": function.handler,
-        "CodeSize": 0,
-        "Description": function.source,
-        "Timeout": max(1, -(-function.timeout // SECOND)),
-        "MemorySize": function.memory // MB,
-        "EphemeralStorage": {"Size": function.tmp // MB},
-        "CodeSha256": function.version,
-        "Version": function.version,
-        "RevisionId": function.version,
-        "State": "Active",
-        "LastUpdateStatus": "Successful",
-        **({"Environment": {"Variables": env}} if env else {}),
-        **_ALWAYS,
-    }
-
-
-def _runtime(function: Function) -> str:
-    match function.runtime:
-        case "python":
-            own = f"python{sys.version_info.major}.{sys.version_info.minor}"
-            return function.interpreter.name if function.interpreter else own
-        case "node":
-            return function.interpreter.name if function.interpreter else "nodejs"
-        case _:
-            return "provided"
 
 
 def alias(deployed: Deployed, name: str, one: Alias) -> dict[str, Json]:
