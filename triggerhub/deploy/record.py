@@ -43,6 +43,8 @@ class Version:
     log_level: str | None = None
     """The least of such lines in JSON."""
     layers: tuple[LayerUse, ...] = ()
+    snap: bool = False
+    """Whether, once published, each call of it begins with what was loaded once: SnapStart."""
     dead_letters: str = ""
     """The ARN of the queue or topic that gets the events of asynchronous invocations that failed for good."""
     code: str
@@ -50,6 +52,11 @@ class Version:
     code_size: int
     modified: Millis
     revision: str
+
+    @property
+    def snapped(self) -> bool:
+        """Whether SnapStart is on: it is for what never changes."""
+        return self.snap and self.number != LATEST
 
     def differs(self, other: Version) -> bool:
         """Whether publishing this one after *other* makes another version."""

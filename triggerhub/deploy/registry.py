@@ -227,6 +227,7 @@ class Registry:
             concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
             held=deployed.reserved == 0,
             warm=deployed.warm(number),
+            reuse="fork" if version.snapped else "warm",
             loops=deployed.recursive,
             env={**_logging(version), **version.env},
             **_asynchronous(deployed, number, version),

@@ -35,7 +35,7 @@ def resting(own: Project, project: Project) -> Iterator[str]:
             )
 
 
-_INHERITED = ("rate", "idle", "reuse", "dead_letters_keep", "level", "network", "read", "write")
+_INHERITED = ("rate", "idle", "dead_letters_keep", "level", "network", "read", "write")
 
 
 def _inheriting(function: Function, defaults: Function) -> Function:
@@ -43,6 +43,7 @@ def _inheriting(function: Function, defaults: Function) -> Function:
     return replace(
         function,
         concurrency=function.concurrency or max(defaults.concurrency, function.warm),
+        reuse=function.reuse if function.reuse == "fork" else defaults.reuse,
         **{part: getattr(defaults, part) for part in _INHERITED},
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from triggerhub.aws import arn
 from triggerhub.model import Json
 from triggerhub.settings import MB, SECOND, Function, Secret
-from triggerhub.web.lambda_api.shape import ALWAYS, when
+from triggerhub.web.lambda_api.shape import ALWAYS, snap_start, when
 
 NAMES = ("handler", "lambda_handler")
 """What a runtime looks for in code whose handler has no name, in this order."""
@@ -38,6 +38,7 @@ def configuration(function: Function, qualifier: str | None) -> dict[str, Json]:
         "RevisionId": function.version,
         "State": "Active",
         "LastUpdateStatus": "Successful",
+        "SnapStart": snap_start(applied=False, on=False),
         **_modified(function.code),
         **({"Environment": {"Variables": env}} if env else {}),
         **ALWAYS,

@@ -150,6 +150,7 @@ class Functions:
         env, tags = members.environment(given), members.tags(given.get("Tags", {}))
         dead_letters = members.dead_letters(given)
         await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
+        snap = members.snap(given, given["Runtime"])
         self._refuse_taken(name)
         uses = layers.uses(self._registry, given.get("Layers", ()))
         data = await code.taken(given["Code"])
@@ -165,6 +166,7 @@ class Functions:
             env=env,
             **members.logs(given),
             layers=uses,
+            snap=snap,
             dead_letters=dead_letters,
             code=kept,
             code_size=len(data),
@@ -232,7 +234,8 @@ class Functions:
         def update(before: Deployed | None) -> Deployed:
             current = there(before, name)
             _at(current, given)
-            latest = replace(current.latest, **changes, modified=now(), revision=revision())
+            snap = members.snap(given, changes.get("runtime", current.latest.runtime), current.latest.snap)
+            latest = replace(current.latest, **changes, snap=snap, modified=now(), revision=revision())
             return replace(current, latest=latest)
 
         return await self._updated(name, update, publish=False)

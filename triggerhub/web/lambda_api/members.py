@@ -41,7 +41,6 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TracingConfig": (lambda v: v.get("Mode") == "Active", "tracing is not in this version; leave Mode at PassThrough"),
     "FileSystemConfigs": (bool, "file systems of EFS and S3 are not in this version"),
     "CodeSigningConfigArn": (bool, "code signing is not in this version"),
-    "SnapStart": (lambda v: v.get("ApplyOn") not in (None, "None"), "SnapStart is not in this version"),
     "TenancyConfig": (bool, "tenant isolation is not in this version"),
     "CapacityProviderConfig": (bool, "functions run on this machine, which has no capacity providers"),
     "DurableConfig": (bool, "durable executions are not in this version"),
@@ -84,6 +83,18 @@ def logs(given: Mapping[str, Json]) -> dict[str, Any]:
     """Return how handlers shall log, as a version has it."""
     config = given.get("LoggingConfig", {})
     return {"log_format": config.get("LogFormat", "Text"), "log_level": config.get("ApplicationLogLevel")}
+
+
+def snap(given: Mapping[str, Json], runtime: str, before: bool = False) -> bool:
+    """Return whether published versions begin each call with what was loaded once. Raises ApiError.
+
+    *before* is what holds where nothing is said.
+    """
+    wanted = bool(given["SnapStart"].get("ApplyOn") == "PublishedVersions") if "SnapStart" in given else before
+    if wanted and not runtime.startswith("python"):
+        text = f"{runtime} is not supported for SnapStart enabled functions: here it is for Python."
+        raise ApiError("InvalidParameterValueException", text)
+    return wanted
 
 
 def environment(given: Mapping[str, Json]) -> dict[str, str]:

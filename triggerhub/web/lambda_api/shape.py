@@ -22,7 +22,6 @@ ALWAYS: dict[str, Json] = {
     "PackageType": "Zip",
     "Architectures": [ARCHITECTURE],
     "TracingConfig": {"Mode": "PassThrough"},
-    "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
 }
 """What is so of every function."""
 
@@ -65,6 +64,7 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         "State": "Active",
         "LastUpdateStatus": "Successful",
         "LoggingConfig": _logging(deployed.name, version),
+        "SnapStart": snap_start(applied=version.snap, on=version.snapped),
         **ALWAYS,
     }
     if version.dead_letters:
@@ -80,6 +80,11 @@ def _logging(name: str, version: Version) -> dict[str, Json]:
     levels = {"ApplicationLogLevel": version.log_level or LEVEL, "SystemLogLevel": LEVEL}
     own = {"LogFormat": version.log_format, "LogGroup": f"/aws/lambda/{name}"}
     return own if version.log_format == "Text" else {**own, **levels}
+
+
+def snap_start(*, applied: bool, on: bool) -> dict[str, Json]:
+    """Say whether published versions begin each call with what was loaded once, and whether this one does."""
+    return {"ApplyOn": "PublishedVersions" if applied else "None", "OptimizationStatus": "On" if on else "Off"}
 
 
 def creating(configured: Mapping[str, Json]) -> dict[str, Json]:
