@@ -134,6 +134,13 @@ def test_batches_of_a_mapping_go_where_its_alias_leads(hub: Daemon, aws: Any) ->
 
     assert (listed("mapped:live"), listed("mapped"), listed("mapped:1")) == ([uuid], [other], [])
     lambdas.delete_event_source_mapping(UUID=other)
+    told = {"OnFailure": {"Destination": f"{ARN}mapped:live"}}
+    streamed = lambdas.create_event_source_mapping(
+        EventSourceArn="arn:aws:kinesis:us-east-1:000000000000:stream/s", FunctionName="mapped:live",
+        StartingPosition="LATEST", DestinationConfig=told, Enabled=False,
+    )  # fmt: skip
+    assert (streamed["FunctionArn"], streamed["DestinationConfig"]) == (f"{ARN}mapped:live", told)
+    lambdas.delete_event_source_mapping(UUID=streamed["UUID"])
 
     def ran(version: str) -> int:
         """How many messages succeeded by the alias in a version."""

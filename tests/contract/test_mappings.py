@@ -131,6 +131,8 @@ def test_changes_of_a_table_are_handled_as_the_mapping_says(hub: Daemon, sqs: An
         ({"BatchSize": 11}, "InvalidParameterValueException", "Maximum batch window in seconds must be greater than 0"),
         ({"EventSourceArn": "arn:aws:mq:us-east-1:000000000000:broker:b"}, "InvalidParameterValueException",
          "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here."),
+        ({"EventSourceArn": f"{KINESIS}/consumer/c:1"}, "InvalidParameterValueException",
+         "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here; of a consumer, give its"),
         ({"EventSourceArn": KINESIS}, "ValidationException", "1 validation error detected: Value null at 'startingPosition'"),
         ({"EventSourceArn": KINESIS, "StartingPosition": "AT_TIMESTAMP"}, "InvalidParameterValueException",
          "StartingPositionTimestamp: "),

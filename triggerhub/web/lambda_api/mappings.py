@@ -23,7 +23,7 @@ from triggerhub.web.lambda_api.target import Targets
 
 WINDOW = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10"
 _STREAM = re.compile(
-    r"arn:aws[a-z-]*:(dynamodb:[a-z0-9-]+:\d{12}:table/[A-Za-z0-9_.-]+/stream/\S+|kinesis:[a-z0-9-]+:\d{12}:stream/\S+)"
+    r"arn:aws[a-z-]*:(dynamodb:[a-z0-9-]+:\d{12}:table/[A-Za-z0-9_.-]+/stream/\S+|kinesis:[a-z0-9-]+:\d{12}:stream/[a-zA-Z0-9_.-]+)"
 )
 _QUEUE = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,75}(\.fifo)?")
 _KNOWN = frozenset((
@@ -67,7 +67,8 @@ class Mappings:
         given, source = asked.given, asked.given.get("EventSourceArn", "")
         streams = _STREAM.fullmatch(source) is not None
         if not streams and not _QUEUE.fullmatch(source):
-            text = "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here."
+            text = "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here"
+            text = f"{text}; of a consumer, give its stream." if "/consumer/" in source else f"{text}."
             raise ApiError("InvalidParameterValueException", text)
         if streams:
             _check_start(given, source)
