@@ -147,8 +147,59 @@ def test_a_folder_with_two_entries_wants_a_word(check: Check) -> None:
     assert check('[functions.a]\nhandler = "a/main.py"\n', files) == []
 
 
-def test_a_folder_without_an_entry_is_no_function(make: Make) -> None:
-    assert functions(make("", {"lib/tool.py": "", "data/x.csv": ""})) == {}
+def test_a_folder_without_an_entry_is_no_function_and_says_what_it_lacks(make: Make) -> None:
+    loaded = load(
+        make("", {"shop/handler.py": "", "shop/requirements.txt": "", "data/x.csv": "", "_a/b.py": ""}), environ={}
+    )
+    assert loaded.project is not None
+    assert loaded.project.functions == {}
+    (problem,) = loaded.problems
+    assert (problem.file, problem.code, problem.severity) == ("handlers/shop", "ignored-file", "warning")
+    assert problem.message == "handlers/shop is no function: it has none of index.py, main.py, lambda_function.py"
+    assert problem.hint == (
+        'say which file it is with handler = "shop/handler.py" in [functions.shop], or put _ in front of shop where it is '
+        "to be none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("toml", "files"),
+    [
+        pytest.param('[functions.f]\nhandler = "shop/handler.py"\n', {"shop/handler.py": ""}, id="named"),
+        pytest.param("", {"shop.py": "", "shop/help.py": ""}, id="of a function of that name"),
+        pytest.param(
+            '[functions.f]\ncommand = ["cat", "handlers/shop/handler.py"]\n', {"shop/handler.py": ""}, id="in a command"
+        ),
+        pytest.param("", {"node_modules/index.txt": "", "node_modules/a.js": ""}, id="packages"),
+    ],
+)
+def test_a_folder_that_something_uses_need_not_be_a_function(check: Check, toml: str, files: dict[str, str]) -> None:
+    assert check(toml, files) == []
+
+
+def test_a_table_for_a_folder_without_an_entry_says_what_it_lacks(check: Check) -> None:
+    (line,) = check("[functions.shop]\ntimeout = 3\n", {"shop/handler.mjs": ""})
+    assert "error[ignored-file]: handlers/shop is no function: it has none of index.mjs, index.js, index.cjs" in line
+    assert 'handler = "shop/handler.mjs" in [functions.shop]' in line
+
+
+@pytest.mark.parametrize(
+    ("handler", "hint"),
+    [
+        ("pdf.handler", 'did you mean "pdf.py:handler"?'),
+        ("pf.handler", 'did you mean "pdf.py:handler"?'),
+        ("pfd.py", 'did you mean "pdf.py"?'),
+        ("pfd.py:main", 'did you mean "pdf.py:main"?'),
+        ("shop/handle.py", 'did you mean "shop/handler.py"?'),
+        ("zzzzzz.py", None),
+    ],
+)
+def test_a_handler_that_is_not_there_is_told_which_was_meant(check: Check, handler: str, hint: str | None) -> None:
+    (line,) = check(
+        f'[functions.f]\nhandler = "{handler}"\n',
+        {"shop/handler.py": "", "_pf.py": "", "shop/main.py": "", "pdf.py": ""},
+    )
+    assert line.endswith(hint or f"there is no handlers/{handler}")
 
 
 def test_no_handlers_folder_is_no_functions(make: Make) -> None:

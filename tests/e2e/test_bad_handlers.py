@@ -19,10 +19,10 @@ BAD = {
     "syntax.py": ("def handler(\n", "Runtime.UserCodeSyntaxError", "mend the file and save it"),
     "missing.py": ("x = 1\n", "Runtime.HandlerNotFound", "define handler(event, context)"),
     "marshal.py": ("def handler(event, context): return {1}\n", "Runtime.MarshalError", "return what JSON can hold"),
-    "exits.py": ("import os\ndef handler(event, context): os._exit(3)\n", "Runtime.ExitError", "last words are in the log"),
-    "killed.py": ("import os\ndef handler(event, context): os.kill(os.getpid(), 9)\n", "Runtime.ExitError", "last words"),
+    "exits.py": ("import os\ndef handler(event, context): os._exit(3)\n", "Runtime.ExitError", "what it wrote before is in the log"),
+    "killed.py": ("import os\ndef handler(event, context): os.kill(os.getpid(), 9)\n", "Runtime.ExitError", "what it wrote before"),
     "speaks.py": ("import os\ndef handler(event, context): os.write(3, b'x' * 64)\n", "Runtime.Unknown", "descriptors 3"),
-    "closes.py": ("import os\ndef handler(event, context): os.closerange(0, 256)\n", "Runtime.ExitError", "last words"),
+    "closes.py": ("import os\ndef handler(event, context): os.closerange(0, 256)\n", "Runtime.ExitError", "what it wrote before"),
     "ignores.py": (
         "import signal, time\ndef handler(event, context):\n    signal.signal(15, signal.SIG_IGN)\n    time.sleep(300)\n",
         "Sandbox.Timedout",
@@ -34,7 +34,7 @@ BAD = {
         "",
     ),
     "large.py": ("def handler(event, context): return 'x' * 7_000_000\n", "Function.ResponseSizeTooLarge", "6 MB"),
-    "program.sh": ("#!/bin/sh\nexit 7\n", "Runtime.ExitError", "last words are in the log"),
+    "program.sh": ("#!/bin/sh\nexit 7\n", "Runtime.ExitError", "what it wrote before is in the log"),
     "lacks.sh": ("#!/no/such/interpreter\n", "Runtime.InvalidEntrypoint", "triggerhub check names"),
 }  # fmt: skip
 HOARDED = {"Runtime.OutOfMemory": "raise its memory", "MemoryError": ""}

@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from triggerhub.config import needs
@@ -78,12 +79,28 @@ class Shelf:
                 raise CodeError("bad-handler", f"{self.show(path)} is a folder with {len(entries)} entries", hint=hint)
             path = entries[0]
         if not path.is_file():
-            raise CodeError("no-handler", f"there is no {self.show(path)}")
+            raise CodeError("no-handler", f"there is no {self.show(path)}", hint=self._nearest(name, attribute))
         found = Found(entry=path, runtime=self._runtime(path, runtime), folder=path.parent != self.handlers)
         fits = _HANDLER.fullmatch(attribute) if found.runtime == "provided" else attribute.isidentifier()
         if attribute and not fits:
             raise CodeError("bad-handler", f'"{attribute}" cannot be the name of a function in {name}')
         return found, attribute
+
+    def _nearest(self, name: str, attribute: str) -> str | None:
+        """Return the handler that may have been meant where there is no file of that name."""
+        stem, dot, last = name.rpartition(".")
+        if dot and f".{last}" in RUNTIMES:
+            name = stem
+        elif dot and not attribute and last.isidentifier():
+            name, attribute = stem, last  # as Lambda writes it: FILE.NAME
+        there: dict[str, str] = {}
+        for path in (*self.handlers.glob("*"), *self.handlers.glob("*/*")):
+            file = str(path.relative_to(self.handlers))
+            if not file.startswith(("_", ".", "node_modules")) and path.is_file() and runtime_of(path) is not None:
+                there[file.removesuffix(path.suffix)] = file
+        if not (close := get_close_matches(name, there, n=1, cutoff=0.6)):
+            return None
+        return f'did you mean "{there[close[0]]}{attribute and f":{attribute}"}"?'
 
     def as_told(self, found: Found, runtime: RuntimeName | None) -> Found:
         """Return what was discovered, to be run by *runtime*. Raises CodeError where that cannot be."""

@@ -32,7 +32,7 @@ CODES: dict[str, str] = {
     "bad-timezone": "There is no such time zone in the system's data base.",
     "no-file": "A file that is named is not there or cannot be read.",
     "duplicate-function": "Two files of the handlers folder would be the same function.",
-    "ignored-file": "A file of the handlers folder is no handler: it has no known suffix and is not executable.",
+    "ignored-file": "What lies in the handlers folder is no function: of no known kind, or without an entry.",
     "no-handler": "There is no file where the function's code should be.",
     "bad-handler": "The file is there, but cannot be what runs the function.",
     "pinned-version": (

@@ -44,6 +44,8 @@ class Discovery:
     """Names that are taken, those included whose code cannot be used."""
     undecided: dict[str, Problem] = field(default_factory=dict)
     """Folders that are functions only if a table says which of their files is meant."""
+    unentered: dict[str, Problem] = field(default_factory=dict)
+    """Folders with code, of which no file is an entry: what nothing else uses was perhaps to be a function."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -63,6 +65,8 @@ def discover(handlers: Path, shown: str) -> Discovery:
         by_name.setdefault(name, []).append(entry)
         result.found[name] = found
     result.names |= by_name.keys()
+    # Where a function of that name is there, the folder is what it uses.
+    result.unentered = {name: one for name, one in result.unentered.items() if name not in by_name}
     for name, entries in by_name.items():
         if len(entries) > 1:
             del result.found[name]
@@ -130,6 +134,8 @@ def _found_in(folder: Path, shown: str, result: Discovery) -> Found | None:
         message = f"{shown}/{BOOTSTRAP} is not executable; {shown} is ignored"
         hint = f"chmod +x {shown}/{BOOTSTRAP}"
         result.problems.append(_warning(f"{shown}/{BOOTSTRAP}", "ignored-file", message, hint))
+    elif not entries and (problem := _unentered(folder, shown)):
+        result.unentered[folder.name] = problem
     if len(entries) > 1:
         several = " and ".join(entry.name for entry in entries)
         result.undecided[folder.name] = Problem(
@@ -145,6 +151,26 @@ def _found_in(folder: Path, shown: str, result: Discovery) -> Found | None:
             result.problems.append(problem)
         return Found(entry=entries[0], runtime="provided", folder=True)
     return Found(entry=entries[0], runtime=RUNTIMES[entries[0].suffix], folder=True)
+
+
+def _unentered(folder: Path, shown: str) -> Problem | None:
+    """Return why a folder that looks like a function's is none; None for one that holds no code."""
+    if folder.name == "node_modules":
+        return None
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError:
+        return None
+    code = [name for name in names if Path(name).suffix in RUNTIMES and not name.startswith(("_", "."))]
+    if not code and not {"requirements.txt", "package.json"}.intersection(names):
+        return None
+    kind = RUNTIMES[Path(code[0]).suffix] if code else "python" if "requirements.txt" in names else "node"
+    fitting = [name for name in _ENTRIES if RUNTIMES[Path(name).suffix] == kind]
+    message = f"{shown} is no function: it has none of {', '.join(fitting)}"
+    hint = f"put _ in front of {folder.name} where it is to be none"
+    if code:
+        hint = f'say which file it is with handler = "{folder.name}/{code[0]}" in [functions.{folder.name}], or {hint}'
+    return _warning(shown, "ignored-file", message, hint)
 
 
 def _head(file: Path) -> bytes:

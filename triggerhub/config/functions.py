@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,17 +64,32 @@ class Functions:
         self._retry_fits("defaults", self._defaults)
         self._warm_fits(("defaults",), self._defaults, self._defaults)
         self.defaults = _inherited(self._defaults, self._shelf.project)
+        used = self._used()
+        self.problems += [one for name, one in discovery.unentered.items() if name not in {*used, *self._tables}]
         for name in sorted(discovery.names | discovery.undecided.keys() | self._tables.keys()):
             self.made[name] = None
             raw = self._tables.get(name, {})
             told = isinstance(raw, dict) and ("handler" in raw or "command" in raw)
             if name in discovery.undecided and not told:
                 self.problems.append(discovery.undecided[name])
+            elif name in discovery.unentered and not told:
+                self.problems.append(replace(discovery.unentered[name], severity="error"))
             elif NAME.fullmatch(name) is None:
                 message = f"{name!r} cannot be a function's name: letters, digits, '-' and '_', at most 64"
                 self._report.error(("functions", name), "bad-name", message, at="key")
             elif name in discovery.found or told or name not in discovery.names:
                 self.made[name] = self._function(name, raw, discovery.found.get(name))
+
+    def _used(self) -> set[str]:
+        """Return the folders of the handlers folder that tables name something in."""
+        words: list[object] = []
+        for raw in self._tables.values():
+            if isinstance(raw, dict):
+                words.append(raw.get("handler"))
+                command = raw.get("command")
+                words += command if isinstance(command, list) else []
+        parts = [word.split("/") for word in words if isinstance(word, str)]
+        return {part for one in parts for part in one}
 
     def _function(self, name: str, raw: Any, found: Found | None) -> Function | None:
         base = ("functions", name)

@@ -13,11 +13,13 @@ _ADVICE = {
     "Runtime.HandlerNotFound": 'define handler(event, context), or name another function: handler = "FILE:NAME"',
     "Runtime.MalformedHandlerName": 'write handler = "FILE:NAME" in the function\'s table',
     "Runtime.MarshalError": "return what JSON can hold: texts, numbers, lists, objects with texts as keys, nothing",
-    "Runtime.ExitError": "its last words are in the log (triggerhub logs); a handler answers or raises, and lives on",
+    "Runtime.ExitError": (
+        "what it wrote before is in the log (triggerhub logs), if anything; a handler answers or raises, and lives on"
+    ),
     "Runtime.OutOfMemory": "raise its memory, or let it hold less at a time",
     "Runtime.InvalidEntrypoint": "triggerhub check names what is not installed, and what was found",
     "Runtime.DependenciesNotReady": "triggerhub status says how far they are",
-    "Runtime.Unknown": "it must leave descriptors 3 and 4 alone; its last words are in the log",
+    "Runtime.Unknown": "it must leave descriptors 3 and 4 alone; what it wrote before is in the log, if anything",
     "Sandbox.Timedout": 'raise its timeout, which may be "15m", or give it less at a time',
     "Function.ResponseSizeTooLarge": "answer with less than 6 MB: write the rest to a file and return its name",
 }
