@@ -78,16 +78,17 @@ IN_A_CALL = [
     [pytest.param(*row, marks=needs_node if row[0] == "node" else ()) for row in IN_A_CALL],
 )
 async def test_in_a_call(bench: Bench, runtime: str, text: str, kind: str, message: str, survives: bool) -> None:
+    timeout = 1000 if kind == "Sandbox.Timedout" else 30_000
     match runtime:
         case "python":
             body = f"import os, signal, sys, time\ndef handler(event, context):\n    {text}\n"
-            function = bench.python(body, timeout=1000)
+            function = bench.python(body, timeout=timeout)
         case "node":
-            function = bench.node(f"export const handler = async () => {{ {text} }}\n", timeout=1000)
+            function = bench.node(f"export const handler = async () => {{ {text} }}\n", timeout=timeout)
         case "executable":
-            function = bench.program(f"#!/bin/sh\n{text}\n", timeout=1000)
+            function = bench.program(f"#!/bin/sh\n{text}\n", timeout=timeout)
         case _:
-            function = provided(bench, f"id, _, _ = next()\n{text}\nnext()\n", timeout=1000)
+            function = provided(bench, f"id, _, _ = next()\n{text}\nnext()\n", timeout=timeout)
     async with bench.worker(function) as worker:
         outcome = await worker.invoke(invocation(function=function))
         assert outcome.fault.type.startswith(kind), outcome
