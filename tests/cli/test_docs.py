@@ -11,6 +11,7 @@ import click
 import pytest
 
 from tests.cli.test_usage import commands
+from triggerhub.cli import cli
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -47,6 +48,11 @@ def test_exit_codes_common_options_and_what_is_refused_are_told() -> None:
     text = (DOCS / "commands.md").read_text().split("<!--")[0]
     for code in (0, 1, 2, 3, 4, 5, 130):
         assert f"\n| {code} | " in text
+    told = {one.metavar: one.help for one in cli.params if isinstance(one, click.Option) and one.metavar}
+    assert set(told) == {"DIR", "URL", "T"}
+    for metavar, words in told.items():
+        (row,) = re.findall(rf"^\| `-[\w-]+ {metavar}` \| (.*) \|$", text, re.MULTILINE)
+        assert row.startswith(words), "the table says what --help says, and perhaps more"
     for word in (
         "`-C DIR`",
         "`--hub URL`",
