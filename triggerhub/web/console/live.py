@@ -37,6 +37,7 @@ class Readings:
         self._read = float("-inf")
         self._last: Mapping[str, Json] = {}
         self._lock = anyio.Lock()
+        self._counting = anyio.Lock()
         self._groups: list[Group] = []
         self._counted_until, self._counted_at = float("-inf"), ""
         self._owing, self._turn = False, 0
@@ -44,16 +45,18 @@ class Readings:
     async def graves(self) -> list[Group]:
         """Return the dead letters by cause, counted anew where something changed since, every other second at most.
 
-        Pages that were given an older count are told to ask again once it may be counted.
+        Pages that ask meanwhile share that count. Those that were given an older one are told to ask again once it
+        may be counted.
         """
-        mark = (await self.now())["mark"]
-        self._owing = mark != self._counted_at
-        if self._owing and time.monotonic() > self._counted_until:
-            self._owing = False
-            began = time.monotonic()
-            self._groups = await self._hub.graves()
-            ended = time.monotonic()
-            self._counted_until, self._counted_at = ended + max(AGAIN, SHARE * (ended - began)), mark
+        async with self._counting:
+            mark = (await self.now())["mark"]
+            self._owing = mark != self._counted_at
+            if self._owing and time.monotonic() > self._counted_until:
+                self._owing = False
+                began = time.monotonic()
+                self._groups = await self._hub.graves()
+                ended = time.monotonic()
+                self._counted_until, self._counted_at = ended + max(AGAIN, SHARE * (ended - began)), mark
         return self._groups
 
     async def now(self) -> Mapping[str, Json]:
