@@ -123,10 +123,18 @@ def test_who_signs_in_is_known_by_a_cookie_that_no_script_reads(site: Site) -> N
 
 
 @pytest.mark.parametrize(
-    "there", ["//evil.example", "https://evil.example", "/\\evil.example", "/x\r\nSet-Cookie: a=b"]
+    "there", ["//evil.example", "https://evil.example", "/\\evil.example", "/x\r\nSet-Cookie: a=b", "//[", "//[::1"]
 )
 def test_the_door_leads_inside_only(site: Site, there: str) -> None:
+    shown = site.get(f"/login?{urlencode({'next': there})}")
+    assert (shown.status, 'name="next" value="/"' in shown.text) == (200, True)
     assert Guest(site).sign_in("anna", there=there).headers["location"] == "/"
+
+
+def test_a_path_that_is_no_address_leads_to_the_door_and_back_to_the_overview(site: Site) -> None:
+    there = site.get("//%5B", Accept="text/html")
+    assert (there.status, there.headers["location"]) == (303, "/login?next=%2F%2F%5B")
+    assert site.get(there.headers["location"]).status == 200
 
 
 def test_only_pages_of_the_session_change_anything(site: Site, dead: str) -> None:
@@ -297,6 +305,9 @@ def test_who_changed_what_is_written_down(site: Site, dead: str) -> None:
     assert (newest["who"], newest["role"], newest["text"]) == ("olga", "operator", "POST /api/v1/dead-letters/discard")
     assert newest["order"] == {"function": "mail", "reason": "a drill"}
     assert {"sign in"} <= {one["text"] for one in found}
+    olga.ask("POST", "/logout")
+    left = site.hub.api("GET", "/api/v1/changes")[0]
+    assert (left["who"], left["text"], left["from"], left["status"]) == ("olga", "sign out", "127.0.0.1", 204)
     assert "a drill" in guest(site, "anna").ask("GET", "/settings").text
 
 

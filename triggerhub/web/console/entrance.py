@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from triggerhub.hub.hub import Hub
 from triggerhub.settings import KB
 from triggerhub.web import asked
-from triggerhub.web.access import client_of, write_down
+from triggerhub.web.access import client_of, remark, write_down
 from triggerhub.web.console import answer
 from triggerhub.web.session import COOKIE, Sessions, cookies
 
@@ -62,6 +62,7 @@ class Entrance:
 
     async def leave(self, request: Request) -> Response:
         self._sessions.leave(cookies(request.headers).get(COOKIE))
+        remark(request.scope, text="sign out")
         response = Response(status_code=204, headers={**answer.HEADERS, "HX-Redirect": "/login"})
         response.delete_cookie(COOKIE, path="/")
         return response
@@ -69,6 +70,9 @@ class Entrance:
 
 def _inside(there: str) -> str:
     """Return a path of this site: a link may not lead elsewhere once somebody has signed in."""
-    parts = urlsplit(there)
+    try:
+        parts = urlsplit(there)
+    except ValueError:
+        return "/"
     inside = there.startswith("/") and not there.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return there if inside and there.isprintable() else "/"
