@@ -437,6 +437,10 @@ class Hub:
         """Whether what functions write can be kept at the moment."""
         return self._output.trouble is None
 
+    def wrote(self, function: str | None = None) -> int:
+        """How many lines all functions, or one, wrote since the start."""
+        return self._output.wrote(function)
+
     def follow(self, function: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Json]]]:
         """Follow the lines that functions write from now on."""
         return self._output.follow(function)

@@ -26,7 +26,7 @@ import anyio
 import structlog
 
 from triggerhub.model import Json, Millis
-from triggerhub.settings import DAY, GB, MB, Function
+from triggerhub.settings import DAY, GB, MB, MINUTE, Function
 from triggerhub.telemetry.archive import Archive, day_of
 
 log = structlog.get_logger("output")
@@ -43,6 +43,8 @@ _LINE = 200
 """What a waiting line costs beside its text."""
 SEARCHED = 1_000_000
 """Of lines in which a text is searched, the newest so many are looked at."""
+SLACK: Millis = MINUTE
+"""How far a clock that is set may put later lines before earlier ones."""
 _UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 Line: TypeAlias = Mapping[str, Json]
@@ -87,6 +89,7 @@ class OutputLog:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._followers: set[_Follower] = set()
+        self._wrote: dict[str, int] = {}
         self.trouble: str | None = None
         """Why lines cannot be written at the moment, for people."""
         self._folder = folder
@@ -98,6 +101,10 @@ class OutputLog:
     def dropped(self) -> int:
         """How many lines were dropped since the start."""
         return self._dropped
+
+    def wrote(self, function: str | None = None) -> int:
+        """Return how many lines all functions, or one, wrote since the start: what has not changed need not be read."""
+        return sum(self._wrote.values()) if function is None else self._wrote.get(function, 0)
 
     @property
     def complaint(self) -> str | None:
@@ -127,6 +134,7 @@ class OutputLog:
     ) -> None:
         """See ``runtime.Output``; to be called on the loop's thread."""
         line = (self._now(), function.name, function.version, request_id, stream, text)
+        self._wrote[function.name] = self._wrote.get(function.name, 0) + 1
         size = len(text) + _LINE
         if self._taken - self._carried + size > self._buffer:
             self._dropped += 1
@@ -192,6 +200,8 @@ class OutputLog:
         found: deque[Line] = deque()
         for line in islice(self._archive.backwards(since), SEARCHED if text else None):
             if since is not None and line["time"] < since:
+                if line["time"] < since - SLACK:
+                    break
                 continue
             fits = (function is None or line["function"] == function) and (
                 wanted is None or line["request_id"] in wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from typing import Any
@@ -270,6 +271,43 @@ def test_a_functions_log_is_followed_and_searched(visitor: Visitor, site: Site) 
     site.order("a giraffe")
     visitor.sees("#log", "shipping a giraffe")
     expect(visitor.page.locator("#log")).not_to_contain_text("elephant")
+
+
+@pytest.mark.parametrize("where", ["function", "delivery"])
+def test_what_a_call_writes_is_seen_while_it_runs(visitor: Visitor, site: Site, where: str) -> None:
+    delivery = site.order(f"drip {where}", customer=f"drip {where}")[0]
+    try:
+        if where == "function":
+            visitor.go("/functions/ship")
+            log = visitor.page.locator("#log")
+        else:
+            visitor.go(f"/deliveries/{delivery}")
+            visitor.sees(".detail .state", "running")
+            visitor.page.click("#tab-logs")
+            log = visitor.page.locator("#panel-logs")
+            visitor.page.focus("#q")
+        expect(log).to_contain_text(f"of drip {where}")
+        seen = int(re.findall(rf"drop (\d+) of drip {where}", log.inner_text())[0 if where == "function" else -1])
+        # Nothing else happens meanwhile: no list is drawn anew.
+        for later in (seen + 2, seen + 8):
+            expect(log).to_contain_text(f"drop {later} of drip {where}")
+        assert site.hub.api("GET", f"/api/v1/deliveries/{delivery}")["state"] == "running"
+        if where == "delivery":
+            expect(visitor.page.locator("#q")).to_be_focused()
+    finally:
+        site.hub.api("POST", f"/api/v1/deliveries/{delivery}/cancel")
+    site.settled()
+
+
+def test_a_log_that_has_not_grown_is_not_sent_again(site: Site) -> None:
+    site.order("once")
+    site.settled()
+    tail = re.search(r'data-tail="([^"]+)"', site.get("/functions/ship/logs?q=once").text)
+    assert tail
+    again = html.unescape(tail[1])
+    assert site.get(again).status == 204
+    site.order("once more")
+    until(lambda: "shipping once more" in site.get(again).text, "what was written since is sent")
 
 
 def test_a_deployed_function_is_rolled_back(visitor: Visitor, site: Site) -> None:

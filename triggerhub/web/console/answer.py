@@ -40,6 +40,11 @@ async def html(name: str, values: Mapping[str, Any], *, status: int = 200, tell:
     return response
 
 
+def nothing() -> Response:
+    """Return that nothing has changed: the page keeps what it shows."""
+    return Response(status_code=204, headers=HEADERS)
+
+
 def file(body: bytes, name: str, kind: str = "application/octet-stream") -> Response:
     """Return something to keep, never to be shown in place."""
     disposition = f'attachment; filename="{name}"'

@@ -23,6 +23,7 @@ from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import plot
 from triggerhub.policy.searching import Search
 from triggerhub.policy.timeline import phases
+from triggerhub.settings import MINUTE
 from triggerhub.store import Detail
 from triggerhub.web import asked
 from triggerhub.web.access import asker
@@ -163,7 +164,10 @@ class Deliveries:
 
     async def logs(self, request: Request) -> Response:
         """What the delivery's attempts wrote."""
-        lines = await self._hub.output(delivery=_id(request), limit=LINES)
+        delivery = _id(request)
+        # Nothing is older than the delivery: what is followed must not read the whole log again and again.
+        since = (await self._hub.get(delivery)).delivery.created - MINUTE
+        lines = await self._hub.output(delivery=delivery, since=since, limit=LINES)
         return await answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
 
     async def event(self, request: Request) -> Response:

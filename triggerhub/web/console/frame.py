@@ -50,7 +50,9 @@ class Frame:
             "signed_in": found.session is not None,
             "csrf": found.session.csrf if found.session else None,
             "readings": readings,
-            "first": render.data({"now": time.time_ns() // 1_000_000, "mark": readings["mark"]}),
+            "first": render.data(
+                {"now": time.time_ns() // 1_000_000, "mark": readings["mark"], "lines": readings["lines"]}
+            ),
             "completions": render.data(self._completions(dead=here == "dead-letters")),
             "project": project.hub.project.name,
             "node": project.hub.node,

@@ -84,8 +84,11 @@ class Functions:
     async def logs(self, request: Request) -> Response:
         """What it wrote lately, searched."""
         name, text = (await self._named.row(request))["name"], request.query_params.get("q", "")
+        wrote = self._hub.wrote(name)
+        if request.query_params.get("seen") == str(wrote):
+            return answer.nothing()
         lines = await self._hub.output(function=name, search=text or None, limit=LINES)
-        values = {"lines": lines, "most": LINES, "name": name, "text": text, "live": _live(name, text)}
+        values = {"lines": lines, "most": LINES, "name": name, "text": text, "tail": _tail(name, text, wrote)}
         return await answer.html("functionlog.html", self._frame.common() | values)
 
     async def rollback(self, request: Request) -> Response:
@@ -119,8 +122,9 @@ class Functions:
         return await answer.html("tested.html", self._frame.common() | values)
 
 
-def _live(name: str, text: str) -> str:
-    return f"/functions/{quote(name, safe='')}/logs?{urlencode({'q': text})}"
+def _tail(name: str, text: str, wrote: int) -> str:
+    """Return where its log is read again, by a page that has seen all of *wrote* lines."""
+    return f"/functions/{quote(name, safe='')}/logs?{urlencode({'q': text, 'seen': wrote})}"
 
 
 def _settings(function: Any) -> list[tuple[str, str]]:

@@ -84,6 +84,8 @@ class Readings:
             "errors": recent.errors,
             "calls": recent.calls,
             "limit": sum(function.concurrency for function in functions if function.leads is None),
+            # What open logs are behind: lists are not, and are not drawn anew for a line.
+            "lines": self._hub.wrote(),
             "point": None if last is None else point(last),
             # Whatever has changed of what lists show, this has changed.
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"

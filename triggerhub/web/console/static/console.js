@@ -26,7 +26,7 @@
   // estimate that is higher counts at once, others slowly, since either clock may be set.
   let skew = first ? first.now - Date.now() : 0;
   const set = (now) => { const seen = now - Date.now(); skew = seen > skew ? seen : skew + (seen - skew) * .02; };
-  let mark = first && first.mark, stale = false, paused = false, busy = false, last = 0, stream = null, leaving = false;
+  let mark = first && first.mark, stale = false, lines = first && first.lines, behind = false, next = 0, paused = false, busy = false, last = 0, stream = null, leaving = false;
   const light = (state, word) => { const live = $("#live"); live.dataset.state = state; live.lastElementChild.textContent = word; };
 
   const show = (readings) => {
@@ -39,6 +39,7 @@
     }
     for (const tile of $$("[data-bad]")) tile.classList.toggle("bad", readings[tile.dataset.bad] > 0);
     if (readings.mark !== mark) { mark = readings.mark; stale = true; }
+    if (readings.lines !== lines) { lines = readings.lines; behind = true; }
     if (readings.point) charts.add(readings.point);
     refresh();
   };
@@ -48,7 +49,22 @@
     || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || $("input:checked", part) || String(getSelection()).length > 0 && part.contains(getSelection().anchorNode);
   // Each request has the element that it fills as its source: those of one source wait for each other.
-  const refresh = async () => {
+  const refresh = async () => { await follow(); await redraw(); };
+  // Logs grow line by line: what is open and grew is read again, once a second and a tenth of the time at most.
+  const follow = async () => {
+    if (!behind || busy || leaving || document.hidden || Date.now() < next) return;
+    const began = Date.now();
+    busy = true; behind = false;
+    for (const log of $$("[data-tail]:not([hidden])")) {
+      if (leaving) break;
+      if (!document.contains(log)) continue;
+      if (held(log)) { behind = true; continue; }
+      try { await htmx.ajax("GET", log.dataset.tail, { source: log, target: log, swap: "into" in log.dataset ? "innerHTML" : "outerHTML" }); } catch { behind = true; }
+    }
+    next = Date.now() + Math.max(1000, 10 * (Date.now() - began));
+    busy = false;
+  };
+  const redraw = async () => {
     if (!stale || busy || leaving || document.hidden || Date.now() - last < 2000) return;
     busy = true; stale = false; last = Date.now();
     for (const part of $$("[data-live]")) {
@@ -60,7 +76,7 @@
       const tab = pane && $("[aria-selected=true]", part).id;
       try { await htmx.ajax("GET", part.dataset.live, { source: part, target: part, swap: "outerHTML" }); } catch { stale = true; }
       if (focused) $(`#list [data-id="${focused.dataset.id}"] a`)?.focus({ preventScroll: true });
-      if (pane && tab !== "tab-event") $(`#${tab}`)?.click();
+      if (pane && tab !== "tab-event" && $(`#${tab}`)) turn($(`#${tab}`), false);
     }
     busy = false;
     choose();
@@ -313,7 +329,7 @@
     if ((found = hit("#list tr[data-id]")) && split) { event.preventDefault(); return open(found.dataset.id); }
     if ((found = hit("tr[data-go]")) && !hit("a")) location.assign(found.dataset.go);
   });
-  const turn = (tab) => {
+  const turn = (tab, focus = true) => {
     for (const one of $$("[role=tab]", tab.parentElement)) {
       const on = one === tab;
       one.setAttribute("aria-selected", String(on));
@@ -321,7 +337,7 @@
       document.getElementById(one.getAttribute("aria-controls")).hidden = !on;
     }
     if (tab.dataset.load) { const panel = document.getElementById(tab.getAttribute("aria-controls")); htmx.ajax("GET", tab.dataset.load, { source: panel, target: panel, swap: "innerHTML" }); }
-    tab.focus({ preventScroll: true });
+    if (focus) tab.focus({ preventScroll: true });
   };
   document.addEventListener("change", (event) => { const into = event.target.dataset?.fill; if (into) document.getElementById(into).value = json("samples")[event.target.value]; });
   document.addEventListener("keydown", (event) => {
