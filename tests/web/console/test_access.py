@@ -177,6 +177,9 @@ def test_what_events_carry_is_a_right_of_its_own(site: Site, dead: str) -> None:
     told = bob.ask("GET", f"/api/v1/deliveries/{dead}").json
     assert (told["hidden"], told["event"]["data"]) == (True, None)
     assert [one["payload"] for one in told["history"]] == [None] * len(told["history"])
+    assert "export.jsonl" in guest(site, "anna").ask("GET", "/dead-letters").text
+    for path in ("/dead-letters", "/dead-letters/groups"):
+        assert "export.jsonl" not in bob.ask("GET", path).text
     assert 'id="log"' not in bob.ask("GET", "/functions/ship").text
     for path in ("/functions/ship/logs", f"/deliveries/{dead}/event.json", f"/deliveries/{dead}/logs", "/api/v1/output", "/dead-letters/export.jsonl",
                  f"/api/v1/events/{dead[:-2]}00"):  # fmt: skip

@@ -68,6 +68,7 @@ class Letters:
             "trouble": trouble,
             "query": f"?{urlencode({'q': text})}" if text else "",
             "chosen": json.dumps(chosen),
+            "exports": asker(request.scope).principal.payloads,
             "more_than": GROUPED if more else None,
             "groups": every[:SHOWN],
             "hidden": max(len(every) - SHOWN, 0),
