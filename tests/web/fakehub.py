@@ -300,7 +300,7 @@ class FakeHub:
             "problems": self.problems, "alarms": [], "functions": 2, "triggers": 3,
         }  # fmt: skip
 
-    async def metrics(self) -> bytes:
+    async def metrics(self, *, told: bool = True) -> bytes:
         return b"triggerhub_ready 1.0\n"
 
     async def audit(self) -> list[str]:

@@ -462,9 +462,9 @@ class Hub:
         """The ledgers."""
         return await self._store.stats()
 
-    async def metrics(self) -> bytes:
-        """The page at /metrics."""
-        return await self._status.metrics(ready=self.ready)
+    async def metrics(self, *, told: bool = True) -> bytes:
+        """The page at /metrics; without *told* nothing that handlers wrote."""
+        return await self._status.metrics(ready=self.ready, told=told)
 
     async def prune(self, keep: Millis | None) -> int:
         """Remove history now, as housekeeping does; *keep* replaces ``[hub] keep``. Returns how many went."""

@@ -197,8 +197,8 @@ class Status:
                 )
         return problems
 
-    async def metrics(self, *, ready: bool) -> bytes:
-        """The page at /metrics."""
+    async def metrics(self, *, ready: bool, told: bool) -> bytes:
+        """The page at /metrics; without *told* nothing that handlers wrote."""
         wiring = self._wiring
         degraded = sum(1 for one in wiring.supervised.values() if one.why)
         running = sum(one.running for one in wiring.dispatchers.values())
@@ -220,7 +220,7 @@ class Status:
         self._metrics.lags = {(lane.trigger, lane.function): lag / 1000 for lane, lag in lags.items()}
         # What writes them is imported at the first time, for which no event shall wait.
         await anyio.to_thread.run_sync(importlib.import_module, "triggerhub.telemetry.exposition")
-        return self._metrics.render(stats, gauges)
+        return self._metrics.render(stats, gauges, told=told)
 
 
 def weakest(levels: Iterable[Level | Refusal]) -> str:

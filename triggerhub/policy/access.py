@@ -45,6 +45,8 @@ class Principal:
 
 LOCAL = Principal(name="local", role=Role.ADMIN)
 """Whoever may open the hub's socket, and on a loopback address without access control everybody there."""
+STRANGER = Principal(name="somebody", role=Role.VIEWER, payloads=False)
+"""Whoever shows nothing where nothing has to be shown: he is told what is everybody's to know, and no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

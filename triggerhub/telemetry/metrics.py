@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from triggerhub.policy.embedded import Sample
@@ -175,12 +175,16 @@ class Metrics:
         """The functions that were called."""
         return list(self._durations)
 
-    def render(self, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> bytes:
-        """Write all as Prometheus text; *gauges* maps a name to its help and value."""
+    def render(self, stats: Stats, gauges: Mapping[str, tuple[str, float]], *, told: bool = True) -> bytes:
+        """Write all as Prometheus text; *gauges* maps a name to its help and value.
+
+        Without *told* nothing that handlers wrote: their metrics carry what events and answers do.
+        """
         # What writes it takes 2 MB, which a hub that nobody scrapes need not have.
         from triggerhub.telemetry import exposition
 
-        return exposition.page(self.counted(), stats, gauges)
+        counted = self.counted()
+        return exposition.page(counted if told else replace(counted, own={}), stats, gauges)
 
     def counted(self) -> Counted:
         """Return all that was counted, as it is: not to be changed."""

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import access, sigv4
-from triggerhub.policy.access import LOCAL, Principal
+from triggerhub.policy.access import LOCAL, STRANGER, Principal
 from triggerhub.web import refusal
 from triggerhub.web.lambda_api.link import is_link
 from triggerhub.web.session import COOKIE, Session, Sessions, cookies
@@ -63,7 +63,12 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         # What has only begun knows no tokens yet, and refuses everything itself.
-        if self._hub.phase == "starting" or OPEN.fullmatch(path) or is_link(method, path):
+        if self._hub.phase == "starting" or is_link(method, path):
+            scope["asker"] = Asker(LOCAL if self._trusted else STRANGER)
+            return await self._app(scope, receive, send)
+        if OPEN.fullmatch(path):
+            shown = self._known(headers, touch=False)
+            scope["asker"] = shown if isinstance(shown, Asker) else Asker(STRANGER)
             return await self._app(scope, receive, send)
         if SIGNED.match(path) and _signed(headers, scope):
             # Whoever signed it can be known once the whole request is there: the Lambda API asks itself.

@@ -16,7 +16,9 @@ from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json, Millis
+from triggerhub.policy.access import STRANGER
 from triggerhub.web import asked, refusal, shape
+from triggerhub.web.access import asker
 from triggerhub.web.backup import Backup
 from triggerhub.web.console.site import Console
 from triggerhub.web.deliveries import Deliveries, json
@@ -33,7 +35,7 @@ PLACES = {
     "/api/v1/": "what the command line asks; private, it may change between versions",
     "/healthz": "200 while the process is alive",
     "/metrics": "metrics for Prometheus",
-    "/readyz": "200 while events are taken, else 503 with the reasons",
+    "/readyz": "200 while events are taken, else 503; the reasons are for those who may look",
 }
 PROBES = ("/healthz", "/readyz")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,17 +106,23 @@ class _Admin:
         return Response("ok\n", media_type="text/plain")
 
     async def ready(self, request: Request) -> Response:
-        """Answer 200 while events are taken, else 503; the reasons are also what limps while it is ready."""
+        """Answer 200 while events are taken, else 503; the reasons are also what limps while it is ready.
+
+        Strangers are not told what limps: it names functions, and quotes what they did.
+        """
         if self._hub.phase == "running":
-            ready, status = self._hub.ready, await self._hub.status()
-            reasons = [*status["problems"], *map(shape.alarm, status["alarms"])]
+            ready, reasons = self._hub.ready, list[str]()
+            if asker(request.scope).principal is not STRANGER:
+                status = await self._hub.status()
+                reasons = [*status["problems"], *map(shape.alarm, status["alarms"])]
             reasons = reasons or ([] if ready else ["it takes no events"])
         else:
             ready, reasons = False, [f"the hub is {self._hub.phase}"]
         return json(shape.dump({"ready": ready, "reasons": reasons}), 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(await self._hub.metrics(), headers={"Content-Type": PROMETHEUS})
+        told = asker(request.scope).principal.payloads
+        return Response(await self._hub.metrics(told=told), headers={"Content-Type": PROMETHEUS})
 
     async def status(self, request: Request) -> Response:
         tried = [shape.timed(row, "began", "ended") for row in self._canaries.rows()]

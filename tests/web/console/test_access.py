@@ -375,6 +375,36 @@ def test_a_page_whose_session_was_ended_elsewhere_leads_to_the_door(site: Site, 
         expect(visitor.page).to_have_url(re.compile("/login"))
 
 
+def test_strangers_are_told_whether_the_hub_is_ready_and_not_what_limps(site: Site, dead: str) -> None:
+    made = site.hub.cli("token", "create", "probe", "--role", "viewer", check=True).stdout.strip()
+
+    def ready(**shown: str) -> list[str]:
+        answer = site.get("/readyz", **shown)
+        assert (answer.status, answer.json["ready"]) == (200, True)
+        reasons: list[str] = answer.json["reasons"]
+        return reasons
+
+    (reason,) = until(lambda: ready(Authorization=f"Bearer {made}"), "the alarm")
+    assert reason.startswith("alarm losses is on since 2")
+    assert ready(Cookie=guest(site, "bob").cookie) == [reason]
+    assert json.loads(site.hub.api("GET", "/readyz", raw=True)[1])["reasons"] == [reason], "the socket asks nobody"
+    for stranger in ({}, {"Authorization": "Bearer th_0"}, {"Cookie": "triggerhub_session=x"}):
+        assert ready(**stranger) == []
+    site.hub.cli("token", "revoke", "probe", check=True)
+
+
+def test_what_handlers_measure_is_told_to_those_alone_who_may_see_what_events_carry(site: Site) -> None:
+    site.order("telltale")
+    site.settled()
+    anna, bob = (guest(site, name).ask("GET", "/metrics") for name in ("anna", "bob"))
+    assert (anna.status, bob.status) == (200, 200)
+    own = 'triggerhub_handler_metric_count{dimensions="Token=•••",function="ship",metric="Shipped",namespace="Shop"'
+    assert own in anna.text
+    assert "Shipped" not in bob.text
+    assert "Shop" not in bob.text
+    assert 'triggerhub_invocations_total{function="ship"}' in bob.text
+
+
 def test_who_is_gone_from_the_configuration_is_gone(site: Site) -> None:
     bob = guest(site, "bob")
     path = site.hub.project / "triggerhub.toml"
