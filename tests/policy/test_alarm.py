@@ -89,11 +89,53 @@ def test_it_goes_from_state_to_state(
 
 def test_too_little_is_judged_once_the_window_has_been_seen() -> None:
     when = alarm.parse("succeeded(a) < 1 in 1h")
-    assert alarm.judge(when, OK, 0, HOUR - 1) is None
-    assert alarm.judge(when, OK, 0, HOUR) is True
-    assert alarm.judge(when, OK, 1, HOUR) is False
-    assert alarm.judge(alarm.parse("errors(a) > 1 in 1h"), OK, 2, 1) is True
-    assert alarm.judge(when, OK, None, HOUR) is None
+    assert alarm.judge(when, OK, 0, HOUR - 1, begun=0) is None
+    assert alarm.judge(when, OK, 0, HOUR, begun=HOUR) is True
+    assert alarm.judge(when, OK, 1, HOUR, begun=0) is False
+    assert alarm.judge(alarm.parse("errors(a) > 1 in 1h"), OK, 2, 1, begun=0) is True
+
+
+@pytest.mark.parametrize("standing", [OK, ON], ids=["off", "on"])
+@pytest.mark.parametrize("sentence", ["p95(a) > 2s in 5m", "p99(a) < 1s in 5m", "error_rate(a) >= 5% in 5m"])
+@pytest.mark.parametrize(
+    ("now", "begun", "holds"),
+    [
+        pytest.param(HOUR, 0, False, id="a whole window"),
+        pytest.param(HOUR, HOUR - 5 * MINUTE, False, id="just a window"),
+        pytest.param(HOUR, HOUR - 5 * MINUTE + 1, None, id="not yet a window"),
+        pytest.param(HOUR, 2 * HOUR, None, id="a clock that was put back"),
+    ],
+)
+def test_a_window_in_which_nothing_is_measured_is_no_trouble(
+    standing: Standing, sentence: str, now: int, begun: int, holds: bool | None
+) -> None:
+    assert alarm.judge(alarm.parse(sentence), standing, None, now, begun=begun) is holds
+
+
+@given(
+    sentence=st.sampled_from(["p50(a) > 2s in 5m", "p95(a) < 1m in 5m", "error_rate(a) <= 5% in 5m"]),
+    values=st.lists(st.tuples(st.integers(0, MINUTE), st.none() | st.floats(0, 1e7)), max_size=40),
+    hold=st.integers(0, 3 * MINUTE),
+    repeat=st.none() | st.integers(MINUTE, HOUR),
+)
+def test_once_nothing_is_measured_it_goes_off_no_more_and_ends(
+    sentence: str, values: list[tuple[int, float | None]], hold: int, repeat: int | None
+) -> None:
+    when, now, standing = alarm.parse(sentence), 0, alarm.begin(0)
+    for passed, value in values:
+        now += passed
+        holds = alarm.judge(when, standing, value, now, begun=0)
+        before = standing.state
+        standing, change = alarm.step(standing, holds, now, hold=hold, repeat=repeat)
+        assert not (value is None and before == "ok" and change), "what is off stays off"
+    now = max(now, 5 * MINUTE)
+    told = []
+    for look in range(0, max(hold, CALM) + 10 * SECOND, 10 * SECOND):
+        holds = alarm.judge(when, standing, None, now + look, begun=0)
+        standing, change = alarm.step(standing, holds, now + look, hold=hold, repeat=repeat)
+        told += [change] if change else []
+    assert standing.state == "ok"
+    assert told in ([], ["ok"])
 
 
 @given(

@@ -24,7 +24,7 @@ from triggerhub.hub.outlet import function_of
 from triggerhub.hub.settler import Services
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Event, Json, Millis, State, alarm_trigger
-from triggerhub.policy import alarm
+from triggerhub.policy import alarm, units
 from triggerhub.policy.alarm import Standing
 from triggerhub.policy.quantile import quantile
 from triggerhub.settings import MINUTE, SECOND, Alarm, Condition, Destination
@@ -52,6 +52,8 @@ class _Watched:
         self.text = text
         self.standing = standing
         self.value: float | None = None
+        self.begun: Millis = 0
+        """Since when its window is measured: at the earliest since this process began."""
         self._readings: deque[tuple[Millis, Totals]] = deque()
 
     def since(self, totals: Totals, window: Millis, now: Millis) -> Totals:
@@ -59,6 +61,8 @@ class _Watched:
         readings = self._readings
         if readings and readings[-1][0] > now:  # the clock was put back
             readings.clear()
+        if not readings:
+            self.begun = now
         if not readings or now - readings[-1][0] >= window // READINGS:
             readings.append((now, totals))
         while len(readings) > 1 and readings[1][0] <= now - window:
@@ -120,7 +124,7 @@ class Alarms:
         if watched is None or watched.text != one.when.text:
             watched = self._watched[name] = _Watched(one.when.text, await self._recalled(name, one, now))
         watched.value = await self._measured(one.when, watched, now)
-        holds = alarm.judge(one.when, watched.standing, watched.value, now)
+        holds = alarm.judge(one.when, watched.standing, watched.value, now, begun=watched.begun)
         standing, change = alarm.step(watched.standing, holds, now, hold=one.hold, repeat=one.repeat)
         if change is not None:
             await self._tell(name, one, watched, change, now)
@@ -175,8 +179,7 @@ class Alarms:
     # telling
 
     async def _tell(self, name: str, one: Alarm, watched: _Watched, change: alarm.Change, now: Millis) -> None:
-        shown = "nothing measured" if watched.value is None else f"{_shown(one.when, watched.value)} now"
-        reason = f"{one.when.text}: {shown}"
+        reason = f"{one.when.text}: {_found(one.when, watched, now)}"
         words = {"alarm": "an alarm went off", "again": "an alarm is still on", "ok": "an alarm is over"}
         say = log.info if change == "ok" else log.warning
         say(words[change], alarm=name, why=reason, on_screen=True)
@@ -211,6 +214,13 @@ def _difference(measure: str, before: Totals, now: Totals) -> float | None:
         durations = [late - early for early, late in zip(before.durations, now.durations, strict=True)]
         return quantile(_QUANTILES[measure], BUCKETS_MS, durations)
     return float(getattr(now, measure) - getattr(before, measure))
+
+
+def _found(when: Condition, watched: _Watched, now: Millis) -> str:
+    if watched.value is not None:
+        return f"{_shown(when, watched.value)} now"
+    window = when.window or 0
+    return "no calls measured " + ("yet" if now - watched.begun < window else f"in {units.show_duration(window)}")
 
 
 def _shown(when: Condition, value: float) -> str:

@@ -143,10 +143,14 @@ def begin(now: Millis) -> Standing:
     return Standing(since=now, seen=now)
 
 
-def judge(when: Condition, standing: Standing, value: float | None, now: Millis) -> bool | None:
-    """Return whether the condition holds; None where that cannot be told (yet)."""
+def judge(when: Condition, standing: Standing, value: float | None, now: Millis, *, begun: Millis) -> bool | None:
+    """Return whether the condition holds; None where that cannot be told (yet).
+
+    Where a whole window, measured since *begun*, has nothing that could be measured, it does not hold: what made
+    the trouble is no longer there, as CloudWatch has it where missing data is not breaching.
+    """
     if value is None:
-        return None
+        return None if now - begun < (when.window or 0) else False
     if waits_for_less(when) and when.window is not None and now - standing.seen < when.window:
         return None
     return COMPARISONS[when.comparison](value, when.bound)
