@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import http.client
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from tests.contract.conftest import client
 from tests.contract.package import answering, called, create
-from tests.e2e.daemon import until
+from tests.e2e.daemon import GUARD, until
 from tests.web.console.conftest import Site, Visitor, visiting
 
 LOOKS: dict[str, tuple[dict[str, Any], str]] = {
@@ -271,6 +273,67 @@ def test_a_functions_log_is_followed_and_searched(visitor: Visitor, site: Site) 
     site.order("a giraffe")
     visitor.sees("#log", "shipping a giraffe")
     expect(visitor.page.locator("#log")).not_to_contain_text("elephant")
+
+
+def test_numbers_are_kept_true(visitor: Visitor, site: Site) -> None:
+    def seen(selector: str) -> int:
+        return int(visitor.page.locator(selector).inner_text().replace(",", "").split()[0])
+
+    for path, number in {
+        "/": "#cards tr:has-text('ship') td:nth-child(2)",
+        "/functions/ship": "#numbers .tile:first-child b",
+        "/triggers/orders": "#standing .nowrap:has-text('succeeded')",
+    }.items():
+        site.settled()
+        visitor.go(path)
+        visitor.sees("#live[data-state=live]")
+        # What was drawn while something before was changing still: the page has been told of that.
+        before = seen(number)
+        site.order(f"counted on {path}")
+        until(lambda there=number, old=before: seen(there) > old, f"{path} counts on")
+
+
+def test_what_fires_next_is_told_anew_once_it_has_fired(visitor: Visitor, site: Site) -> None:
+    visitor.go("/")
+    nightly = visitor.page.locator("#cards tr:has-text('nightly') time")
+    # The clock's work: as if it were to fire in a second.
+    nightly.evaluate(
+        "time => { time.dateTime = new Date(Date.now() + 1000).toISOString(); time.classList.add('before'); }"
+    )
+    expect(visitor.page.locator("#cards time.before")).to_have_count(0)
+    expect(nightly).to_have_text(re.compile(r"in \d+ (h|min)"))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_charts_draw_what_happened_while_nobody_listened_or_nothing(visitor: Visitor, site: Site, known: bool) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", site.hub.admin, timeout=GUARD)
+    connection.request("GET", "/live")
+    first = json.loads(connection.getresponse().readline().removeprefix(b"data: "))
+    connection.close()
+    page, early, late = visitor.page, int(time.time()) + 1000, int(time.time()) + 1100
+    told = ({**first, "rate": one, "point": [one, 1, 0, 1, 1]} for one in (early, late))
+    parts = (f"data: {json.dumps(one)}\n\n" for one in told)
+    # The browser asks again three seconds after a stream's end: a connection that was lost.
+    page.route("**/live", lambda route: route.fulfill(content_type="text/event-stream", body=next(parts, "")))
+    history = json.dumps([[one, 1, 7, 1, 1] for one in range(early, late + 1, 10)]) if known else "none"
+    page.route("**/overview/series", lambda route: route.fulfill(content_type="application/json", body=history))
+    page.add_init_script(
+        """window.plots = []; let real;
+        Object.defineProperty(window, "uPlot", { get: () => real, set(made) {
+          real = new Proxy(made, { construct: (of, told) => { const one = new of(...told); plots.push(one); return one; } });
+        } });"""
+    )
+    visitor.go("/")
+    page.wait_for_function("when => plots.at(0)?.data[0].at(-1) === when", arg=late)
+    failed = "early => { const [at, , bad] = plots[0].data; return bad.slice(at.indexOf(early)); }"
+    expected = [7] * 11 if known else [0, None, 0]
+    page.wait_for_function(
+        f"([early, text]) => JSON.stringify(({failed})(early)) === text", arg=[early, shown(expected)]
+    )
+
+
+def shown(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 @pytest.mark.parametrize("where", ["function", "delivery"])

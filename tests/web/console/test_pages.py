@@ -132,6 +132,12 @@ def test_an_alarm_that_is_on_is_the_first_to_be_seen(site: Site, dead: str) -> N
     assert "dead(ship) &gt; 0" in page
 
 
+def test_the_charts_history_is_asked_for_by_itself(site: Site) -> None:
+    points = until(lambda: site.get("/overview/series").json, "there is a point")
+    assert all(len(one) == 5 for one in points)
+    assert site.get("/overview/series").headers["content-type"] == "application/json"
+
+
 def test_failed_calls_are_said_to_be_failed_ones_and_of_how_many(site: Site, dead: str) -> None:
     tile = re.search(r'data-bad="errors">.*?</div>', site.get("/").text)
     assert tile is not None

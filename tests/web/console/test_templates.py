@@ -35,4 +35,4 @@ def test_a_page_waits_for_its_own_templates_alone_and_a_hub_without_visitors_has
         "print(*sorted(render.environment().list_templates(filter_func=render.ready)))"
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["attention.html", "overview.html", "page.html"]
+    assert done.stdout.split() == ["attention.html", "cards.html", "overview.html", "page.html"]

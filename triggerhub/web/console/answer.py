@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from json import dumps
 from typing import Any
 
 import anyio
 from starlette.responses import Response
 
 from triggerhub.model import Json
+from triggerhub.web import shape
 from triggerhub.web.console import render
 
 POLICY = (
@@ -40,6 +41,11 @@ async def html(name: str, values: Mapping[str, Any], *, status: int = 200, tell:
     return response
 
 
+def json(value: Json) -> Response:
+    """Return what a page's script asks for."""
+    return Response(shape.dump(value), headers=HEADERS, media_type="application/json")
+
+
 def nothing() -> Response:
     """Return that nothing has changed: the page keeps what it shows."""
     return Response(status_code=204, headers=HEADERS)
@@ -53,4 +59,4 @@ def file(body: bytes, name: str, kind: str = "application/octet-stream") -> Resp
 
 def _header(value: Json) -> str:
     """Write JSON as a header may carry it."""
-    return json.dumps(value, ensure_ascii=True)
+    return dumps(value, ensure_ascii=True)

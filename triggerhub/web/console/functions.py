@@ -34,6 +34,7 @@ class Functions:
             ("/functions", self.page, "GET"),
             ("/functions/list", self.listed, "GET"),
             ("/functions/{name}", self.one, "GET"),
+            ("/functions/{name}/numbers", self.numbers, "GET"),
             ("/functions/{name}/logs", self.logs, "GET"),
             *self._named.routes(),
             ("/functions/{name}/test", self.test, "POST"),
@@ -64,22 +65,32 @@ class Functions:
         function = self._hub.project.functions[name]
         # Versions and aliases are functions of their own here, of which there are no versions.
         versioned = function.source == DEPLOYED and ":" not in name
-        values = {
-            "row": row,
+        values = await self._numbers(row, request) | {
             "settings": _settings(function),
-            "recent": self._hub.pulse.function(name),
-            "hour": self._hub.pulse.function(name, HOUR),
-            "memory": self._hub.pulse.memory(name),
             "versions": self._versions.rows(name) if ":" not in name else [],
             "canaries": self._versions.canaries.rows(name) if versioned else [],
             "samples": samples,
             "sample_data": render.data(samples),
-            "link": quote(name, safe=""),
-            "causes": [one for one in await self._frame.graves(request) if one.function == name][:5],
         }
         return await answer.html(
             "function.html", await self._frame.around("functions", request) | values | {"title": name}
         )
+
+    async def numbers(self, request: Request) -> Response:
+        """How it does, alone."""
+        values = await self._numbers(await self._named.row(request), request)
+        return await answer.html("numbers.html", self._frame.common() | values)
+
+    async def _numbers(self, row: dict[str, Any], request: Request) -> dict[str, Any]:
+        name, pulse = row["name"], self._hub.pulse
+        return {
+            "row": row,
+            "link": quote(name, safe=""),
+            "recent": pulse.function(name),
+            "hour": pulse.function(name, HOUR),
+            "memory": pulse.memory(name),
+            "causes": [one for one in await self._frame.graves(request) if one.function == name][:5],
+        }
 
     async def logs(self, request: Request) -> Response:
         """What it wrote lately, searched."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
+from triggerhub.model import Json
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
 from triggerhub.web.console.live import point
@@ -24,15 +25,31 @@ class Overview:
         self._hub, self._frame, self._canaries = hub, frame, canaries
 
     async def page(self, request: Request) -> Response:
-        values = await self._frame.around("overview", request) | await self._needs(request)
-        values["series"] = render.data([point(one) for one in self._hub.pulse.series()])
+        values = await self._frame.around("overview", request) | await self._needs(request) | await self._cards()
+        values["series"] = render.data(self._series())
+        return await answer.html("overview.html", values)
+
+    async def series(self, request: Request) -> Response:
+        """What the charts draw, for a page that missed some of it."""
+        return answer.json(self._series())
+
+    def _series(self) -> list[Json]:
+        return [point(one) for one in self._hub.pulse.series()]
+
+    async def cards(self, request: Request) -> Response:
+        """The busiest functions and what fires next, alone."""
+        return await answer.html("cards.html", self._frame.common() | await self._cards())
+
+    async def _cards(self) -> dict[str, Any]:
         triggers = await self._hub.triggers()
-        values["next"] = sorted((row for row in triggers if row["next"] is not None), key=lambda row: row["next"])[:5]
         functions = await self._hub.functions()
         busy = [(row, self._hub.pulse.function(row["name"])) for row in functions]
-        values["busy"] = sorted(busy, key=lambda pair: (-pair[1].errors, -pair[1].calls, pair[0]["name"]))[:8]
-        values["functions"], values["triggers"] = len(functions), len(triggers)
-        return await answer.html("overview.html", values)
+        return {
+            "next": sorted((row for row in triggers if row["next"] is not None), key=lambda row: row["next"])[:5],
+            "busy": sorted(busy, key=lambda pair: (-pair[1].errors, -pair[1].calls, pair[0]["name"]))[:8],
+            "functions": len(functions),
+            "triggers": len(triggers),
+        }
 
     async def attention(self, request: Request) -> Response:
         """The list of what needs attention alone."""

@@ -113,11 +113,14 @@ def page(name: str, values: Mapping[str, Any]) -> str:
 
 
 def ago(moment: Millis | None, now: Millis) -> Markup:
-    """Return a ``<time>`` that says how long ago or in how long; the script keeps it true."""
+    """Return a ``<time>`` that says how long ago or in how long; the script keeps it true.
+
+    One to come is marked: once it has come, what shows it is drawn anew."""
     if moment is None:
         return Markup("–")
     exact = shape.moment(moment)
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, since(now - moment))
+    due = Markup(" data-due") if moment > now else ""
+    return Markup('<time datetime="{0}" title="{0}"{1}>{2}</time>').format(exact, due, since(now - moment))
 
 
 def since(length: float) -> str:

@@ -49,6 +49,8 @@ class Console:
         found: list[tuple[str, Page, str]] = [
             ("/", overview.page, "GET"),
             ("/overview/attention", overview.attention, "GET"),
+            ("/overview/cards", overview.cards, "GET"),
+            ("/overview/series", overview.series, "GET"),
             *deliveries.routes(),
             *Functions(self._hub, self._frame, self._versions).routes(),
             *Triggers(self._hub, self._frame).routes(),

@@ -29,6 +29,7 @@ class Triggers:
             ("/triggers", self.page, "GET"),
             ("/triggers/list", self.listed, "GET"),
             ("/triggers/{name}", self.one, "GET"),
+            ("/triggers/{name}/standing", self.standing, "GET"),
             *self._named.routes(),
             ("/triggers/{name}/fire", self.fire, "POST"),
             ("/triggers/{name}/send", self.send, "POST"),
@@ -46,13 +47,15 @@ class Triggers:
         rows = [(row, self._hub.trial.fires(row["name"])) for row in await self._hub.triggers()]
         return {"rows": rows}
 
+    async def standing(self, request: Request) -> Response:
+        """How one does, alone."""
+        return await answer.html("standing.html", self._frame.common() | _standing(await self._named.row(request)))
+
     async def one(self, request: Request) -> Response:
         row = await self._named.row(request)
         trigger = self._hub.project.triggers[row["name"]]
-        values = {
-            "row": row,
+        values = _standing(row) | {
             "fires": self._hub.trial.fires(row["name"]),
-            "link": quote(row["name"], safe=""),
             "filter": None if trigger.filter is None else render.laid(trigger.filter),
             "settings": _settings(trigger),
         }
@@ -93,6 +96,10 @@ class Triggers:
             case Filtered():
                 values |= {"result": "filtered", "why": given.why}
         return await answer.html("sent.html", self._frame.common() | values, tell=f"It was {values['result']}")
+
+
+def _standing(row: dict[str, Any]) -> dict[str, Any]:
+    return {"row": row, "link": quote(row["name"], safe="")}
 
 
 def _settings(trigger: Any) -> list[tuple[str, str]]:

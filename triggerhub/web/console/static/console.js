@@ -26,7 +26,7 @@
   // estimate that is higher counts at once, others slowly, since either clock may be set.
   let skew = first ? first.now - Date.now() : 0;
   const set = (now) => { const seen = now - Date.now(); skew = seen > skew ? seen : skew + (seen - skew) * .02; };
-  let mark = first && first.mark, stale = false, lines = first && first.lines, behind = false, next = 0, paused = false, busy = false, last = 0, stream = null, leaving = false;
+  let mark = first && first.mark, stale = false, lines = first && first.lines, behind = false, next = 0, paused = false, busy = false, last = 0, stream = null, listened = document.hidden, leaving = false;
   const light = (state, word) => { const live = $("#live"); live.dataset.state = state; live.lastElementChild.textContent = word; };
 
   const show = (readings) => {
@@ -85,7 +85,7 @@
   const listen = () => {
     if (stream || leaving || document.hidden) return;
     stream = new EventSource("/live");
-    stream.onopen = () => light("live", paused ? "live, list paused" : "live");
+    stream.onopen = () => { if (listened) charts.catchUp(); listened = true; light("live", paused ? "live, list paused" : "live"); };
     stream.onmessage = (event) => show(JSON.parse(event.data));
     stream.onerror = () => { light("lost", "connection lost"); if (stream.readyState === 2) { stream = null; knock(); } };
   };
@@ -103,13 +103,21 @@
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) { stream?.close(); stream = null; light("", "sleeping"); } else listen();
   });
-  setInterval(() => { for (const time of $$("time")) { const text = since(Date.now() + skew - Date.parse(time.dateTime)); if (time.textContent !== text) time.textContent = text; } refresh(); }, 1000);
+  setInterval(() => {
+    for (const time of $$("time")) {
+      const passed = Date.now() + skew - Date.parse(time.dateTime), text = since(passed);
+      if (time.textContent !== text) time.textContent = text;
+      // What was to come has come: there is another next.
+      if ("due" in time.dataset && passed > 1000) { delete time.dataset.due; stale = true; }
+    }
+    refresh();
+  }, 1000);
 
   // ── charts ──────────────────────────────────────────────────────────────
   const charts = (() => {
-    const series = json("series");
-    if (!series) return { add() {} };
-    const drawn = [];
+    let series = json("series");
+    if (!series) return { add() {}, catchUp() {} };
+    const drawn = [], HOLE = 25; // seconds, of points that come every ten
     let due = 0; // points that come at once are drawn at once
     const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const columns = (...which) => [0, ...which].map((n) => series.map((row) => row[n]));
@@ -135,11 +143,25 @@
     const again = () => { for (const { plot, place } of drawn) plot.setSize({ width: place.clientWidth, height: place.clientHeight - 24 }); };
     addEventListener("resize", again);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    const put = (point) => {
+      const [before] = series.at(-1) ?? [];
+      if (before >= point[0]) return;
+      // No line is drawn over what is not known.
+      if (point[0] - before > HOLE) series.push([before + 1, null, null, null, null]);
+      series.push(point);
+      series = series.slice(-360);
+    };
     return {
+      // What happened while nobody listened; of a hub that has begun anew, after what is known of the one before.
+      async catchUp() {
+        try {
+          const known = await (await fetch("/overview/series")).json();
+          series = series.filter(([at]) => !known.length || at < known[0][0]);
+          for (const point of known) this.add(point);
+        } catch { /* the hole stays open */ }
+      },
       add(point) {
-        if (series.length && series[series.length - 1][0] >= point[0]) return;
-        series.push(point);
-        if (series.length > 360) series.shift();
+        put(point);
         due ||= requestAnimationFrame(() => { due = 0; for (const { plot, which } of drawn) plot.setData(columns(...which)); });
       },
     };
