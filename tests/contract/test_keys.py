@@ -193,6 +193,16 @@ def test_a_request_that_is_recorded_and_sent_again_is_refused(tmp_path: Path) ->
         auth.SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
         assert sent(url, dict(request.headers)) == (200, "", 1)
         until(lambda: sent(url, recorded["plain"])[0] == 403, "an equal request is taken no more", 30)
+        own["amz-sdk-request"] = "attempt=3; max=3"
+        request = AWSRequest(method="POST", url=url, data=b"{}", headers=own)
+        auth.SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
+        assert sent(url, dict(request.headers)) == (200, "", 1)
+        hub.kill()
+        hub.start()
+        status, kind, said = sent(url, dict(request.headers))
+        assert (status, kind) == (403, "InvalidSignatureException")
+        assert "the hub was started since" in said["message"]
+        assert sent(url, recorded["plain"])[0] == 403
 
 
 def sent(url: str, headers: dict[str, str]) -> tuple[int, str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from triggerhub.policy.sigv4 import SKEW, Refused, Signature
 from triggerhub.policy.unrepeated import ECHO, Answered, check_link, once, repeatable
 
 START = 1_800_000_000
+KEY, OTHER = "AKID0", "AKID1"
 ONE, TWO = "1" * 64, "2" * 64
 
 
@@ -53,31 +56,48 @@ def test_how_often_and_how_long_a_link_is_good(
 )
 def test_when_a_signature_is_taken_again(later: int, alone: bool, taken: bool) -> None:
     answered = Answered(START)
-    answered.take(ONE, START, START, once=alone)
-    answered.take(TWO, START, START, once=alone)
+    answered.take(KEY, ONE, START, START, once=alone)
+    answered.take(KEY, TWO, START, START, once=alone)
     if taken:
-        answered.take(ONE, START, START + later, once=alone)
+        answered.take(KEY, ONE, START, START + later, once=alone)
         return
     with pytest.raises(Refused, match="was used before") as caught:
-        answered.take(ONE, START, START + later, once=alone)
+        answered.take(KEY, ONE, START, START + later, once=alone)
     assert caught.value.kind == "InvalidSignatureException"
 
 
-def test_what_was_signed_before_a_start_is_not_taken_but_what_was_on_its_way_is() -> None:
-    answered = Answered(START + 0.9)
-    answered.take(ONE, START - ECHO, START + 1, once=False)
+@pytest.mark.parametrize(
+    ("ago", "later", "alone", "taken"),
+    [
+        (1, 1, False, True),
+        (ECHO - 1, 1, False, True),
+        (ECHO, 1, False, False),
+        (1, ECHO, False, False),
+        (1, 1, True, False),
+        (0, 1, True, False),  # in the second in which it was started, but perhaps before
+        (-1, 1, True, True),
+        (-1, SKEW - 1, False, True),
+    ],
+)
+def test_what_was_signed_before_a_start_is_taken_only_while_it_may_be_on_its_way(
+    ago: int, later: int, alone: bool, taken: bool
+) -> None:
+    answered = Answered(START + 0.4)
+    if taken:
+        answered.take(KEY, ONE, START - ago, START + later, once=alone)
+        return
     with pytest.raises(Refused, match="the hub was started since"):
-        answered.take(TWO, START - ECHO - 1, START + 1, once=False)
+        answered.take(KEY, ONE, START - ago, START + later, once=alone)
 
 
 def test_what_had_to_be_forgotten_is_not_taken() -> None:
     answered = Answered(START, most=2)
     for number in range(3):
-        answered.take(f"{number:064x}"[::-1], START + number, START + number, once=False)
+        answered.take(KEY, f"{number:064x}"[::-1], START + number, START + number, once=False)
     assert answered.size == 2
     with pytest.raises(Refused, match="asked very often"):
-        answered.take(TWO, START, START + 3, once=False)
-    answered.take(TWO, START + 1, START + 3, once=False)
+        answered.take(KEY, TWO, START, START + 3, once=False)
+    answered.take(KEY, TWO, START + 1, START + 3, once=False)
 
 
 @given(
@@ -96,11 +116,57 @@ def test_no_signature_is_taken_long_after_its_first_and_none_is_kept_for_ever(
             continue  # the verification before it refuses that
         key = (number, signed_at)
         try:
-            answered.take(f"{number + 1:x}" * 64, signed_at, now, once=alone)
+            answered.take(KEY, f"{number + 1:x}" * 64, signed_at, now, once=alone)
         except Refused:
             continue
         assert key not in first or (not alone and now - first[key] <= ECHO)
         first.setdefault(key, now)
         assert answered.size <= most
-    answered.take("f" * 64, now + SKEW * 9, now + SKEW * 9, once=False)
+    answered.take(KEY, "f" * 64, now + SKEW * 9, now + SKEW * 9, once=False)
     assert answered.size == 1
+
+
+def test_a_key_that_fills_the_memory_with_what_is_to_come_locks_out_nobody_else() -> None:
+    answered = Answered(START, most=100)
+    answered.take(KEY, ONE, START, START, once=True)
+    for number in range(1000):
+        with suppress(Refused):  # it may well lock out itself
+            answered.take(OTHER, f"{number:064x}"[::-1], START + SKEW - 1 + number // 500, START, once=True)
+    assert answered.size <= 100
+    answered.take(KEY, TWO, START, START, once=True)
+    with pytest.raises(Refused, match="was used before"):
+        answered.take(KEY, ONE, START, START, once=True)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 30), st.integers(-SKEW, SKEW), st.integers(0, 9)), max_size=120
+    ),
+    st.integers(8, 12),
+)
+def test_no_key_has_another_forgotten_that_takes_less_than_its_share(
+    asked: list[tuple[int, int, int, int]], most: int
+) -> None:
+    answered, now = Answered(START - SKEW * 2, most), START
+    taken: dict[int, dict[tuple[int, int], int]] = {key: {} for key in range(4)}
+    lost = set()
+    for key, number, ahead, passed in asked:
+        now += passed
+        for mine in taken.values():
+            for signature in [one for one in mine if one[1] < now - SKEW]:
+                del mine[signature]
+        signature, text = (number, now + ahead), f"{number:016x}" * 4
+        if signature in taken[key]:
+            with pytest.raises(Refused):
+                answered.take(str(key), text, now + ahead, now, once=True)
+            continue
+        try:
+            answered.take(str(key), text, now + ahead, now, once=True)
+        except Refused:
+            if key in lost:
+                continue
+            raise
+        taken[key][signature] = now
+        assert answered.size <= most
+        if len(taken[key]) > most // 4:
+            lost.add(key)  # it may be refused from now on, as it took more than its share

@@ -14,14 +14,16 @@ Pure: the time is an argument, in seconds of the epoch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from triggerhub.policy.sigv4 import SKEW, Refused, Signature
 
 ECHO = 10
 """For how many seconds after the first request an equal one, signed in the same second, is taken for another."""
 MOST = 250_000
-"""How many signatures are remembered; beyond it those that were made first are forgotten, and no longer taken."""
+"""How many signatures are remembered, of all keys together."""
 _ATTEMPT = frozenset(("amz-sdk-invocation-id", "amz-sdk-request"))
 """Headers that together differ between any two attempts of any two calls."""
 
@@ -44,16 +46,18 @@ def check_link(method: str, signature: Signature, signed_at: int, now: float) ->
 
 
 class Answered:
-    """The signatures of requests that were answered, by the second in which they were made."""
+    """The signatures of requests that were answered, by access key and by the second in which they were made.
+
+    All keys share what may be remembered: beyond it the key that takes most of it loses its oldest, so that
+    no key, whatever it sends and however it dates it, can have another one forgotten that takes less than its share.
+    """
 
     def __init__(self, since: float, most: int = MOST) -> None:
-        """*since* is when it began to remember: of what was signed well before, nobody knows any more."""
-        self._known: dict[int, dict[int, int]] = {}
-        """By the second of the signature, and by its first 64 bits, when it was first seen."""
+        """*since* is when it began to remember: of what was signed before, nobody knows any more."""
+        self._keys: dict[str, _Key] = {}
         self._most = most
         self._size = 0
-        self._floor = int(since) - ECHO
-        """What was signed before this second is not taken."""
+        self._since = math.ceil(since)
         self._swept = 0
 
     @property
@@ -61,22 +65,29 @@ class Answered:
         """How many signatures are remembered."""
         return self._size
 
-    def take(self, signature: str, signed_at: int, now: float, *, once: bool) -> None:
-        """Remember a signature that was found right, in hexadecimal. Raises Refused where it was used up before."""
+    def take(self, key: str, signature: str, signed_at: int, now: float, *, once: bool) -> None:
+        """Remember a signature by *key* that was found right, in hexadecimal. Raises Refused where it was used up."""
         self._sweep(int(now))
-        if signed_at < self._floor:
+        mine = self._keys.get(key)
+        # What was on its way when the hub was started has come within the time of an echo.
+        unknown = signed_at < self._since and (once or now - signed_at > ECHO)
+        if unknown or (mine is not None and signed_at < mine.floor):
             text = (
                 "Signature expired: whether it was used before is not known any more, as the hub was started since, "
-                "or was asked very often. Sign anew; where that does not help, this machine's clock is late."
+                "or this key asked very often. Sign anew; where that does not help, this machine's clock is late."
             )
             raise Refused("InvalidSignatureException", text)
-        second = self._known.setdefault(signed_at, {})
-        key = int(signature[:16], 16)
-        first = second.get(key)
+        if mine is None:
+            mine = self._keys[key] = _Key()
+        second = mine.known.setdefault(signed_at, {})
+        start = int(signature[:16], 16)
+        first = second.get(start)
         if first is None:
-            second[key] = int(now)
+            second[start] = int(now)
+            mine.size += 1
             self._size += 1
-            self._forget()
+            while self._size > self._most:
+                self._size -= max(self._keys.values(), key=lambda one: one.size).forget()
         elif once or now - first > ECHO:
             text = "This signature was used before, and is taken once: sign the request anew to send it again."
             raise Refused("InvalidSignatureException", text)
@@ -86,11 +97,33 @@ class Answered:
         if now == self._swept:
             return
         self._swept = now
-        for second in [second for second in self._known if second < now - SKEW]:
-            self._size -= len(self._known.pop(second))
+        for name, key in list(self._keys.items()):
+            self._size -= key.sweep(now - SKEW)
+            if not key.known and key.floor < now - SKEW:
+                del self._keys[name]
 
-    def _forget(self) -> None:
-        while self._size > self._most:
-            oldest = min(self._known)
-            self._size -= len(self._known.pop(oldest))
-            self._floor = max(self._floor, oldest + 1)
+
+@dataclass(slots=True)
+class _Key:
+    """What is remembered of one access key."""
+
+    known: dict[int, dict[int, int]] = field(default_factory=dict)
+    """By the second of the signature, and by its first 64 bits, when it was first seen."""
+    size: int = 0
+    floor: int = 0
+    """What was signed before this second is not taken."""
+
+    def forget(self) -> int:
+        """Forget all of the oldest second, which is not taken any more; returns how many those were."""
+        oldest = min(self.known)
+        self.floor = oldest + 1
+        return self._drop(oldest)
+
+    def sweep(self, before: int) -> int:
+        """Forget what was signed before a second; returns how many those were."""
+        return sum([self._drop(second) for second in list(self.known) if second < before])
+
+    def _drop(self, second: int) -> int:
+        count = len(self.known.pop(second))
+        self.size -= count
+        return count

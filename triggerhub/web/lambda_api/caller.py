@@ -77,7 +77,8 @@ def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
         signed_at = sigv4.verify(signature, token.secret, request, service=SERVICE, now=now)
         if not unrepeated.repeatable(request.method, signature):
             unrepeated.check_link(request.method, signature, signed_at, now)
-            hub.tokens.answered.take(signature.signature, signed_at, now, once=unrepeated.once(signature.signed))
+            alone = unrepeated.once(signature.signed)
+            hub.tokens.answered.take(signature.access_key, signature.signature, signed_at, now, once=alone)
     except Refused as error:
         raise ApiError(error.kind, error.message) from error
     return token
