@@ -362,7 +362,8 @@ async def _invoke_local(project: Project, name: str, payload: bytes, keeper: Kee
         raise NotFound(f"no function {name!r}", hint=f"This project has: {', '.join(sorted(project.functions))}.")
     clock, lines = SystemClock(), _Lines()
     request_id = ids.event_id(clock.now(), 0, int.from_bytes(os.urandom(6), "big"))
-    tap = Tap(lines, Feed(), clock, Metrics(), Veil(lambda: project).text)
+    hide = Veil(lambda: project).text
+    tap = Tap(lines, Feed(), clock, Metrics(), hide)
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
     runtime = ProcessRuntime(tap, scratch, launcher=Launcher(keeper), data=project.hub.data)
@@ -374,7 +375,7 @@ async def _invoke_local(project: Project, name: str, payload: bytes, keeper: Kee
                 request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)
             )
             with tap.lines(request_id) as log_lines:
-                outcome, version = await Caller(pool, tap, clock, Metrics()).call(function, invocation)
+                outcome, version = await Caller(pool, tap, clock, Metrics(), hide=hide).call(function, invocation)
     finally:
         remove_tree(scratch)
     return Answered(request_id=request_id, outcome=outcome, version=version, log=tuple(log_lines))

@@ -22,6 +22,8 @@ Reuse = Literal["warm", "fork", "fresh"]
 """What the next call of a function meets: the same process, a new fork of it, or a new sandbox."""
 Level = Literal["contained", "isolated", "confined", "trusted"]
 """How a handler is kept from everything else; from the strongest to none."""
+SystemLevel = Literal["DEBUG", "INFO", "WARN"]
+"""How grave the hub's own lines of calls are."""
 
 
 class Secret:
@@ -198,6 +200,8 @@ class Function:
     """Whether nothing of it may run now, since no concurrency is reserved for it: its deliveries wait."""
     loops: bool = False
     """Whether it runs though many handlers' answers led to one another, up to it."""
+    system_level: SystemLevel = "INFO"
+    """From which level on the hub's own lines of its calls are written, where its log is JSON."""
     level: Level = "isolated"
     """The least isolation that it runs with."""
     network: bool | tuple[str, ...] = False

@@ -175,6 +175,26 @@ def handler(event, context):
 """
 
 
+def test_a_report_in_json_is_told_apart_from_what_the_function_wrote(empty: Path) -> None:
+    (empty / "handlers").mkdir()
+    (empty / "triggerhub.toml").write_text('[functions.echo]\nenv = { AWS_LAMBDA_LOG_FORMAT = "JSON" }\n')
+    (empty / "handlers/echo.py").write_text("def handler(event, context):\n    print('got it')\n")
+    project = Daemon(empty)
+    ran = project.cli("invoke", "echo", "--local")
+    assert ran.returncode == 0, ran.stderr
+    (told,) = map(json.loads, ran.stderr.splitlines())
+    assert (told["type"], told["record"]["status"]) == ("platform.report", "success")
+    first, said, last = project.cli("invoke", "echo", "--local", "--log").stderr.splitlines()
+    assert (json.loads(first)["type"], said, json.loads(last)["type"]) == (
+        "platform.start",
+        "got it",
+        "platform.report",
+    )
+    (empty / "handlers/echo.py").write_text("def handler(event, context):\n    raise LookupError\n")
+    failed = project.cli("invoke", "echo", "--local")
+    assert json.loads(failed.stderr.splitlines()[0])["record"]["errorType"] == "LookupError"
+
+
 def test_local_calls_at_once_leave_one_another_alone_and_nothing_behind(empty: Path) -> None:
     project = Daemon(empty)
     places = empty / "places"

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from tests.contract.package import ROLE, RUNTIME, answering, called, create, zipped
 from tests.e2e.daemon import Daemon, until
+from triggerhub.telemetry.report import frame
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
 
@@ -273,7 +274,7 @@ def test_a_function_logs_in_json_from_the_level_that_its_configuration_says(lamb
     def logged(**given: Any) -> list[str]:
         answer = lambdas.invoke(FunctionName=name, LogType="Tail", **given)
         lines = base64.b64decode(answer["LogResult"]).decode().splitlines()
-        return [line for line in lines if not line.startswith(("START ", "END ", "REPORT ", "INIT_START "))]
+        return [line for line in lines if frame(line) is None]
 
     (line,) = logged()
     assert (json.loads(line)["level"], json.loads(line)["message"]) == ("WARNING", "enough")
@@ -287,8 +288,53 @@ def test_a_function_logs_in_json_from_the_level_that_its_configuration_says(lamb
     assert lambdas.publish_version(FunctionName=name)["Version"] == "2", "how it logs makes a version of its own"
     for config, says in (
         ({"ApplicationLogLevel": "INFO"}, "LoggingConfig: levels go with the LogFormat JSON only."),
-        ({"LogFormat": "JSON", "SystemLogLevel": "WARN"}, "SystemLogLevel: the hub's own lines"),
+        ({"SystemLogLevel": "WARN"}, "LoggingConfig: levels go with the LogFormat JSON only."),
         ({"LogFormat": "JSON", "LogGroup": "/other"}, "LogGroup: a function's log is named after it."),
     ):
         code, kind, told = refused(lambdas.update_function_configuration, FunctionName=name, LoggingConfig=config)
         assert (code, kind, told.startswith(says)) == (400, "InvalidParameterValueException", True), told
+
+
+FAILING = """
+def handler(event, context):
+    if event == "fail":
+        raise LookupError("not there")
+"""
+
+
+def test_the_lines_around_each_call_are_in_the_form_and_from_the_level_that_the_configuration_says(
+    lambdas: Any, name: str
+) -> None:
+    create(lambdas, name, zipped({"app.py": FAILING}), LoggingConfig={"LogFormat": "JSON"})
+
+    def framed(event: str) -> list[Any]:
+        answer = lambdas.invoke(FunctionName=name, LogType="Tail", Payload=json.dumps(event))
+        lines = base64.b64decode(answer["LogResult"]).decode().splitlines()
+        assert not [line for line in lines if line.startswith(("START ", "END ", "REPORT "))]
+        told = [json.loads(line) for line in lines if frame(line)]
+        assert {one["record"]["requestId"] for one in told} <= {answer["ResponseMetadata"]["RequestId"]}
+        return told
+
+    def kinds(event: str) -> list[str]:
+        return [one["type"].removeprefix("platform.") for one in framed(event)]
+
+    start, report = framed("work")
+    assert (start["type"], start["record"]["version"]) == ("platform.start", "$LATEST")
+    assert (report["type"], report["record"]["status"]) == ("platform.report", "success")
+    metrics = report["record"]["metrics"]
+    assert metrics["memorySizeMB"] == 128
+    assert 0 < metrics["maxMemoryUsedMB"] <= 128
+    assert metrics["durationMs"] <= metrics["billedDurationMs"]
+    assert metrics["initDurationMs"] > 0
+    assert kinds("fail") == ["start", "runtimeDone", "report"]
+    for level, good, bad in (
+        ("WARN", [], ["runtimeDone", "report"]),
+        ("DEBUG", ["start", "runtimeDone", "report"], ["start", "runtimeDone", "report"]),
+    ):
+        lambdas.update_function_configuration(
+            FunctionName=name, LoggingConfig={"LogFormat": "JSON", "SystemLogLevel": level}
+        )
+        assert lambdas.get_function_configuration(FunctionName=name)["LoggingConfig"]["SystemLogLevel"] == level
+        assert (kinds("work"), kinds("fail")) == (good, bad)
+    failed = framed("fail")[-1]["record"]
+    assert (failed["status"], failed["errorType"]) == ("error", "LookupError")

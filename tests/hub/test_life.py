@@ -11,9 +11,9 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from tests.hub.rig import echoing, function, hand_source, project, rig, trigger
+from tests.hub.rig import Failure, echoing, function, hand_source, project, rig, trigger
 from triggerhub.model import Invocation
-from triggerhub.settings import RetryPolicy
+from triggerhub.settings import RetryPolicy, Secret
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
 
@@ -223,6 +223,23 @@ async def test_invoke_returns_the_answer_and_the_log(tmp_path: Path) -> None:
     lines = [line["text"] for line in r.output.lines if line["request_id"] == answered.request_id]
     assert lines[0].startswith(f"START RequestId: {answered.request_id}")
     assert lines[-1].startswith(f"REPORT RequestId: {answered.request_id}")
+
+
+async def test_lines_in_json_hide_secrets_in_what_a_handler_says_and_stay_json(tmp_path: Path) -> None:
+    async def failing(invocation: Invocation) -> Any:
+        raise Failure
+
+    env = {"AWS_LAMBDA_LOG_FORMAT": "JSON", "KIND": Secret("Failure"), "SIZE": Secret("256")}
+    async with rig(tmp_path, {"work": failing}, functions=[function(env=env)]) as r:
+        answered = await r.hub.invoke("work", b"1")
+    start, done, report = (
+        json.loads(line["text"]) for line in r.output.lines if line["request_id"] == answered.request_id
+    )
+    assert [line["type"] for line in (start, done, report)] == [
+        "platform.start", "platform.runtimeDone", "platform.report",
+    ]  # fmt: skip
+    assert done["record"]["errorType"] == report["record"]["errorType"] == "•••"
+    assert report["record"]["metrics"]["memorySizeMB"] == 256
 
 
 async def test_no_free_worker_within_the_timeout_is_a_throttle(tmp_path: Path) -> None:

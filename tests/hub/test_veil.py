@@ -13,6 +13,7 @@ from triggerhub.hub.veil import REMEMBERED, Veil
 from triggerhub.model import Fault
 from triggerhub.settings import Function, HubSettings, Project, Secret
 from triggerhub.telemetry.metrics import Metrics
+from triggerhub.telemetry.report import before
 
 
 def project(*secrets: str) -> Project:
@@ -70,4 +71,6 @@ def test_what_the_hub_says_of_where_a_handler_wanted_to_go_is_masked() -> None:
     function = current.functions["f"]
     tap.write(function, None, "hub", "hunter2.example:443 is not in its network")
     tap.write(function, "r", "hub", "START RequestId: hunter2 Version: 1")
-    assert kept == ["•••.example:443 is not in its network", "START RequestId: hunter2 Version: 1"]
+    (line,) = before("hunter2", "1", level="INFO", now=0)
+    tap.write(function, "r", "hub", line)
+    assert kept == ["•••.example:443 is not in its network", "START RequestId: hunter2 Version: 1", line]

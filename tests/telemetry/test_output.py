@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from triggerhub.settings import DAY, Function
 from triggerhub.telemetry import archive, output
 from triggerhub.telemetry.output import FOLLOWED, OutputLog
-from triggerhub.telemetry.report import end_line, report_line, start_line
 
 F = Function(name="f", runtime="python", version="abc")
 G = Function(name="g", runtime="python")
@@ -238,18 +237,6 @@ async def test_followers_see_lines_from_now_on(tmp_path: Path) -> None:
             log.write(F, "r", "stdout", str(number))
         assert [(await anext(lines))["text"] for _ in range(2)] == ["5 lines skipped", "5"]
     assert log._followers == set()
-
-
-def test_the_lines_around_an_invocation_are_lambdas() -> None:
-    assert start_line("r1", "$LATEST") == "START RequestId: r1 Version: $LATEST"
-    assert end_line("r1") == "END RequestId: r1"
-    assert report_line("r1", duration_ms=3.012, memory_mb=128, max_memory=36 * 1024 * 1024, init_ms=110.1) == (
-        "REPORT RequestId: r1\tDuration: 3.01 ms\tBilled Duration: 4 ms\tMemory Size: 128 MB"
-        "\tMax Memory Used: 36 MB\tInit Duration: 110.10 ms\t"
-    )
-    assert report_line("r1", duration_ms=3.0, memory_mb=128, max_memory=None, init_ms=None) == (
-        "REPORT RequestId: r1\tDuration: 3.00 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\t"
-    )
 
 
 def test_only_the_owner_can_read_the_logs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import click
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, data, names, shared
 from triggerhub.policy.advice import advise
+from triggerhub.telemetry.report import frame
 
 _DATA = "JSON, @FILE, or - for standard input."
 
@@ -87,16 +88,16 @@ def _answer(body: bytes) -> None:
 
 def _report(report: dict[str, Any], *, log: bool) -> None:
     """Write the function's lines, or only the last one that says what the call took."""
-    framed = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
-    lines = report["log"] if log else [line for line in report["log"] if line.startswith(framed[2])]
-    for line in lines:
-        click.echo(words.styled(words.clean(line.rstrip()), dim=line.startswith(framed)), err=True)
+    framed = [(line, frame(line)) for line in report["log"]]
+    for line, place in framed:
+        if log or place == "report":
+            click.echo(words.styled(words.clean(line.rstrip()), dim=place is not None), err=True)
     if report["error"]:
         told = words.clean(words.error(report["error"]))
         click.echo(words.styled(f"{report['outcome']}: ", "red", bold=True) + told, err=True)
         if hint := advise(report["error"]["type"], report["error"]["message"]):
             click.echo(f"  {hint}", err=True)
-        if not log and len(report["log"]) > 3:
+        if not log and any(place is None for _, place in framed):
             click.echo("  --log shows what the function wrote", err=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from triggerhub.aws.reference import LATEST
 from triggerhub.model import Json, Millis
+from triggerhub.settings import SystemLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class Version:
     """As its handlers' own lines are written: Text or JSON."""
     log_level: str | None = None
     """The least of such lines in JSON."""
+    system_level: SystemLevel | None = None
+    """The least of the hub's own lines of its calls, in JSON."""
     layers: tuple[LayerUse, ...] = ()
     snap: bool = False
     """Whether, once published, each call of it begins with what was loaded once: SnapStart."""

@@ -25,7 +25,18 @@ from triggerhub.deploy.mappings import Mappings
 from triggerhub.deploy.record import Deployed, EventConfig, Version
 from triggerhub.deploy.shelf import Shelf
 from triggerhub.errors import ConfigError, TriggerhubError
-from triggerhub.settings import DEPLOYED, HOUR, MB, MINUTE, SECOND, Destination, Function, Leading, RetryPolicy
+from triggerhub.settings import (
+    DEPLOYED,
+    HOUR,
+    MB,
+    MINUTE,
+    SECOND,
+    Destination,
+    Function,
+    Leading,
+    RetryPolicy,
+    SystemLevel,
+)
 from triggerhub.store import Store
 
 log = structlog.get_logger("deploy")
@@ -34,7 +45,7 @@ SCOPE = "lambda-function"
 """Where the store keeps the records, by name."""
 RETRIES, AGE = 2, 6 * HOUR
 """What becomes of an asynchronous invocation where nothing else is set: AWS's two retries, within six hours."""
-LEVEL = "INFO"
+LEVEL: SystemLevel = "INFO"
 """The least of lines in JSON, where nothing else is said."""
 Change = Callable[[Deployed | None], Deployed | None]
 Assemble = Callable[[Path, Sequence[Path]], Path]
@@ -230,6 +241,7 @@ class Registry:
             reuse="fork" if version.snapped else "warm",
             loops=deployed.recursive,
             env={**_logging(version), **version.env},
+            system_level=version.system_level or LEVEL,
             **_asynchronous(deployed, number, version),
         )
 

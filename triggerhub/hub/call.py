@@ -19,14 +19,12 @@ from triggerhub.policy import embedded
 from triggerhub.policy.routing import chosen
 from triggerhub.runtime import Output
 from triggerhub.settings import MB, Function
+from triggerhub.telemetry import report
 from triggerhub.telemetry.metrics import Metrics
-from triggerhub.telemetry.report import end_line, report_line, start_line
 from triggerhub.telemetry.tracing import Span, Tracing
 
 TRIES = 5
 """How many workers that died while they were idle one call may meet."""
-OWN = ("START ", "END ", "REPORT ")
-"""How the lines begin that are written of every call."""
 THROTTLED = "TooManyRequestsException"
 
 
@@ -60,7 +58,7 @@ class Tap:
         self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
     ) -> None:
         # What the hub says of every call quotes nobody; else it does, an error or where a handler wanted to go.
-        if stream != "hub" or not text.startswith(OWN):
+        if stream != "hub" or not text.startswith(report.OWN):
             read = stream == "stdout" and embedded.looks_like(text)
             text = self._hide(text)
             if read:
@@ -95,13 +93,15 @@ class Caller:
         clock: Clock,
         metrics: Metrics,
         draw: Callable[[], float] = random.random,
+        hide: Callable[[str], str] = str,
     ) -> None:
-        """*draw* returns a number in [0, 1) that chooses between the versions of an alias."""
+        """*draw* returns a number in [0, 1) that chooses between the versions of an alias; *hide* as of a Tap."""
         self._pool = pool
         self._output = output
         self._clock = clock
         self._metrics = metrics
         self._draw = draw
+        self._hide = hide
         self.tracing: Tracing | None = None
 
     async def call(
@@ -137,7 +137,10 @@ class Caller:
         except StartFailed as error:
             self._metrics.count("errors", function.name)
             self._metrics.count("invocations", function.name)
-            self._output.write(function, invocation.request_id, "hub", f"[ERROR] {error.type}: {error.message}")
+            line = report.unstarted(
+                invocation.request_id, error.type, error.message, level=report.least(function), now=self._clock.now()
+            )
+            self._output.write(function, invocation.request_id, "hub", line)
             fault = Fault(type=error.type, message=error.message)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
             return Crashed(
@@ -146,8 +149,11 @@ class Caller:
         if slot is None:
             return self.throttled(function), function.version
         current = slot.function
-        self._output.write(current, invocation.request_id, "hub", start_line(invocation.request_id, current.version))
-        invocation.deadline = self._clock.now() + current.timeout
+        now = self._clock.now()
+        least = report.least(current)
+        for line in report.before(invocation.request_id, current.version, level=least, now=now, trace=invocation.trace):
+            self._output.write(current, invocation.request_id, "hub", line)
+        invocation.deadline = now + current.timeout
         outcome: Outcome = Interrupted()
         span = traced(self.tracing, current, invocation)
         try:
@@ -157,7 +163,7 @@ class Caller:
             if span is not None:
                 ended(span, outcome)
         if not isinstance(outcome, Interrupted):
-            self._report(current, invocation.request_id, outcome, cold=not slot.ahead)
+            self._report(current, invocation, outcome, cold=not slot.ahead)
         return outcome, current.version
 
     def throttled(self, function: Function) -> Crashed:
@@ -166,30 +172,30 @@ class Caller:
         fault = Fault(type=THROTTLED, message="Rate Exceeded.")
         return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
 
-    def _report(self, function: Function, request_id: str, outcome: Outcome, *, cold: bool) -> None:
+    def _report(self, function: Function, invocation: Invocation, outcome: Outcome, *, cold: bool) -> None:
         usage = outcome.usage
         name = function.name
         self._metrics.count("invocations", name)
         self._metrics.observe(name, usage.duration_ms, usage.memory)
         if usage.init_ms is not None and cold:
             self._metrics.count("cold_starts", name)
-        if not isinstance(outcome, Returned):
+        error = None
+        if not isinstance(outcome, Returned | Interrupted):
             self._metrics.count("errors", name)
+            error = self._hide(outcome.fault.type)
         level = self._pool.level(function)
-        self._output.write(function, request_id, "hub", end_line(request_id))
-        self._output.write(
-            function,
-            request_id,
-            "hub",
-            report_line(
-                request_id,
-                duration_ms=usage.duration_ms,
-                memory_mb=function.memory // MB,
-                max_memory=usage.memory,
-                init_ms=usage.init_ms,
-                level=level if isinstance(level, str) else None,
-            ),
+        took = report.Took(
+            duration_ms=usage.duration_ms,
+            memory_mb=function.memory // MB,
+            max_memory=usage.memory,
+            init_ms=usage.init_ms,
+            level=level if isinstance(level, str) else None,
+            status=report.status(outcome),
+            error=error,
         )
+        request_id, least = invocation.request_id, report.least(function)
+        for line in report.after(request_id, took, level=least, now=self._clock.now(), trace=invocation.trace):
+            self._output.write(function, request_id, "hub", line)
 
 
 def traced(tracing: Tracing | None, function: Function, invocation: Invocation) -> Span | None:

@@ -103,7 +103,7 @@ class Hub:
         self._tap = Tap(output, self._feed, self._clock, self._metrics, self.veil.text)
         self._pool = Pool(runtime(self._tap), self._clock)
         self.warmth = self._pool.warmth
-        self._caller = Caller(self._pool, self._tap, self._clock, self._metrics, draw)
+        self._caller = Caller(self._pool, self._tap, self._clock, self._metrics, draw, self.veil.text)
         self._tracing = self._caller.tracing = tracing
         if tracing is not None:
             tracing.hide = self.veil.text

@@ -1,39 +1,153 @@
-"""Word the lines that frame an invocation's log as Lambda does; pure."""
+"""Word the lines that frame an invocation's log as Lambda does, as text or as JSON; pure.
+
+Which of the lines in JSON are written depends on the system log level, by Lambda's own table: a start and the report
+of a success are INFO, the end of a success is DEBUG, and both lines of a failure are WARN. As text, all of them are.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
 
-from triggerhub.settings import MB
+from triggerhub.aws.reference import LATEST
+from triggerhub.model import Crashed, Interrupted, Millis, Outcome, Raised, Returned, TimedOut
+from triggerhub.settings import MB, Function, Secret, SystemLevel
+
+Frame: TypeAlias = Literal["start", "end", "report"]
+FORMAT = "AWS_LAMBDA_LOG_FORMAT"
+OWN = ("START ", "END ", "REPORT ", '{"time":"')
+"""How the lines begin that frame an invocation, of all that the hub itself says."""
+
+_LEVELS: dict[str, int] = {"DEBUG": 0, "INFO": 1, "WARN": 2}
+_FRAMES: dict[str, Frame] = {
+    "START": "start", "END": "end", "REPORT": "report",
+    "platform.start": "start", "platform.runtimeDone": "end", "platform.report": "report",
+}  # fmt: skip
+_FRAMED = re.compile(
+    r'(?:(START|END|REPORT) RequestId: |\{"time":"[^"]*","type":"(platform\.(?:start|runtimeDone|report))",)'
+)
 
 
-def start_line(request_id: str, version: str) -> str:
-    """Return the line before an invocation."""
-    return f"START RequestId: {request_id} Version: {version or '$LATEST'}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """What an invocation came to."""
+
+    duration_ms: float
+    memory_mb: int
+    max_memory: int | None = None
+    """In bytes; None where nobody measured."""
+    init_ms: float | None = None
+    level: str | None = None
+    """Of the sandbox, which Lambda does not have."""
+    status: str = "success"
+    error: str | None = None
+    """The type of the error, where it failed."""
 
 
-def end_line(request_id: str) -> str:
-    """Return the line after an invocation."""
-    return f"END RequestId: {request_id}"
+def least(function: Function) -> SystemLevel | None:
+    """Return the level from which on a function's lines are written in JSON; None where they are text."""
+    said = function.env.get(FORMAT)
+    if said is None:
+        return None
+    text = said.reveal() if isinstance(said, Secret) else said
+    return function.system_level if text.upper() == "JSON" else None
 
 
-def report_line(
-    request_id: str,
-    *,
-    duration_ms: float,
-    memory_mb: int,
-    max_memory: int | None = None,
-    init_ms: float | None = None,
-    level: str | None = None,
-) -> str:
-    """Return the line that says what an invocation took; *max_memory* is in bytes, None where nobody measured.
+def status(outcome: Outcome) -> str:
+    """Return what Lambda calls an outcome."""
+    match outcome:
+        case Returned():
+            return "success"
+        case TimedOut():
+            return "timeout"
+        case Raised() | Crashed(scarce=False, severed=False):
+            return "error"
+        case Crashed() | Interrupted():
+            return "failure"
 
-    *level* is that of the sandbox, which Lambda does not have.
-    """
-    used = "" if max_memory is None else f"Max Memory Used: {-(-max_memory // MB)} MB\t"
-    init = "" if init_ms is None else f"Init Duration: {init_ms:.2f} ms\t"
-    sandbox = "" if level is None else f"Sandbox: {level}\t"
+
+def before(
+    request_id: str, version: str, *, level: SystemLevel | None, now: Millis, trace: str | None = None
+) -> Iterator[str]:
+    """Yield the lines before an invocation, of *level* and above in JSON, or as text where it is None."""
+    version = version or LATEST
+    if level is None:
+        yield f"START RequestId: {request_id} Version: {version}"
+    elif _LEVELS[level] <= _LEVELS["INFO"]:
+        yield _event(now, "platform.start", request_id, {"version": version}, trace)
+
+
+def after(
+    request_id: str, took: Took, *, level: SystemLevel | None, now: Millis, trace: str | None = None
+) -> Iterator[str]:
+    """Yield the lines after an invocation, as :func:`before` does."""
+    if level is None:
+        yield f"END RequestId: {request_id}"
+        yield _report(request_id, took)
+        return
+    duration = round(took.duration_ms, 2)
+    failed = {} if took.error is None else {"errorType": took.error}
+    good = took.status == "success"
+    if _LEVELS[level] <= _LEVELS["DEBUG" if good else "WARN"]:
+        done = {"status": took.status, **failed, "metrics": {"durationMs": duration}}
+        yield _event(now, "platform.runtimeDone", request_id, done, trace)
+    if _LEVELS[level] <= _LEVELS["INFO" if good else "WARN"]:
+        metrics = {
+            "durationMs": duration,
+            "billedDurationMs": math.ceil(took.duration_ms),
+            "memorySizeMB": took.memory_mb,
+            "maxMemoryUsedMB": _megabytes(took.max_memory),
+            "initDurationMs": None if took.init_ms is None else round(took.init_ms, 2),
+        }
+        told = {name: value for name, value in metrics.items() if value is not None}
+        sandbox = {} if took.level is None else {"sandbox": took.level}
+        yield _event(
+            now, "platform.report", request_id, {"metrics": told, **sandbox, "status": took.status, **failed}, trace
+        )
+
+
+def unstarted(request_id: str, kind: str, message: str, *, level: SystemLevel | None, now: Millis) -> str:
+    """Return the line about an invocation for which no worker could be started."""
+    if level is None:
+        return f"[ERROR] {kind}: {message}"
+    said = {"errorMessage": message, "errorType": kind, "requestId": request_id}
+    return _json({"timestamp": _moment(now), "log_level": "ERROR", **said})
+
+
+def frame(line: str) -> Frame | None:
+    """Return which of the lines around an invocation a line is, in either form; None for any other."""
+    found = _FRAMED.match(line)
+    return None if found is None else _FRAMES[found[1] or found[2]]
+
+
+def _report(request_id: str, took: Took) -> str:
+    most = _megabytes(took.max_memory)
+    used = "" if most is None else f"Max Memory Used: {most} MB\t"
+    init = "" if took.init_ms is None else f"Init Duration: {took.init_ms:.2f} ms\t"
+    sandbox = "" if took.level is None else f"Sandbox: {took.level}\t"
     return (
-        f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\t"
-        f"Billed Duration: {math.ceil(duration_ms)} ms\tMemory Size: {memory_mb} MB\t{used}{init}{sandbox}"
+        f"REPORT RequestId: {request_id}\tDuration: {took.duration_ms:.2f} ms\t"
+        f"Billed Duration: {math.ceil(took.duration_ms)} ms\tMemory Size: {took.memory_mb} MB\t{used}{init}{sandbox}"
     )
+
+
+def _megabytes(size: int | None) -> int | None:
+    return None if size is None else -(-size // MB)
+
+
+def _event(now: Millis, kind: str, request_id: str, record: dict[str, Any], trace: str | None) -> str:
+    tracing = {} if trace is None else {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace}}
+    return _json({"time": _moment(now), "type": kind, "record": {"requestId": request_id, **record, **tracing}})
+
+
+def _moment(time: Millis) -> str:
+    return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -12,7 +12,7 @@ from triggerhub.archive import UNZIPPED, BadArchive
 from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.destination import place
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.registry import LEVEL, check_runtime
+from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
 from triggerhub.settings import KB
@@ -69,9 +69,6 @@ def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
     config = given.get("LoggingConfig", {})
     if config.get("LogFormat", "Text") == "Text" and {"ApplicationLogLevel", "SystemLogLevel"} & config.keys():
         raise ApiError("InvalidParameterValueException", "LoggingConfig: levels go with the LogFormat JSON only.")
-    if config.get("SystemLogLevel", LEVEL) != LEVEL:
-        text = "SystemLogLevel: the hub's own lines, START, END and REPORT, are always there; leave it at INFO."
-        raise ApiError("InvalidParameterValueException", text)
     if config.keys() - {"ApplicationLogLevel", "LogFormat", "LogGroup", "SystemLogLevel"}:
         raise ApiError("InvalidParameterValueException", "LoggingConfig: it has a member that is not in this version.")
     group = config.get("LogGroup")
@@ -80,9 +77,13 @@ def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
 
 
 def logs(given: Mapping[str, Json]) -> dict[str, Any]:
-    """Return how handlers shall log, as a version has it."""
+    """Return how handlers and the hub shall log, as a version has it."""
     config = given.get("LoggingConfig", {})
-    return {"log_format": config.get("LogFormat", "Text"), "log_level": config.get("ApplicationLogLevel")}
+    return {
+        "log_format": config.get("LogFormat", "Text"),
+        "log_level": config.get("ApplicationLogLevel"),
+        "system_level": config.get("SystemLogLevel"),
+    }
 
 
 def snap(given: Mapping[str, Json], runtime: str, before: bool = False) -> bool:

@@ -77,7 +77,7 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
 
 
 def _logging(name: str, version: Version) -> dict[str, Json]:
-    levels = {"ApplicationLogLevel": version.log_level or LEVEL, "SystemLogLevel": LEVEL}
+    levels = {"ApplicationLogLevel": version.log_level or LEVEL, "SystemLogLevel": version.system_level or LEVEL}
     own = {"LogFormat": version.log_format, "LogGroup": f"/aws/lambda/{name}"}
     return own if version.log_format == "Text" else {**own, **levels}
 
