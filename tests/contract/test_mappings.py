@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.aws_double.moto import KEYS, moto_server
 from tests.contract.conftest import client
@@ -154,3 +156,37 @@ def test_a_mapping_that_cannot_be_is_refused(hub: Daemon, given: dict[str, Any],
     assert found == kind
     assert told.startswith(says)
     assert lambdas.list_event_source_mappings()["EventSourceMappings"] == []
+
+
+def test_of_equal_mappings_that_are_made_at_once_there_is_one(hub: Daemon, sqs: Any) -> None:
+    lambdas, (_, arn) = client(hub, max_pool_connections=8), queue(sqs, "once")
+    create(lambdas, "once", zipped({"app.py": CODE}))
+    with ThreadPoolExecutor(8) as pool:
+        asked = [
+            pool.submit(outcome, lambdas.create_event_source_mapping, EventSourceArn=arn, FunctionName="once")
+            for _ in range(8)
+        ]
+    assert sorted(one.result() for one in asked) == ["ResourceConflictException"] * 7 + ["done"]
+    assert len(lambdas.list_event_source_mappings(FunctionName="once")["EventSourceMappings"]) == 1
+
+
+def test_no_mapping_stays_of_what_is_deleted_at_the_same_time(hub: Daemon, sqs: Any) -> None:
+    lambdas, (_, arn) = client(hub), queue(sqs, "racing")
+    for number in range(12):
+        name = f"racing{number}"
+        create(lambdas, name, zipped({"app.py": CODE}))
+        with ThreadPoolExecutor(2) as pool:
+            making = pool.submit(outcome, lambdas.create_event_source_mapping, EventSourceArn=arn, FunctionName=name)
+            deleting = pool.submit(outcome, lambdas.delete_function, FunctionName=name)
+        assert (making.result(), deleting.result()) in (
+            ("done", "ResourceConflictException"), ("ResourceNotFoundException", "done"),
+        )  # fmt: skip
+
+
+def outcome(call: Any, **asked: Any) -> str:
+    """What a call comes to: that it is done, or the class of its error."""
+    try:
+        call(**asked)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "done"

@@ -148,6 +148,26 @@ def test_statements_of_a_policy_are_kept_by_their_ids(lambdas: Any, name: str) -
     assert refused(lambdas.remove_permission, FunctionName=name, StatementId="s3")[0] == 404
 
 
+def test_what_a_destination_names_is_not_deleted(lambdas: Any) -> None:
+    told, telling = (f"{word}-{uuid.uuid4().hex[:8]}" for word in ("told", "telling"))
+    create(lambdas, told, answering(1), Publish=True)
+    create(lambdas, telling, answering(1))
+    lambdas.create_alias(FunctionName=told, Name="live", FunctionVersion="1")
+    to = {"OnSuccess": {"Destination": f"{ARN}{told}:live"}, "OnFailure": {"Destination": f"{ARN}{told}:1"}}
+    lambdas.put_function_event_invoke_config(FunctionName=telling, DestinationConfig=to)
+    place = f"of {telling}:$LATEST; change its EventInvokeConfig first."
+    conflict = (409, "ResourceConflictException")
+    deleting = refused(lambdas.delete_alias, FunctionName=told, Name="live")
+    assert deleting == (*conflict, f"{told}:live is the OnSuccess {place}")
+    lambdas.update_alias(FunctionName=told, Name="live", FunctionVersion="$LATEST")
+    deleting = refused(lambdas.delete_function, FunctionName=told, Qualifier="1")
+    assert deleting == (*conflict, f"{told}:1 is the OnFailure {place}")
+    assert refused(lambdas.delete_function, FunctionName=told) == (*conflict, f"{told} is the OnSuccess {place}")
+    lambdas.delete_function_event_invoke_config(FunctionName=telling)
+    lambdas.delete_alias(FunctionName=told, Name="live")
+    lambdas.delete_function(FunctionName=told)
+
+
 def test_no_more_is_reserved_than_ever_runs(lambdas: Any, name: str) -> None:
     most = 10_000
     lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=most)

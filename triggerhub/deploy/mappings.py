@@ -121,13 +121,14 @@ def pattern_of(patterns: list[Json]) -> Json | None:
 class Mappings:
     """All event source mappings. One change at a time; what a change answers is durable, and served."""
 
-    def __init__(self, store: Store, project: Path) -> None:
+    def __init__(self, store: Store, project: Path, deploying: anyio.Lock) -> None:
+        """*deploying* is held while functions change: none goes that a mapping is being made of."""
         self.mappings: dict[str, SourceMapping] = {}
         self.triggers: dict[str, Trigger] = {}
         self.modules: dict[str, ModuleType] = {}
         self._store = store
         self._project = project
-        self._lock = anyio.Lock()
+        self._lock, self._deploying = anyio.Lock(), deploying
         self._serve: Serve | None = None
 
     async def load(self) -> None:
@@ -157,17 +158,18 @@ class Mappings:
     ) -> SourceMapping | None:
         """Replace a mapping by what *change* makes of it; None removes it. Cancelled: it has happened, or has not."""
         async with self._lock:
-            after = change(self.mappings.get(key))
-            made = {} if after is None else await self.made(after)
-            with anyio.CancelScope(shield=True):
-                text = None if after is None else json.dumps(asdict(after))
-                await self._store.set_checkpoints(SCOPE, {key: text})
-            if after is None:
-                self.mappings.pop(key, None)
-                self.triggers.pop(f"{PREFIX}{key}", None)
-            else:
-                self.mappings[key] = after
-                self.triggers |= made
+            async with self._deploying:
+                after = change(self.mappings.get(key))
+                made = {} if after is None else await self.made(after)
+                with anyio.CancelScope(shield=True):
+                    text = None if after is None else json.dumps(asdict(after))
+                    await self._store.set_checkpoints(SCOPE, {key: text})
+                if after is None:
+                    self.mappings.pop(key, None)
+                    self.triggers.pop(f"{PREFIX}{key}", None)
+                else:
+                    self.mappings[key] = after
+                    self.triggers |= made
             if self._serve is not None:
                 await self._serve(self.triggers, self.modules)
             return after

@@ -60,9 +60,10 @@ class Registry:
     def __init__(
         self, store: Store, home: Path, *, assemble: Assemble, project: Path = Path(), sync: bool = True
     ) -> None:
+        self._lock = anyio.Lock()
         self.shelf = Shelf(home, sync=sync)
         self.layers = Layers(store)
-        self.mappings = Mappings(store, project)
+        self.mappings = Mappings(store, project, self._lock)
         self.tallies = Tallies(store)
         self.opt = home / "layers"
         """Where layers are put together for functions."""
@@ -78,7 +79,6 @@ class Registry:
         self._left_out: list[str] = []
         self.generation = 0
         """Another number whenever there are other functions than before."""
-        self._lock = anyio.Lock()
         self._serve: Serve = lambda _functions, _changed: None
 
     async def load(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
-from triggerhub.deploy.record import EventConfig
+from triggerhub.deploy.record import Deployed, EventConfig
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import members, shape
@@ -44,19 +44,22 @@ class Events:
 
     async def _put(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = self._place(asked)
-        said = self._said(name, asked.given)
-        config = await self._configs.put(name, qualifier, lambda _, __: EventConfig(**said, modified=now()))
-        return _shown(name, qualifier, config)
+
+        def put(_: Deployed, __: EventConfig | None) -> EventConfig:
+            return EventConfig(**self._said(name, asked.given), modified=now())
+
+        return _shown(name, qualifier, await self._configs.put(name, qualifier, put))
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
         name, qualifier = self._place(asked)
-        said = self._said(name, asked.given)
-        config = await self._configs.update(name, qualifier, lambda _, was: replace(was, **said, modified=now()))
-        return _shown(name, qualifier, config)
+
+        def update(_: Deployed, was: EventConfig) -> EventConfig:
+            return replace(was, **self._said(name, asked.given), modified=now())
+
+        return _shown(name, qualifier, await self._configs.update(name, qualifier, update))
 
     def _said(self, name: str, given: Mapping[str, Json]) -> dict[str, Any]:
         """Return what was given of a configuration. Raises ApiError."""
-        self._functions.changeable(name)
         if not {"MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig"} & given.keys():
             raise ApiError("InvalidParameterValueException", NOTHING)
         said = {ours: given[theirs] for theirs, ours in _NUMBERS.items() if theirs in given}

@@ -14,7 +14,7 @@ from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST, is_version
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed, Version
-from triggerhub.deploy.registry import Registry
+from triggerhub.deploy.registry import Registry, destination
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.whole import naming
 from triggerhub.model import Json
@@ -254,11 +254,10 @@ class Functions:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
         self.changeable(found.name)
         served = found.name if found.qualifier is None else f"{found.name}:{found.qualifier}"
-        self.refuse_used(served)
 
         def remove(before: Deployed | None) -> Deployed | None:
             current = there(before, found.name)
-            self.refuse_named(served)
+            self.refuse_used(served)
             if found.qualifier is None:
                 return None
             if found.qualifier == LATEST:
@@ -279,14 +278,31 @@ class Functions:
         return {}
 
     def refuse_used(self, served: str) -> None:
-        """Raise ApiError where a mapping leads to *served*; without a qualifier, to any of its versions and aliases."""
+        """Raise ApiError where a mapping, a destination or triggerhub.toml leads to *served*.
+
+        Without a qualifier, to any of its versions and aliases. Only of use while nothing else is changed.
+        """
+
+        def means(name: str) -> bool:
+            return name == served or name.startswith(f"{served}:")
+
+        def leads(told: str | None) -> bool:
+            return told is not None and (to := destination(told)).kind == "function" and means(to.target)
+
         for mapping in self._registry.mappings.mappings.values():
-            if mapping.function == served or mapping.function.startswith(f"{served}:"):
+            if means(mapping.function):
                 text = f"{served} has the event source mapping {mapping.uuid}; delete that first."
                 raise ApiError("ResourceConflictException", text)
-
-    def refuse_named(self, served: str) -> None:
-        """Raise ApiError where triggerhub.toml names *served*."""
+            told = mapping.on_failure
+            if told is not None and not told.startswith("arn:") and means(told):
+                text = f"{served} is the OnFailure of the event source mapping {mapping.uuid}; update that first."
+                raise ApiError("ResourceConflictException", text)
+        for deployed in self._registry.functions.values():
+            for qualifier, events in deployed.events.items():
+                for kind, to in (("OnSuccess", events.on_success), ("OnFailure", events.on_failure)):
+                    if leads(to):
+                        text = f"{served} is the {kind} of {deployed.name}:{qualifier}; change its EventInvokeConfig"
+                        raise ApiError("ResourceConflictException", f"{text} first.")
         if places := list(naming(self._hub.project, served)):
             text = f"{served} is named by {', '.join(places[:5])} in triggerhub.toml; take it out there first."
             raise ApiError("ResourceConflictException", text)

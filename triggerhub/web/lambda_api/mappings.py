@@ -75,11 +75,8 @@ class Mappings:
         size = OF_A_STREAM if streams else REQUEST
         new = SourceMapping(uuid=str(uuid.uuid4()), source=source, function="", batch=size, modified=now())
         new = replace(new, tags=members.tags(given.get("Tags", {})))
-        made = self._changed(new, given)
-        for other in self._kept.mappings.values():
-            if (other.source, other.function) == (made.source, made.function):
-                raise _taken(other)
-        await self._kept.change(made.uuid, lambda _: made)
+        made = await self._kept.change(new.uuid, lambda _: self._changed(new, given))
+        assert made is not None
         return {**self._shown(made), "State": "Creating"}
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
@@ -112,11 +109,15 @@ class Mappings:
         return shape.page(asked.given, rows, "EventSourceMappings", self._shown)
 
     def _changed(self, mapping: SourceMapping, given: Mapping[str, Json]) -> SourceMapping:
-        """Return *mapping* with what was given. Raises ApiError."""
+        """Return *mapping* with what was given, of which there is no other. Raises ApiError."""
         streams = mapping.type != "sqs"
         _refuse(given, streams=streams)
         if "FunctionName" in given:
             mapping = replace(mapping, function=self._targets.find(given["FunctionName"], None).events)
+            for other in self._kept.mappings.values():
+                same = (other.source, other.function) == (mapping.source, mapping.function)
+                if same and other.uuid != mapping.uuid:
+                    raise _taken(other)
         fifo = mapping.source.endswith(".fifo")
         batch = given.get("BatchSize", mapping.batch)
         window = given.get("MaximumBatchingWindowInSeconds", mapping.window)

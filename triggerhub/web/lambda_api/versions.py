@@ -123,11 +123,10 @@ class Versions:
     async def _delete_alias(self, asked: Asked) -> Mapping[str, Json]:
         function, name = named(asked.given["FunctionName"]).name, asked.given["Name"]
         self._functions.changeable(function)
-        self._functions.refuse_used(f"{function}:{name}")
 
         def remove(before: Deployed | None) -> Deployed:
             current = there(before, function)
-            self._functions.refuse_named(f"{function}:{name}")
+            self._functions.refuse_used(f"{function}:{name}")
             aliases = {key: one for key, one in current.aliases.items() if key != name}
             return replace(current.without(name), aliases=aliases)
 
