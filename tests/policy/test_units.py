@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggerhub.policy.units import duration, rate, show_duration, show_size, size
+from triggerhub.policy.units import counted, duration, rate, show_duration, show_size, size
 from triggerhub.settings import Rate
 
 
@@ -68,3 +68,10 @@ def test_not_a_rate(text: str) -> None:
 def test_what_is_shown_reads_back(value: int) -> None:
     assert duration(show_duration(value)) == value
     assert size(show_size(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 more kinds"), (1, "1 more kind"), (2, "2 more kinds"), (1234, "1,234 more kinds")]
+)
+def test_of_one_thing_it_is_said_in_the_singular(count: int, words: str) -> None:
+    assert counted(count, "more kind") == words

@@ -54,9 +54,9 @@ def head(found: dict[str, Any]) -> str:
 
 
 def alarmed(found: dict[str, Any]) -> list[str]:
-    """Return a line per alarm that is on: since when, and what was measured against which bound."""
+    """Return a line per alarm that is on: for how long, and what was measured against which bound."""
     return [
-        f"{words.styled(f'alarm {name} is on', 'red', bold=True)} since {words.age(one['since'])}: "
+        f"{words.styled(f'alarm {name} is on', 'red', bold=True)} for {words.lasting(one['since'])}: "
         f"{words.clean(one['when'])}, {one['value'] or 'nothing'} now"
         for one in found.get("alarms", ())
         for name in [words.clean(one["name"])]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from triggerhub.policy import units
 from triggerhub.policy.unseen import UNSEEN, spelt
 
 COLORS = {
@@ -80,6 +81,11 @@ def age(text: str | None, now: datetime | None = None) -> str:
     return f"{span(seconds)} ago" if seconds > 0 else f"in {span(-seconds)}"
 
 
+def lasting(begin: str) -> str:
+    """Return for how long something has been so: ``2m``."""
+    return span((datetime.now(UTC) - datetime.fromisoformat(begin)).total_seconds())
+
+
 def span(seconds: float) -> str:
     """Return a length of time in its largest unit: ``2m``."""
     for unit, size in _UNITS:
@@ -107,9 +113,7 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def number(count: int, noun: str, plural: str | None = None) -> str:
-    """Return ``1 delivery``, ``2 deliveries``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+number = units.counted
 
 
 def error(fault: Any) -> str:

@@ -1,4 +1,4 @@
-"""Read words with units: ``"30s"``, ``"256MB"``, ``"50/s"``."""
+"""Read and write words with units: ``"30s"``, ``"256MB"``, ``"50/s"``; and say of what there are how many."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def rate(text: str) -> Rate:
     if match is None or int(match[1]) == 0:
         raise ValueError(f'{text!r} is not a rate; write a number per s, m, h or d, like "50/s"')
     return Rate(count=int(match[1]), per=_PERIODS[match[2]])
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return ``1 delivery``, ``2 deliveries``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def show_duration(milliseconds: int) -> str:

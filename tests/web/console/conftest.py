@@ -30,6 +30,9 @@ retry = { attempts = 2, initial = "10ms", max = "10ms" }
 [functions.ship]
 env = { TOKEN = { secret = "SHIP_TOKEN" } }
 
+[functions.mail]
+retry = { attempts = 1 }
+
 [triggers.orders]
 type = "webhook"
 path = "/orders"

@@ -73,10 +73,23 @@ def test_every_page_is_accessible_and_whole(site: Site, browser: Browser, axe: s
             assert width <= visitor.page.viewport_size["width"], f"{path} is wider than the screen"  # type: ignore[index]
 
 
+def test_a_phone_says_what_its_numbers_are(site: Site, browser: Browser, dead: str) -> None:
+    with visiting(browser, site.base, **LOOKS["phone"][0]) as visitor:
+        for path, labels in {
+            "/dead-letters": ["first", "last"],
+            "/triggers": ["waiting", "lag", "dead", "next"],
+        }.items():
+            visitor.go(path)
+            for label in labels:
+                cell = visitor.page.locator(f"td[data-label='{label}']:not(:empty)").first
+                expect(cell).to_be_visible()
+                assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == f'"{label} "', path
+
+
 def test_the_first_visit_says_what_fails(visitor: Visitor, dead: str) -> None:
     visitor.go("/")
     visitor.sees("#attention", "sold out")
-    visitor.sees("#attention", "since")
+    visitor.sees("#attention", "for")
     visitor.page.click("#attention >> text=Look")
     visitor.sees(".detail", "LookupError")
     visitor.sees("#panel-event", "sold out")

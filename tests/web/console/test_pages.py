@@ -118,18 +118,30 @@ def test_bytes_that_are_no_text_are_spelt_out(site: Site) -> None:
     assert site.get("/deliveries").status == 200
 
 
-def test_an_alarm_that_is_on_is_the_first_to_be_seen(site: Site, dead: str) -> None:
-    said = r"Alarm <b>losses</b> is on: <code>dead\(ship\) &gt; 0 in 10m</code>, 1 now</a> <small>since <time [^>]*>\d+ (s|min) ago<"
-    until(lambda: re.search(said, site.get("/").text), "the overview says since when, and what was measured")
-    told = r"alarm losses is on since \d+[sm] ago: dead\(ship\) > 0 in 10m, 1 now\n"
+def test_an_alarm_that_is_on_is_seen_after_what_can_be_redriven(site: Site, dead: str) -> None:
+    said = r"Alarm <b>losses</b> is on: <code>dead\(ship\) &gt; 0 in 10m</code>, 1 now</a> <small>for <time [^>]*>\d+ (s|min)<"
+    until(lambda: re.search(said, site.get("/").text), "the overview says for how long, and what was measured")
+    told = r"alarm losses is on for \d+[sm]: dead\(ship\) > 0 in 10m, 1 now\n"
     for command in ("status", "top"):
         assert re.search(told, site.hub.cli(command, check=True).stdout), command
     (row,) = json.loads(site.hub.cli("status", "--json", check=True).stdout)["alarms"]
     assert (row["name"], row["value"], row["since"][-1]) == ("losses", "1", "Z")
     assert site.get("/readyz").json["reasons"][0].startswith("alarm losses is on since 2")
+    first = site.get("/").text
+    assert first.index('data-bulk="redrive"') < first.index("Alarm <b>losses")
     page = site.get("/alarms").text
+    for shown in (first, page):
+        assert 'href="/deliveries?q=fn%3Aship+state%3Adead"' in shown
     assert page.index("losses") < page.index("silence")
     assert "dead(ship) &gt; 0" in page
+
+
+def test_lengths_are_said_as_such_and_one_thing_in_the_singular(site: Site, dead: str) -> None:
+    for path in ("/", "/functions/ship", "/functions/mail", "/dead-letters", "/settings"):
+        text = site.get(path).text
+        assert not re.search(r"since <time|\b1 (attempts|workers|triggers|deliveries)\b", text), path
+    assert "<dd>1 attempt, " in site.get("/functions/mail").text
+    assert re.search(r"<dt>Up for</dt><dd><time [^>]* data-lasting>\d+ (s|min)<", site.get("/settings").text)
 
 
 def test_the_charts_history_is_asked_for_by_itself(site: Site) -> None:

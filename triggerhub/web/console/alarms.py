@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
+from triggerhub.model import State
+from triggerhub.policy.searching import Search
+from triggerhub.settings import Condition, Project
 from triggerhub.web.console import answer
 from triggerhub.web.console.frame import Frame
 
@@ -30,4 +35,20 @@ class Alarms:
 
     def _rows(self) -> dict[str, Any]:
         # What is on comes first.
-        return {"rows": sorted(self._hub.alarms.rows(), key=lambda row: (row["state"] != "alarm", row["name"]))}
+        rows = sorted(self._hub.alarms.rows(), key=lambda row: (row["state"] != "alarm", row["name"]))
+        return {"rows": linked(rows, self._hub.project)}
+
+
+def linked(rows: Sequence[dict[str, Any]], project: Project) -> list[tuple[dict[str, Any], str]]:
+    """Return alarms, each with the address of the deliveries that it is about: those that failed, where it is that."""
+    known = project.alarms
+    return [(row, _address(known[row["name"]].when, project)) for row in rows if row["name"] in known]
+
+
+def _address(when: Condition, project: Project) -> str:
+    state = State.DEAD if when.measure in ("errors", "error_rate", "dead") else None
+    if when.name in project.triggers:
+        search = Search(trigger=when.name, state=state)
+    else:
+        search = Search(function=when.name, state=state)
+    return f"/deliveries?{urlencode({'q': str(search)})}"

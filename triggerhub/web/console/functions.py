@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
+from triggerhub.policy import units
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.settings import DEPLOYED, HOUR
 from triggerhub.web import asked, shape
@@ -145,7 +146,7 @@ def _settings(function: Any) -> list[tuple[str, str]]:
     found = [
         (
             "Retries",
-            f"{retry.attempts} attempts, {retry.backoff}, {waits}",
+            f"{units.counted(retry.attempts, 'attempt')}, {retry.backoff}, {waits}",
         ),
         ("On success", ", ".join(map(str, function.on_success))),
         ("On failure", ", ".join(map(str, function.on_failure))),

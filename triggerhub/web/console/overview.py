@@ -11,6 +11,7 @@ from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.web.console import answer, render
+from triggerhub.web.console.alarms import linked
 from triggerhub.web.console.frame import Frame
 from triggerhub.web.console.live import point
 
@@ -64,7 +65,7 @@ class Overview:
             "groups": groups[:MOST],
             "more": max(len(groups) - MOST, 0),
             "problems": status["problems"],
-            "alarms": status["alarms"],
+            "alarms": linked(status["alarms"], self._hub.project),
             "canaries": self._canaries.taken_back(),
             "pinned": status["pinned"],
             "paused": [("functions", row["name"]) for row in still] + [("triggers", row["name"]) for row in paused],

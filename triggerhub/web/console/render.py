@@ -61,6 +61,8 @@ def environment() -> Environment:
     )
     made.filters |= {
         "ago": ago,
+        "lasting": lasting,
+        "counted": units.counted,
         "took": took,
         "size": size,
         "number": number,
@@ -121,6 +123,15 @@ def ago(moment: Millis | None, now: Millis) -> Markup:
     exact = shape.moment(moment)
     due = Markup(" data-due") if moment > now else ""
     return Markup('<time datetime="{0}" title="{0}"{1}>{2}</time>').format(exact, due, since(now - moment))
+
+
+def lasting(begin: Millis | None, now: Millis) -> Markup:
+    """Return a ``<time>`` that says for how long something has been so; the script keeps it true."""
+    if begin is None:
+        return Markup("–")
+    exact = shape.moment(begin)
+    words = span(max(now - begin, 0))
+    return Markup('<time datetime="{0}" title="since {0}" data-lasting>{1}</time>').format(exact, words)
 
 
 def since(length: float) -> str:

@@ -105,7 +105,7 @@
   });
   setInterval(() => {
     for (const time of $$("time")) {
-      const passed = Date.now() + skew - Date.parse(time.dateTime), text = since(passed);
+      const passed = Date.now() + skew - Date.parse(time.dateTime), text = "lasting" in time.dataset ? span(Math.max(passed, 0)) : since(passed);
       if (time.textContent !== text) time.textContent = text;
       // What was to come has come: there is another next.
       if ("due" in time.dataset && passed > 1000) { delete time.dataset.due; stale = true; }
