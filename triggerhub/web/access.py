@@ -23,6 +23,7 @@ from triggerhub.policy import access, sigv4
 from triggerhub.policy.access import LOCAL, STRANGER, Principal
 from triggerhub.web import refusal
 from triggerhub.web.lambda_api.link import is_link
+from triggerhub.web.proxy import Proxies, from_here, peer_address
 from triggerhub.web.session import COOKIE, Session, Sessions, cookies
 
 log = structlog.get_logger("admin")
@@ -55,26 +56,29 @@ def asker(scope: Mapping[str, Json]) -> Asker:
 
 
 class Access:
-    """ASGI middleware. With *trusted*, whoever gets here may do everything: the hub's socket is a file of its user."""
+    """ASGI middleware. Without *proxies* whoever gets here may do everything: the socket is the hub's user's own."""
 
-    def __init__(self, app: ASGIApp, hub: Hub, sessions: Sessions, *, trusted: bool) -> None:
-        self._app, self._hub, self._sessions, self._trusted = app, hub, sessions, trusted
+    def __init__(self, app: ASGIApp, hub: Hub, sessions: Sessions, proxies: Proxies | None) -> None:
+        self._app, self._hub, self._sessions, self._proxies = app, hub, sessions, proxies
+        self._trusted = proxies is None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
+        if self._proxies is not None:
+            _whence(scope, headers, self._proxies)
         # What has only begun knows no tokens yet, and refuses everything itself.
         if self._hub.phase == "starting" or is_link(method, path):
             scope["asker"] = Asker(LOCAL if self._trusted else STRANGER)
             return await self._app(scope, receive, send)
         if OPEN.fullmatch(path):
-            shown = self._known(headers, touch=False)
+            shown = self._known(headers, scope, touch=False)
             scope["asker"] = shown if isinstance(shown, Asker) else Asker(STRANGER)
             return await self._app(scope, receive, send)
         if SIGNED.match(path) and _signed(headers, scope):
             # Whoever signed it can be known once the whole request is there: the Lambda API asks itself.
             scope["trusted"] = self._trusted
             return await self._app(scope, receive, send)
-        found = self._known(headers)
+        found = self._known(headers, scope)
         if isinstance(found, Response):
             return await found(scope, receive, send)
         if found is None:
@@ -84,7 +88,7 @@ class Access:
             response = refusal.response(403, "bad-csrf", why, "Load the page again.")
             return await response(scope, receive, send)
         if found.principal is not LOCAL:
-            send = self._while_known(headers, send)
+            send = self._while_known(headers, scope, send)
             refused = access.refusal(found.principal, access.needed(method, path))
             if refused is not None:
                 return await refusal.response(403, "forbidden", refused)(scope, receive, send)
@@ -93,7 +97,7 @@ class Access:
             return await self._app(scope, receive, send)
         return await self._noted(found.principal, scope, receive, send)
 
-    def _known(self, headers: Headers, *, touch: bool = True) -> Asker | Response | None:
+    def _known(self, headers: Headers, scope: Scope, *, touch: bool = True) -> Asker | Response | None:
         """Return who it is, a refusal of what he shows, or None where he shows nothing and must.
 
         With *touch* a session goes on from now.
@@ -109,22 +113,25 @@ class Access:
                 return refusal.response(401, "bad-token", "this token is not one of this hub's", hint, CHALLENGE)
             return Asker(principal)
         if self._hub.project.console.auth == "none":
-            return Asker(LOCAL)
+            return None if scope.get("from_afar") else Asker(LOCAL)
         if found := self._sessions.find(cookies(headers).get(COOKIE), touch=touch):
             return Asker(found[1], found[0])
         return None
 
-    def _while_known(self, headers: Headers, send: Send) -> Send:
+    def _while_known(self, headers: Headers, scope: Scope, send: Send) -> Send:
         """Return a *send* that ends a stream once who asked for it has signed out or lost his token."""
 
         async def sending(message: Message) -> None:
-            if message.get("more_body") and not isinstance(self._known(headers, touch=False), Asker):
+            if message.get("more_body") and not isinstance(self._known(headers, scope, touch=False), Asker):
                 raise ClientDisconnect
             await send(message)
 
         return sending
 
     def _unknown(self, headers: Headers, method: str, path: str, scope: Scope) -> Response:
+        if self._hub.project.console.auth == "none":
+            why = "this request was forwarded from elsewhere, and without [console] auth only this machine may ask"
+            return refusal.response(403, "not-local", why, "Write [console] auth, so that the hub asks who it is.")
         if method == "GET" and "text/html" in headers.get("accept", "") and not headers.get("hx-request"):
             query = scope["query_string"].decode("latin-1")
             there = quote(path + ("?" + query if query else ""), safe="")
@@ -189,6 +196,14 @@ async def write_down(hub: Hub, entry: Mapping[str, Json]) -> None:
             await anyio.to_thread.run_sync(hub.changes.add, line)
     except OSError as error:
         log.error("a change could not be written down", error=str(error), change=entry["text"], who=entry["who"])
+
+
+def _whence(scope: Scope, headers: Headers, proxies: Proxies) -> None:
+    """Have the request say whose it is, and whether it comes from elsewhere than this machine."""
+    peer, listed = peer_address(scope.get("client")), headers.items()
+    scope["from_afar"] = not from_here(peer, listed)
+    client, scope["scheme"], _ = proxies.seen(listed, peer=peer, scheme=scope["scheme"], host="")
+    scope["client"] = (client, 0)
 
 
 def _signed(headers: Headers, scope: Scope) -> bool:

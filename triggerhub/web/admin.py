@@ -20,6 +20,7 @@ from triggerhub.web.access import Access
 from triggerhub.web.api import application
 from triggerhub.web.guard import Guard
 from triggerhub.web.patience import Patient
+from triggerhub.web.proxy import Proxies
 from triggerhub.web.session import Sessions
 from triggerhub.web.unixsocket import unix_socket
 
@@ -46,7 +47,8 @@ async def serve(
     closing = anyio.Event()
     sessions = Sessions(lambda: hub.project.console)
     app = application(hub, registry, canaries, closing, sessions)
-    asked, trusted = (Access(app, hub, sessions, trusted=one) for one in (False, True))
+    proxies = Proxies(hub.project.hub.trusted_proxies)
+    asked, trusted = (Access(app, hub, sessions, one) for one in (proxies, None))
     with unix_socket(socket) as unix:
         server = _Server(
             _config(Guard(asked, host, lambda: hub.project.console.hosts), hub.project.hub.drain / 1000),

@@ -13,6 +13,9 @@ from typing import TypeAlias
 
 from triggerhub.errors import ConfigError
 
+_FOR = re.compile(r'(?i)\bfor\s*=\s*"?([^;,"]*)')
+"""Whom a Forwarded header names."""
+
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 """What a Host header may say."""
@@ -41,6 +44,14 @@ class Proxies:
     def _within(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._networks)
 
+    def seen(
+        self, headers: Sequence[tuple[str, str]], *, peer: str, scheme: str, host: str
+    ) -> tuple[str, str, str]:
+        """Return client, scheme and host of a request: as its headers report them where *peer* is trusted."""
+        if not self.trusts(peer):
+            return peer, scheme, host
+        return self.caller(headers, client=peer, scheme=scheme, host=host)
+
     def caller(
         self, headers: Sequence[tuple[str, str]], *, client: str, scheme: str, host: str
     ) -> tuple[str, str, str]:
@@ -64,6 +75,18 @@ class Proxies:
             if not self._within(address):
                 return client
         return client
+
+
+def from_here(peer: str, headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether a request comes from this machine, by its peer and by all that it says of whom it was forwarded for.
+
+    Such headers only take trust away here, so that it does not matter who wrote them: a proxy on this machine adds
+    the address that it was called from.
+    """
+    hops = [hop for name, value in headers if name in ("x-forwarded-for", "x-real-ip") for hop in value.split(",")]
+    hops += [hop for name, value in headers if name == "forwarded" for hop in _FOR.findall(value)]
+    addresses = map(_address, (peer, *hops))
+    return all(address is not None and address.is_loopback for address in addresses)
 
 
 def _last(value: str) -> str:
