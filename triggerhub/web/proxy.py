@@ -44,9 +44,7 @@ class Proxies:
     def _within(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._networks)
 
-    def seen(
-        self, headers: Sequence[tuple[str, str]], *, peer: str, scheme: str, host: str
-    ) -> tuple[str, str, str]:
+    def seen(self, headers: Sequence[tuple[str, str]], *, peer: str, scheme: str, host: str) -> tuple[str, str, str]:
         """Return client, scheme and host of a request: as its headers report them where *peer* is trusted."""
         if not self.trusts(peer):
             return peer, scheme, host
