@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from triggerhub.model import Json, Millis
 
@@ -67,6 +67,10 @@ class RetryPolicy:
     jitter: bool = True
     max_age: Millis | None = None
     """A delivery older than this at its next attempt is buried; None is no limit."""
+
+
+AS_LAMBDA = RetryPolicy(attempts=3, backoff="linear", initial=MINUTE, max=2 * MINUTE, jitter=False, max_age=6 * HOUR)
+"""What becomes of an asynchronous invocation of a function that was made by the Lambda API: AWS's own two retries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +345,8 @@ class Project:
     triggers: Mapping[str, Trigger]
     defaults: Function = field(default_factory=lambda: Function(name="", runtime="python"))
     """What ``[defaults]`` says, for functions that were made by the Lambda API: code, time and memory are their own."""
+    retries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What ``[functions.NAME]`` says of the ``retry`` of functions that were made by the Lambda API, key by key."""
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
     """Where the file says what: the line of each key, by its path."""

@@ -10,7 +10,7 @@ import pytest
 from tests.config.conftest import Check, Make
 from triggerhub.config import deployed
 from triggerhub.config.load import load
-from triggerhub.settings import DEPLOYED_NAMES, MINUTE
+from triggerhub.settings import DAY, DEPLOYED_NAMES, MINUTE
 
 TOML = """
 [defaults]
@@ -63,11 +63,37 @@ def test_what_was_not_made_may_not(make: Make, check: Check, text: str | None) -
 
 
 def test_a_table_of_such_a_function_says_who_sets_it(make: Make) -> None:
-    project = make("[functions.made]\ntimeout = '5s'\n")
+    project = make("[functions.made]\ntimeout = '5s'\nretry = { attempts = 9 }\n")
     named(project, "made")
     (problem,) = load(project, environ={}).problems
-    assert "that function was made by the Lambda API, which alone sets it" in str(problem)
-    assert "UpdateFunctionConfiguration" in str(problem)
+    assert str(problem).startswith(
+        "triggerhub.toml:2:1: error[no-handler]: functions.made.timeout: that function was made"
+    )
+    assert "UpdateFunctionConfiguration or [defaults]; only retry is set here" in str(problem)
+
+
+def test_a_table_says_how_such_a_function_is_tried_again_over_aws_own_retries(make: Make) -> None:
+    project = make("[functions.made]\nretry = { attempts = 9, max_age = '3d' }\n")
+    named(project, "made", "made:2")
+    loaded = load(project, environ={})
+    assert (loaded.problems, loaded.project and loaded.project.retries) == (
+        (), {"made": {"attempts": 9, "max_age": 3 * DAY}},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("retry", "told"),
+    [
+        ("{ initial = '1h' }", "2:21: error[bad-retry]: functions.made.retry: initial is 1h, over max, which is 2m"),
+        ("{ max = '1s' }", "2:17: error[bad-retry]: functions.made.retry: initial is 1m, over max, which is 1s"),
+        ("{ attempts = 0 }", "2:22: error[bad-value]: functions.made.retry.attempts"),
+    ],
+)
+def test_retries_that_cannot_be_are_told_where_they_stand(make: Make, retry: str, told: str) -> None:
+    project = make(f"[functions.made]\nretry = {retry}\n")
+    named(project, "made")
+    (problem,) = load(project, environ={}).problems
+    assert str(problem).startswith(f"triggerhub.toml:{told}")
 
 
 def test_names_that_cannot_be_written_leave_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,27 @@ def sent(hub: Daemon) -> set[str]:
     return {hub.api("GET", f"/api/v1/deliveries/{delivery}")["function"] for delivery in done["deliveries"]}
 
 
+def test_a_table_has_a_function_of_the_api_tried_more_often_than_aws_does(tmp_path: Path) -> None:
+    table = '[functions.failing]\nretry = { attempts = 5, initial = "50ms", max = "50ms" }\n'
+    with daemon(tmp_path, "", OWN) as hub:
+        lambdas = client(hub)
+        create(lambdas, "failing", zipped({"app.py": "def handler(event, context):\n    raise ValueError(event)\n"}))
+        assert configured(hub, table) == []
+        answer = lambdas.invoke(FunctionName="failing", InvocationType="Event", Payload=b"1")
+        (row,) = until(
+            lambda: [one for one in hub.deliveries(function="failing") if one["state"] == "dead"], "it is dead"
+        )
+        assert hub.api("GET", f"/api/v1/deliveries/{row['id']}")["reason"] == "failed 5 of 5 attempts"
+        assert answer["StatusCode"] == 202
+        assert refused(lambdas.delete_function, FunctionName="failing")[2] == (
+            "failing is named by functions.failing in triggerhub.toml; take it out there first."
+        )
+        (problem,) = configured(hub, table + 'timeout = "5s"\n')
+        assert "functions.failing.timeout: that function was made by the Lambda API" in problem
+        assert configured(hub, "") == []
+        lambdas.delete_function(FunctionName="failing")
+
+
 def problems(hub: Daemon) -> list[str]:
     return hub.api("GET", "/api/v1/status")["problems"]
 

@@ -22,7 +22,7 @@ from triggerhub.config.schema import Function as FunctionTable
 from triggerhub.config.secrets import Secrets
 from triggerhub.errors import ConfigError
 from triggerhub.policy import selecting, units
-from triggerhub.settings import GB, Function, Idempotency, Interpreter, RetryPolicy, Secret
+from triggerhub.settings import AS_LAMBDA, GB, Function, Idempotency, Interpreter, RetryPolicy, Secret
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +55,8 @@ class Functions:
         self.problems: list[Problem] = []
         self.inherited: dict[str, Any] = {}
         """What was written in ``[defaults]``."""
+        self.retries: dict[str, dict[str, Any]] = {}
+        """What was written of the ``retry`` of functions that were made elsewhere."""
 
     def build(self, data: Mapping[str, Any], discovery: Discovery) -> None:
         """Build the functions of ``[functions]`` and of the handlers folder over ``[defaults]``."""
@@ -77,6 +79,9 @@ class Functions:
             elif NAME.fullmatch(name) is None:
                 message = f"{name!r} cannot be a function's name: letters, digits, '-' and '_', at most 64"
                 self._report.error(("functions", name), "bad-name", message, at="key")
+            elif name in self._deployed and name not in discovery.names and not told:
+                del self.made[name]  # it is made where its code is
+                self._elsewhere(name, raw)
             elif name in discovery.found or told or name not in discovery.names:
                 self.made[name] = self._function(name, raw, discovery.found.get(name))
 
@@ -221,10 +226,25 @@ class Functions:
         folder = self._shelf.show(self._shelf.handlers)
         hint = f"put {name}.py into {folder}, or write a handler or a command"
         message = f"functions.{name} has no code: nothing in {folder} is called {name}"
-        if name in self._deployed:
-            message = f"functions.{name}: that function was made by the Lambda API, which alone sets it"
-            hint = f"take the table out, and use UpdateFunctionConfiguration; or put {name}.py into {folder}"
         self._report.error(("functions", name), "no-handler", message, hint, at="key")
+
+    def _elsewhere(self, name: str, raw: Any) -> None:
+        """Take what is said of the retries of a function that was made by the Lambda API, and refuse all else."""
+        table = validate(FunctionTable, raw, ("functions", name), self._report, self._secrets)
+        if table is None:
+            return
+        written = given(table)
+        for key in sorted(written.keys() - {"retry"}):
+            message = f"functions.{name}.{key}: that function was made by the Lambda API, which alone sets its {key}"
+            hint = "take it out, and use UpdateFunctionConfiguration or [defaults]; only retry is set here"
+            self._report.error(("functions", name, key), "no-handler", message, hint, at="key")
+        retry = written.get("retry", {})
+        policy = replace(AS_LAMBDA, **retry)
+        if policy.initial > policy.max:
+            path = ("functions", name, "retry", "initial" if "initial" in retry else "max")
+            self._report.error(path, "bad-retry", too_long(f"functions.{name}", policy), SHORTER)
+        self.retries[name] = retry
+        self.given[name] = merge(self._defaults, {"retry": retry})
 
     def _said(self, entry: Path, interpreter: Interpreter | None) -> Metadata:
         """Read a handler's inline metadata, and report what is wrong with it or with the file."""

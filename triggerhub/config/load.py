@@ -111,6 +111,7 @@ class _Loading:
             lines=self._report.places.lines(),
             console=access,
             defaults=functions.defaults,
+            retries=functions.retries,
             functions={
                 name: crosscheck.showing(one, triggers.made, hub.data) for name, one in functions.made.items() if one
             },

@@ -26,15 +26,13 @@ from triggerhub.deploy.record import Deployed, EventConfig, Version
 from triggerhub.deploy.shelf import Shelf
 from triggerhub.errors import ConfigError, TriggerhubError
 from triggerhub.settings import (
+    AS_LAMBDA,
     DEPLOYED,
-    HOUR,
     MB,
-    MINUTE,
     SECOND,
     Destination,
     Function,
     Leading,
-    RetryPolicy,
     SystemLevel,
 )
 from triggerhub.store import Store
@@ -43,8 +41,6 @@ log = structlog.get_logger("deploy")
 
 SCOPE = "lambda-function"
 """Where the store keeps the records, by name."""
-RETRIES, AGE = 2, 6 * HOUR
-"""What becomes of an asynchronous invocation where nothing else is set: AWS's two retries, within six hours."""
 LEVEL: SystemLevel = "INFO"
 """The least of lines in JSON, where nothing else is said."""
 Change = Callable[[Deployed | None], Deployed | None]
@@ -254,16 +250,13 @@ class Registry:
 def _asynchronous(deployed: Deployed, qualifier: str, version: Version) -> dict[str, Any]:
     """Return what becomes of events by a qualifier, which leads to *version*."""
     events = deployed.events.get(qualifier, EventConfig(modified=0))
-    retries = RETRIES if events.retries is None else events.retries
+    retry = AS_LAMBDA
+    if events.retries is not None:
+        retry = replace(retry, attempts=1 + events.retries)
+    if events.age is not None:
+        retry = replace(retry, max_age=events.age * SECOND)
     return {
-        "retry": RetryPolicy(
-            attempts=1 + retries,
-            backoff="linear",
-            initial=MINUTE,
-            max=2 * MINUTE,
-            jitter=False,
-            max_age=AGE if events.age is None else events.age * SECOND,
-        ),
+        "retry": retry,
         "on_success": _destinations(events.on_success),
         "on_failure": (*_destinations(events.on_failure), *_dead_letters(version)),
     }

@@ -14,7 +14,7 @@ def whole(own: Project, deployed: Mapping[str, Function], mapped: Mapping[str, T
 
     Where both have a name, it is the configuration's. A trigger rests while one of its functions is not there.
     """
-    inheriting = {name: _inheriting(one, own.defaults) for name, one in deployed.items()}
+    inheriting = {name: _inheriting(one, own) for name, one in deployed.items()}
     for name in {name for one in own.triggers.values() if one.type == "files" for name in one.functions}:
         if name in inheriting:
             inheriting[name] = showing(inheriting[name], own.triggers, own.hub.data)
@@ -38,11 +38,16 @@ def resting(own: Project, project: Project) -> Iterator[str]:
 _INHERITED = ("rate", "idle", "dead_letters_keep", "level", "network", "read", "write")
 
 
-def _inheriting(function: Function, defaults: Function) -> Function:
-    """Return a deployed function with what ``[defaults]`` says; 0 is the concurrency of one without a reservation."""
+def _inheriting(function: Function, own: Project) -> Function:
+    """Return a deployed function with what ``[defaults]`` and its own table say.
+
+    0 is the concurrency of one without a reservation. A table's ``retry`` is of all versions and aliases.
+    """
+    defaults = own.defaults
     return replace(
         function,
         concurrency=function.concurrency or max(defaults.concurrency, function.warm),
+        retry=replace(function.retry, **own.retries.get(function.name.partition(":")[0], {})),
         reuse=function.reuse if function.reuse == "fork" else defaults.reuse,
         **{part: getattr(defaults, part) for part in _INHERITED},
     )
@@ -64,6 +69,9 @@ def naming(project: Project, name: str) -> Iterator[str]:
             yield f"triggers.{key}"
         elif any(one.kind == "function" and means(one.target) for one in trigger.on_failure or ()):
             yield f"triggers.{key}.on_failure"
+    for key in project.retries:
+        if means(key):
+            yield f"functions.{key}"
     for key, function in project.functions.items():
         led = any(one.kind == "function" and means(one.target) for one in sent(function))
         if led and function.source != DEPLOYED:

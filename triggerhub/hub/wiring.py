@@ -179,7 +179,7 @@ class Wiring:
         for name in before.keys() - project.triggers.keys():
             self._sourcing.start_soon(self._stop, name)
         self._start(back)
-        missed = any("[unknown-function]" in one for one in self.problems)
+        missed = any(code in one for one in self.problems for code in ("[unknown-function]", "[no-handler]"))
         if missed and not self._looking and functions.keys() & changed:
             self._looking = True
             self._sourcing.start_soon(self._look_again)
