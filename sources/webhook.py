@@ -208,7 +208,7 @@ def _told(answer: Answer) -> Response:
         case Duplicate():
             return Response(status=200, body=_ids(answer), headers=(JSON,))
         case Filtered():
-            return Response(status=200, body=json.dumps({"filtered": answer.why}).encode(), headers=(JSON,))
+            return Response(status=200, body=_refusal(answer), headers=(JSON,))
         case _:
             assert_never(answer)
 
@@ -216,6 +216,10 @@ def _told(answer: Answer) -> Response:
 def _ids(answer: Accepted | Duplicate) -> bytes:
     deliveries = ", ".join(f'"{delivery}"' for delivery in answer.deliveries)
     return f'{{"id": "{answer.event}", "deliveries": [{deliveries}]}}'.encode()
+
+
+def _refusal(answer: Filtered) -> bytes:
+    return json.dumps({"filtered": answer.why, **({"id": answer.id} if answer.id else {})}).encode()
 
 
 def _message(status: int, text: str, *headers: tuple[str, str]) -> Response:

@@ -97,6 +97,12 @@ class Filtered:
     """The trigger's filter does not match; ``why`` names the pattern's leaf that failed."""
 
     why: str
+    leaf: str = field(default="", compare=False)
+    """The same without anything that the event says."""
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """How the event's source names it: its key, message id, path or request id."""
+    id: str = field(default="", compare=False)
+    """What ``explain`` knows it by for a while, though it is not stored."""
 
 
 Answer: TypeAlias = Accepted | Duplicate | Filtered

@@ -259,6 +259,29 @@ def test_why_names_the_leaf_that_fails(pattern: Any, record: Any, sentence: str)
     assert compile(pattern).why(record) == sentence
 
 
+@pytest.mark.parametrize(
+    ("pattern", "record", "sentence"),
+    [
+        ({"a": {"b": [1]}}, {"a": {"b": "said"}}, "a.b does not match; wanted 1"),
+        ({"a": {"b": [1]}}, {}, "a.b does not match; wanted 1"),
+        ({"body": {"b": [1]}}, {"body": "said"}, "body does not match; wanted an object"),
+        (
+            {"a": {"b": [1]}},
+            {"a": [{"b": "said"}, {}]},
+            "no element of a matches; in one, a.b does not match; wanted 1",
+        ),
+        (
+            {"$or": [{"a": [1]}, {"b": ["x"]}]},
+            {"a": "said", "b": "said"},
+            'no alternative of $or matches: a does not match; wanted 1 | b does not match; wanted "x"',
+        ),
+        ({"a": [1]}, "said", "the record is no object"),
+    ],
+)
+def test_the_leaf_that_fails_is_named_without_what_was_found_there(pattern: Any, record: Any, sentence: str) -> None:
+    assert compile(pattern).why(record, told=False) == sentence
+
+
 DEEP: Any = [1]
 for _ in range(102):
     DEEP = {"a": DEEP}

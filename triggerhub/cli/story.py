@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from triggerhub.cli import words
@@ -13,6 +13,9 @@ from triggerhub.policy.advice import advise
 
 PAYLOAD = 2000
 """The most of a payload that is shown, in characters; ``--json`` has all of it."""
+
+WAITED = 1.0
+"""What a first attempt waited beyond this is told, in seconds."""
 
 
 def delivery(row: dict[str, Any], body: bytes) -> str:
@@ -29,22 +32,98 @@ def delivery(row: dict[str, Any], body: bytes) -> str:
     return "\n".join(parts)
 
 
-def event(found: dict[str, Any], details: Sequence[dict[str, Any]]) -> str:
-    """Return the story of an event; *details* are its deliveries with their attempts."""
-    if not details:
-        return f"event {found['id']}\n  Its deliveries are pruned or discarded; only the event itself is still kept."
-    first = details[0]
-    lines = [f"event {found['id']}"]
-    lines.append(f"  {_at(first['created'])}  accepted by {_who(found['trigger'])}{_keys(found)}")
+def event(found: dict[str, Any], details: Sequence[dict[str, Any]], known: dict[str, Any] | None = None) -> str:
+    """Return the story of an event; *details* are its deliveries with their attempts, *known* what else is told."""
+    if details:
+        accepted = f"{_at(details[0]['created'])}  accepted by {_who(found['trigger'])}{_keys(found)}"
+    else:
+        accepted = "Its deliveries are pruned or discarded; only the event itself is still kept."
+    lines = [f"event {found['id']}", f"  {accepted}"]
+    if known is not None:
+        lines += _around(known)
+    also = {row["id"]: row for row in known["deliveries"]} if known else {}
     for row in details:
         lines.append(f"\ndelivery {row['id']} to {words.clean(row['function'])}")
-        lines += [f"  {line}" for line in _attempts(row["history"])]
-        if row["due"] > row["created"] and not row["history"]:
-            lines.append(f"  {_at(row['due'])}  due, because it was delayed")
-        lines.append(f"  {_ending(row)}")
+        lines += [f"  {line}" for line in _life(row, also.get(row["id"], {}))]
         if step := _next(row):
             lines.append(f"  {words.styled(step, dim=True)}")
     return "\n".join(lines)
+
+
+def refused(known: dict[str, Any]) -> str:
+    """Return what is known of an event that only filters saw."""
+    lines = ["filtered, so it is not stored"]
+    for one in known["filtered"]:
+        lines.append(f"  {_filtered(one)}")
+        lines += [f"    {words.clean(name)}" for name in one["names"]]
+    lines.append(
+        words.styled(
+            f"  This is remembered of the latest since the hub's start, {words.age(known['since'])}.", dim=True
+        )
+    )
+    return "\n".join(lines)
+
+
+def _around(known: dict[str, Any]) -> Iterator[str]:
+    """Tell what does not belong to one delivery: duplicates, filters, other triggers."""
+    again = known["duplicates"]
+    if again["count"]:
+        times = words.number(again["count"], "time")
+        yield f"  {_at(again['last'])}  came again as a duplicate, {times} since the hub's start"
+    for one in known["filtered"]:
+        yield f"  {_filtered(one)}"
+    if known["triggers"]:
+        yield "\ntriggers of its type, by the configuration in force"
+        for one in known["triggers"]:
+            yield f"  {_sight(one, known['id'])}"
+
+
+def _filtered(one: dict[str, Any]) -> str:
+    return f"{_at(one['time'])}  filtered by trigger {words.clean(one['trigger'])}: {words.clean(one['refuses'])}"
+
+
+def _sight(one: dict[str, Any], event: str) -> str:
+    if one["event"] == event:
+        text = "accepted it" + (f"; its filter would refuse it now: {one['refuses']}" if one["refuses"] else "")
+    elif one["event"]:
+        text = f"accepted it, too: event {one['event']}"
+    else:
+        filtered = f"its filter refuses it: {one['refuses']}" if one["refuses"] else "its filter would take it"
+        text = filtered if one["here"] else f"reads something else ({one['reads']}); {filtered}"
+    off = f" ({one['off']})" if one["off"] else ""
+    return words.clean(f"{one['name']}: {text}{off}")
+
+
+def _life(row: dict[str, Any], also: dict[str, Any]) -> Iterator[str]:
+    """Tell what one delivery went through: waits, attempts, its end, where it went on to."""
+    history = row["history"]
+    for place, line in enumerate(_attempts(history)):
+        began = words.moment(history[place]["started"])
+        before = (
+            _over(history[place - 1]) if place else words.moment(row["due"] if len(history) == 1 else row["created"])
+        )
+        waited = (began - before).total_seconds() if began and before else 0
+        if place and waited > 0:
+            yield f"{words.took(waited * 1000)} later it was tried again"
+        elif not place and waited >= WAITED:
+            yield f"{words.took(waited * 1000)} it waited to begin{_held(also)}"
+        yield line
+    if row["due"] > row["created"] and not history:
+        yield f"{_at(row['due'])}  due, because it was delayed"
+    if why := also.get("waits"):
+        yield f"waits since {_at(row['due'])}: {words.clean(why)}"
+    yield _ending(row)
+    for one in also.get("destinations", ()):
+        more = f": delivery {one['delivery']}, {one['state']}" if one["delivery"] else ""
+        yield f"sent on to {words.clean(one['to'])}{more}"
+
+
+def _held(also: dict[str, Any]) -> str:
+    return f" (limits in force: {also['limits']})" if also.get("limits") else ""
+
+
+def _over(one: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(one["started"]) + timedelta(milliseconds=one["duration_ms"])
 
 
 def _facts(row: dict[str, Any]) -> list[tuple[str, words.Cell | str | None]]:

@@ -28,7 +28,7 @@ from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.settler import Owing, Services, Settler
 from triggerhub.hub.throttle import Throttle
 from triggerhub.hub.turns import Turns
-from triggerhub.model import Bury, Complete, Crashed, Fault, Interrupted, Invocation, Millis, Outcome, Retry
+from triggerhub.model import Bury, Complete, Crashed, Delivery, Fault, Interrupted, Invocation, Millis, Outcome, Retry
 from triggerhub.policy import pooling, retry
 from triggerhub.settings import Function
 from triggerhub.store import Claimed, Lane, Settlement
@@ -120,6 +120,22 @@ class Dispatcher:
     def halting(self) -> bool:
         """Whether nothing may begin: the function is paused, or the dispatcher is stopped."""
         return self._paused or self._stopping.is_set()
+
+    def limit(self, lane: Lane, row: Delivery) -> str | None:
+        """Say which limit a delivery waits for that is due and has not begun; None where it has, or is about to."""
+        group = self._held.get(row.id)
+        if group is not None and group.request_id:
+            return None
+        function, plan = self.function, self._turns.plans.get(lane)
+        if group is not None and group.scope is not None and self.throttle.limits:
+            return f"the rate of function {function.name} lets no other call begin yet"
+        if group is None and plan is not None and self._turns.space(plan, function) <= 0:
+            return f"maximum_concurrency of trigger {lane.trigger} is reached: {plan.maximum_concurrency} under way"
+        if self._serving >= function.concurrency:
+            return f"the concurrency of function {function.name} is reached: {self._serving} under way"
+        if group is None and plan is not None and plan.batch.size > 1:
+            return f"a batch of at most {plan.batch.size} is filled for {plan.batch.window} ms"
+        return None
 
     def interrupt(self, delivery: str) -> None:
         """Let go of a delivery that somebody else ended: a call that carries it is cut and its worker killed."""

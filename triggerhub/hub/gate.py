@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 
 from triggerhub.model import Event
-from triggerhub.policy import filtering, selecting
+from triggerhub.policy import filtering, naming, selecting
 from triggerhub.settings import KB, Function, Trigger
 from triggerhub.source import Filtered
 from triggerhub.store import Intake, Owed
@@ -49,7 +49,12 @@ class Gate:
         if self.looks:
             view = selecting.view(event.data)
             if self._pattern and not self._pattern.matches(view):
-                return Filtered(why=self._pattern.why(view) or "the filter does not match")
+                return Filtered(
+                    why=self._pattern.why(view) or "the filter does not match",
+                    leaf=self._pattern.why(view, told=False) or "",
+                    names=naming.names(view, event.dedup_key),
+                    id=event.id,
+                )
             if self._key:
                 event = replace(event, dedup_key=self._key.select(view))
             if self._order:

@@ -242,6 +242,7 @@ class Handling:
                 continue
             one.answer = Duplicate(event=before.event_id, deliveries=(before.id,))
             self._services.metrics.count("duplicates", trigger.name)
+            self._services.unstored.repeated(before.event_id, self._services.clock.now())
             self._tell(trigger, "duplicate", before.id)
 
     # the call
@@ -386,6 +387,7 @@ class Handling:
 
     def _tell_filtered(self, trigger: Trigger, why: Filtered) -> None:
         self._services.metrics.count("filtered", trigger.name)
+        self._services.unstored.refused(trigger.name, why, self._services.clock.now())
         self._tell(trigger, "filtered", None, why.why)
 
     def _tell(

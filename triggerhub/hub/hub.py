@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -23,6 +22,7 @@ from triggerhub.hub.direct import Direct
 from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
+from triggerhub.hub.hindsight import Hindsight
 from triggerhub.hub.history import History
 from triggerhub.hub.intake import Depth, Inlet, Mint
 from triggerhub.hub.lane import envelope_of
@@ -47,7 +47,6 @@ from triggerhub.model import (
     Json,
     Millis,
     Outcome,
-    Returned,
     Sink,
 )
 from triggerhub.policy import selecting
@@ -113,7 +112,9 @@ class Hub:
         self.changes = Changes(project.hub.data / "changes")
         self._mint = Mint(self._clock)
         self.trial = Trial(self._wiring, self._mint, self._clock)
-        self._verdicts = Verdicts(Outlet(self._stamp, self._queue, self._metrics), draw, self._pool.applied)
+        self.hindsight = Hindsight(self._wiring, store, self._paused, self._clock)
+        outlet = Outlet(self._stamp, self._queue, self._metrics, self.hindsight.unstored)
+        self._verdicts = Verdicts(outlet, draw, self._pool.applied)
         self._calls = Direct(self._caller, self._clock)
         self._depth: Depth
         self._inlet: Inlet
@@ -142,12 +143,14 @@ class Hub:
             metrics=self._metrics,
             verdicts=self._verdicts,
             wake=self._wake,
+            unstored=self.hindsight.unstored,
         )
         self._status = Status(
             self._wiring, services, self._inlet, self._pool, self._paused, self._preparation, self._output
         )
         self.alarms = Alarms(self._wiring, services, self._inlet, self._stamp, self._queue)
         performer = Performer(self.project.hub.project)
+        self._inlet.unstored = self.hindsight.unstored
         self._inlet.tracing = performer.tracing = self._tracing
         parts = Parts(
             services=services,
@@ -297,7 +300,7 @@ class Hub:
         stamped = self._stamp(event, trigger.name)
         admitted = await self._wiring.gates[trigger.name].admitted(stamped)
         if isinstance(admitted, Filtered):
-            return Returned(payload=json.dumps({"filtered": admitted.why}).encode())
+            return self.hindsight.unstored.answered(trigger.name, admitted, self._clock.now())
         found = self._wiring.function(trigger.functions[0])
         envelope = envelope_of(self._wiring.modules[trigger.type])
         payload = trigger.input if trigger.input is not None else envelope([event.data])
@@ -390,8 +393,7 @@ class Hub:
     async def _details(self, deliveries: Sequence[str]) -> dict[str, Delivery]:
         found = {}
         for delivery in deliveries:
-            detail = await self._store.get(delivery)
-            if detail is not None:
+            if (detail := await self._store.get(delivery)) is not None:
                 found[delivery] = detail.delivery
         return found
 

@@ -17,6 +17,7 @@ from triggerhub.hub.clock import Clock
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.keyless import Keyless
+from triggerhub.hub.unstored import Unstored
 from triggerhub.model import Event, Millis
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
@@ -94,6 +95,7 @@ class Inlet:
         self._metrics = metrics
         self._keyless = Keyless(metrics)
         self._wake = wake
+        self.unstored = Unstored()
         self.tracing: Tracing | None = None
         self._broken: StoreBroken | None = None
         self._breaking = anyio.Event()
@@ -132,6 +134,7 @@ class Inlet:
             if isinstance(admitted, Filtered):
                 answers.append(admitted)
                 self._metrics.count("filtered", trigger.name)
+                self.unstored.refused(trigger.name, admitted, self._clock.now())
                 self._tell("filtered", trigger.name, text=admitted.why)
             else:
                 answers.append(None)
@@ -222,6 +225,7 @@ class Inlet:
             self._tell("accepted", trigger, appended.deliveries)
             return Accepted(event=appended.event, deliveries=appended.deliveries)
         self._metrics.count("duplicates", trigger)
+        self.unstored.repeated(appended.event, self._clock.now())
         self._tell("duplicate", trigger, appended.deliveries)
         return Duplicate(event=appended.event, deliveries=appended.deliveries)
 

@@ -23,6 +23,7 @@ from triggerhub.hub.call import ended, traced
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.group import PAYLOAD_LIMIT
 from triggerhub.hub.sender import Sender
+from triggerhub.hub.unstored import Unstored
 from triggerhub.model import (
     Bury,
     Complete,
@@ -127,10 +128,12 @@ class Outlet:
         stamp: Callable[[Event, str], Event],
         queue: Callable[[str, bytes], tuple[Gate, Event]],
         metrics: Metrics,
+        unstored: Unstored,
     ) -> None:
         self._stamp = stamp
         self._queue = queue
         self._metrics = metrics
+        self._unstored = unstored
 
     def intakes(
         self, destinations: tuple[Destination, ...], claimed: Claimed, body: bytes, *, now: Millis
@@ -161,6 +164,7 @@ class Outlet:
             admitted = gate.admit(self._stamp(_follow(event, claimed.event, hops), gate.trigger.name))
             if isinstance(admitted, Filtered):
                 self._metrics.count("filtered", gate.trigger.name)
+                self._unstored.refused(gate.trigger.name, admitted, now, claimed.event.id)
                 return None
             return admitted
         event = Event(data=body, time=now, trace=claimed.event.trace, hops=hops)

@@ -15,6 +15,7 @@ from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.intake import Depth, Mint
 from triggerhub.hub.lines import Lines
 from triggerhub.hub.outlet import failure_of
+from triggerhub.hub.unstored import Unstored
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.model import Bury, Complete, Delivery, Retry, destination_trigger
 from triggerhub.policy.masking import shortened
@@ -43,6 +44,7 @@ class Services:
     metrics: Metrics
     verdicts: Verdicts
     wake: Callable[[Lane], None]
+    unstored: Unstored
     lines: Lines = field(default_factory=Lines)
 
 

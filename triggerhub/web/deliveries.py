@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from functools import partial
 
@@ -10,14 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from triggerhub import ids
 from triggerhub.errors import BadInput, Conflict
 from triggerhub.hub.hub import Hub
+from triggerhub.hub.veil import KEYLESS
 from triggerhub.model import Delivery, Json, State
 from triggerhub.policy import orders
 from triggerhub.web import asked, bulk, shape
 from triggerhub.web.access import asker, remark
 from triggerhub.web.stream import Lines, attended
 
+_OWN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LONGEST_WAIT = 60.0
 """Seconds that one request waits at most; a client that would wait longer asks again."""
 
@@ -40,6 +44,7 @@ class Deliveries:
             Route("/dead-letters/redrive", self.redrive_many, methods=["POST"]),
             Route("/dead-letters/discard", self.discard_many, methods=["POST"]),
             Route("/events/{id}", self.event),
+            Route("/explain", self.explain),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -57,6 +62,20 @@ class Deliveries:
 
     async def event(self, request: Request) -> Response:
         return json(shape.event(*await self._hub.event(_id(request)), mask=self._hub.veil.mask))
+
+    async def explain(self, request: Request) -> Response:
+        """Tell what became of an event, by ``id``, the hub's or its source's, or by a file's ``path``.
+
+        Nothing that the event carries is in the answer, and who may not see that asks by the hub's own id only.
+        """
+        names = [name for part in ("id", "path") if (name := request.query_params.get(part))]
+        if not names:
+            raise BadInput("id: say which event")
+        told, own = _told(request), [ids.event_of(name) for name in names if _OWN.fullmatch(name)]
+        if not told and not own:
+            raise BadInput(KEYLESS, hint="Give the id of an event or of one of its deliveries.")
+        story = await self._hub.hindsight.tell(own, [name for name in names if told])
+        return json(shape.dump(shape.story(story, self._hub.veil, told=told)))
 
     async def wait(self, request: Request) -> Response:
         """Answer once the delivery is finished, or as it stands after ``timeout`` seconds."""

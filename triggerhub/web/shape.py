@@ -15,6 +15,8 @@ from typing import assert_never
 
 from triggerhub.hub.call import Answered
 from triggerhub.hub.feed import Happening
+from triggerhub.hub.hindsight import Story
+from triggerhub.hub.veil import Veil
 from triggerhub.model import (
     Attempt,
     Crashed,
@@ -29,7 +31,7 @@ from triggerhub.model import (
     Returned,
     TimedOut,
 )
-from triggerhub.policy.masking import Mask
+from triggerhub.policy.masking import DOTS, Mask
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Detail
 
@@ -117,6 +119,57 @@ def _attempt(one: Attempt, mask: Mask | None) -> bytes:
     return _spliced(dump(fields), **_payload("payload", one.payload, mask))
 
 
+def story(found: Story, veil: Veil, *, told: bool) -> dict[str, Json]:
+    """Return what is known of an event, without what it carries; keys and names only for who is *told* that."""
+    event, again, mask = found.event, found.again, veil.mask
+    return {
+        "id": event.id if event else None,
+        "trigger": event.trigger if event else None,
+        "dedup_key": _key(event.dedup_key if event else None, veil, told),
+        "ordering_key": _key(event.ordering_key if event else None, veil, told),
+        "told": told,
+        "since": moment(found.since),
+        "triggers": [
+            {
+                "name": one.trigger,
+                "reads": veil.text(one.place),
+                "here": one.here,
+                "event": one.event,
+                "refuses": None if one.leaf is None else veil.text(one.leaf),
+                "off": one.off,
+            }
+            for one in found.sights
+        ],
+        "duplicates": {"count": again.count if again else 0, "last": _moment(again.last if again else None)},
+        "filtered": [
+            {
+                "time": moment(one.time),
+                "trigger": one.trigger,
+                "id": one.own[0] if one.own else None,
+                "names": [veil.text(name) for name in one.names] if told else [],
+                "refuses": veil.text(one.leaf),
+            }
+            for one in found.refused
+        ],
+        "deliveries": [
+            {
+                **delivery(row if told else veil.delivery(row), mask),
+                "waits": found.waits.get(row.id),
+                "limits": found.limits.get(row.id, ""),
+                "destinations": [
+                    {"to": veil.text(one.to), "delivery": one.delivery, "state": one.state and one.state.value}
+                    for one in found.further.get(row.id, ())
+                ],
+            }
+            for row in found.deliveries
+        ],
+    }
+
+
+def _key(key: str | None, veil: Veil, told: bool) -> str | None:
+    return key and (veil.text(key) if told else DOTS)
+
+
 def answer(given: Answer) -> dict[str, Json]:
     """Return what became of an event that was sent."""
     match given:
@@ -125,7 +178,7 @@ def answer(given: Answer) -> dict[str, Json]:
         case Duplicate():
             return {"result": "duplicate", "id": given.event, "deliveries": list(given.deliveries)}
         case Filtered():
-            return {"result": "filtered", "why": given.why}
+            return {"result": "filtered", "why": given.why, **({"id": given.id} if given.id else {})}
         case _:
             assert_never(given)
 

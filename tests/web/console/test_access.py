@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.daemon import daemon, until
 from tests.web.console.conftest import HANDLERS, SECRETS, TOML, Answer, Site, visiting
+from triggerhub.policy.masking import DOTS
 
 ACCESS = """
 [console]
@@ -184,6 +185,27 @@ def test_what_events_carry_is_a_right_of_its_own(site: Site, dead: str) -> None:
     for path in ("/functions/ship/logs", f"/deliveries/{dead}/event.json", f"/deliveries/{dead}/logs", "/api/v1/output", "/dead-letters/export.jsonl",
                  f"/api/v1/events/{dead[:-2]}00"):  # fmt: skip
         assert bob.ask("GET", path).status == 403, path
+
+
+def test_who_may_not_see_what_events_carry_is_told_an_event_s_story_without_it(site: Site, dead: str) -> None:
+    anna, bob = guest(site, "anna"), guest(site, "bob")
+    path = f"/api/v1/explain?id={dead}"
+    full, bare = anna.ask("GET", path), bob.ask("GET", path)
+    assert (full.json["dedup_key"], full.json["ordering_key"]) == ("sold out", "a-customer")
+    assert (bare.json["dedup_key"], bare.json["ordering_key"]) == (DOTS, DOTS)
+    for said in ("sold out", "a-customer", WORDS):
+        assert said not in bare.text
+    refused = json.loads(site.hub.post("/orders", b'{"id": "a-secret", "total": -987}')[1])
+    path = f"/api/v1/explain?id={refused['id']}"
+    for who in (anna, bob):
+        (row,) = who.ask("GET", path).json["filtered"]
+        assert row["refuses"] == "body.total does not match; wanted numeric > 0"
+        assert "987" not in str(row)
+        assert bool(row["names"]) is (who is anna)
+    for name in ("sold%20out", "nothing"):
+        answer = bob.ask("GET", f"/api/v1/explain?id={name}")
+        assert (answer.status, "keys are taken from events" in answer.text) == (400, True)
+    assert anna.ask("GET", "/api/v1/explain?id=sold%20out").json["id"] == full.json["id"]
 
 
 WORDS = "is sold out"

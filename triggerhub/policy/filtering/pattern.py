@@ -38,8 +38,10 @@ class Leaf:
         absence = ABSENT if any(one.test is None for one in matchers) else NO
         return cls(_leaf(_any(tests), absence), choice([one.words for one in matchers]))
 
-    def why(self, value: Json, path: tuple[str, ...]) -> str:
-        """Say what was found instead."""
+    def why(self, value: Json, path: tuple[str, ...], told: bool) -> str:
+        """Say what was found instead, or that it does not match."""
+        if not told:
+            return f"{place(path)} does not match; wanted {self.words}"
         found = "missing" if value is _NOTHING else show(value)
         return f"{place(path)} is {found}; wanted {self.words}"
 
@@ -53,9 +55,9 @@ class Either:
     def match(self, record: dict[str, Json]) -> Verdict:
         return max(option.one(record) for option in self.options)
 
-    def why(self, record: dict[str, Json], path: tuple[str, ...]) -> str:
+    def why(self, record: dict[str, Json], path: tuple[str, ...], told: bool) -> str:
         """Say why the first few alternatives fail."""
-        reasons = [option.why_one(record, path) for option in self.options[:_SHOWN]]
+        reasons = [option.why_one(record, path, told) for option in self.options[:_SHOWN]]
         more = len(self.options) - len(reasons)
         return "no alternative of $or matches: " + " | ".join(reasons) + (f" | {more} more" if more else "")
 
@@ -79,25 +81,26 @@ class Fields:
         one = _one([(name, node.match) for name, node in fields], [either.match for either in eithers])
         return cls(tuple(fields), tuple(eithers), one, _all(one, text_is_object), text_is_object)
 
-    def why(self, value: Json, path: tuple[str, ...]) -> str:
+    def why(self, value: Json, path: tuple[str, ...], told: bool) -> str:
         """Say which field fails."""
         if isinstance(value, dict):
-            return self.why_one(value, path)
+            return self.why_one(value, path, told)
         candidates = objects(value) if isinstance(value, list) else []
         if not candidates:
             absent = value is _NOTHING or isinstance(value, list)
-            return self.why_one({}, path) if absent else f"{place(path)} is {show(value)}; wanted an object"
+            found = f"is {show(value)}" if told else "does not match"
+            return self.why_one({}, path, told) if absent else f"{place(path)} {found}; wanted an object"
         failing = next(one for one in candidates if self.one(one) == NO)
-        reason = self.why_one(failing, path)
+        reason = self.why_one(failing, path, told)
         return reason if len(candidates) == 1 else f"no element of {place(path)} matches; in one, {reason}"
 
-    def why_one(self, record: dict[str, Json], path: tuple[str, ...]) -> str:
+    def why_one(self, record: dict[str, Json], path: tuple[str, ...], told: bool) -> str:
         """Say which field of one object fails."""
         for name, node in self.fields:
             value = record.get(name, _NOTHING)
             if node.match(value) == NO:
-                return node.why(value, (*path, name))
-        return next(either.why(record, path) for either in self.eithers if either.match(record) == NO)
+                return node.why(value, (*path, name), told)
+        return next(either.why(record, path, told) for either in self.eithers if either.match(record) == NO)
 
 
 class Pattern:
@@ -112,13 +115,16 @@ class Pattern:
         """Whether *record* (as ``selecting.view`` parsed it) matches; never raises, whatever it is."""
         return isinstance(record, dict) and self._root.one(record) != NO
 
-    def why(self, record: Json) -> str | None:
-        """Return None if it matches, else a sentence that names the first leaf that does not."""
+    def why(self, record: Json, *, told: bool = True) -> str | None:
+        """Return None if it matches, else a sentence that names the first leaf that does not.
+
+        It says what was found there, too; not *told*, nothing but what the pattern says itself.
+        """
         if self.matches(record):
             return None
         if not isinstance(record, dict):
-            return f"the record is {show(record)}; wanted an object"
-        return self._root.why_one(record, ())
+            return f"the record is {show(record)}; wanted an object" if told else "the record is no object"
+        return self._root.why_one(record, (), told)
 
 
 def objects(value: list[Json]) -> list[dict[str, Json]]:

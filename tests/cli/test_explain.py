@@ -1,0 +1,194 @@
+"""What explain tells of an event beside its attempts: triggers, filters, duplicates, limits, destinations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import ECHO, HELD, Run
+from tests.e2e.daemon import Daemon, daemon, until
+
+TOML = """
+[hub]
+listen = "127.0.0.1:{LISTEN}"
+admin = "127.0.0.1:{ADMIN}"
+drain = "1s"
+
+[functions.echo]
+on_success = ["queue:done", "function:after"]
+
+[functions.held]
+concurrency = 1
+
+[functions.flaky]
+retry = { attempts = 2, initial = "10ms", max = "10ms" }
+
+[triggers.all]
+type = "files"
+path = "in"
+settle = "50ms"
+function = "after"
+
+[triggers.pdf]
+type = "files"
+path = "in"
+settle = "50ms"
+filter = { s3 = { object = { key = [{ suffix = ".pdf" }] } } }
+function = "after"
+
+[triggers.else]
+type = "files"
+path = "out"
+function = "after"
+
+[triggers.hook]
+type = "webhook"
+path = "/hook"
+auth = "none"
+filter = { body = { kind = ["order"] } }
+function = "echo"
+
+[triggers.now]
+type = "webhook"
+path = "/now"
+auth = "none"
+respond = "result"
+filter = { body = { kind = ["order"] } }
+function = "after"
+
+[triggers.jobs]
+type = "queue"
+name = "jobs"
+key = "$.body.id"
+function = "held"
+
+[triggers.done]
+type = "queue"
+name = "done"
+filter = { body = { never = ["so"] } }
+function = "after"
+"""
+FLAKY = """
+def handler(event, context):
+    raise ValueError("not today")
+"""
+HANDLERS = {"echo.py": ECHO, "after.py": ECHO, "held.py": HELD, "flaky.py": FLAKY}
+SECRET = "not-to-be-shown"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    folder = tmp_path_factory.mktemp("explained")
+    for name in ("in", "out"):
+        folder.joinpath(name).mkdir()
+    with daemon(folder, TOML, HANDLERS) as running:
+        yield running
+
+
+@pytest.fixture
+def on(hub: Daemon, run: Run) -> Run:
+    return lambda *arguments, **options: run("-C", str(hub.project), *arguments, **options)
+
+
+def test_an_answer_that_was_filtered_has_an_id_that_says_which_leaf_failed(hub: Daemon, on: Run) -> None:
+    for path in ("/hook", "/now"):
+        status, body = hub.post(path, json.dumps({"kind": SECRET}).encode())
+        answer = json.loads(body)
+        if "body" in answer:
+            answer = json.loads(answer["body"])
+        assert status == 200
+        ran = on("explain", answer["id"])
+        assert ran.code == 0
+        assert f'filtered by trigger {path[1:]}: body.kind does not match; wanted "order"' in ran.out
+        assert "since the hub's start" in ran.out
+        assert SECRET not in ran.out, "what the event says is not kept"
+        known = on("explain", answer["id"], "--json").json
+        assert [one["trigger"] for one in known["filtered"]] == [path[1:]]
+        request = next(name for name in known["filtered"][0]["names"] if name.endswith("="))
+        assert on("explain", request, "--json").json == known
+
+
+def test_a_file_is_asked_for_by_its_path_whether_it_was_stored_or_not(
+    hub: Daemon, on: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hub.project / "in" / "a file\x1b[2J.txt"
+    path.write_text("x")
+    text = until(lambda: (ran := on("explain", str(path))).code == 0 and ran.out, "its refusal is known")
+    assert "filtered by trigger pdf: s3.object.key does not match" in text
+    assert "\x1b" not in text
+    monkeypatch.chdir(path.parent)
+    assert "filtered by trigger pdf" in on("explain", path.name).out
+
+    def rows() -> list[dict[str, str]]:
+        return on("deliveries", "list", "--trigger", "all", "--json").json
+
+    event = until(rows, "the other trigger stored it")[0]["event_id"]
+    text = on("explain", event).out
+    assert "all: accepted it" in text
+    assert 'pdf: its filter refuses it: s3.object.key does not match; wanted suffix ".pdf"' in text
+    assert "else: reads something else (path " in text
+    assert text.count("filtered by trigger pdf") == 1
+
+    both = hub.project / "in" / "b.pdf"
+    both.write_text("x")
+    until(lambda: on("deliveries", "list", "--trigger", "pdf", "--json").json, "the one with the filter stored one")
+    event = until(lambda: [row for row in rows() if row["event_id"] != event], "so did the other")[0]["event_id"]
+    other = on("deliveries", "list", "--trigger", "pdf", "--json").json[0]["event_id"]
+    assert f"pdf: accepted it, too: event {other}" in on("explain", event).out
+
+
+def test_duplicates_and_what_a_delivery_waits_for_are_told(on: Run) -> None:
+    first = on("send", "jobs", "-d", '{"id": "one"}', "--json").json
+    until(lambda: on("deliveries", "show", *first["deliveries"], "--json").json["state"] == "running", "it runs")
+    second = on("send", "jobs", "-d", '{"id": "two"}', "--json").json
+    for _ in range(2):
+        assert on("send", "jobs", "-d", '{"id": "two"}', "--json").json["result"] == "duplicate"
+    assert "came again as a duplicate, 2 times since the hub's start" in on("explain", second["id"]).out
+    assert "came again" not in on("explain", first["id"]).out
+    waits = "the concurrency of function held is reached: 1 under way"
+    assert until(lambda: waits in on("explain", second["id"]).out, "what it waits for is told")
+    assert "waits since" not in on("explain", first["id"]).out
+    assert on("explain", "two").out.startswith(f"event {second['id']}\n"), "its key is a name of it, too"
+    on("functions", "pause", "held")
+    assert "function held is paused" in on("explain", second["id"]).out
+    on("functions", "resume", "held")
+    on("deliveries", "cancel", *first["deliveries"], *second["deliveries"])
+
+
+def test_retries_are_told_with_what_lay_between(on: Run) -> None:
+    sent = on("invoke", "flaky", "--async", "-d", "{}", "--json").json
+    assert on("deliveries", "wait", *sent["deliveries"], "--timeout", "30s").code == 1
+    text = on("explain", sent["id"]).out
+    first, between, second = (
+        text.index(part) for part in ("attempt 1 raised", "later it was tried again", "attempt 2")
+    )
+    assert first < between < second
+
+
+def test_destinations_are_followed_and_their_filters_told(hub: Daemon, on: Run) -> None:
+    status, body = hub.post("/hook", b'{"kind": "order"}')
+    assert status == 202
+    sent = json.loads(body)
+    assert on("deliveries", "wait", *sent["deliveries"], "--timeout", "30s").code == 0
+    text = on("explain", sent["id"]).out
+    assert "filtered by trigger done: body.never does not match" in text
+    assert "sent on to queue:done\n" in text
+    (line,) = [line for line in text.splitlines() if "sent on to function:after" in line]
+    after = line.split("delivery ")[1].split(",")[0]
+    assert on("deliveries", "show", after, "--json").json["function"] == "after"
+
+
+def test_what_nobody_knows_is_exit_code_1_with_a_remedy(on: Run, empty: Path) -> None:
+    ran = on("explain", "no such message")
+    assert (ran.code, ran.out) == (1, "")
+    assert "since the hub's start" in ran.err
+    assert "paste the event on its trigger's page" in ran.err
+
+
+def test_without_a_hub_a_word_is_no_code(run: Run, empty: Path) -> None:
+    ran = run("-C", str(empty), "explain", "no such message")
+    assert ran.code == 4
+    assert "'no such message' is not the code of a problem, and no hub answers" in ran.err
