@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,8 @@ def test_the_answer_is_on_stdout_and_the_report_on_stderr(on: Run) -> None:
     assert json.loads(ran.out) == json.loads(BIG)
     assert ran.err.startswith("REPORT RequestId: ")
     assert "got it" not in ran.err
+    for function in ("echo", "shell"):
+        assert re.search(r"\tMax Memory Used: [1-9]\d* MB\t", on("invoke", function, "-d", "1").err)
 
 
 def test_the_log_is_shown_when_asked_for(on: Run) -> None:

@@ -102,6 +102,45 @@ async def test_a_worker_that_leaked_is_replaced_after_its_answer(bench: Bench, m
         assert not worker.alive
 
 
+@pytest.mark.parametrize("level", ["isolated", "confined"])
+async def test_the_memory_of_a_program_that_is_gone_before_anybody_looked_is_reported(
+    bench: Bench, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
+    monkeypatch.setattr("triggerhub.runtimes.watch.SOON", 60)
+    bench.level = level
+    small = await bench.call(bench.program("#!/bin/sh\necho 1\n"))
+    assert isinstance(small, Returned), small
+    assert 0 < small.usage.memory < 50 * MB
+    large = await bench.call(bench.program("#!/usr/bin/env python3\nx = b'x' * (50 << 20)\nx = None\nprint(1)\n"))
+    assert isinstance(large, Returned), large
+    assert 50 * MB < large.usage.memory < 128 * MB
+
+
+@trusting
+async def test_the_memory_of_a_program_that_soon_ends_is_seen_where_nobody_tells_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
+    outcome = await bench.call(bench.program("#!/bin/sh\nsleep 0.3\necho 1\n"))
+    assert isinstance(outcome, Returned), outcome
+    assert outcome.usage.memory
+
+
+@pytest.mark.parametrize("level", ["isolated", "confined", "trusted"])
+async def test_the_memory_of_a_call_that_ends_its_worker_is_reported(
+    bench: Bench, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.watch.REST", 0)
+    bench.level = level
+    function = bench.python("import os\ndef handler(event, context):\n    event and os._exit(1)\n")
+    async with bench.worker(function) as worker:
+        assert isinstance(await worker.invoke(invocation(0)), Returned)
+        outcome = await worker.invoke(invocation(1))
+    assert isinstance(outcome, Crashed), outcome
+    assert outcome.usage.memory
+
+
 @trusting
 async def test_the_memory_that_was_seen_is_reported(bench: Bench) -> None:
     function = bench.python("import time\ndef handler(e, c):\n    x = b'x' * (50 << 20)\n    time.sleep(0.4)\n")

@@ -55,6 +55,11 @@ class Process(Protocol):
         ...
 
     @property
+    def peak(self) -> int | None:
+        """The most bytes that the largest of its processes held, as the kernel tells once it is gone, where it does."""
+        ...
+
+    @property
     def starved(self) -> bool:
         """Whether the kernel has killed one of its processes over their memory."""
         ...
@@ -132,6 +137,8 @@ class Child:
         """The exit status once it is gone: minus the signal if one ended it."""
         self.group = None
         self.severed = False
+        self.peak = None
+        """The kernel tells, but counts what the hub held, out of which it was started."""
         self.starved = False
         """Nobody counts its memory but the hub."""
         self.thorough = warm

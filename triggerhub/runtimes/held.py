@@ -126,7 +126,7 @@ class Held(ABC):
             self._parting = None
         # All that the handler wrote is in the pipe by now: it is written before the answer.
         self._lines.end()
-        seen = self._watch.end()
+        seen = self._watch.end(self._child.peak)
         memory = seen if told is None else min(told, self._function.memory)
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
         self._init_ms = None

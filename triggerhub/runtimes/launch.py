@@ -295,6 +295,7 @@ class Sandboxed:
         self.fault: Fault | None = None
         """Why it could not be made, where that is so."""
         self.severed = False
+        self.peak: int | None = None
         self.thorough = True
         """Its end is always everybody's."""
 
@@ -342,6 +343,7 @@ class Sandboxed:
 
     def end(self, told: Mapping[str, Any]) -> None:
         """It is gone, as the launcher tells."""
+        self.peak = told.get("peak")
         if "missing" in told:
             self.fault = Fault(type=errors.NO_ENTRY, message=f"{told['missing']}")
         elif "error" in told:

@@ -139,6 +139,7 @@ class _Run:
             pid = await self.child.started()
             if not self.gone.done():
                 self._watch.begin(pid, self._function.timeout / 1000, self.child.group)
+                self._watch.look()
         if starting.cancelled_caught:
             self._late()
 
@@ -203,7 +204,7 @@ class _Run:
         self._shut()
         self._lines.close()
         self._status = status
-        memory = self._watch.end()
+        memory = self._watch.end(self.child.peak)
         self._watch.close()
         self._usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, memory=memory)
         if self._doom is not None:

@@ -6,6 +6,7 @@ One timer serves many short calls: it is set when none runs, and ends by itself 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from triggerhub.runtimes import memory
@@ -15,6 +16,8 @@ PERIOD = 0.1
 """Seconds between two looks at the memory of a busy worker."""
 NEAR = 0.02
 """The same for one that holds more than half of what it may."""
+SOON = 0.005
+"""The first such time for one that may be gone at once; each next one is twice as long."""
 AWAY = 1.0
 """A look that is later than this by so many seconds was missed: the hub itself did not run."""
 REST = 0.25
@@ -31,12 +34,14 @@ class Watch:
     __slots__ = (
         "_deadline",
         "_group",
+        "_known",
         "_late",
         "_limit",
         "_loop",
         "_measured",
         "_next",
         "_over",
+        "_pace",
         "_peak",
         "_pid",
         "_seen",
@@ -54,9 +59,12 @@ class Watch:
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
+        self._pace = math.inf
         self._measured = 0.0
         self._seen = 0
         self._peak = 0
+        self._known: int | None = None
+        """What the last call came to."""
 
     def begin(self, pid: int, seconds: float, group: Group | None = None) -> None:
         """A call begins that may take so long; *group* counts the memory, where there is one."""
@@ -67,18 +75,30 @@ class Watch:
         if self._timer is None or self._deadline < self._next:
             self._set(now)
 
-    def end(self) -> int | None:
+    def look(self) -> None:
+        """Measure at once, and often at first: what serves one call alone may be gone by the next look."""
+        if self._pid is not None and self._deadline is not None:
+            self._measure(self._pid)
+            self._pace = SOON
+            self._set(self._loop.time())
+
+    def end(self, told: int | None = None) -> int | None:
         """The call has ended; return the most memory seen in bytes, or None if none was ever measured.
 
-        It is never more than the limit: what was held beyond that was taken away.
+        It is never more than the limit: what was held beyond that was taken away. *told* is what the kernel says of
+        the largest process, where all are gone. Where nothing is to be seen any more, the last call's is returned.
         """
+        most = told or 0
         if self._pid is not None and self._loop.time() - self._measured > REST:
             self._measure(self._pid)
-            # What came and went between two looks, since the worker began; where pages are shared it says too much.
-            if (most := memory.most(memory.family(self._pid))) <= self._limit:
-                self._peak = max(self._peak, most)
+            # What came and went between two looks, since the worker began.
+            most = max(most, memory.most(memory.family(self._pid)))
+        if most <= self._limit:
+            # Where pages are shared it says too much.
+            self._peak = max(self._peak, most)
         self._deadline = None
-        return min(max(self._peak, self._seen), self._limit) or None
+        self._known = min(max(self._peak, self._seen), self._limit) or self._known
+        return self._known
 
     def close(self) -> None:
         self._deadline = None
@@ -90,7 +110,9 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
         assert self._deadline is not None
-        self._next = min(now + (PERIOD if self._seen * 2 < self._limit else NEAR), self._deadline)
+        period = min(self._pace, PERIOD if self._seen * 2 < self._limit else NEAR)
+        self._pace *= 2
+        self._next = min(now + period, self._deadline)
         self._timer = self._loop.call_at(self._next, self._tick)
 
     def _tick(self) -> None:

@@ -175,10 +175,10 @@ class Launcher:
 
     def _ended(self, sandbox: _Sandbox) -> None:
         """Reap process 1, with which all others of its sandbox are gone, and tell how it went."""
-        _, status = os.waitpid(sandbox.pid, 0)
+        _, status, used = os.wait4(sandbox.pid, 0)
         if sandbox.bare:
             bare.sweep({one.pid for one in self._sandboxes.values()})
-        told: dict[str, object] = {"status": os.waitstatus_to_exitcode(status)}
+        told: dict[str, object] = {"status": os.waitstatus_to_exitcode(status), "peak": used.ru_maxrss * 1024}
         os.set_blocking(sandbox.report, False)
         with contextlib.suppress(OSError, ValueError):
             for line in os.read(sandbox.report, MAX).splitlines():
