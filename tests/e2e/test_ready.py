@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tests.e2e.daemon import daemon, until
@@ -30,13 +31,15 @@ def test_a_file_put_down_after_a_crash_right_behind_ready_is_told(tmp_path: Path
     assert "new.txt" in str(shown["event"])
 
 
-def test_a_start_removes_the_code_of_versions_that_nothing_runs_any_more(tmp_path: Path) -> None:
+def test_a_start_keeps_the_code_to_go_back_to_and_removes_what_nobody_knows(tmp_path: Path) -> None:
     with daemon(tmp_path, TOML, {"work.py": "def handler(event, context): return 1"}) as hub:
         kept = tmp_path / "var" / "versions" / "work"
         (first,) = kept.iterdir()
         (tmp_path / "handlers" / "work.py").write_text("def handler(event, context): return 2")
         until(lambda: len(list(kept.iterdir())) == 2, "the new version is there beside the old one")
+        known = sorted(kept.iterdir())
         hub.stop()
+        shutil.copytree(first, kept / ("0" * len(first.name)))
         hub.start()
-        assert [path == first for path in kept.iterdir()] == [False]
+        until(lambda: sorted(kept.iterdir()) == known, "the one that nobody knows is gone")
         assert hub.cli("invoke", "work").stdout == "2\n"
