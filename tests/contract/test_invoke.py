@@ -94,7 +94,7 @@ def test_an_event_is_a_delivery_of_the_api(lambdas: Any, hub: Daemon, how: str) 
         ("nobody", {}, 404, "ResourceNotFoundException",
          "Function not found: arn:aws:lambda:us-east-1:000000000000:function:nobody:$LATEST"),
         ("hello", {"Qualifier": "live"}, 404, "ResourceNotFoundException", f"Function not found: {ARN}:live"),
-        ("123456789012:function:hello", {}, 404, "ResourceNotFoundException", f"Function not found: {ARN}:$LATEST"),
+        ("123456789012:function:hello", {}, 404, "ResourceNotFoundException", "Function not found: arn:aws:lambda:us-east-1:123456789012:function:hello"),
         ("hello:a", {"Qualifier": "b"}, 400, "InvalidParameterValueException",
          "The derived qualifier from the function name does not match the specified qualifier."),
         ("hello", {"Payload": b"{"}, 400, "InvalidRequestContentException",

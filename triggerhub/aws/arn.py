@@ -6,9 +6,9 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 
 
-def function(name: str, qualifier: str | None = None, *, region: str = REGION) -> str:
+def function(name: str, qualifier: str | None = None, *, region: str = REGION, account: str | None = None) -> str:
     """Return a function's ARN; the qualifier appears exactly as the function was called with it."""
-    base = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"
+    base = f"arn:aws:lambda:{region}:{account or ACCOUNT}:function:{name}"
     return f"{base}:{qualifier}" if qualifier else base
 
 

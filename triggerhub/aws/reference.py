@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _REFERENCE = re.compile(
-    r"(?:arn:aws[a-zA-Z-]*:lambda:)?(?:[a-z]{2,4}(?:-[a-z]+)+-\d:)?(?:(?P<account>\d{12}):)?(?:function:)?"
+    r"(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d):)?(?:(?P<account>\d{12}):)?(?:function:)?"
     r"(?P<name>[a-zA-Z0-9-_.]+)(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
 )
 LATEST = "$LATEST"
@@ -22,6 +22,7 @@ class Reference:
     name: str
     qualifier: str | None = None
     account: str | None = None
+    region: str | None = None
 
 
 def parse(text: str) -> Reference | None:
@@ -31,7 +32,7 @@ def parse(text: str) -> Reference | None:
     found = _REFERENCE.fullmatch(text) if len(text) <= LENGTH else None
     if found is None:
         return None
-    return Reference(found["name"], found["qualifier"], found["account"])
+    return Reference(found["name"], found["qualifier"], found["account"], found["region"])
 
 
 def is_version(qualifier: str) -> bool:

@@ -29,6 +29,8 @@ class Request:
     """Such as ``lambda:InvokeFunction``."""
     resource: str
     """An ARN; ``*`` where an action is about none."""
+    also: str | None = None
+    """Another ARN of the same thing: what is denied by that name is denied by this, and nothing is allowed by it."""
     who: str | None
     """The ARN of a user; None is nobody who is known."""
     known: Known
@@ -53,9 +55,18 @@ def _applies(one: Statement, request: Request) -> bool:
     action = request.action.lower()
     return (
         (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
-        and any(like(request.resource, text, request.known) for text in one.resources) != one.but_resources
+        and _about(one, request)
         and all(condition.holds(request.known) for condition in one.conditions)
     )
+
+
+def _about(one: Statement, request: Request) -> bool:
+    """Whether a statement is about what is asked for."""
+    if any(like(request.resource, text, request.known) for text in one.resources):
+        return not one.but_resources
+    if one.but_resources or one.allows or request.also is None:
+        return one.but_resources
+    return any(like(request.also, text, request.known) for text in one.resources)
 
 
 def _names(one: Statement, who: str | None) -> bool:

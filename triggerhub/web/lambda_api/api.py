@@ -27,7 +27,7 @@ from triggerhub.settings import MB
 from triggerhub.source import Parts
 from triggerhub.web import refusal
 from triggerhub.web.access import asker
-from triggerhub.web.lambda_api import shape, support
+from triggerhub.web.lambda_api import shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
@@ -173,6 +173,7 @@ class LambdaApi:
         if caller is not None:
             self._caller.require(caller, wanted(self._registry, operation.name, given))
         who = None if caller is None else caller.principal
+        whole.check(operation.name, given)
         perform = self.operations.get(operation.name)
         if perform is None:
             raise refused(lambdas, operation)

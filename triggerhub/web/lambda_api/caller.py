@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
+from triggerhub.aws import arn
+from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
 from triggerhub.aws.service import Operation
 from triggerhub.deploy.record import Deployed
@@ -87,9 +89,17 @@ def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
 def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) -> None:
     """Raise ApiError where neither a key's policy nor that of the function allows what is wanted, or one denies it."""
     user, action = user_arn(token), f"lambda:{wanted.action}"
-    asked = Request(action=action, resource=wanted.resource, who=user, known={**known, **wanted.known})
+    asked = Request(
+        action=action,
+        resource=wanted.resource,
+        also=arn.function(wanted.function) if wanted.function and wanted.qualifier == LATEST else None,
+        who=user,
+        known={**known, **wanted.known},
+    )
     match decide(statements(token), document.kept(policy), asked):
         case Verdict.ALLOWED:
+            return
+        case Verdict.NOT_ALLOWED if wanted.unless_denied:
             return
         case Verdict.NOT_ALLOWED:
             why = f"because no identity-based policy allows the {action} action"
@@ -99,6 +109,14 @@ def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) 
             why = "with an explicit deny in a resource-based policy"
     text = f"User: {user} is not authorized to perform: {action} on resource: {wanted.resource} {why}"
     raise ApiError("AccessDeniedException", text)
+
+
+def policy_of(deployed: Deployed, qualifier: str) -> Sequence[Json]:
+    """Return the statements that are asked about a function, a version or an alias.
+
+    ``$LATEST`` has no policy of its own: what that of the function denies is denied of it.
+    """
+    return deployed.policies.get("" if qualifier == LATEST else qualifier, ())
 
 
 class Callers:
@@ -151,7 +169,7 @@ class Callers:
         for one in wanted:
             deployed = self._deployed(one.function) if one.function else None
             tags = {} if deployed is None else resource_tags(deployed.tags)
-            policy = () if deployed is None else deployed.policies.get(one.qualifier, ())
+            policy = () if deployed is None else policy_of(deployed, one.qualifier)
             require(caller.token, one, policy, {**caller.known, **tags})
 
     def _deployed(self, name: str) -> Deployed | None:

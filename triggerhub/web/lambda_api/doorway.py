@@ -29,7 +29,7 @@ from triggerhub.web.lambda_api.identity import known, user_arn
 from triggerhub.web.lambda_api.permissions import opens
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import PREFIX
-from triggerhub.web.lambda_api.wanted import call, resource_tags
+from triggerhub.web.lambda_api.wanted import call, invoking, resource_tags
 
 log = structlog.get_logger("lambda")
 
@@ -109,7 +109,8 @@ class Doorway:
             **_SIGNED,
             "lambda:functionarn": (arn.function(deployed.name),),
         }
-        require(token, wanted, deployed.policies.get(alias, ()), told)
+        for one in (wanted, invoking(wanted)):
+            require(token, one, deployed.policies.get(alias, ()), told)
         return token
 
     async def _called(

@@ -191,7 +191,7 @@ class Functions:
 
     async def _update_code(self, asked: Asked) -> Mapping[str, Json]:
         given = asked.given
-        name = _unqualified(given["FunctionName"])
+        name = named(given["FunctionName"]).name
         deployed = self.changeable(name)
         members.refuse(given, name)
         _at(deployed, given)
@@ -212,7 +212,7 @@ class Functions:
 
     async def _update_configuration(self, asked: Asked) -> Mapping[str, Json]:
         given = asked.given
-        name = _unqualified(given["FunctionName"])
+        name = named(given["FunctionName"]).name
         deployed = self.changeable(name)
         members.refuse(given, name)
         changes: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items() if theirs in given}
@@ -318,17 +318,6 @@ def published(deployed: Deployed, description: str | None = None) -> tuple[Deplo
     version = replace(deployed.latest, number=number, description=text, revision=revision())
     versions = {**deployed.versions, number: version}
     return replace(deployed, versions=versions, published=deployed.published + 1), version
-
-
-def _unqualified(text: str) -> str:
-    found = named(text)
-    if found.qualifier not in (None, LATEST):
-        raise ApiError(
-            "InvalidParameterValueException",
-            "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
-            "Please specify either a function name or an unqualified function ARN.",
-        )
-    return found.name
 
 
 def there(before: Deployed | None, name: str) -> Deployed:

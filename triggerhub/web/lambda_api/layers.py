@@ -18,8 +18,8 @@ from triggerhub.web.lambda_api.stamp import now
 
 MOST = 5
 """Layers of one function."""
-_ARN = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:layer:(?P<name>[A-Za-z0-9-_]+):(?P<number>\d{1,9})")
-_NAME = re.compile(r"(?:arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:layer:)?([A-Za-z0-9-_]{1,64})")
+_ARN = re.compile(r"arn:aws:lambda:us-east-1:000000000000:layer:(?P<name>[A-Za-z0-9-_]+):(?P<number>\d{1,9})")
+_NAME = re.compile(r"(?:arn:aws:lambda:us-east-1:000000000000:layer:)?([A-Za-z0-9-_]{1,64})")
 _GONE = "The resource you requested does not exist."
 
 

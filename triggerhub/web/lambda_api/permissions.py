@@ -39,7 +39,7 @@ _CONDITIONS = (
     ("InvokedViaFunctionUrl", "Bool", "lambda:InvokedViaFunctionUrl"),
 )
 _RESOURCE = re.compile(
-    r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:000000000000:function:(?P<name>[A-Za-z0-9-_]+)(:(?P<qualifier>[A-Za-z0-9-_]+))?"
+    r"arn:aws:lambda:us-east-1:000000000000:function:(?P<name>[A-Za-z0-9-_]+)(:(?P<qualifier>[A-Za-z0-9-_]+))?"
 )
 
 
@@ -193,7 +193,9 @@ def opens(policy: tuple[Json, ...], resource: str, known: Known) -> bool:
     """Whether a policy lets everybody call a function by its URL without a signature; *known* is known of the call."""
     told = {**known, "lambda:functionurlauthtype": ("NONE",), "lambda:invokedviafunctionurl": ("true",)}
     asked = Request(action="lambda:InvokeFunctionUrl", resource=resource, who=None, known=told)
-    return decide((), document.kept(policy), asked) is Verdict.ALLOWED
+    kept = document.kept(policy)
+    denied = decide((), kept, replace(asked, action="lambda:InvokeFunction")) is Verdict.DENIED_BY_RESOURCE
+    return not denied and decide((), kept, asked) is Verdict.ALLOWED
 
 
 def principal(text: str) -> Json:

@@ -18,7 +18,7 @@ from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.target import named
 
 ON_FUNCTIONS_ONLY = "Tags on function aliases and versions are not supported. Please specify a function ARN."
-_OTHER = re.compile(r"arn:[^:]*:lambda:[^:]*:(?P<account>\d{12}):(?P<kind>[a-z-]+):(?P<id>[A-Za-z0-9-_]+)")
+_OTHER = re.compile(r"arn:[^:]*:lambda:(?P<region>[^:]*):(?P<account>\d{12}):(?P<kind>[a-z-]+):(?P<id>[A-Za-z0-9-_]+)")
 _Tags = Callable[[Mapping[str, str]], dict[str, str]]
 
 
@@ -73,7 +73,7 @@ class Tags:
             return None
         key = found["id"].lower()
         known = found["kind"] == "event-source-mapping" and key in self._registry.mappings.mappings
-        if not known or found["account"] != arn.ACCOUNT:
+        if not known or (found["account"], found["region"]) != (arn.ACCOUNT, arn.REGION):
             raise _nowhere(asked)
         return key
 

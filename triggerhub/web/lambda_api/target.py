@@ -41,9 +41,15 @@ def named(text: str, qualifier: str | None = None) -> Reference:
     if len(found.name) > reference.NAME_LENGTH:
         broken = violation(found.name, "functionName", "Member must have length less than or equal to 64")
         raise ApiError("ValidationException", message([broken]))
+    if found.account not in (None, arn.ACCOUNT):
+        there = arn.function(found.name, found.qualifier or qualifier, account=found.account)
+        raise ApiError("ResourceNotFoundException", f"Function not found: {there}")
+    if found.region not in (None, arn.REGION):
+        text = f"Functions from '{found.region}' are not reachable in this region ('{arn.REGION}')"
+        raise ApiError("ResourceNotFoundException", text)
     if qualifier and found.qualifier and qualifier != found.qualifier:
         raise ApiError("InvalidParameterValueException", MISMATCH)
-    return Reference(found.name, found.qualifier or qualifier or None, found.account)
+    return Reference(found.name, found.qualifier or qualifier or None)
 
 
 def missing(name: str, qualifier: str | None = None) -> ApiError:
@@ -64,7 +70,7 @@ class Targets:
         found = named(text, qualifier)
         serving = self._hub.project.functions
         function = serving.get(found.name)
-        if function is None or found.account not in (None, arn.ACCOUNT):
+        if function is None:
             raise missing(found.name, found.qualifier or LATEST)
         if found.qualifier in (None, LATEST, function.version):
             return Target(found.name, arn.function(found.name, found.qualifier), found.name, function.held)

@@ -16,6 +16,7 @@ from triggerhub.policy.iam.pattern import Known
 from triggerhub.web.lambda_api.actions import action
 from triggerhub.web.lambda_api.layers import layer_name, layer_version
 from triggerhub.web.lambda_api.permissions import place_of
+from triggerhub.web.lambda_api.whole import of_whole
 
 _MAPPING = re.compile(r"arn:[^:]*:lambda:[^:]*:\d{12}:event-source-mapping:(?P<id>[A-Za-z0-9-_]+)")
 _BY_MAPPING = "CreateEventSourceMapping", "UpdateEventSourceMapping", "ListEventSourceMappings"
@@ -34,6 +35,8 @@ class Wanted:
     """The name of the function that it is about, with the qualifier by which it was named."""
     qualifier: str = ""
     known: Known = field(default_factory=dict)
+    unless_denied: bool = False
+    """Whether it need not be allowed, and must not be denied."""
 
 
 def call(name: str, qualifier: str | None, wanted: str = "InvokeFunction") -> Wanted:
@@ -42,6 +45,11 @@ def call(name: str, qualifier: str | None, wanted: str = "InvokeFunction") -> Wa
     if found is None:
         return Wanted(action=wanted)
     return _of_function(wanted, found.name, found.qualifier or qualifier or "")
+
+
+def invoking(one: Wanted) -> Wanted:
+    """Return what must not be denied to whoever calls a function in another way than by Invoke."""
+    return replace(one, action="InvokeFunction", unless_denied=True)
 
 
 def wanted(registry: Registry, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
@@ -56,12 +64,17 @@ def wanted(registry: Registry, operation: str, given: Mapping[str, Json]) -> Seq
         return [Wanted(action=does, resource=_layer(given))]
     named = given.get("FunctionName")
     if named is not None:
-        one = call(named, given.get("Qualifier"), does)
-        return [replace(one, known=_told(registry, operation, one, given))]
+        found = reference.parse(named)
+        if found is not None and of_whole(operation):
+            one = _of_function(does, found.name, "")  # whatever qualifier its name has: that is refused
+        else:
+            one = call(named, given.get("Qualifier"), does)
+        first = replace(one, known=_told(registry, operation, one, given))
+        return [first, invoking(one)] if operation == "InvokeAsync" else [first]
     resource = given.get("Resource", given.get("ResourceArn", ""))
     tags = _tags(given)
-    if found := _MAPPING.fullmatch(resource):
-        key = found["id"].lower()
+    if mapping := _MAPPING.fullmatch(resource):
+        key = mapping["id"].lower()
         return [Wanted(action=does, resource=_mapping_arn(key), known={**tags, **_mapping_tags(registry, key)})]
     place = place_of(resource)
     if place is not None:
