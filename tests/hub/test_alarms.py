@@ -68,6 +68,32 @@ async def test_errors_are_told_of_once_and_so_is_their_end(tmp_path: Path) -> No
         assert {row.delivery.trigger for row in rows} == {"alarm:trouble"}
 
 
+@pytest.mark.parametrize(
+    ("took", "sentence", "says"),
+    [
+        ((6_000.0, 6_050.0), "p95(work) > 6s in 5m", "6.03s now"),
+        ((6_000.0, 6_050.0), "p95(work) > 6.1s in 5m", None),
+        ((6_000.0, 6_050.0), "p95(work) > 8s in 5m", None),
+        ((150_000.0,), "p50(work) > 2m in 5m", "150s now"),
+        ((150_000.0,), "p95(work) > 3m in 5m", None),
+    ],
+)
+async def test_it_goes_off_by_what_calls_took(
+    tmp_path: Path, took: tuple[float, ...], sentence: str, says: str | None
+) -> None:
+    clock = FakeClock(1_000_000)
+    async with rig(tmp_path, {"work": echoing, "tell": echoing}, clock=clock, alarms=when(sentence)) as hub:
+        await hub.until(lambda: "trouble" in hub.hub.alarms._watched, "it was looked at")
+        for milliseconds in took:
+            hub.hub._metrics.observe("work", milliseconds)
+        await hub.until(lambda: hub.hub.alarms.rows()[0]["value"], "it was measured")
+        await hub.idle()
+        assert state(hub) == ("ok" if says is None else "alarm")
+        if says is not None:
+            await hub.until(lambda: told(hub), "somebody was told")
+            assert told(hub) == [("ALARM", f"{sentence}: {says}")]
+
+
 @pytest.mark.parametrize("sentence", ["p95(work) >= 0s in 5m", "error_rate(work) >= 0% in 5m"])
 async def test_once_no_calls_come_it_is_over_and_that_is_told_of(tmp_path: Path, sentence: str) -> None:
     clock = FakeClock(1_000_000)

@@ -73,23 +73,19 @@ def test_groups_count_and_know_their_first_last_and_newest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "counts", "expected"),
+    ("share", "cells", "expected"),
     [
-        pytest.param(0.5, (0, 0, 0), None, id="nothing"),
-        pytest.param(0.5, (4, 0, 0), 5.0, id="half of the first bucket"),
-        pytest.param(0.95, (0, 100, 0), 19.5, id="within a bucket"),
-        pytest.param(0.95, (0, 0, 7), 20.0, id="above the last bound"),
+        pytest.param(0.5, [], None, id="nothing"),
+        pytest.param(0.95, [(1, 7.0)], 7.0, id="a single one is itself"),
+        pytest.param(0.5, [(1, 6.0), (1, 6.5)], 6.0, id="half of two is the lower"),
+        pytest.param(0.95, [(1, 6.0), (1, 6.5)], 6.5, id="most of two is the higher"),
+        pytest.param(0.95, [(95, 950.0), (5, 5000.0)], 10.0, id="just so many"),
+        pytest.param(0.95, [(94, 940.0), (6, 6000.0)], 1000.0, id="one fewer"),
+        pytest.param(1.0, [(2, 9.0), (3, 60.0)], 20.0, id="the mean of the last"),
     ],
 )
-def test_quantile(share: float, counts: tuple[int, ...], expected: float | None) -> None:
-    assert quantile(share, (10.0, 20.0), counts) == expected
-
-
-@settings(max_examples=60)
-@given(counts=st.lists(st.integers(0, 50), min_size=3, max_size=3), share=st.floats(0, 1))
-def test_a_quantile_lies_within_its_bounds(counts: list[int], share: float) -> None:
-    found = quantile(share, (10.0, 20.0), counts)
-    assert found is None if not sum(counts) else found is not None and 0 <= found <= 20
+def test_quantile(share: float, cells: list[tuple[int, float]], expected: float | None) -> None:
+    assert quantile(share, cells) == expected
 
 
 @settings(max_examples=80)

@@ -16,8 +16,9 @@ from triggerhub.model import Invocation, State
 from triggerhub.policy import alarm, embedded
 from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
+from triggerhub.telemetry.durations import SHOWN_MS
 from triggerhub.telemetry.exposition import families
-from triggerhub.telemetry.metrics import BUCKETS_MS, CALLS, EVENTS, SERIES, Metrics
+from triggerhub.telemetry.metrics import CALLS, EVENTS, SERIES, Metrics
 from triggerhub.testing import FakeClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
@@ -167,7 +168,8 @@ def test_a_histogram_is_cumulative_and_ends_at_infinity() -> None:
     buckets = [(one.labels["le"], one.value) for one in family.samples if one.name.endswith("_bucket")]
     assert buckets[0] == ("0.001", 2.0)
     assert buckets[-1] == ("+Inf", 4.0)
-    assert len(buckets) == len(BUCKETS_MS) + 1
+    assert [float(bound) for bound, _ in buckets[:-1]] == [bound / 1000 for bound in SHOWN_MS]
+    assert (dict(buckets)["0.0025"], dict(buckets)["0.005"], dict(buckets)["900.0"]) == (2.0, 3.0, 3.0)
     assert [value for _, value in buckets] == sorted(value for _, value in buckets)
 
 

@@ -30,7 +30,8 @@ from triggerhub.policy.quantile import quantile
 from triggerhub.settings import MINUTE, SECOND, Alarm, Condition, Destination
 from triggerhub.source import Filtered
 from triggerhub.store import Intake, Lane, Owed, Query
-from triggerhub.telemetry.metrics import BUCKETS_MS, Totals
+from triggerhub.telemetry.durations import between
+from triggerhub.telemetry.metrics import Totals
 
 log = structlog.get_logger("alarm")
 
@@ -64,7 +65,8 @@ class _Watched:
         if not readings:
             self.begun = now
         if not readings or now - readings[-1][0] >= window // READINGS:
-            readings.append((now, totals))
+            # What did not change shares the memory of the reading before.
+            readings.append((now, readings[-1][1] if readings and readings[-1][1] == totals else totals))
         while len(readings) > 1 and readings[1][0] <= now - window:
             readings.popleft()
         return readings[0][1]
@@ -211,8 +213,7 @@ def _difference(measure: str, before: Totals, now: Totals) -> float | None:
     if measure == "error_rate":
         return 100 * errors / calls if calls else None
     if measure in _QUANTILES:
-        durations = [late - early for early, late in zip(before.durations, now.durations, strict=True)]
-        return quantile(_QUANTILES[measure], BUCKETS_MS, durations)
+        return quantile(_QUANTILES[measure], between(before.durations, now.durations))
     return float(getattr(now, measure) - getattr(before, measure))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar
 
 import anyio
@@ -18,7 +17,8 @@ from triggerhub.hub.clock import Clock
 from triggerhub.model import Millis
 from triggerhub.policy.quantile import quantile
 from triggerhub.settings import HOUR, MINUTE, SECOND
-from triggerhub.telemetry.metrics import BUCKETS_MS, Metrics, Totals
+from triggerhub.telemetry.durations import between
+from triggerhub.telemetry.metrics import Metrics, Totals
 
 T = TypeVar("T")
 
@@ -52,7 +52,10 @@ class Pulse:
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics, self._clock = metrics, clock
-        self._readings: deque[tuple[Millis, Totals]] = deque([(clock.now(), metrics.totals())], maxlen=KEPT + 1)
+        self._readings: deque[tuple[Millis, Totals]] = deque(
+            [(clock.now(), metrics.totals())], maxlen=WINDOW // STEP + 1
+        )
+        self._points: deque[Point] = deque(maxlen=KEPT)
         self._functions: deque[tuple[Millis, dict[str, Totals]]] = deque(maxlen=HOUR // MINUTE + 1)
         self._look_at_functions()
 
@@ -60,7 +63,10 @@ class Pulse:
         turn = 0
         while True:
             await anyio.sleep(STEP / 1000)
-            self._readings.append((self._clock.now(), self._metrics.totals()))
+            totals, known = self._metrics.totals(), self._readings[-1][1]
+            # What did not change shares the memory of the reading before.
+            self._readings.append((self._clock.now(), known if known == totals else totals))
+            self._points.append(_between(self._readings[-2], self._readings[-1]))
             turn += 1
             if turn % BY_FUNCTION == 0:
                 self._look_at_functions()
@@ -69,10 +75,14 @@ class Pulse:
 
     def series(self) -> list[Point]:
         """Return a point per step, oldest first."""
-        return [_between(*pair) for pair in pairwise(self._readings)]
+        return list(self._points)
+
+    def latest(self) -> Point | None:
+        """Return the last point of the series."""
+        return self._points[-1] if self._points else None
 
     def recent(self, length: Millis = WINDOW) -> Point:
-        """Return what happened during about the last *length* milliseconds, until now."""
+        """Return what happened during about the last *length* milliseconds, :data:`WINDOW` at most, until now."""
         now = (self._clock.now(), self._metrics.totals())
         return _between(_before(self._readings, now[0] - length), now)
 
@@ -100,7 +110,6 @@ class Pulse:
         found = {}
         for name in self._metrics.called:
             totals = self._metrics.totals(name)
-            # What did not change shares the memory of the reading before.
             found[name] = known[name] if known.get(name) == totals else totals
         self._functions.append((self._clock.now(), found))
 
@@ -114,7 +123,7 @@ def _before(readings: Sequence[tuple[Millis, T]], moment: Millis) -> tuple[Milli
 
 def _between(before: tuple[Millis, Totals], after: tuple[Millis, Totals]) -> Point:
     old, new = before[1], after[1]
-    durations = [late - early for early, late in zip(old.durations, new.durations, strict=True)]
+    durations = between(old.durations, new.durations)
     return Point(
         time=after[0],
         length=max(after[0] - before[0], 1),
@@ -124,6 +133,6 @@ def _between(before: tuple[Millis, Totals], after: tuple[Millis, Totals]) -> Poi
         retries=new.retries - old.retries,
         dead=new.dead - old.dead,
         cold_starts=new.cold_starts - old.cold_starts,
-        p50=quantile(0.5, BUCKETS_MS, durations),
-        p95=quantile(0.95, BUCKETS_MS, durations),
+        p50=quantile(0.5, durations),
+        p95=quantile(0.95, durations),
     )

@@ -1,22 +1,21 @@
-"""Estimate a quantile from the counts of a histogram. Pure."""
+"""Estimate a quantile from what the buckets of a histogram hold. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
+def quantile(share: float, cells: Sequence[tuple[int, float]]) -> float | None:
     """Return the value that *share* of the observations do not pass; None where there are none.
 
-    *counts* has one more member than *bounds*: what lies above the last. Within a bucket the observations are
-    taken to lie evenly; above the last bound the answer is that bound.
+    *cells* are the count and the sum of each bucket, the lowest first; none is empty. The answer is the mean of the
+    bucket in which the observation lies: never outside what was observed, and no further from it than the bucket is
+    wide.
     """
-    total = sum(counts)
-    if total <= 0:
-        return None
-    rank, passed, low = share * total, 0, 0.0
-    for bound, count in zip(bounds, counts, strict=False):
-        if count and passed + count >= rank:
-            return low + (bound - low) * max(rank - passed, 0.0) / count
-        passed, low = passed + count, bound
-    return float(bounds[-1])
+    rank = share * sum(count for count, _ in cells)
+    passed = 0
+    for count, total in cells:
+        passed += count
+        if passed >= rank:
+            return total / count
+    return None

@@ -37,7 +37,7 @@ def families(counted: Counted) -> Iterator[Metric]:
             yield family
     durations = HistogramMetricFamily("triggerhub_duration_seconds", "How long calls took.", labels=["function"])
     for function, histogram in counted.durations.items():
-        durations.add_metric([function], histogram.buckets(), histogram.total / 1000)
+        durations.add_metric([function], histogram.shown(), histogram.total / 1000)
     yield durations
     used = GaugeMetricFamily(
         "triggerhub_worker_memory_bytes",

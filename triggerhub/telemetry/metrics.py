@@ -6,15 +6,14 @@ The hot path adds to plain dictionaries; everything else is done when somebody a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from triggerhub.policy.embedded import Sample
 from triggerhub.store import Stats
-
-BUCKETS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 60000.0)
+from triggerhub.telemetry.durations import BOUNDS_MS, Histogram, Packed, pack
 
 EVENTS = {
     "accepted": ("triggerhub_events_accepted", "Events committed, by trigger."),
@@ -36,25 +35,6 @@ CALLS = {
 
 SERIES = 1_000
 """Different metrics and dimensions that handlers may write; what more they write is counted and left out."""
-
-
-class Histogram:
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_MS) + 1)
-        self.total = 0.0
-
-    def observe(self, milliseconds: float) -> None:
-        self.counts[bisect_left(BUCKETS_MS, milliseconds)] += 1
-        self.total += milliseconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        rows, running = [], 0
-        for bound, count in zip((*(b / 1000 for b in BUCKETS_MS), None), self.counts, strict=True):
-            running += count
-            rows.append(("+Inf" if bound is None else repr(bound), float(running)))
-        return rows
 
 
 Own: TypeAlias = tuple[str, str, str, str, tuple[tuple[str, str], ...]]
@@ -91,8 +71,8 @@ class Totals:
     dead: int = 0
     cold_starts: int = 0
     throttles: int = 0
-    durations: tuple[int, ...] = (0,) * (len(BUCKETS_MS) + 1)
-    """Calls by the buckets of :data:`BUCKETS_MS` and one above them."""
+    durations: Packed = b""
+    """How long the calls took."""
 
 
 class Metrics:
@@ -101,7 +81,8 @@ class Metrics:
     def __init__(self) -> None:
         self._events: dict[str, Counter[str]] = {name: Counter() for name in EVENTS}
         self._calls: dict[str, Counter[str]] = {name: Counter() for name in CALLS}
-        self._durations: dict[str, Histogram] = {}
+        self._counters = {**self._events, **self._calls}
+        self._durations: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.alarms: dict[str, bool] = {}
         """Which alarms are on, by name."""
         self.levels: dict[str, str] = {}
@@ -109,25 +90,25 @@ class Metrics:
         self.lags: Mapping[tuple[str, str], float] = {}
         """Seconds that the oldest due delivery has waited, by trigger and function."""
         self._ages: dict[str, float] = {}
-        self._memory: tuple[dict[str, int], dict[str, int]] = ({}, {})
-        """The most that a worker used, by function: within this window, and within the one before."""
+        self._used: dict[str, int] = {}
+        """The most that a worker used within this window, by function."""
+        self._used_before: dict[str, int] = {}
+        """And within the one before."""
         self._own: dict[Own, list[float]] = {}
         """Counts and sums of what handlers wrote."""
         self._left_out = 0
 
     def count(self, what: str, label: str, number: int = 1) -> None:
         """Add to a counter of :data:`EVENTS` (by trigger) or :data:`CALLS` (by function)."""
-        counters = self._events if what in self._events else self._calls
-        counters[what][label] += number
+        self._counters[what][label] += number
 
     def observe(self, function: str, milliseconds: float, memory: int | None = None) -> None:
         """Note how long a call took, and the bytes that its worker used."""
-        if memory is not None and memory > self._memory[0].get(function, 0):
-            self._memory[0][function] = memory
-        histogram = self._durations.get(function)
-        if histogram is None:
-            histogram = self._durations[function] = Histogram()
-        histogram.observe(milliseconds)
+        if memory is not None and memory > self._used.get(function, 0):
+            self._used[function] = memory
+        cell = self._durations[function][bisect_left(BOUNDS_MS, milliseconds)]
+        cell.count += 1
+        cell.total += milliseconds
 
     def aged(self, trigger: str, milliseconds: float) -> None:
         """Note how old the newest event of a batch was when the hub got to it."""
@@ -135,11 +116,12 @@ class Metrics:
 
     def memory(self, function: str) -> int | None:
         """Return the most that a worker used lately, in bytes; None where none was called."""
-        return max((window[function] for window in self._memory if function in window), default=None)
+        windows = (self._used, self._used_before)
+        return max((window[function] for window in windows if function in window), default=None)
 
     def forget_memory(self) -> None:
         """Begin another window: what was used before the last one is used no more."""
-        self._memory = ({}, self._memory[0])
+        self._used, self._used_before = {}, self._used
 
     def embedded(self, function: str, samples: Sequence[Sample]) -> None:
         """Add what a function wrote in CloudWatch's embedded metric format."""
@@ -157,14 +139,13 @@ class Metrics:
     def totals(self, function: str | None = None) -> Totals:
         """Return what was counted so far: of all, or of one function, for which no events are counted."""
         names = self._durations if function is None else [function] if function in self._durations else []
-        columns = zip(*(self._durations[name].counts for name in names), strict=True)
         calls = {
             what: sum(counter.values()) if function is None else counter[function]
             for what, counter in self._calls.items()
             if what in ("invocations", "errors", "retries", "dead", "cold_starts", "throttles")
         }
         accepted = sum(self._events["accepted"].values()) if function is None else 0
-        return Totals(accepted=accepted, durations=tuple(map(sum, columns)) or Totals().durations, **calls)
+        return Totals(accepted=accepted, durations=pack(self._durations[name] for name in names), **calls)
 
     def accepted(self, trigger: str) -> int:
         """Return how many events of a trigger were committed."""
@@ -196,7 +177,7 @@ class Metrics:
             levels=self.levels,
             lags=self.lags,
             ages=self._ages,
-            memory={name: self.memory(name) or 0 for name in {**self._memory[1], **self._memory[0]}},
+            memory={name: self.memory(name) or 0 for name in {**self._used_before, **self._used}},
             own=self._own,
             left_out=self._left_out,
         )

@@ -73,8 +73,7 @@ class Readings:
         pulse = self._hub.pulse
         recent, just, stats = pulse.recent(), pulse.recent(RATE), await self._hub.stats()
         functions = self._hub.project.functions.values()
-        points = pulse.series()
-        last = points[-1] if points else None
+        last = pulse.latest()
         counts = {state.value: stats.count(state) for state in State}
         return {
             **counts,
