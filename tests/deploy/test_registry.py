@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from triggerhub.archive import BadArchive
 from triggerhub.aws import arn
 from triggerhub.deploy.record import Deployed, EventConfig, Version, to_json
 from triggerhub.deploy.registry import SCOPE, Registry
+from triggerhub.deploy.shelf import Shelf, StorageExceeded
 from triggerhub.errors import StoreFull
 from triggerhub.policy.retry import backoff
 from triggerhub.settings import HOUR, MINUTE, Destination, Function
@@ -117,3 +120,28 @@ async def test_what_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert made.functions == {"one": one}
     assert len(served) == 1
     assert len(list(made.shelf.archives.iterdir())) == 1
+
+
+def test_archives_take_no_more_than_they_may_and_leave_the_disk_its_spare(tmp_path: Path) -> None:
+    one, two = answering("one"), answering("two")
+    shelf = Shelf(tmp_path / "functions", total=len(one) + len(two) - 1)
+    shelf.put(one)
+    with pytest.raises(StorageExceeded, match="all archives may take"):
+        shelf.put(two)
+    assert shelf.put(one) in [path.name for path in shelf.archives.iterdir()], "what is there takes no more"
+    again = Shelf(tmp_path / "functions", total=len(one) + len(two))
+    with pytest.raises(BadArchive):
+        again.put(two[:-1])
+    again.put(two)
+    with pytest.raises(StorageExceeded):
+        again.put(answering("three"))
+
+
+def test_archives_leave_the_disk_what_it_must_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = os.statvfs(tmp_path)
+    scarce = SimpleNamespace(f_blocks=true.f_blocks, f_frsize=true.f_frsize, f_bavail=true.f_blocks // 21)
+    monkeypatch.setattr("triggerhub.deploy.shelf.os.statvfs", lambda _: scarce)
+    with pytest.raises(StorageExceeded, match="the disk must keep"):
+        Shelf(tmp_path / "functions", spare=2**60).put(answering(1))
+    assert list((tmp_path / "functions" / "archives").iterdir()) == []
+    Shelf(tmp_path / "functions", spare=0).put(answering(1))

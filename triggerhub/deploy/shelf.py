@@ -8,40 +8,82 @@ blocks and belongs in a thread.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
+import threading
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from triggerhub import archive
 from triggerhub.crash import crash_point
+from triggerhub.errors import TriggerhubError
+from triggerhub.policy.units import show_size
+from triggerhub.settings import GB
 
+TOTAL = 75 * GB
+"""How much all archives may take, as at AWS."""
+SPARE = 1 * GB
+"""How much of the disk, or a twentieth of a smaller one, is left to everything else."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class StorageExceeded(TriggerhubError):
+    """There is no room for another archive."""
 
 
 class Shelf:
     """The archives of one data folder."""
 
-    def __init__(self, home: Path, *, sync: bool = True) -> None:
+    def __init__(self, home: Path, *, sync: bool = True, total: int = TOTAL, spare: int = SPARE) -> None:
         """*sync* is false where the hub is to survive crashes of its own only."""
         self._sync = sync
+        self._total, self._spare = total, spare
+        self._lock = threading.Lock()
+        self._held: int | None = None
+        """How much the archives take, once that was looked at."""
         self.archives = home / "archives"
         self._boots = home / "unpacked"
         self._unpacked = self._boots / _boot()
 
     def put(self, data: bytes) -> str:
-        """Keep an archive and unpack it; return its name. Raises BadArchive, and OSError where there is no room."""
+        """Keep an archive and unpack it; return its name. Raises BadArchive, StorageExceeded, OSError."""
         name = hashlib.sha256(data).hexdigest()
         path = self.archives / name
         if not path.exists():
-            self._write(data, path)
+            self._make_room(len(data), archive.check(io.BytesIO(data)))
+            try:
+                self._write(data, path)
+            except OSError:
+                self._take(-len(data))
+                raise
         try:
             self.unpack(name)
         except archive.BadArchive:
             path.unlink(missing_ok=True)
+            self._take(-len(data))
             raise
         return name
+
+    def _make_room(self, size: int, unpacked: int) -> None:
+        """Take *size* bytes for an archive. Raises StorageExceeded, OSError."""
+        self.archives.mkdir(parents=True, exist_ok=True, mode=0o700)
+        disk = os.statvfs(self.archives)
+        spare = min(self._spare, disk.f_blocks * disk.f_frsize // 20)
+        if disk.f_bavail * disk.f_frsize - size - unpacked < spare:
+            raise StorageExceeded(f"the disk must keep {show_size(spare)} free", hint="Free some space.")
+        with self._lock:
+            if self._held is None:
+                self._held = sum(path.stat().st_size for path in self.archives.iterdir())
+            if self._held + size > self._total:
+                text = f"all archives may take {show_size(self._total)}"
+                raise StorageExceeded(text, hint="The next start removes those that nothing refers to any more.")
+            self._held += size
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            self._held = None if self._held is None else self._held + size
 
     def _write(self, data: bytes, path: Path) -> None:
         self.archives.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from triggerhub.archive import UNZIPPED
 from triggerhub.deploy.registry import Registry
+from triggerhub.deploy.shelf import TOTAL
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
-from triggerhub.settings import DEPLOYED, GB, MB
+from triggerhub.settings import DEPLOYED, MB
 from triggerhub.web.lambda_api.asked import Asked, Perform
 
 ZIPPED = 50 * MB
@@ -28,6 +29,7 @@ class Account:
     async def _settings(self, asked: Asked) -> Mapping[str, Json]:
         functions = [one for one in self._hub.project.functions.values() if one.leads is None]
         versions = [one for name in self._registry.functions.values() for one in (name.latest, *name.versions.values())]
+        layers = [one for layer in self._registry.layers.layers.values() for one in layer.versions.values()]
         at_once = sum(function.concurrency for function in functions)
         reserved = sum(
             function.concurrency
@@ -37,14 +39,14 @@ class Account:
         )
         return {
             "AccountLimit": {
-                "TotalCodeSize": 75 * GB,
+                "TotalCodeSize": TOTAL,
                 "CodeSizeUnzipped": UNZIPPED,
                 "CodeSizeZipped": ZIPPED,
                 "ConcurrentExecutions": at_once,
                 "UnreservedConcurrentExecutions": at_once - reserved,
             },
             "AccountUsage": {
-                "TotalCodeSize": sum(one.code_size for one in versions),
+                "TotalCodeSize": sum(one.code_size for one in (*versions, *layers)),
                 "FunctionCount": len({function.name.partition(":")[0] for function in functions}),
             },
         }

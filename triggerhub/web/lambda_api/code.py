@@ -9,6 +9,7 @@ import anyio.to_thread
 from triggerhub.archive import UNZIPPED, BadArchive
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.registry import Registry
+from triggerhub.deploy.shelf import StorageExceeded
 from triggerhub.model import Json
 from triggerhub.web.lambda_api import bucket, members
 from triggerhub.web.lambda_api.account import ZIPPED
@@ -41,3 +42,6 @@ async def kept(registry: Registry, data: bytes) -> str:
         return await registry.put(data)
     except BadArchive as error:
         raise members.bad_archive(error) from error
+    except StorageExceeded as error:
+        text = f"Code storage limit exceeded: {error.message}. {error.hint}"
+        raise ApiError("CodeStorageExceededException", text) from error
