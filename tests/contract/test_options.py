@@ -168,17 +168,22 @@ def test_what_a_destination_names_is_not_deleted(lambdas: Any) -> None:
     lambdas.delete_function(FunctionName=told)
 
 
-def test_no_more_is_reserved_than_ever_runs(lambdas: Any, name: str) -> None:
-    most = 10_000
-    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=most)
+def test_no_more_is_reserved_than_the_account_has_left(lambdas: Any, name: str) -> None:
+    before = lambdas.get_account_settings()["AccountLimit"]
+    assert before["ConcurrentExecutions"] == 10_000
+    most = before["UnreservedConcurrentExecutions"] - 100
     over = refused(lambdas.put_function_concurrency, FunctionName=name, ReservedConcurrentExecutions=most + 1)
-    text = "ReservedConcurrentExecutions: at most 10,000 calls of a version run at once."
+    text = (
+        "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its "
+        "minimum value of [100]."
+    )
     assert over == (400, "InvalidParameterValueException", text)
-    limits = lambdas.get_account_settings()["AccountLimit"]
-    assert limits["ConcurrentExecutions"] - limits["UnreservedConcurrentExecutions"] >= most
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=most)
+    lambdas.publish_version(FunctionName=name)
+    assert lambdas.get_account_settings()["AccountLimit"] == {**before, "UnreservedConcurrentExecutions": 100}
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=most - 1)
     lambdas.delete_function_concurrency(FunctionName=name)
-    limits = lambdas.get_account_settings()["AccountLimit"]
-    assert limits["ConcurrentExecutions"] < most
+    assert lambdas.get_account_settings()["AccountLimit"] == before
 
 
 def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:

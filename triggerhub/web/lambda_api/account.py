@@ -9,11 +9,15 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.deploy.shelf import TOTAL
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
-from triggerhub.settings import DEPLOYED, MB
+from triggerhub.settings import MB
 from triggerhub.web.lambda_api.asked import Asked, Perform
 
 ZIPPED = 50 * MB
 """The largest archive that a request may carry."""
+CONCURRENCY = 10_000
+"""What all reservations are taken from: the most that ``concurrency`` of a function of the folder may say."""
+UNRESERVED = 100
+"""How much of it none takes, as at AWS."""
 
 
 class Account:
@@ -30,23 +34,17 @@ class Account:
         functions = [one for one in self._hub.project.functions.values() if one.leads is None]
         versions = [one for name in self._registry.functions.values() for one in (name.latest, *name.versions.values())]
         layers = [one for layer in self._registry.layers.layers.values() for one in layer.versions.values()]
-        at_once = sum(function.concurrency for function in functions)
-        reserved = sum(
-            function.concurrency
-            for function in functions
-            if function.source == DEPLOYED
-            and self._registry.functions[function.name.partition(":")[0]].reserved is not None
-        )
+        reserved = sum(one.reserved or 0 for one in self._registry.functions.values())
         return {
             "AccountLimit": {
                 "TotalCodeSize": TOTAL,
                 "CodeSizeUnzipped": UNZIPPED,
                 "CodeSizeZipped": ZIPPED,
-                "ConcurrentExecutions": at_once,
-                "UnreservedConcurrentExecutions": at_once - reserved,
+                "ConcurrentExecutions": CONCURRENCY,
+                "UnreservedConcurrentExecutions": CONCURRENCY - reserved,
             },
             "AccountUsage": {
-                "TotalCodeSize": sum(one.code_size for one in (*versions, *layers)),
+                "TotalCodeSize": sum(one.code_size for one in versions) + sum(one.code_size for one in layers),
                 "FunctionCount": len({function.name.partition(":")[0] for function in functions}),
             },
         }

@@ -10,12 +10,15 @@ from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
+from triggerhub.web.lambda_api.account import CONCURRENCY, UNRESERVED
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.target import named
 
-CONCURRENCY = 10_000
-"""The most that may be reserved, as ``concurrency`` of a function of the folder."""
+_TOO_MUCH = (
+    "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its "
+    f"minimum value of [{UNRESERVED}]."
+)
 
 
 class Options:
@@ -40,9 +43,6 @@ class Options:
 
     async def _put_concurrency(self, asked: Asked) -> Mapping[str, Json]:
         name, wanted = self._name(asked), asked.given["ReservedConcurrentExecutions"]
-        if wanted > CONCURRENCY:
-            text = f"ReservedConcurrentExecutions: at most {CONCURRENCY:,} calls of a version run at once."
-            raise ApiError("InvalidParameterValueException", text)
         await self._reserve(name, wanted)
         return {"ReservedConcurrentExecutions": wanted}
 
@@ -54,6 +54,9 @@ class Options:
             if wanted is not None and wanted < current.provisioned_in_all:
                 text = f" ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned "
                 raise ApiError("InvalidParameterValueException", f"{text}concurrency [{current.provisioned_in_all}].")
+            others = sum(one.reserved or 0 for one in self._registry.functions.values() if one.name != name)
+            if (wanted or 0) > (current.reserved or 0) and CONCURRENCY - others - (wanted or 0) < UNRESERVED:
+                raise ApiError("InvalidParameterValueException", _TOO_MUCH)
             return replace(current, reserved=wanted)
 
         await self._registry.change(name, reserve)

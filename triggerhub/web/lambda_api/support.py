@@ -43,7 +43,7 @@ DIFFERS: dict[str, str] = {
     "DeleteAlias": "not while a mapping, destination or triggerhub.toml names it; what is queued waits for its next",
     "DeleteFunction": "not while a mapping, destination or triggerhub.toml names it; what is queued waits for its next",
     "GetEventSourceMapping": "`LastProcessingResult` does not change; `triggerhub triggers` tells how it does",
-    "GetAccountSettings": "the limits of this hub: its functions' concurrency together",
+    "GetAccountSettings": "10,000 calls, of which reservations take; each version has its own limit of them",
     "GetFunction": "of a function of the handlers folder there is no archive",
     "GetFunctionRecursionConfig": "it is about loops by destinations; those by handlers' own calls go on",
     "GetRuntimeManagementConfig": "always `Auto`",
