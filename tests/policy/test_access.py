@@ -19,6 +19,7 @@ ID = "019a0000-0000-7000-8000-000000000001"
         ("GET", "/metrics", Role.VIEWER, False),
         ("GET", f"/deliveries/{ID}", Role.VIEWER, False),
         ("GET", f"/deliveries/{ID}/event.json", Role.VIEWER, True),
+        ("GET", f"/deliveries/{ID}/payload.json", Role.VIEWER, True),
         ("GET", f"/deliveries/{ID}/logs", Role.VIEWER, True),
         ("GET", f"/api/v1/events/{ID}", Role.VIEWER, True),
         ("GET", "/api/v1/output", Role.VIEWER, True),

@@ -8,9 +8,9 @@ from triggerhub.hub import handmade
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.wiring import Wiring
-from triggerhub.model import Event
+from triggerhub.model import Delivery, Event
 from triggerhub.source import Filtered
-from triggerhub.store import Intake
+from triggerhub.store import Intake, Lane
 
 
 class Trial:
@@ -30,6 +30,14 @@ class Trial:
             handmade.require_json(body)
         event = Event(data=body, time=now) if whole else handmade.sent(found, module, body, None, now)
         return await self._wiring.gates[trigger].admitted(event.stamped(self._mint(), trigger))
+
+    def payload(self, row: Delivery, record: bytes) -> bytes:
+        """Return what the function of a delivery gets for its event's *record* alone, by the configuration in force."""
+        dispatcher = self._wiring.dispatchers.get(row.function)
+        plan = dispatcher.plan(Lane(row.trigger, row.function)) if dispatcher else None
+        if plan is None:
+            return record
+        return plan.input if plan.input is not None else plan.envelope([record])
 
     def samples(self, trigger: str) -> Mapping[str, bytes]:
         """Return the records that the trigger's source makes for trying out, by name. NotFound."""

@@ -65,7 +65,7 @@ _OPERATED = re.compile(
 )
 _INVOKED = re.compile(r"/20\d\d-\d\d-\d\d/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?")
 _TOLD = re.compile(
-    r"/api/v1/(output|watch|backup|events/[^/]+|functions/[^/]+/invoke)|/deliveries/[^/]+/(logs|event\.json|result\.json|resend)"
+    r"/api/v1/(output|watch|backup|events/[^/]+|functions/[^/]+/invoke)|/deliveries/[^/]+/(logs|(event|payload|result)\.json|resend)"
     r"|/functions/[^/]+/(test|logs)|/dead-letters/export\.jsonl"
 )
 _OWNED = re.compile(r"/settings(/.*)?|/api/v1/(tokens|changes)(/.*)?")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +26,6 @@ from triggerhub.policy.scatter import plot
 from triggerhub.policy.searching import Search
 from triggerhub.policy.timeline import phases
 from triggerhub.settings import MINUTE
-from triggerhub.store import Detail
 from triggerhub.web import asked
 from triggerhub.web.access import asker
 from triggerhub.web.console import answer, render
@@ -34,6 +35,8 @@ LISTED = 50
 PLOTTED = 300
 LINES = 1000
 """Lines of a delivery's log on its page."""
+TYPED = 4096
+"""The longest event that is put into a command, in bytes."""
 EDITED = 256 * 1024
 """The largest event that is offered for editing, in bytes."""
 
@@ -52,6 +55,7 @@ class Deliveries:
             ("/deliveries/{id}/pane", self.pane, "GET"),
             ("/deliveries/{id}/logs", self.logs, "GET"),
             ("/deliveries/{id}/event.json", self.event, "GET"),
+            ("/deliveries/{id}/payload.json", self.payload, "GET"),
             ("/deliveries/{id}/result.json", self.result, "GET"),
             ("/deliveries/{id}/redeliver", self.redeliver, "POST"),
             ("/deliveries/{id}/cancel", self.cancel, "POST"),
@@ -147,8 +151,32 @@ class Deliveries:
             "result": self._laid_out(last.payload) if shown and last and last.payload is not None else None,
             "editable": self._for_editing(data)[0] if shown and _can_be_edited(data) else None,
             "siblings": siblings,
-            "commands": _commands(found),
+            "commands": self._commands(row, data if shown else None),
         }
+
+    def _commands(self, row: Delivery, data: bytes | None) -> list[tuple[str, str, str | None]]:
+        """Return what to type in a terminal for what is shown here, and what of it is to be downloaded before.
+
+        It is typed anywhere on the hub's machine. *data* is None for whoever may not see it.
+        """
+        folder = os.fsencode(self._hub.project.hub.project).decode("utf-8", "replace")
+        start = f"triggerhub -C {shlex.quote(folder)}"
+        found: list[tuple[str, str, str | None]] = [
+            ("Show it", f"{start} deliveries show {row.id}", None),
+            ("Deliver it again", f"{start} deliveries redeliver {row.id}", None),
+            ("Read its log", f"{start} logs --delivery {row.id}", None),
+            ("Tell the event's story", f"{start} explain {row.event_id}", None),
+        ]
+        if data is not None and row.function in self._hub.project.functions:
+            payload = self._hub.trial.payload(row, data)
+            if self._hub.veil.payload(payload) == payload:  # with dots in it, it would be another event
+                call = f"{start} invoke {shlex.quote(row.function)} -d"
+                if (text := _typed(payload)) is not None:
+                    found.append(("Call it with the event", f"{call} {shlex.quote(text)}", None))
+                else:
+                    name = f"payload-{row.id}.json"
+                    found.append(("Call it with the event", f"{call} @{name}", name))
+        return found
 
     def _laid_out(self, data: bytes) -> dict[str, Any]:
         """Return a payload as a page shows it: whole, or its beginning; without secrets."""
@@ -174,6 +202,12 @@ class Deliveries:
         """The record as it arrived, but for secrets."""
         found = await self._hub.get(_id(request))
         return answer.file(self._hub.veil.payload(found.event.data), f"event-{found.event.id}.json")
+
+    async def payload(self, request: Request) -> Response:
+        """What the function gets for the event, but for secrets."""
+        found = await self._hub.get(_id(request))
+        data = self._hub.trial.payload(found.delivery, found.event.data)
+        return answer.file(self._hub.veil.payload(data), f"payload-{found.delivery.id}.json")
 
     async def result(self, request: Request) -> Response:
         """What the last attempt answered."""
@@ -225,12 +259,13 @@ def _can_be_edited(data: bytes) -> bool:
     return True
 
 
-def _commands(found: Detail) -> list[tuple[str, str]]:
-    """Return what to type in a terminal for what is shown here."""
-    row = found.delivery
-    return [
-        ("Show it", f"triggerhub deliveries show {row.id}"),
-        ("Deliver it again", f"triggerhub deliveries redeliver {row.id}"),
-        ("Read its log", f"triggerhub logs --delivery {row.id}"),
-        ("Tell the event's story", f"triggerhub explain {row.event_id}"),
-    ]
+def _typed(payload: bytes) -> str | None:
+    """Return a payload as one argument of a command; None where it is too long for that, or no text for a terminal."""
+    if len(payload) > TYPED:
+        return None
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return None
+    text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")  # in JSON they are space between tokens
+    return text if text.isprintable() else None
