@@ -23,6 +23,8 @@ FORMAT = "AWS_LAMBDA_LOG_FORMAT"
 OWN = ("START ", "END ", "REPORT ", '{"time":"')
 """How the lines begin that frame an invocation, of all that the hub itself says."""
 
+# Made once: this runs with every call.
+_json = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _LEVELS: dict[str, int] = {"DEBUG": 0, "INFO": 1, "WARN": 2}
 _FRAMES: dict[str, Frame] = {
     "START": "start", "END": "end", "REPORT": "report",
@@ -116,7 +118,7 @@ def unstarted(request_id: str, kind: str, message: str, *, level: SystemLevel | 
     if level is None:
         return f"[ERROR] {kind}: {message}"
     said = {"errorMessage": message, "errorType": kind, "requestId": request_id}
-    return _json({"timestamp": _moment(now), "log_level": "ERROR", **said})
+    return _json.encode({"timestamp": _moment(now), "log_level": "ERROR", **said})
 
 
 def frame(line: str) -> Frame | None:
@@ -142,12 +144,8 @@ def _megabytes(size: int | None) -> int | None:
 
 def _event(now: Millis, kind: str, request_id: str, record: dict[str, Any], trace: str | None) -> str:
     tracing = {} if trace is None else {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace}}
-    return _json({"time": _moment(now), "type": kind, "record": {"requestId": request_id, **record, **tracing}})
+    return _json.encode({"time": _moment(now), "type": kind, "record": {"requestId": request_id, **record, **tracing}})
 
 
 def _moment(time: Millis) -> str:
     return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"))
