@@ -94,6 +94,19 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield hub
 
 
+def test_one_that_fails_is_ended_by_the_failure_that_is_too_many(kept: Daemon) -> None:
+    lambdas = client(kept)
+    prepared(lambdas, "soon", FAILING)
+    for _ in range(3):
+        lambdas.invoke(FunctionName="soon", Qualifier="2")  # no call waits for its worker any more
+    kept.cli("functions", "canary", "soon", "--weight", "100", "--max-errors", "5", "--for", "1h", "--min-calls", "20")
+    assert leads(lambdas, "soon")[1] == {"AdditionalVersionWeights": {"2": 1.0}}
+    answers = [lambdas.invoke(FunctionName="soon", Qualifier="live")["ExecutedVersion"] for _ in range(400)]
+    assert answers.count("2") < 20, "the second failure ends it"
+    assert row(kept, "soon")["state"] == "rolled back"
+    assert answers[-1] == "1"
+
+
 def test_one_that_does_well_is_promoted_and_who_waits_is_told(kept: Daemon) -> None:
     lambdas = client(kept)
     prepared(lambdas, "well", answering("two"))

@@ -135,8 +135,8 @@ class Caller:
                 function, patience=None if patience is None else patience / 1000
             )
         except StartFailed as error:
-            self._metrics.count("errors", function.name)
             self._metrics.count("invocations", function.name)
+            self._metrics.failed(function.name)
             line = report.unstarted(
                 invocation.request_id, error.type, error.message, level=report.least(function), now=self._clock.now()
             )
@@ -181,7 +181,7 @@ class Caller:
             self._metrics.count("cold_starts", name)
         error = None
         if not isinstance(outcome, Returned | Interrupted):
-            self._metrics.count("errors", name)
+            self._metrics.failed(name)
             error = self._hide(outcome.fault.type)
         level = self._pool.level(function)
         took = report.Took(

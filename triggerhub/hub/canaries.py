@@ -31,7 +31,7 @@ from triggerhub.telemetry.metrics import Totals
 log = structlog.get_logger("canary")
 
 LOOK = 1.0
-"""Seconds between looks."""
+"""Seconds between looks, unless a failure decides at once."""
 BY_HAND = "by hand"
 KEEP = 5000
 """Milliseconds of watching after which what was counted is written down though no call came."""
@@ -54,14 +54,23 @@ class Canaries:
     def __init__(self, hub: Hub, registry: Registry, clock: Clock) -> None:
         self._hub, self._registry, self._clock = hub, registry, clock
         self._watched: dict[str, _Watched] = {}
+        self._tried: dict[str, list[Canary]] = {}
+        """The canaries of each version that has some, by the name that the hub serves it by."""
+        self._decided = anyio.Event()
+        """Is set by the failure with which too many calls have failed."""
         self._quiet = Quiet(every=MINUTE)
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[Canaries]:
-        """Look every second. StoreBroken ends it; any other trouble is logged, and looked at again."""
+        """Look every second, and when a canary has failed. StoreBroken ends it.
+
+        Any other trouble is logged, and looked at again.
+        """
         for _, _, canary in running(self._registry.functions):
             # This process has only begun: all that it has counted came after what was written down.
             self._watch(canary.id, self._registry.tallies.of(canary), Totals())
+        self._attend()
+        self._hub.pulse.tell(self._failed)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look_on)
             try:
@@ -88,6 +97,7 @@ class Canaries:
             return made
 
         await self._registry.change(name, change)
+        self._attend()
         return found
 
     async def end(self, name: str, alias: str, state: Literal["promoted", "rolled back"]) -> None:
@@ -138,8 +148,12 @@ class Canaries:
     # watching
 
     async def _look_on(self) -> None:
+        trouble = False
         while True:
-            await anyio.sleep(LOOK)
+            with anyio.move_on_after(LOOK):
+                # What could not be ended is not tried again with each call that fails.
+                await (anyio.sleep(LOOK) if trouble else self._decided.wait())
+            self._decided, trouble = anyio.Event(), False
             now = list(running(self._registry.functions))
             for deployed, alias, canary in now:
                 try:
@@ -147,9 +161,11 @@ class Canaries:
                 except StoreBroken:
                     raise
                 except Exception as error:  # one canary's trouble is not the others'; a full disk, say
+                    trouble = True
                     if self._quiet.due(self._clock.now()):
                         about = {"function": deployed.name, "alias": alias}
                         log.error("a canary could not be looked at; it goes on", exc_info=error, **about)
+            self._attend()
             try:
                 await self._forget({canary.id for _, _, canary in now})
             except StoreBroken:
@@ -157,6 +173,20 @@ class Canaries:
             except Exception as error:  # a full disk, say: what is left over harms nobody
                 if self._quiet.due(self._clock.now()):
                     log.warning("what ended canaries counted could not be removed", error=str(error))
+
+    def _attend(self) -> None:
+        """Know of which versions a failure may decide."""
+        self._tried = {}
+        for deployed, _, canary in running(self._registry.functions):
+            self._tried.setdefault(f"{deployed.name}:{canary.version}", []).append(canary)
+
+    def _failed(self, name: str) -> None:
+        """Wake the look where the call that has just failed is one too many."""
+        for canary in self._tried.get(name, ()):
+            if (watched := self._watched.get(canary.id)) is not None:
+                tally = self._counted(watched, self._hub.pulse.totals(name), 0)
+                if judge(_terms(canary), tally) == "roll back":
+                    self._decided.set()
 
     async def _look(self, name: str, alias: str, canary: Canary) -> None:
         watched = self._watched.get(canary.id) or self._watch(
@@ -170,7 +200,7 @@ class Canaries:
         watched.at, watched.totals = now, totals
         if not on:
             return
-        terms, tally = Terms(most=canary.most, length=canary.length, least=canary.least), watched.tally
+        terms, tally = _terms(canary), watched.tally
         verdict = judge(terms, tally)
         if verdict == "go on":
             same = (tally.calls, tally.errors) == (watched.kept.calls, watched.kept.errors)
@@ -248,3 +278,7 @@ class Canaries:
             errors=tally.errors + totals.errors - before.errors,
             watched=tally.watched + passed,
         )
+
+
+def _terms(canary: Canary) -> Terms:
+    return Terms(most=canary.most, length=canary.length, least=canary.least)

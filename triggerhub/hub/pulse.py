@@ -7,7 +7,7 @@ happened in between is the difference.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -90,6 +90,10 @@ class Pulse:
     def retries(self) -> int:
         """How often a delivery was queued again since the start."""
         return self._metrics.totals().retries
+
+    def tell(self, failed: Callable[[str], None]) -> None:
+        """Call *failed* with a function's name as soon as one of its calls is counted as failed."""
+        self._metrics.on_failure = failed
 
     def totals(self, name: str) -> Totals:
         """Return what was counted of one function since the start."""

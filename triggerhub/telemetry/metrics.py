@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -97,10 +97,18 @@ class Metrics:
         self._own: dict[Own, list[float]] = {}
         """Counts and sums of what handlers wrote."""
         self._left_out = 0
+        self.on_failure: Callable[[str], None] | None = None
+        """Is told at once of each function of which an error was counted."""
 
     def count(self, what: str, label: str, number: int = 1) -> None:
         """Add to a counter of :data:`EVENTS` (by trigger) or :data:`CALLS` (by function)."""
         self._counters[what][label] += number
+
+    def failed(self, function: str) -> None:
+        """Count an error of a function whose call was counted before."""
+        self._counters["errors"][function] += 1
+        if self.on_failure is not None:
+            self.on_failure(function)
 
     def observe(self, function: str, milliseconds: float, memory: int | None = None) -> None:
         """Note how long a call took, and the bytes that its worker used."""
