@@ -13,8 +13,8 @@ from triggerhub.config.schema import Alarm as AlarmTable
 from triggerhub.config.secrets import Secrets
 from triggerhub.model import Millis
 from triggerhub.policy import units
-from triggerhub.policy.alarm import MEASURES
-from triggerhub.settings import Alarm
+from triggerhub.policy.alarm import MEASURES, waits_for_less
+from triggerhub.settings import Alarm, Condition
 
 _OF_CALLS = frozenset(("errors", "error_rate", "invocations", "throttles", "p50", "p95", "p99"))
 """What is counted of calls: those of an alias are its versions'."""
@@ -23,12 +23,16 @@ _OF_CALLS = frozenset(("errors", "error_rate", "invocations", "throttles", "p50"
 def build(
     tables: Mapping[str, Any],
     functions: Collection[str],
+    timeouts: Mapping[str, Millis],
     triggers: Collection[str],
     keep: Millis,
     report: Report,
     secrets: Secrets,
 ) -> dict[str, Alarm]:
-    """Return the alarms that have no error; *functions* and *triggers* name all there are, *keep* is the history."""
+    """Return the alarms that have no error; *functions* and *triggers* name all there are, *keep* is the history.
+
+    *timeouts* are of those functions that the project itself has.
+    """
     made = {}
     for name, raw in tables.items():
         base = ("alarms", name)
@@ -54,5 +58,19 @@ def build(
         if when.measure == "succeeded" and when.window is not None and when.window > keep:
             message = f"alarms.{name}.when: the history goes back {units.show_duration(keep)}, and no further"
             report.error((*base, "when"), "bad-alarm", message, "shorten the window, or raise [hub] keep")
+        if _out_of_reach(when, timeouts.get(when.name)):
+            limit = units.show_duration(timeouts[when.name])
+            message = (
+                f"alarms.{name}.when: calls of {when.name} are ended after {limit}, their timeout: none takes so long"
+            )
+            hint = f"lower the bound, or raise functions.{when.name}.timeout"
+            report.warn((*base, "when"), "bad-alarm", message, hint)
         made[name] = Alarm(when=when, hold=table.hold, repeat=table.repeat, then=tuple(table.then))
     return made
+
+
+def _out_of_reach(when: Condition, timeout: Millis | None) -> bool:
+    if timeout is None or waits_for_less(when):
+        return False
+    measure = MEASURES[when.measure]
+    return measure.of == "function" and measure.kind == "time" and when.bound > timeout

@@ -84,7 +84,7 @@ CODES: dict[str, str] = {
     "loop": "What is configured would start itself for ever.",
     "not-reachable": "check --online could not reach what a trigger takes its events from, for the reason it gives.",
     # What the sources find.
-    "bad-alarm": "The alarm could not see what its sentence asks for.",
+    "bad-alarm": "The alarm could not see what its sentence asks for, or asks for what cannot happen.",
     "bad-cron": "The schedule is none: five fields, @daily and the like, cron(…), rate(…) or at(…).",
     "cron-step": "A step or range of the schedule does not do what it seems to, such as */90 in the minutes.",
     "cron-both-days": (

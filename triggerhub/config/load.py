@@ -93,6 +93,7 @@ class _Loading:
         watched = alarms.build(
             self._data.get("alarms", {}),
             names,
+            {name: one.timeout for name, one in functions.made.items() if one is not None},
             triggers.made.keys(),
             hub.keep,
             self._report,
