@@ -23,10 +23,11 @@ from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotF
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.clock import SystemClock
 from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, State, TimedOut
+from triggerhub.policy.access import Principal, Role
 from triggerhub.runtimes.layers import assemble
 from triggerhub.source import Duplicate, Filtered
 from triggerhub.stores.memory import MemoryStore
-from triggerhub.web import admin, patience, unixsocket
+from triggerhub.web import admin, patience, quota, unixsocket
 
 GUARD = 20
 
@@ -160,6 +161,78 @@ async def test_strangers_leave_room_for_the_hubs_user(tmp_path: Path, monkeypatc
             while (await client.get("/healthz", tcp=True)).status != 200:
                 await asyncio.sleep(0.01)
         crowd.pop()[1].close()
+
+
+async def stream(client: Client, path: str = "/api/v1/watch", **fields: str) -> tuple[int, asyncio.StreamWriter]:
+    """Begin to follow what happens; the status of the answer, and what ends it."""
+    reader, writer = await client.connect(tcp=True)
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
+    async with asyncio.timeout(GUARD):
+        first = await reader.readline()
+    return int(first.split()[1]), writer
+
+
+async def test_streams_of_one_leave_room_for_others_and_for_the_health_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quota, "EACH", 2)
+    monkeypatch.setattr(quota, "ALL", 3)
+    monkeypatch.setattr(patience, "CONNECTIONS", 4)
+    hub = FakeHub()
+    hub.tokens.principal = lambda text: Principal(name=f"token {text}", role=Role.VIEWER)
+    async with served(tmp_path, hub) as client:
+        opened = [await stream(client), await stream(client, "/api/v1/output?follow=true")]
+        opened.append(await stream(client, Authorization="Bearer ci"))
+        assert [status for status, _ in opened] == [200, 200, 200]
+        refused = await client.get("/api/v1/watch", tcp=True)
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "too-many-streams", "5")
+        assert refused.json["error"]["message"] == "2 streams are open already for the one who asks"
+        late = await client.get("/api/v1/watch", headers={"Authorization": "Bearer late"}, tcp=True)
+        assert late.json["error"]["message"] == "3 streams are open already"
+        assert (await client.get("/healthz", tcp=True)).status == 200
+        opened.pop(0)[1].close()
+        async with asyncio.timeout(GUARD):
+            while (found := await stream(client))[0] != 200:
+                found[1].close()
+                await asyncio.sleep(0.01)
+        for _, writer in (*opened, found):
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Origin": "https://evil.example", "Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "cors"},
+        {"Origin": "http://localhost:3000", "Sec_Fetch_Site": "same-site"},
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "script"},
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"},
+        {"Origin": "https://evil.example"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", ["/live", "/api/v1/watch", "/api/v1/status", "/metrics"])
+async def test_a_page_of_another_site_reads_nothing(tmp_path: Path, path: str, asked: dict[str, str]) -> None:
+    async with served(tmp_path) as client:
+        fields = {name.replace("_", "-"): value for name, value in asked.items()}
+        answer = await client.get(path, headers=fields, tcp=True)
+        assert (answer.status, answer.code) == (403, "bad-origin")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+        {"Origin": "http://localhost"},
+        {},
+    ],
+    ids=str,
+)
+async def test_a_link_of_another_site_and_the_own_pages_lead_here(tmp_path: Path, asked: dict[str, str]) -> None:
+    async with served(tmp_path) as client:
+        assert (await client.get("/api/v1/status", headers=asked, tcp=True)).status == 200
 
 
 async def test_a_delivery_has_the_fields_that_scripts_know(tmp_path: Path) -> None:

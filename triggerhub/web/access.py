@@ -64,6 +64,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
+        scope["trusted"] = self._trusted
         if self._proxies is not None:
             _whence(scope, headers, self._proxies)
         # What has only begun knows no tokens yet, and refuses everything itself.
@@ -76,7 +77,6 @@ class Access:
             return await self._app(scope, receive, send)
         if SIGNED.match(path) and _signed(headers, scope):
             # Whoever signed it can be known once the whole request is there: the Lambda API asks itself.
-            scope["trusted"] = self._trusted
             return await self._app(scope, receive, send)
         found = self._known(headers, scope)
         if isinstance(found, Response):

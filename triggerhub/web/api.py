@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import anyio
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
@@ -24,6 +25,7 @@ from triggerhub.web.console.site import Console
 from triggerhub.web.deliveries import Deliveries, json
 from triggerhub.web.lambda_api.api import LambdaApi
 from triggerhub.web.named import Named
+from triggerhub.web.quota import Held, Quota
 from triggerhub.web.session import Sessions
 from triggerhub.web.stream import Lines, Tell
 from triggerhub.web.tokens import Tokens
@@ -44,12 +46,13 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 def application(hub: Hub, registry: Registry, canaries: Canaries, closing: anyio.Event, sessions: Sessions) -> ASGIApp:
     """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
     admin, versions = _Admin(hub, canaries, closing), Versions(hub, registry, canaries)
+    held = [Middleware(Held, Quota())]
     api: list[BaseRoute] = [
         Route("/status", admin.status),
         Route("/alarms", admin.alarms),
         Route("/audit", admin.audit),
-        Route("/output", admin.output),
-        Route("/watch", admin.watch),
+        Route("/output", admin.output, middleware=held),
+        Route("/watch", admin.watch, middleware=held),
         Route("/reload", admin.reload, methods=["POST"]),
         Route("/prune", admin.prune, methods=["POST"]),
         # It reads nothing but costs a copy of the database, which no link in a page of another may ask for.
@@ -64,7 +67,7 @@ def application(hub: Hub, registry: Registry, canaries: Canaries, closing: anyio
         Route("/readyz", admin.ready),
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
-        *Console(hub, closing, sessions, versions).routes(),
+        *Console(hub, closing, sessions, versions, held).routes(),
     ]
     return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes))))
 

@@ -2,7 +2,7 @@
 
 Where nobody has to sign in, only this machine reaches the admin address. A web page can make a
 browser on this machine reach it, too: under a name of its own that it points to 127.0.0.1, which the
-Host check sees, or by sending a form across origins, which the Origin check sees.
+Host check sees, or by sending a form or fetching something across origins, which the Origin check sees.
 """
 
 from __future__ import annotations
@@ -34,14 +34,19 @@ class Guard:
         hosts = [value for name, value in headers if name == b"host"]
         origins = [value for name, value in headers if name == b"origin"]
         site = next((value for name, value in headers if name == b"sec-fetch-site"), None)
+        foreign = any(not _same(origin, hosts) for origin in origins) or (
+            not origins and site in ("cross-site", "same-site")
+        )
         if self._host is not None and (len(hosts) != 1 or not _ours(hosts[0], self._host, self._names())):
             why = f"the Host header {', '.join(hosts) or '(none)'} is not this hub's"
             hint = "Use http://127.0.0.1, the address of [hub] admin, or a name of [console] hosts."
             response = refusal.response(421, "bad-host", why, hint)
-        elif scope["method"] not in ("GET", "HEAD") and (
-            any(not _same(origin, hosts) for origin in origins) or (not origins and site in ("cross-site", "same-site"))
-        ):
+        elif foreign and scope["method"] not in ("GET", "HEAD"):
             why = f"a page of {', '.join(origins) or 'another site'} may not change anything here"
+            response = refusal.response(403, "bad-origin", why)
+        elif foreign and not _visits(headers):
+            # A link to a page may stand anywhere. What is taken without showing it would hold streams, or be measured.
+            why = f"a page of {', '.join(origins) or 'another site'} may not read anything here"
             response = refusal.response(403, "bad-origin", why)
         else:
             return await self._app(scope, receive, send)
@@ -65,6 +70,11 @@ def _ours(host: str, listening: str, names: Collection[str]) -> bool:
         return False
     # Whoever listens everywhere is called by any address; an address, unlike a name, cannot be pointed elsewhere.
     return address.is_loopback or listening in EVERYWHERE
+
+
+def _visits(headers: list[tuple[bytes, str]]) -> bool:
+    """Whether somebody goes to a page, in a tab of his browser."""
+    return (b"sec-fetch-mode", "navigate") in headers and (b"sec-fetch-dest", "document") in headers
 
 
 def _same(origin: str, hosts: list[str]) -> bool:

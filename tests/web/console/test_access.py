@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -321,6 +322,26 @@ def test_a_stream_ends_with_the_session(site: Site) -> None:
     site.order("after that")
     stream.read()  # comes to an end
     connection.close()
+
+
+def test_tabs_without_end_of_one_session_keep_nobody_else_out(site: Site) -> None:
+    anna, olga = guest(site, "anna"), guest(site, "olga")
+    opened: list[ExitStack] = []
+
+    def live(who: Guest) -> int:
+        tab = ExitStack()
+        connection = tab.enter_context(closing(http.client.HTTPConnection("127.0.0.1", site.hub.admin, timeout=120)))
+        connection.request("GET", "/live", headers={"Cookie": who.cookie})
+        answer = tab.enter_context(closing(connection.getresponse()))
+        opened.append(tab)
+        return answer.status
+
+    assert [live(anna) for _ in range(33)] == [200] * 32 + [429]
+    assert (live(olga), site.get("/healthz").status, anna.ask("GET", "/").status) == (200, 200, 200)
+    opened.pop(0).close()
+    until(lambda: live(anna) == 200, "one that was closed makes room")
+    for tab in opened:
+        tab.close()
 
 
 def test_who_changed_what_is_written_down(site: Site, dead: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -31,10 +32,13 @@ Page = Callable[[Request], Awaitable[Response]]
 
 
 class Console:
-    """The pages of one hub; event streams end once *closing* is set."""
+    """The pages of one hub; event streams end once *closing* is set, and *held* counts them."""
 
-    def __init__(self, hub: Hub, closing: anyio.Event, sessions: Sessions, versions: Versions) -> None:
+    def __init__(
+        self, hub: Hub, closing: anyio.Event, sessions: Sessions, versions: Versions, held: Sequence[Middleware]
+    ) -> None:
         self._versions = versions
+        self._held = held
         self._sessions = sessions
         self._readings = Readings(hub)
         self._closing = closing
@@ -61,7 +65,7 @@ class Console:
         ]
         return [
             Route("/static/{name}", asset.serve),
-            Route("/live", Live(self._readings, self._closing)),
+            Route("/live", Live(self._readings, self._closing), middleware=self._held),
             *(Route(path, self._shown(page), methods=[method]) for path, page, method in found),
         ]
 
