@@ -8,15 +8,17 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from triggerhub.settings import DAY, Function
 from triggerhub.telemetry import archive, output
-from triggerhub.telemetry.output import FOLLOWED, OutputLog
+from triggerhub.telemetry.output import FOLLOWED, Line, OutputLog
 
 F = Function(name="f", runtime="python", version="abc")
 G = Function(name="g", runtime="python")
@@ -68,6 +70,34 @@ def test_read_gives_the_newest_that_fit_oldest_first(tmp_path: Path) -> None:
     assert texts(log.read(since=NOON + DAY)) == ["4", "5", "6", "7", "8", "9"]
     assert texts(log.read(function="f", request_ids=["r1"], since=NOON + DAY + 1, limit=1)) == ["7"]
     assert log.read(function="nobody") == []
+
+
+def test_a_moment_ends_the_reading_but_not_at_a_clock_that_is_set_a_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    log = OutputLog(tmp_path, now=clock)
+    for seconds, text in ((-7200, "old"), (-120, "before"), (5, "after"), (-50, "set back"), (10, "on")):
+        clock.now = NOON + seconds * 1000
+        log.write(F, "r", "stdout", text)
+    read: list[str] = []
+    backwards = archive.Archive.backwards
+
+    def seen(self: archive.Archive, since: int | None = None) -> Iterator[Line]:
+        for line in backwards(self, since):
+            read.append(line["text"])
+            yield line
+
+    monkeypatch.setattr(archive.Archive, "backwards", seen)
+    assert texts(log.read(since=NOON)) == ["after", "on"]
+    assert read == ["on", "set back", "after", "before"]
+
+
+def test_how_much_was_written_is_known_by_function(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path, now=Clock())
+    for function in (F, G, F):
+        log.write(function, "r", "stdout", "text")
+    assert (log.wrote("f"), log.wrote("g"), log.wrote("nobody"), log.wrote()) == (2, 1, 0, 3)
 
 
 def test_a_text_is_searched_as_it_is_shown(tmp_path: Path) -> None:
