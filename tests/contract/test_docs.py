@@ -12,9 +12,11 @@ from pathlib import Path
 from tests.contract.conftest import client
 from tests.contract.package import create, zipped
 from tests.e2e.daemon import Daemon, daemon
+from triggerhub.config import scaffold
 
 PAGE = Path(__file__).parents[2] / "docs" / "lambda-api.md"
-HELLO = "def handler(event, context):\n    return f'hello {event[\"name\"]}'\n"
+HELLO = (Path(scaffold.__file__).parent / "template" / "handlers" / "hello.py").read_text()
+PAYLOAD = """'{"body": "{\\"name\\": \\"you\\"}"}'"""
 WEB = "def handler(event, context):\n    return 'open'\n"
 
 
@@ -46,10 +48,10 @@ def test_the_pages_commands(tmp_path: Path) -> None:
         lambdas.create_alias(FunctionName="orders", Name="live", FunctionVersion="6")
         first, keys, policy, canary, url = shown()
         assert '"FunctionName": "hello"' in ran(hub, first)
-        assert (hub.project / "answer.json").read_text() == '"hello you"'
-        (hub.project / "event.json").write_text('{"name": "file"}')
-        ran(hub, first.replace("""'{"name": "you"}'""", "fileb://event.json"))
-        assert (hub.project / "answer.json").read_text() == '"hello file"'
+        assert (hub.project / "answer.json").read_text() == '{"greeted": "you"}'
+        (hub.project / "event.json").write_text(json.dumps({"body": '{"name": "file"}'}))
+        ran(hub, first.replace(PAYLOAD, "fileb://event.json"))
+        assert (hub.project / "answer.json").read_text() == '{"greeted": "file"}'
         setting = first[: first.index("aws lambda")]
         ran(hub, setting + url)
         address = lambdas.get_function_url_config(FunctionName="web")["FunctionUrl"]

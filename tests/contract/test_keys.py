@@ -322,20 +322,27 @@ def test_where_it_is_asked_who_one_is_no_other_signature_will_do(tmp_path: Path)
                 caught.value.close()
 
 
-def test_a_key_that_is_none_is_refused_before_its_body_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_a_key_that_is_none_and_a_date_long_past_are_refused_before_the_body_is_read(
+    tmp_path: Path, known: bool
+) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        made(hub, "deployer", "--role", "admin")
+        admin = made(hub, "deployer", "--role", "admin")
+        key = admin._request_signer._credentials.access_key if known else "AKIDAKIDAKIDAKIDAKID"
         connection = http.client.HTTPConnection("127.0.0.1", hub.admin, timeout=20)
         connection.putrequest("POST", "/2015-03-31/functions")
         connection.putheader("Content-Length", "60000000")
         connection.putheader(
             "Authorization",
-            "AWS4-HMAC-SHA256 Credential=AKIDAKIDAKIDAKIDAKID/20260101/a/lambda/aws4_request, "
+            f"AWS4-HMAC-SHA256 Credential={key}/20260101/a/lambda/aws4_request, "
             f"SignedHeaders=host, Signature={'0' * 64}",
         )
+        connection.putheader("X-Amz-Date", "20260101T000000Z")
         connection.putheader("Connection", "close")
         connection.endheaders(b"x" * 3_000_000)
         with connection.getresponse() as answer:
             assert answer.status == 403
+            kind = "InvalidSignatureException" if known else "UnrecognizedClientException"
+            assert answer.headers["x-amzn-errortype"] == kind
             answer.read()
         connection.close()

@@ -204,6 +204,8 @@ def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any
     assert url.startswith(f"http://127.0.0.1:{hub.listen}/_url/")
     closed, unknown = fetch(url), fetch(f"{url[:-34]}/{'x' * 32}/")
     assert (closed[0], closed[2]) == (unknown[0], unknown[2]) == (403, b'{"Message":null}')
+    asked = fetch(url, "OPTIONS", origin="https://a.example", access_control_request_method="GET")
+    assert (asked[0], asked[2]) == (403, closed[2]), "a browser that asks first learns no more"
     lambdas.add_permission(
         FunctionName=name, StatementId="open", Action="lambda:InvokeFunctionUrl", Principal="*",
         FunctionUrlAuthType="NONE",

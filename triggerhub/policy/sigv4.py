@@ -129,13 +129,7 @@ def verify(signature: Signature, secret: str, request: Signed, *, service: str, 
 
     Raises Refused where *signature* is not that of *request* by *secret*, or not of this time.
     """
-    if signature.service != service:
-        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
-    at = request.headers.get("x-amz-date", "") if signature.at is None else signature.at
-    if not _DATE.fullmatch(at) or not at.startswith(signature.day):
-        where = "Authorization header requires existence of an" if signature.at is None else "A query requires an"
-        raise _incomplete(f"{where} 'X-Amz-Date' {'header ' if signature.at is None else ''}of the credential's day.")
-    moment = _timely(at, now, signature.expires)
+    at, moment = dated(signature, request.headers, service=service, now=now)
     expected = hmac.new(
         signing_key(secret, signature.day, signature.region, signature.service),
         string_to_sign(signature, request, at).encode(),
@@ -147,6 +141,20 @@ def verify(signature: Signature, secret: str, request: Signed, *, service: str, 
             "Access Key and signing method. Consult the service documentation for details."
         )
     return moment
+
+
+def dated(signature: Signature, headers: Mapping[str, str], *, service: str, now: float) -> tuple[str, int]:
+    """Return when a request says that it was signed, as it says so and as a second: no body is needed for that.
+
+    Raises Refused where that is not of this time, or for another service.
+    """
+    if signature.service != service:
+        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
+    at = headers.get("x-amz-date", "") if signature.at is None else signature.at
+    if not _DATE.fullmatch(at) or not at.startswith(signature.day):
+        where = "Authorization header requires existence of an" if signature.at is None else "A query requires an"
+        raise _incomplete(f"{where} 'X-Amz-Date' {'header ' if signature.at is None else ''}of the credential's day.")
+    return at, _timely(at, now, signature.expires)
 
 
 def string_to_sign(signature: Signature, request: Signed, at: str) -> str:
@@ -166,7 +174,7 @@ def canonical(signature: Signature, request: Signed) -> str:
             raise _invalid(f"The header {name[:100]} was signed and is not in the request.")
         lines.append(f"{name}:{_SPACES.sub(' ', request.headers[name].strip())}\n")
     for name in request.headers:
-        if name.startswith("x-amz-") and name not in signature.signed and name != "x-amzn-trace-id":
+        if name.startswith("x-amz-") and name not in signature.signed:
             raise _invalid(f"The header {name[:100]} must be signed.")
     told = [(name, value) for name, value in request.query if not (signature.link and name == SIGNATURE)]
     query = "&".join(f"{name}={value}" for name, value in sorted((_encode(n), _encode(v)) for n, v in told))

@@ -113,7 +113,7 @@ class LambdaApi:
             return await self._archive(path.removeprefix(PLACE), scope["query_string"])
         signature = _signature(scope, headers)
         if signature is not None:
-            self._caller.known(signature, scope)
+            self._caller.known(signature, scope, headers)
         if (
             scope["method"] == "POST"
             and path.startswith(INVOKE[0])

@@ -126,10 +126,16 @@ class Callers:
         self._hub = hub
         self._registry = registry
 
-    def known(self, signature: Signature, scope: Scope) -> None:
-        """Refuse a key that is none before any of its request's body is read. Raises ApiError."""
-        if self._asks(scope) and self._hub.tokens.by_key(signature.access_key) is None:
+    def known(self, signature: Signature, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Refuse a key that is none, and what was not signed now, before any of the body is read. Raises ApiError."""
+        if not self._asks(scope):
+            return
+        if self._hub.tokens.by_key(signature.access_key) is None:
             raise ApiError("UnrecognizedClientException", UNKNOWN)
+        try:
+            sigv4.dated(signature, headers, service=SERVICE, now=time.time())
+        except Refused as error:
+            raise ApiError(error.kind, error.message) from error
 
     def _asks(self, scope: Scope) -> bool:
         """Whether a signature must be that of a key."""

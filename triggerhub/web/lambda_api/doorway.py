@@ -64,6 +64,8 @@ class Doorway:
         if found is None:
             return _FORBIDDEN
         deployed, alias, url = found
+        if url.auth != "AWS_IAM" and not self._opened(request, deployed, alias):
+            return _FORBIDDEN
         rules = _rules(url)
         origin = request.header("origin")
         if rules is not None and origin is not None and cors.is_preflight(request.method, request.headers):
@@ -74,8 +76,6 @@ class Doorway:
                 signer = self._signer(request, deployed, alias)
             except ApiError as error:
                 return Response(status=403, body=_FORBIDDEN_BODY, headers=(_JSON, ("x-amzn-errortype", error.kind)))
-        elif not self._opened(request, deployed, alias):
-            return _FORBIDDEN
         response = await self._called(request, deployed, alias, url, f"/{rest}", signer)
         if rules is None:
             return response
