@@ -95,6 +95,18 @@ def test_the_first_visit_says_what_fails(visitor: Visitor, dead: str) -> None:
     visitor.sees("#panel-event", "sold out")
 
 
+def test_a_delivery_s_trace_says_which_triggers_saw_its_event(visitor: Visitor, site: Site, dead: str) -> None:
+    event = site.hub.api("GET", f"/api/v1/deliveries/{dead}")
+    body = json.loads(event["event"]["data"]["body"])
+    assert site.hub.post("/orders", json.dumps(body).encode())[0] == 200, "a duplicate"
+    visitor.go(f"/deliveries/{dead}")
+    visitor.page.click("#tab-trace")
+    visitor.sees("#panel-trace", "orders accepted it")
+    visitor.sees("#panel-trace", "It came again as a duplicate, 1 time since the hub's start")
+    visitor.page.click("#panel-trace >> text=orders")
+    expect(visitor.page).to_have_url(f"{visitor.base}/triggers/orders")
+
+
 def test_deliveries_are_searched_and_walked_by_keys(visitor: Visitor, dead: str) -> None:
     visitor.go("/")
     visitor.page.keyboard.press("/")

@@ -54,6 +54,7 @@ class Deliveries:
             ("/deliveries/{id}", self.one, "GET"),
             ("/deliveries/{id}/pane", self.pane, "GET"),
             ("/deliveries/{id}/logs", self.logs, "GET"),
+            ("/deliveries/{id}/story", self.story, "GET"),
             ("/deliveries/{id}/event.json", self.event, "GET"),
             ("/deliveries/{id}/payload.json", self.payload, "GET"),
             ("/deliveries/{id}/result.json", self.result, "GET"),
@@ -197,6 +198,12 @@ class Deliveries:
         since = (await self._hub.get(delivery)).delivery.created - MINUTE
         lines = await self._hub.output(delivery=delivery, since=since, limit=LINES)
         return await answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
+
+    async def story(self, request: Request) -> Response:
+        """Which triggers saw its event, and what else ``explain`` tells; nothing of what it carries."""
+        row = (await self._hub.get(_id(request))).delivery
+        told = await self._hub.hindsight.tell([row.event_id], [])
+        return await answer.html("story.html", self._frame.common() | {"row": row, "story": told})
 
     async def event(self, request: Request) -> Response:
         """The record as it arrived, but for secrets."""
