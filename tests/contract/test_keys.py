@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import urllib.error
 import urllib.request
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.contract.conftest import client
-from tests.contract.package import answering, called, create, zipped
+from tests.contract.package import ROLE, RUNTIME, answering, called, create, zipped
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, daemon, until
 from triggerhub.policy.password import hashed
@@ -320,6 +321,47 @@ def test_where_it_is_asked_who_one_is_no_other_signature_will_do(tmp_path: Path)
                     urllib.request.urlopen(urllib.request.Request(other, headers=shown), timeout=20)
                 assert caught.value.code == 403
                 caught.value.close()
+
+
+def test_one_key_has_so_much_code_under_way_and_no_more(tmp_path: Path) -> None:
+    def begin(key: str) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", hub.admin, timeout=20)
+        connection.putrequest("POST", "/2015-03-31/functions")
+        connection.putheader("Content-Length", "60000000")
+        connection.putheader(
+            "Authorization",
+            f"AWS4-HMAC-SHA256 Credential={key}/{today:%Y%m%d}/a/lambda/aws4_request, "
+            f"SignedHeaders=host, Signature={'0' * 64}",
+        )
+        connection.putheader("X-Amz-Date", f"{today:%Y%m%dT%H%M%SZ}")
+        connection.endheaders(b"x" * 100_000)
+        return connection
+
+    today = datetime.now(UTC)
+    with daemon(tmp_path, "", {}) as hub:
+        many, other = (made(hub, name, "--role", "viewer") for name in ("many", "other"))
+        key = many._request_signer._credentials.access_key
+        under_way = [begin(key) for _ in range(20)]
+        sockets = [one.sock for one in under_way]
+        until(lambda: len(select.select(sockets, [], [], 0)[0]) == 4, "four are refused")
+        answered = select.select(sockets, [], [], 0)[0]
+        for one in under_way:
+            if one.sock in answered:
+                with one.getresponse() as refusal:
+                    assert (refusal.status, json.load(refusal)["Reason"]) == (429, "CallerRateLimitExceeded")
+                    assert refusal.headers["x-amzn-errortype"] == "TooManyRequestsException"
+        assert refused(other.create_function, **_large())[1] == "AccessDeniedException"
+        assert refused(many.create_function, **_large())[1] == "TooManyRequestsException"
+        for one in under_way:
+            one.close()
+        until(lambda: refused(many.create_function, **_large())[1] == "AccessDeniedException", "there is room again")
+
+
+def _large() -> dict[str, Any]:
+    return {
+        "FunctionName": "fn", "Runtime": RUNTIME, "Handler": "app.handler", "Role": ROLE,
+        "Code": {"ZipFile": bytes(1_000_000)},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("known", [False, True])

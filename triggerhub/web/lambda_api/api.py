@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from urllib.parse import parse_qs, unquote
@@ -55,6 +56,8 @@ INVOKE = "/2015-03-31/functions/", "/invocations"
 CODE = 70_167_211
 """The most bytes of a request that may carry a zip archive in base64."""
 CARRIES_CODE = frozenset(("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion"))
+GATHERED = 16
+"""How many large requests of one key are gathered at once: who sent them is known only when they are there."""
 LARGE = 1 * MB
 """A body above this is parsed in a thread."""
 _KINDS = frozenset(("RequestResponse", "Event", "DryRun"))
@@ -71,6 +74,7 @@ class LambdaApi:
         self._registry = registry
         self._app = app
         self._caller = Callers(hub, registry)
+        self._gathering: Counter[str] = Counter()
         self._links = Links()
         self._invoking = Invoking(hub, Targets(hub))
         self.operations = operations(hub, registry, self._invoking)
@@ -167,7 +171,7 @@ class LambdaApi:
             message = f"AWS Lambda has no operation {scope['method']} {path[:200]}"
             raise ApiError("UnknownOperationException", message)
         operation, parts = found
-        body = await _body(receive, CODE if operation.name in CARRIES_CODE else SYNCHRONOUS, operation.name)
+        body = await self._gathered(receive, operation, signature, headers)
         caller = None if signature is None else self._caller.verified(signature, scope, headers, body)
         given = await _given(lambdas, operation, parts, query, headers, body)
         if caller is not None:
@@ -190,6 +194,31 @@ class LambdaApi:
             result = shape.without_variables(result)
         status, fields, text = restjson.write(lambdas, operation, result)
         return Answer(status=status, body=text, headers=tuple(fields))
+
+    async def _gathered(
+        self,
+        receive: Receive,
+        operation: Operation,
+        signature: sigv4.Signature | None,
+        headers: Mapping[str, str],
+    ) -> bytes:
+        """Return the body of a request. Raises ApiError where its key has too many large ones under way."""
+        if operation.name not in CARRIES_CODE:
+            return await _body(receive, SYNCHRONOUS, operation.name)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) <= LARGE:
+            return await _body(receive, CODE, operation.name)
+        key = "" if signature is None else signature.access_key
+        if self._gathering[key] >= GATHERED:
+            text = f"{GATHERED} requests of this access key are carrying code now; ask again when one is done."
+            raise ApiError("TooManyRequestsException", text, Reason="CallerRateLimitExceeded")
+        self._gathering[key] += 1
+        try:
+            return await _body(receive, CODE, operation.name)
+        finally:
+            self._gathering[key] -= 1
+            if not self._gathering[key]:
+                del self._gathering[key]
 
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
