@@ -23,6 +23,9 @@ on_success = ["queue:done", "function:after"]
 [functions.held]
 concurrency = 1
 
+[functions.slow]
+rate = "1/h"
+
 [functions.flaky]
 retry = { attempts = 2, initial = "10ms", max = "10ms" }
 
@@ -75,7 +78,7 @@ FLAKY = """
 def handler(event, context):
     raise ValueError("not today")
 """
-HANDLERS = {"echo.py": ECHO, "after.py": ECHO, "held.py": HELD, "flaky.py": FLAKY}
+HANDLERS = {"echo.py": ECHO, "after.py": ECHO, "held.py": HELD, "flaky.py": FLAKY, "slow.py": ECHO}
 SECRET = "not-to-be-shown"
 
 
@@ -156,6 +159,14 @@ def test_duplicates_and_what_a_delivery_waits_for_are_told(on: Run) -> None:
     assert "function held is paused" in on("explain", second["id"]).out
     on("functions", "resume", "held")
     on("deliveries", "cancel", *first["deliveries"], *second["deliveries"])
+
+
+def test_what_a_rate_holds_back_is_told(on: Run) -> None:
+    sent = [on("invoke", "slow", "--async", "-d", "{}", "--json").json["id"] for _ in range(2)]
+    waits = "the rate of function slow lets no other call begin yet"
+    told = until(lambda: [one for one in sent if waits in on("explain", one).out], "one of them waits")
+    assert len(told) == 1
+    assert "waits since" in on("explain", *told).out
 
 
 def test_retries_are_told_with_what_lay_between(on: Run) -> None:
