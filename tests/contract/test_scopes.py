@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import pytest
 from tests.contract.package import ROLE, RUNTIME, answering, create, zipped
 from tests.contract.test_functions import refused
 from tests.contract.test_keys import made, signed
-from tests.contract.test_policies import ARN, allow, denied, deny, keyed, says
+from tests.contract.test_policies import ARN, allow, denied, deny, keyed, policy, says, unallowed
 from tests.e2e.daemon import daemon
+from triggerhub.aws.restjson import ApiError
+from triggerhub.hub.tokens import Token
+from triggerhub.policy.access import Role
+from triggerhub.web.lambda_api import identity
+from triggerhub.web.lambda_api.caller import require
 from triggerhub.web.lambda_api.description import service
+from triggerhub.web.lambda_api.permissions import opens
+from triggerhub.web.lambda_api.wanted import call as wanted_of
+from triggerhub.web.lambda_api.wanted import resource_tags
 from triggerhub.web.lambda_api.whole import of_whole
 
 WHOLE = {
@@ -151,3 +160,151 @@ def test_functions_of_other_accounts_and_regions_are_none_of_ours(lambdas: Any, 
     if named.startswith("arn:"):
         assert refused(lambdas.list_tags, Resource=named)[1] == "ResourceNotFoundException"
         assert refused(lambdas.get_resource_policy, ResourceArn=named)[1] == "ResourceNotFoundException"
+
+
+def test_a_function_that_a_key_names_as_a_target_is_one_that_it_may_call(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        admin = made(hub, "admin", "--role", "admin")
+        for name in ("mine", "helper", "secret"):
+            create(admin, name, answering(1))
+        queue, topic = "arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sns:us-east-1:000000000000:t"
+        stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
+        functions = [f"{ARN}:function:{name}" for name in ("mine", "helper")]
+        narrow = keyed(
+            hub, "narrow",
+            allow("*", on=[*functions, f"{ARN}:event-source-mapping:*"]),
+            {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queue},
+        )  # fmt: skip
+        simple = made(hub, "simple", "--action", "lambda:*", "--function", "mine")
+        secret = f"{ARN}:function:secret"
+        refusal = unallowed(secret, "InvokeFunction")
+        for which in ("OnSuccess", "OnFailure"):
+            for call in ("put", "update"):
+                for one in (narrow, simple):
+                    put = getattr(one, f"{call}_function_event_invoke_config")
+                    to = {"FunctionName": "mine", "DestinationConfig": {which: {"Destination": secret}}}
+                    assert says(one, put, **to) == refusal
+                    assert says(one, put, **{**to, "DestinationConfig": {which: {"Destination": topic}}}).startswith(
+                        f"{topic} because"
+                    )
+            for target in (functions[1], queue):
+                to = {"FunctionName": "mine", "DestinationConfig": {which: {"Destination": target}}}
+                assert says(narrow, narrow.put_function_event_invoke_config, **to) == "allowed"
+                assert says(admin, admin.put_function_event_invoke_config, **to) == "allowed"
+        mapping = {"FunctionName": "mine", "EventSourceArn": stream, "StartingPosition": "LATEST", "Enabled": False}
+        assert says(narrow, narrow.create_event_source_mapping, **mapping).startswith(f"{stream} because")
+        theirs = admin.create_event_source_mapping(**mapping)["UUID"]
+        to = {"UUID": theirs, "DestinationConfig": {"OnFailure": {"Destination": secret}}}
+        assert says(narrow, narrow.update_event_source_mapping, **to) == refusal
+        denier = keyed(hub, "denier", allow("*"), deny("*", on=secret))
+        moved = {"UUID": theirs, "FunctionName": "secret:$LATEST"}
+        assert says(denier, denier.update_event_source_mapping, **moved) == denied(f"{secret}:$LATEST")
+        change = narrow.update_function_configuration
+        assert says(narrow, change, FunctionName="mine", DeadLetterConfig={"TargetArn": queue}) == "allowed"
+        told = says(narrow, change, FunctionName="mine", DeadLetterConfig={"TargetArn": topic})
+        assert told == f"{topic} because no identity-based policy allows the sns:Publish action"
+        told = says(narrow, narrow.update_function_code, FunctionName="mine", S3Bucket="bucket", S3Key="k/1.zip")
+        assert told == "arn:aws:s3:::bucket/k/1.zip because no identity-based policy allows the s3:GetObject action"
+
+
+def test_a_layer_is_for_a_key_that_may_get_it(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        admin = made(hub, "admin", "--role", "admin")
+        create(admin, "mine", answering(1))
+        layers = {
+            name: admin.publish_layer_version(LayerName=name, Content={"ZipFile": answering(1)})["LayerVersionArn"]
+            for name in ("open", "secret")
+        }
+        one = keyed(
+            hub, "one",
+            allow("*", on=[f"{ARN}:function:*"]), allow("GetLayerVersion", on=f"{ARN}:layer:open:*"),
+        )  # fmt: skip
+        assert says(one, one.update_function_configuration, FunctionName="mine", Layers=[layers["open"]]) == "allowed"
+        told = unallowed(layers["secret"], "GetLayerVersion")
+        both = list(layers.values())
+        assert says(one, one.update_function_configuration, FunctionName="mine", Layers=both) == told
+        assert says(one, one.create_function, FunctionName="new", Layers=both, **NEW) == told
+        held = admin.get_function(FunctionName="mine")["Configuration"]["Layers"]
+        assert [layer["Arn"] for layer in held] == [layers["open"]]
+
+
+def test_tags_that_differ_by_capitals_are_refused_as_conditions_do_not_tell_them_apart(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        admin = made(hub, "admin", "--role", "admin")
+        create(admin, "red", answering(1), Tags={"team": "red"})
+        arn = f"{ARN}:function:red"
+        one = keyed(
+            hub, "one", allow("*"), deny("DeleteFunction", Condition={"StringEquals": {"aws:ResourceTag/team": "red"}})
+        )
+        for tags in ({"Team": "blue"}, {"a": "1", "A": "2"}):
+            assert refused(one.tag_resource, Resource=arn, Tags=tags)[1] == "InvalidParameterValueException"
+        assert refused(one.create_function, FunctionName="new", Tags={"a": "1", "A": "2"}, **NEW)[1] == (
+            "InvalidParameterValueException"
+        )
+        assert admin.list_tags(Resource=arn)["Tags"] == {"team": "red"}
+        assert says(one, one.delete_function, FunctionName="red") == denied(arn)
+    assert resource_tags({"team": "red", "Team": "blue"}) == {"aws:resourcetag/team": ("red", "blue")}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"Principal": "garbage"}, "The provided principal was invalid. Please check the principal and try again."),
+        ({"Principal": "123456789012"}, "The provided principal was invalid. Please check the principal and try again."),
+        ({"Principal": "arn:aws:iam::123456789012:user/a"}, "The provided principal was invalid. Please check the principal and try again."),
+        ({"Principal": "arn:aws:iam::000000000000:role/a"}, "The provided principal was invalid. Please check the principal and try again."),
+        ({"Principal": "s3.amazonaws.com", "Action": "*"}, "Action: s3.amazonaws.com is a service, which calls functions: expected lambda:InvokeFunction."),
+    ],
+)  # fmt: skip
+def test_a_permission_that_can_be_nobody_s_is_refused(lambdas: Any, given: dict[str, str], says: str) -> None:
+    create(lambdas, "granting", answering(1))
+    try:
+        asked = {"FunctionName": "granting", "StatementId": "s", "Action": "lambda:InvokeFunction", **given}
+        assert refused(lambdas.add_permission, **asked) == (400, "InvalidParameterValueException", says)
+        if "Action" not in given:
+            whole = {"Effect": "Allow", "Principal": {"AWS": given["Principal"]}, "Action": "lambda:InvokeFunction"}
+            text = policy({**whole, "Resource": f"{ARN}:function:granting"})
+            put = {"ResourceArn": f"{ARN}:function:granting", "Policy": text}
+            assert refused(lambdas.put_resource_policy, **put) == (400, "InvalidParameterValueException", says)
+        for principal in ("arn:aws:iam::000000000000:user/a", "000000000000", "*", "events.amazonaws.com"):
+            fits = {"StatementId": str(len(principal)), "Principal": principal, "Action": "lambda:InvokeFunction"}
+            lambdas.add_permission(**{**asked, **fits})
+    finally:
+        lambdas.delete_function(FunctionName="granting")
+
+
+@pytest.mark.parametrize("resource", [f"{ARN}:layer", f"{ARN}:function:", f"{ARN}:functions:a", f"{ARN}:"])
+def test_a_resource_that_names_nothing_is_refused(resource: str) -> None:
+    with pytest.raises(ValueError, match=r"Statement\[0\]: Resource: .* names nothing"):
+        identity.read(policy(allow("GetFunction", on=resource)))
+
+
+def test_a_resource_may_be_of_what_lambda_reaches_and_of_nothing_else() -> None:
+    for action, on in (
+        ("sqs:SendMessage", "arn:aws:sqs:eu-west-1:123456789012:q"), ("s3:Get*", "arn:aws:s3:::b/*"), ("sqs:*", "*"),
+        ("lambda:*", f"{ARN}:function:${{aws:username}}"), ("lambda:*", f"{ARN}:*"),
+        ("lambda:*", "arn:aws:lambda:${aws:RequestedRegion}:000000000000:function:a"),
+    ):  # fmt: skip
+        assert identity.read(policy({"Effect": "Allow", "Action": action, "Resource": on}))
+    for action, why in (("s3:PutObject", "here is no action like"), ("iam:*", "expected actions like")):
+        with pytest.raises(ValueError, match=f"Action: {why}"):
+            identity.read(policy({"Effect": "Allow", "Action": action, "Resource": "*"}))
+
+
+def test_a_policy_that_cannot_be_read_allows_nothing() -> None:
+    token = Token(
+        id="1", name="a", role=Role.ADMIN, payloads=True, created=0, expires=None, digest="", key="AKIA", secret="s"
+    )
+    old = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "lambda:InvokeFunction",
+        "Resource": ARN,
+        "Condition": {"Odd": {"a": "b"}},
+    }
+    with pytest.raises(ApiError, match="a policy cannot be read") as caught:
+        require(token, wanted_of("a", None), [old], {})
+    assert caught.value.kind == "AccessDeniedException"
+    with pytest.raises(ApiError, match="a policy cannot be read"):
+        require(replace(token, policy=policy(allow("Nope"))), wanted_of("a", None), (), {})
+    assert not opens((old,), f"{ARN}:function:a", {})

@@ -20,7 +20,7 @@ from triggerhub.web import asked, shape
 from triggerhub.web.access import asker
 from triggerhub.web.deliveries import json
 from triggerhub.web.lambda_api import identity
-from triggerhub.web.lambda_api.actions import meant
+from triggerhub.web.lambda_api.actions import meant_of_keys
 from triggerhub.web.refusal import Forbidden
 
 
@@ -60,7 +60,7 @@ class Tokens:
             raise Forbidden("who may not see what events carry cannot make a token that may")
         actions = _texts(fields, "actions")
         for pattern in actions:
-            if not meant(pattern):
+            if not meant_of_keys(pattern):
                 text = f"no action of Lambda is like {pattern[:60]!r}"
                 raise BadInput(text, hint="Write one like lambda:InvokeFunction, or lambda:Get*.")
         made, text = await self._hub.tokens.create(

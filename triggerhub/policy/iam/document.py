@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -24,7 +24,7 @@ MOST = 6144
 _TOP = ("Version", "Id", "Statement")
 _IDENTITY = ("Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition")
 _RESOURCE = ("Sid", "Effect", "Principal", "Action", "Resource", "Condition")
-_ACTION = re.compile(r"\*|lambda:[A-Za-z*?]+", re.IGNORECASE)
+_ACTION = re.compile(r"\*|(?P<service>[a-z0-9-]+):[A-Za-z*?]+", re.IGNORECASE)
 Meant = Callable[[str], bool]
 """Whether a pattern such as ``lambda:Get*`` is of any action."""
 
@@ -51,6 +51,8 @@ class Place:
     """The parts of an ARN that all of one place have in common: partition, service, region and account."""
 
     parts: tuple[str, ...]
+    others: frozenset[str] = frozenset()
+    """Other services, whose things may be of any region and account."""
 
 
 def loads(text: str) -> Json:
@@ -150,7 +152,7 @@ def _identity(one: Mapping[str, Json], meant: Meant, place: Place, variable: Cal
         if (name in one) == (f"Not{name}" in one):
             raise ValueError(f"expected {name} or Not{name}, and not both")
     actions = _texts(one, "Action" if "Action" in one else "NotAction")
-    _check_actions(actions, meant)
+    _check_actions(actions, meant, place.others)
     resources = [variable(text) for text in _texts(one, "Resource" if "Resource" in one else "NotResource")]
     for text in resources:
         check_variables(text)
@@ -205,19 +207,23 @@ def _texts(one: Mapping[str, Json], name: str) -> list[str]:
     return list(found)
 
 
-def _check_actions(actions: Sequence[str], meant: Meant) -> None:
+def _check_actions(actions: Sequence[str], meant: Meant, others: Container[str] = ()) -> None:
     for text in actions:
-        if not _ACTION.fullmatch(text):
+        found = _ACTION.fullmatch(text)
+        service = ((found and found["service"]) or "lambda").lower()
+        if found is None or (service != "lambda" and service not in others):
             raise ValueError(f"Action: expected actions like lambda:InvokeFunction, got {text[:60]!r}")
         if text != "*" and not meant(text):
-            raise ValueError(f"Action: Lambda has no action like {text[:60]!r}")
+            whose = "Lambda has" if service == "lambda" else "here is"
+            raise ValueError(f"Action: {whose} no action like {text[:60]!r}")
 
 
 def _check_place(text: str, place: Place) -> None:
     """Raise ValueError for a resource that is none of this hub's, and would be named in vain."""
-    if text == "*":
+    parts = text.split(":")
+    if text == "*" or (len(parts) > len(place.parts) and parts[0] == "arn" and parts[2] in place.others):
         return
-    for got, expected in zip(text.split(":"), place.parts, strict=False):
+    for got, expected in zip(parts, place.parts, strict=False):
         if "*" in got or "$" in got:
             return
         if not fnmatchcase(expected, got.replace("[", "[[]")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from functools import cache
 
+from triggerhub.web.lambda_api.beside import ACTIONS
 from triggerhub.web.lambda_api.description import service
 
 _OTHERS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
@@ -21,6 +22,11 @@ def action(operation: str) -> str:
 def meant(pattern: str) -> bool:
     """Whether a pattern such as ``lambda:Get*`` is of any action. As in IAM, capitals are as small letters."""
     return any(fnmatchcase(one, pattern.lower()) for one in _every())
+
+
+def meant_of_keys(pattern: str) -> bool:
+    """Whether a pattern is of any action that a key may need: of Lambda, or of what operations name beside it."""
+    return meant(pattern) or any(fnmatchcase(one.lower(), pattern.lower()) for one in ACTIONS)
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import structlog
 from starlette.types import Scope
 
 from triggerhub.aws import arn
@@ -28,6 +29,8 @@ from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
 from triggerhub.web.lambda_api.identity import known, statements, user_arn
 from triggerhub.web.lambda_api.wanted import Wanted, resource_tags
+
+log = structlog.get_logger("lambda")
 
 SERVICE = "lambda"
 UNKNOWN = "The security token included in the request is invalid."
@@ -88,7 +91,8 @@ def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
 
 def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) -> None:
     """Raise ApiError where neither a key's policy nor that of the function allows what is wanted, or one denies it."""
-    user, action = user_arn(token), f"lambda:{wanted.action}"
+    user, action = user_arn(token), wanted.action
+    action = action if ":" in action else f"lambda:{action}"
     asked = Request(
         action=action,
         resource=wanted.resource,
@@ -96,7 +100,13 @@ def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) 
         who=user,
         known={**known, **wanted.known},
     )
-    match decide(statements(token), document.kept(policy), asked):
+    try:
+        own, others = statements(token), document.kept(policy)
+    except ValueError as error:
+        log.error("a policy cannot be read, so nothing is allowed", user=user, resource=asked.resource, why=str(error))
+        text = f"User: {user} is not authorized to perform: {action} on resource: {asked.resource}"
+        raise ApiError("AccessDeniedException", f"{text} because a policy cannot be read") from error
+    match decide(own, others, asked):
         case Verdict.ALLOWED:
             return
         case Verdict.NOT_ALLOWED if wanted.unless_denied:

@@ -13,11 +13,13 @@ from triggerhub.policy import access
 from triggerhub.policy.access import Principal, Role
 from triggerhub.policy.iam import document
 from triggerhub.policy.iam.document import Place, Statement
-from triggerhub.web.lambda_api.actions import BY_URL, action, meant
+from triggerhub.web.lambda_api.actions import BY_URL, action, meant_of_keys
+from triggerhub.web.lambda_api.beside import SERVICES
 from triggerhub.web.lambda_api.description import service
 
-PLACE = Place(("arn", "aws", "lambda", arn.REGION, arn.ACCOUNT))
+PLACE = Place(("arn", "aws", "lambda", arn.REGION, arn.ACCOUNT), others=SERVICES)
 """What all ARNs of this hub's functions, layers and mappings begin with."""
+_KINDS = "function", "layer", "event-source-mapping"
 _FUNCTIONS = f"arn:aws:lambda:{arn.REGION}:{arn.ACCOUNT}:function:"
 
 
@@ -29,8 +31,19 @@ def user_arn(token: Token) -> str:
 def read(text: str) -> str:
     """Return the text of a key's policy as it is kept. ValueError says where it is wrong."""
     found = document.loads(text)
-    document.identity(found, meant, PLACE)
+    for number, one in enumerate(document.identity(found, meant_of_keys, PLACE)):
+        for resource in filter(_names_nothing, one.resources):
+            kinds = " or ".join(f"{kind}:NAME" for kind in _KINDS)
+            text = f"{resource[:120]!r} names nothing: after {':'.join(PLACE.parts)}: stands {kinds}"
+            raise ValueError(f"Statement[{number}]: Resource: {text}")
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def _names_nothing(resource: str) -> bool:
+    """Whether an ARN of Lambda's has no kind of thing that there is, or no name behind it."""
+    *place, kind, name = (*resource.split(":", 6), "", "")[:7]
+    plain = not any(sign in part for part in (*place, kind) for sign in "*?$")
+    return plain and "lambda" in place and (kind not in _KINDS or not name)
 
 
 def statements(token: Token) -> tuple[Statement, ...]:
@@ -43,7 +56,7 @@ def _statements(
     policy: str | None, role: Role, actions: Sequence[str], functions: Sequence[str]
 ) -> tuple[Statement, ...]:
     if policy:
-        return document.identity(json.loads(policy), meant, PLACE)
+        return document.identity(json.loads(policy), meant_of_keys, PLACE)
     resources: list[str] = []
     for one in functions:
         # Who may do it to a function may do it to its versions.
@@ -56,7 +69,7 @@ def _statements(
 def _of_role(role: Role) -> tuple[str, ...]:
     """Return the actions of all operations that a role may ask for."""
     if role is Role.ADMIN:
-        return ("lambda:*",)
+        return ("*",)
     who = Principal(name="", role=role)
     names = {
         action(one.name)

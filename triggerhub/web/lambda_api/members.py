@@ -149,6 +149,11 @@ def tags(given: Mapping[str, str]) -> dict[str, str]:
     if any(key.lower().startswith("aws:") for key in given):
         text = "Tags: aws: prefixed tag key names are not allowed for external use."
         raise ApiError("InvalidParameterValueException", text)
+    spelled: dict[str, str] = {}
+    for key in given:
+        if (other := spelled.setdefault(key.lower(), key)) != key:
+            text = f"Tags: {other} and {key} differ by capitals alone, which conditions do not tell apart."
+            raise ApiError("InvalidParameterValueException", text)
     return dict(given)
 
 

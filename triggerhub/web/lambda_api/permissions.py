@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+import structlog
+
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
@@ -23,6 +25,8 @@ from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.stamp import revision
 from triggerhub.web.lambda_api.target import missing, named
 
+log = structlog.get_logger("lambda")
+
 POLICY = 20 * KB
 """The most bytes of a policy."""
 NO_POLICY = "The resource you requested does not exist."
@@ -38,6 +42,9 @@ _CONDITIONS = (
     ("EventSourceToken", "StringEquals", "lambda:EventSourceToken"),
     ("InvokedViaFunctionUrl", "Bool", "lambda:InvokedViaFunctionUrl"),
 )
+INVALID = "The provided principal was invalid. Please check the principal and try again."
+_OF_ACCOUNT = re.compile(rf"arn:aws:iam::{arn.ACCOUNT}:(root|user/[A-Za-z0-9_.@-]{{1,64}})")
+"""Whom a statement can name here: the account, and its keys."""
 _RESOURCE = re.compile(
     r"arn:aws:lambda:us-east-1:000000000000:function:(?P<name>[A-Za-z0-9-_]+)(:(?P<qualifier>[A-Za-z0-9-_]+))?"
 )
@@ -66,6 +73,7 @@ class Permissions:
         if not meant(given["Action"]):
             raise ApiError("InvalidParameterValueException", f"Action: Lambda has no action {given['Action']}.")
         made = statement(given, arn.function(name, qualifier or None))
+        _check_effect(made)
 
         def add(before: Deployed | None) -> Deployed:
             current = self._at(before, name, qualifier, given)
@@ -119,6 +127,9 @@ class Permissions:
             wanted = document.resource(document.loads(given["Policy"]), meant, arn.function(name, qualifier or None))
         except ValueError as error:
             raise ApiError("InvalidParameterValueException", f"Policy: {error}.") from error
+        for one in document.kept(wanted):
+            for text in one.principals:
+                _check_principal(text)
 
         def put(before: Deployed | None) -> Deployed:
             return _with(self._at(before, name, qualifier, given), qualifier, wanted)
@@ -193,7 +204,11 @@ def opens(policy: tuple[Json, ...], resource: str, known: Known) -> bool:
     """Whether a policy lets everybody call a function by its URL without a signature; *known* is known of the call."""
     told = {**known, "lambda:functionurlauthtype": ("NONE",), "lambda:invokedviafunctionurl": ("true",)}
     asked = Request(action="lambda:InvokeFunctionUrl", resource=resource, who=None, known=told)
-    kept = document.kept(policy)
+    try:
+        kept = document.kept(policy)
+    except ValueError as error:
+        log.error("a policy cannot be read, so nothing is allowed", resource=resource, why=str(error))
+        return False
     denied = decide((), kept, replace(asked, action="lambda:InvokeFunction")) is Verdict.DENIED_BY_RESOURCE
     return not denied and decide((), kept, asked) is Verdict.ALLOWED
 
@@ -205,6 +220,21 @@ def principal(text: str) -> Json:
     if re.fullmatch(r"\d{12}", text):
         return {"AWS": f"arn:aws:iam::{text}:root"}
     return {"Service" if text.endswith((".amazonaws.com", ".amazon.com")) else "AWS": text}
+
+
+def _check_effect(made: Mapping[str, Json]) -> None:
+    """Raise ApiError for a statement that nobody here could ever be meant by."""
+    named = made["Principal"]
+    if "AWS" in named:
+        _check_principal(named["AWS"])
+    if "Service" in named and made["Action"].lower() not in ("lambda:invokefunction", "lambda:*"):
+        text = f"Action: {named['Service']} is a service, which calls functions: expected lambda:InvokeFunction."
+        raise ApiError("InvalidParameterValueException", text)
+
+
+def _check_principal(text: str) -> None:
+    if text not in ("*", arn.ACCOUNT) and not _OF_ACCOUNT.fullmatch(text):
+        raise ApiError("InvalidParameterValueException", INVALID)
 
 
 def _with(deployed: Deployed, qualifier: str, policy: tuple[Json, ...]) -> Deployed:

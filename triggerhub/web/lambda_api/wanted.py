@@ -13,6 +13,7 @@ from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.policy.iam.pattern import Known
+from triggerhub.web.lambda_api import beside
 from triggerhub.web.lambda_api.actions import action
 from triggerhub.web.lambda_api.layers import layer_name, layer_version
 from triggerhub.web.lambda_api.permissions import place_of
@@ -29,7 +30,7 @@ class Wanted:
     """One thing that somebody must be allowed."""
 
     action: str
-    """Without ``lambda:``."""
+    """Without ``lambda:``; one of another service is whole."""
     resource: str = "*"
     function: str | None = None
     """The name of the function that it is about, with the qualifier by which it was named."""
@@ -57,6 +58,20 @@ def wanted(registry: Registry, operation: str, given: Mapping[str, Json]) -> Seq
 
     Of what names nothing, which is refused anyway, the resource is ``*``.
     """
+    others = [_beside(does, resource) for does, resource in beside.named(operation, given)]
+    if operation in ("CreateEventSourceMapping", "UpdateEventSourceMapping") and "FunctionName" in given:
+        # As at AWS who may map need not be allowed to call; who is denied it does not get round that.
+        others.append(invoking(call(given["FunctionName"], None)))
+    return [*_itself(registry, operation, given), *others]
+
+
+def _beside(does: str, resource: str) -> Wanted:
+    if does == "lambda:InvokeFunction":
+        return call(resource, None)
+    return Wanted(action=does.removeprefix("lambda:"), resource=resource)
+
+
+def _itself(registry: Registry, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
     does = action(operation)
     if operation in _BY_MAPPING or "UUID" in given:
         return _of_mapping(registry, does, given)
@@ -172,7 +187,7 @@ def _layer(given: Mapping[str, Json]) -> str:
 
 def resource_tags(tags: Mapping[str, str]) -> Known:
     """Return what is known of a thing that has *tags*."""
-    return {f"aws:resourcetag/{key.lower()}": (value,) for key, value in tags.items()}
+    return _by_key("resourcetag", tags)
 
 
 def _tags(given: Mapping[str, Json]) -> Known:
@@ -180,7 +195,16 @@ def _tags(given: Mapping[str, Json]) -> Known:
     if isinstance(tags, Mapping) and tags:
         return {
             "aws:tagkeys": tuple(tags),
-            **{f"aws:requesttag/{key.lower()}": (value,) for key, value in tags.items()},
+            **_by_key("requesttag", tags),
         }
     keys = given.get("TagKeys")
     return {"aws:tagkeys": tuple(keys)} if keys else {}
+
+
+def _by_key(whose: str, tags: Mapping[str, str]) -> Known:
+    """Return tags by their condition keys, which know no capitals: of two that differ by these, both values."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key, value in tags.items():
+        name = f"aws:{whose}/{key.lower()}"
+        found[name] = (*found.get(name, ()), value)
+    return found
