@@ -307,6 +307,7 @@ def test_where_it_is_asked_who_one_is_no_other_signature_will_do(tmp_path: Path)
         anybody = client(hub)
         for call, given in ((anybody.list_functions, {}), (anybody.invoke, {"FunctionName": "hello"})):
             assert refused(call, **given)[:2] == (403, "UnrecognizedClientException")
+        assert "takes no signature: there is no access key" in hub.cli("doctor").stdout
         admin = made(hub, "deployer", "--role", "admin")
         code = answering(1)
         create(admin, "own", code)
@@ -388,3 +389,61 @@ def test_a_key_that_is_none_and_a_date_long_past_are_refused_before_the_body_is_
             assert answer.headers["x-amzn-errortype"] == kind
             answer.read()
         connection.close()
+
+
+def test_the_last_key_that_is_revoked_opens_nothing_unless_it_is_said_so(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        assert hub.api("GET", "/api/v1/status")["signatures"] == "any"
+        first, other = made(hub, "first", "--role", "admin"), made(hub, "other")
+        early = hub.cli("token", "revoke", "other", "--open")
+        assert (early.returncode != 0, "is not the last access key" in early.stderr) == (True, True)
+        assert other.list_functions()["Functions"] == []
+        hub.cli("token", "revoke", "other")
+        ran = hub.cli("token", "revoke", "first")
+        assert "takes no signature: there is no access key any more" in ran.stderr
+        for _ in range(2):
+            for one in (first, client(hub)):
+                assert refused(one.list_functions)[:2] == (403, "UnrecognizedClientException")
+            assert hub.api("GET", "/api/v1/status")["signatures"] == "none"
+            assert "none: there is no access key" in hub.cli("status").stdout
+            assert "takes no signature: there is no access key" in hub.cli("doctor").stdout
+            hub.kill()
+            hub.start()
+        made(hub, "last")
+        assert refused(client(hub).list_functions)[1] == "UnrecognizedClientException"
+        ran = hub.cli("token", "revoke", "last", "--open")
+        assert (ran.returncode, "takes any signature." in ran.stderr) == (0, True)
+        hub.kill()
+        hub.start()
+        assert client(hub).list_functions()["Functions"] == []
+        assert "takes any signature" in hub.cli("doctor").stdout
+
+
+def test_where_nobody_is_asked_who_he_is_keys_are_made_by_the_socket_alone(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        assert by_tcp(hub, "/api/v1/tokens", b'{"name": "first", "aws": true, "role": "admin"}')[0] == 201
+        for path, body in (
+            ("/api/v1/tokens", b'{"name": "second", "aws": true, "role": "admin"}'),
+            ("/api/v1/tokens", b'{"name": "plain", "role": "admin"}'),
+            ("/api/v1/tokens/first/revoke", b'{"open": true}'),
+            ("/api/v1/backup", b""),
+            ("/api/v1/tokens%0A", b'{"name": "odd", "role": "admin"}'),
+            ("/api/v1//tokens", b'{"name": "odd", "role": "admin"}'),
+        ):
+            status, told = by_tcp(hub, path, body)
+            assert (status, "this goes by the hub's socket" in told) == (403, True), path
+        assert "keys are made by the socket alone" in hub.cli("doctor").stdout
+        assert hub.cli("token", "create", "second", "--aws").returncode == 0
+        token = hub.cli("token", "create", "plain", "--role", "admin").stdout.strip()
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert by_tcp(hub, "/api/v1/tokens/second/revoke", b"", bearer)[0] == 200
+
+
+def by_tcp(hub: Daemon, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """What the admin address answers to somebody who shows nothing, or what *headers* show."""
+    request = urllib.request.Request(f"http://127.0.0.1:{hub.admin}{path}", body, headers or {}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()

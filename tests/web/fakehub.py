@@ -60,7 +60,7 @@ class FakeHub:
     changed: list[Any] = field(default_factory=list)
     veil: Any = field(default_factory=lambda: SimpleNamespace(mask=None, text=str))
     pulse: Any = field(default_factory=lambda: Pulse(Metrics(), SimpleNamespace(now=lambda: NOW)))
-    tokens: Any = field(default_factory=lambda: SimpleNamespace(principal=lambda text: None, all=list))
+    tokens: Any = field(default_factory=lambda: SimpleNamespace(principal=lambda text: None, all=list, keys=False))
 
     @property
     def changes(self) -> Any:

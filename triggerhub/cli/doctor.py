@@ -65,7 +65,15 @@ def _asked(session: Session) -> tuple[Running | None, list[Reading]]:
         found += [bad("accounting", text, "Put a backup in its place: triggerhub restore FILE") for text in differs]
         if not differs:
             found.append(good("accounting", "every row was counted, and the ledgers agree"))
-        if not any(one["key"] for one in session.admin.get("tokens")):
+        if status["signatures"] == "any":
             remedy = "triggerhub token create NAME --aws"
             found.append(note("Lambda API", "takes any signature: there is no access key", remedy))
+        elif status["signatures"] == "none":
+            remedy = (
+                "triggerhub token create NAME --aws; where [console] auth is none, revoking that with --open opens it"
+            )
+            found.append(note("Lambda API", "takes no signature: there is no access key", remedy))
+        else:
+            text = "takes what access keys sign; where [console] auth asks nobody, keys are made by the socket alone"
+            found.append(good("Lambda API", text))
     return running, found

@@ -12,6 +12,9 @@ from triggerhub.cli.session import Session, shared
 
 STATES = ("queued", "running", "succeeded", "dead", "cancelled")
 
+SIGNATURES = {"keys": "of access keys", "none": words.Cell("none: there is no access key", "yellow")}
+"""Whose signatures the Lambda API takes, where not any will do."""
+
 
 @click.command()
 @shared
@@ -76,6 +79,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, words.Cell | str]]:
         ("project", found["project"]),
         ("webhooks", found.get("listen", "")),
         ("admin", found.get("admin", "")),
+        ("signatures", SIGNATURES.get(found.get("signatures", ""), "")),
         ("functions", str(found["functions"])),
         ("triggers", str(found["triggers"])),
         ("sandbox", words.Cell("trusted: a function runs unisolated", "yellow") if unisolated else found["level"]),

@@ -38,7 +38,8 @@ def token() -> None:
 def create(session: Session, /, name: str, policy: TextIO | None, role: str | None, **given: Any) -> None:
     """Make a token and print it, the only time that it is shown.
 
-    With --aws it is an access key for the Lambda API. Once there is one, that API takes no request without.
+    With --aws it is an access key for the Lambda API. Once there was one, that API takes no request without, and where
+    [console] auth asks nobody, keys are made and revoked by the hub's socket alone.
     """
     chosen = {"policy": policy.read() if policy else None, "role": role}
     body = {"name": name, **given, **{key: value for key, value in chosen.items() if value is not None}}
@@ -109,12 +110,25 @@ def show(session: Session, name: str) -> None:
 
 @token.command()
 @click.argument("name")
+@click.option(
+    "--open", "open_", is_flag=True, help="Of the last access key: let the Lambda API take any signature again."
+)
 @shared
 @click.pass_obj
-def revoke(session: Session, name: str) -> None:
-    """Take a token's power at once, by its name or id."""
-    gone = session.admin.ask("POST", "tokens", name, "revoke").json()
-    click.echo(words.as_json(gone) if session.json else f"token {gone['name']} is revoked")
+def revoke(session: Session, name: str, *, open_: bool) -> None:
+    """Take a token's power at once, by its name or id.
+
+    When the last access key is revoked the Lambda API takes no request, until there is another key or --open was said.
+    """
+    body = {"open": True} if open_ else None
+    gone = session.admin.ask("POST", "tokens", name, "revoke", body=body).json()
+    if session.json:
+        click.echo(words.as_json(gone))
+        return
+    click.echo(f"token {gone['name']} is revoked")
+    if gone["last_key"]:
+        state = "any signature" if gone["signatures"] == "any" else "no signature: there is no access key any more"
+        click.echo(words.styled(f"The Lambda API takes {state}.", dim=True), err=True)
 
 
 @click.command("hash-password")

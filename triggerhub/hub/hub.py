@@ -458,7 +458,8 @@ class Hub:
     async def status(self) -> dict[str, Json]:
         """What the whole hub is and how it does."""
         whole = await self._status.whole(ready=self.ready, addresses=self.addresses)
-        return {**whole, "problems": [*map(self.veil.text, whole["problems"])], "alarms": self.alarms.on()}
+        asks = {"signatures": self.tokens.signatures(asks=self.project.console.auth != "none")}
+        return {**whole, **asks, "problems": [*map(self.veil.text, whole["problems"])], "alarms": self.alarms.on()}
 
     async def stats(self) -> Stats:
         """The ledgers."""

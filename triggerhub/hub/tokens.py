@@ -15,13 +15,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+import anyio
+
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.model import Millis
 from triggerhub.policy.access import Principal, Role
 from triggerhub.policy.unrepeated import Answered
 from triggerhub.store import Store
 
-SCOPE = "tokens"
+SCOPE, DOOR = "tokens", "lambda-api"
+CLOSED = "closed"
+"""What is kept of the Lambda API once an access key was made, and stays when that is gone."""
 MOST = 1000
 """Tokens of one hub."""
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
@@ -64,6 +68,8 @@ class Tokens:
     def __init__(self, store: Store, now: Callable[[], Millis], draw: Callable[[int], bytes] = os.urandom) -> None:
         self._store, self._now, self._draw = store, now, draw
         self._known: dict[str, Token] = {}
+        self._closed = False
+        self._changing = anyio.Lock()
         self.answered = Answered(now() / 1000)
         """The signatures of access keys that were used up."""
 
@@ -73,6 +79,7 @@ class Tokens:
             fields = json.loads(text)
             lists = {name: tuple(fields.get(name, ())) for name in ("actions", "functions")}
             self._known[key] = Token(**{**fields, **lists, "id": key, "role": Role(fields["role"])})
+        self._closed = CLOSED in await self._store.checkpoints(DOOR)
 
     def all(self) -> list[Token]:
         """Return the tokens, oldest first."""
@@ -92,7 +99,8 @@ class Tokens:
     ) -> tuple[Token, str]:
         """Make a token; return it and the text that proves it, which nobody can read again. BadInput, Conflict.
 
-        With *aws* it is an access key, and the text is its secret; its *policy* was found right before.
+        With *aws* it is an access key, and the text is its secret; its *policy* was found right before. From the first
+        on the Lambda API asks for one.
         """
         if not _NAME.fullmatch(name):
             raise BadInput("a token's name has letters, digits, '_', '-', '.' and '@', at most 64")
@@ -103,36 +111,48 @@ class Tokens:
         for pattern in (*actions, *functions):
             if not _PATTERN.fullmatch(pattern):
                 raise BadInput(f"{pattern[:60]!r} is no pattern", hint="Write one like lambda:Invoke* or orders-*.")
-        if any(one.name == name for one in self._known.values()):
-            raise Conflict(
-                f"there is a token {name!r} already", hint=f"Revoke it first: triggerhub token revoke {name}"
+        async with self._changing:
+            if any(one.name == name for one in self._known.values()):
+                raise Conflict(
+                    f"there is a token {name!r} already", hint=f"Revoke it first: triggerhub token revoke {name}"
+                )
+            if len(self._known) >= MOST:
+                raise Conflict(f"there are {MOST} tokens already", hint="Revoke some: triggerhub token list")
+            secret = base64.urlsafe_b64encode(self._draw(32)).decode().rstrip("=")
+            made = Token(
+                id=self._draw(6).hex(),
+                name=name,
+                role=role,
+                payloads=payloads or aws,
+                created=self._now(),
+                expires=self._now() + lasts if lasts else None,
+                digest="" if aws else _digest(secret),
+                key=f"AKIA{base64.b32encode(self._draw(10)).decode()}" if aws else None,
+                secret=secret if aws else None,
+                actions=tuple(actions),
+                functions=tuple(functions),
+                policy=policy,
             )
-        if len(self._known) >= MOST:
-            raise Conflict(f"there are {MOST} tokens already", hint="Revoke some: triggerhub token list")
-        secret = base64.urlsafe_b64encode(self._draw(32)).decode().rstrip("=")
-        made = Token(
-            id=self._draw(6).hex(),
-            name=name,
-            role=role,
-            payloads=payloads or aws,
-            created=self._now(),
-            expires=self._now() + lasts if lasts else None,
-            digest="" if aws else _digest(secret),
-            key=f"AKIA{base64.b32encode(self._draw(10)).decode()}" if aws else None,
-            secret=secret if aws else None,
-            actions=tuple(actions),
-            functions=tuple(functions),
-            policy=policy,
-        )
-        text = json.dumps({key: value for key, value in asdict(made).items() if key != "id"})
-        await self._store.set_checkpoints(SCOPE, {made.id: text})
-        self._known[made.id] = made
-        return made, secret if aws else f"th_{made.id}_{secret}"
+            text = json.dumps({key: value for key, value in asdict(made).items() if key != "id"})
+            if aws and not self._closed:
+                await self._close()
+            await self._store.set_checkpoints(SCOPE, {made.id: text})
+            self._known[made.id] = made
+            return made, secret if aws else f"th_{made.id}_{secret}"
 
     @property
     def keys(self) -> bool:
-        """Whether there are access keys: then the Lambda API asks for one."""
-        return any(one.key for one in self._known.values())
+        """Whether the Lambda API asks for an access key: one was made, and nobody has opened it since."""
+        return self._closed or any(one.key for one in self._known.values())
+
+    def signatures(self, *, asks: bool) -> str:
+        """Whose signatures the Lambda API takes: ``any``, those of ``keys``, or ``none`` as there is no key.
+
+        *asks* is whether [console] auth asks who one is.
+        """
+        if any(one.key for one in self._known.values()):
+            return "keys"
+        return "none" if asks or self._closed else "any"
 
     def by_key(self, key: str) -> Token | None:
         """Return the access key of this id; None where there is none, or not any more."""
@@ -146,12 +166,29 @@ class Tokens:
                 return one
         raise NotFound(f"there is no token {name!r}", hint="See: triggerhub token list")
 
-    async def revoke(self, name: str) -> Token:
-        """Take a token's power, by its name or id. NotFound."""
-        one = self.find(name)
-        del self._known[one.id]
-        await self._store.set_checkpoints(SCOPE, {one.id: None})
-        return one
+    async def revoke(self, name: str, *, open_: bool = False) -> Token:
+        """Take a token's power, by its name or id. NotFound.
+
+        With *open_*, which is for the last access key alone, the Lambda API takes any signature again. Conflict.
+        """
+        async with self._changing:
+            one = self.find(name)
+            if open_ and (one.key is None or any(other.key for other in self._known.values() if other is not one)):
+                text = f"{name!r} is not the last access key, so that nothing would open"
+                raise Conflict(text, hint="Leave --open out; see: triggerhub token list")
+            if one.key and not self._closed:
+                # A key of a version that did not write it down.
+                await self._close()
+            del self._known[one.id]
+            await self._store.set_checkpoints(SCOPE, {one.id: None})
+            if open_:
+                await self._store.set_checkpoints(DOOR, {CLOSED: None})
+                self._closed = False
+            return one
+
+    async def _close(self) -> None:
+        await self._store.set_checkpoints(DOOR, {CLOSED: "1"})
+        self._closed = True
 
     def principal(self, text: str) -> Principal | None:
         """Return whom a token stands for; None where it is none, or not any more."""

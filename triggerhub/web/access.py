@@ -36,6 +36,8 @@ ORDERS = re.compile(
     r".*/(cancel|redrive|discard|prune|revoke|tokens|pause|resume|fire|redeliver|reload|backup|rollback|canary(/end)?)"
 )
 """Changes whose body says what is changed; that of others is a stranger's data."""
+KEYS = re.compile(r"/+api/+v1/+(tokens|backup)(\W|$)")
+"""What gives keys away: it makes or ends them, or has their secrets in it. A router overlooks what is odd in a path."""
 NOTED = 2000
 """Bytes of such a body that are written down."""
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -92,6 +94,10 @@ class Access:
             refused = access.refusal(found.principal, access.needed(method, path))
             if refused is not None:
                 return await refusal.response(403, "forbidden", refused)(scope, receive, send)
+        elif not self._trusted and method not in SAFE and KEYS.match(path) and self._hub.tokens.keys:
+            why = "while the Lambda API asks for access keys, and [console] auth nobody, this goes by the hub's socket"
+            hint = "Use the command line on the hub's machine, without --hub; or set [console] auth."
+            return await refusal.response(403, "forbidden", why, hint)(scope, receive, send)
         scope["asker"] = found
         if method in SAFE or not access.noted(path):
             return await self._app(scope, receive, send)

@@ -76,8 +76,18 @@ class Tokens:
         return json(shape.dump({**_shown(made), "secret" if made.key else "token": text}), 201)
 
     async def revoke(self, request: Request) -> Response:
-        await asked.body(request)
-        return json(shape.dump(_shown(await self._hub.tokens.revoke(request.path_params["name"]))))
+        fields = await asked.fields(request, {"open": bool})
+        gone = await self._hub.tokens.revoke(request.path_params["name"], open_=fields.get("open", False))
+        last = gone.key is not None and not any(one.key for one in self._hub.tokens.all())
+        return json(
+            shape.dump(
+                {
+                    **_shown(gone),
+                    "last_key": last,
+                    "signatures": self._hub.tokens.signatures(asks=self._hub.project.console.auth != "none"),
+                }
+            )
+        )
 
     async def changes(self, request: Request) -> Response:
         """List who changed what, newest first."""

@@ -1,0 +1,49 @@
+"""Tokens: one name is one token's, and what closes the Lambda API is kept."""
+
+from __future__ import annotations
+
+import anyio
+
+from triggerhub.errors import Conflict
+from triggerhub.hub.tokens import Tokens
+from triggerhub.policy.access import Role
+from triggerhub.stores.memory import MemoryStore
+
+
+class SlowStore(MemoryStore):
+    """One that lets others go on while it writes."""
+
+    async def set_checkpoints(self, scope: str, values: object) -> None:
+        await anyio.lowlevel.checkpoint()
+        await super().set_checkpoints(scope, values)  # type: ignore[arg-type]
+
+
+async def test_two_that_ask_for_one_name_at_once_are_not_both_given_it() -> None:
+    tokens, told = Tokens(SlowStore(), lambda: 0), []
+
+    async def make() -> None:
+        try:
+            await tokens.create("one", Role.ADMIN, payloads=True, lasts=None, aws=True)
+        except Conflict as error:
+            told.append(error.message)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(make)
+        group.start_soon(make)
+    assert [one.name for one in tokens.all()] == ["one"]
+    assert told == ["there is a token 'one' already"]
+
+
+async def test_a_hub_that_had_keys_before_it_was_written_down_is_closed_too() -> None:
+    store = MemoryStore()
+    first = Tokens(store, lambda: 0)
+    await first.create("one", Role.ADMIN, payloads=True, lasts=None, aws=True)
+    await store.set_checkpoints("lambda-api", {"closed": None})
+    tokens = Tokens(store, lambda: 0)
+    await tokens.load()
+    assert tokens.signatures(asks=False) == "keys"
+    await tokens.revoke("one")
+    assert tokens.signatures(asks=False) == "none"
+    again = Tokens(store, lambda: 0)
+    await again.load()
+    assert again.signatures(asks=False) == "none"
