@@ -236,6 +236,9 @@ class Launcher:
             _close(descriptors)
         elif descriptors:
             sandbox.begin(told["pid"], descriptors[0])
+        elif "pid" in told:
+            sandbox.unseen()
+            self._queue(kill(told["id"]), [])
         else:
             del self._sandboxes[told["id"]]
             sandbox.end(told)
@@ -329,6 +332,11 @@ class Sandboxed:
         elif self.group is not None and self._gate is not None:
             gate, self._gate = self._gate, None
             self._loop.run_in_executor(None, _admit, self.group, pid, gate)
+
+    def unseen(self) -> None:
+        """Process 1 is there, and this one has no descriptor left to hold it by."""
+        self.severed = True
+        self.fault = Fault(type=errors.SANDBOX, message="the hub has too many open files to hold it")
 
     def gate(self) -> int:
         """Make the pipe that its worker waits at; return the end to be sent. Raises OSError."""
