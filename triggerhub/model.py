@@ -221,7 +221,7 @@ class Crashed:
     scarce: bool = False
     """The host had no room for a process, or no level of isolation: the function never began, and is not to blame."""
     severed: bool = False
-    """What makes the sandboxes ended, and all of them with it, which the function is not to blame for."""
+    """What makes the sandboxes ended, or the hub could not hold this one: the function is not to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
