@@ -237,7 +237,7 @@ async def memory_of(made: ProcessRuntime, code: Path, count: int, level: str) ->
 
 
 async def late(made: ProcessRuntime, code: Path, count: int, level: str) -> list[Figure]:
-    report = await timeouts.run(code / "late", level, TIMEOUTS)
+    report = await timeouts.run(code / "late" / level, level, TIMEOUTS)
     over = report.overruns
     return [
         Figure(f"{level}: a timeout's overrun, p50", part(over, 0.5), "ms"),
@@ -247,7 +247,8 @@ async def late(made: ProcessRuntime, code: Path, count: int, level: str) -> list
 
 
 async def killed(made: ProcessRuntime, code: Path, count: int, level: str) -> list[Figure]:
-    took = [(await asyncio.to_thread(orphans.ends, code / "killed", level, orphans.WORKERS))[0] for _ in range(TIMES)]
+    where = code / "killed" / level
+    took = [(await asyncio.to_thread(orphans.ends, where, level, orphans.WORKERS))[0] for _ in range(TIMES)]
     what = f"{level}: from the hub's death to that of {orphans.WORKERS} busy workers"
     return [
         Figure(f"{what}, p50 of {TIMES}", statistics.median(took), "ms", orphans.ALLOWED),
