@@ -43,10 +43,14 @@ def fired(trigger: Trigger, module: ModuleType, now: Millis) -> Event:
 def require_json(body: bytes) -> None:
     """Raise BadInput for what no handler could be given."""
     try:
-        json.loads(body, parse_constant=_refuse)  # which Python reads, and no other runtime
+        _read(body.decode())
     except (ValueError, RecursionError) as error:
         raise BadInput(f"Could not parse request body into json: {error}") from error
 
 
 def _refuse(word: str) -> Json:
+    """Refuse NaN and its like, which Python reads and no other runtime."""
     raise ValueError(f"{word} is not JSON")
+
+
+_read = json.JSONDecoder(parse_constant=_refuse).decode

@@ -37,7 +37,7 @@ class Refused(Exception):
         self.message = message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Signature:
     """What an Authorization header, or a query, says."""
 
@@ -63,7 +63,7 @@ class Signature:
         return f"{self.day}/{self.region}/{self.service}/aws4_request"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Signed:
     """What of a request is signed. Header names are in lower case; several of one name are joined by commas."""
 
@@ -130,12 +130,9 @@ def verify(signature: Signature, secret: str, request: Signed, *, service: str, 
     Raises Refused where *signature* is not that of *request* by *secret*, or not of this time.
     """
     at, moment = dated(signature, request.headers, service=service, now=now)
-    expected = hmac.new(
-        signing_key(secret, signature.day, signature.region, signature.service),
-        string_to_sign(signature, request, at).encode(),
-        "sha256",
-    ).hexdigest()
-    if not hmac.compare_digest(expected, signature.signature):
+    key = signing_key(secret, signature.day, signature.region, signature.service)
+    expected = hmac.digest(key, string_to_sign(signature, request, at).encode(), "sha256")
+    if not hmac.compare_digest(expected.hex(), signature.signature):
         raise _invalid(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
             "Access Key and signing method. Consult the service documentation for details."

@@ -30,6 +30,7 @@ class Patient(HttpToolsProtocol):
         super().__init__(**given)
         self._crowd = crowd
         self._timer: asyncio.TimerHandle | None = None
+        self._until: float | None = None
         self._in_head = True
         self._head = 0
 
@@ -44,6 +45,8 @@ class Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._crowd is not None:
             self._crowd.discard(self)
         super().connection_lost(exc)
@@ -64,7 +67,10 @@ class Patient(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
         self._wait(BODY_TIME)
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.transport = _Joined(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -73,11 +79,67 @@ class Patient(HttpToolsProtocol):
 
     def _wait(self, seconds: float | None) -> None:
         """Close the connection after so long, and not as it was said before."""
+        if seconds is None:
+            self._until = None
+            return
+        self._until = until = self.loop.time() + seconds
+        # A timer that comes too early is set anew when it does: most requests need none of their own.
+        if self._timer is None or self._timer.when() > until:
+            self._arm(until)
+
+    def _arm(self, until: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+        self._timer = self.loop.call_at(until, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._until > self.loop.time():
+            self._arm(self._until)
+        else:
+            self.transport.close()
 
     def _refuse(self, status: int, text: str) -> None:
         self._wait(None)
         self.transport.write(http.encode(http.message(status, text), head=False, close=True))
         self.transport.close()
+
+
+class _Joined:
+    """What an answer is written to: its head goes with what follows in the same turn of the loop, by one system call.
+
+    uvicorn writes the two apart, and each wakes the client.
+    """
+
+    __slots__ = ("_begun", "_head", "_later", "_loop", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_closing = transport.is_closing
+        self._transport = transport
+        self._loop = loop
+        self._begun = False
+        self._head = b""
+        self._later: asyncio.Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun, self._head = True, data
+            self._later = self._loop.call_soon(self._send)
+        elif self._later is None:
+            self._transport.write(data)
+        else:
+            self._head += data
+            self._send()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+            self._transport.write(self._head)
+            self._head = b""

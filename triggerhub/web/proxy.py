@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from triggerhub.errors import ConfigError
@@ -19,6 +20,8 @@ _FOR = re.compile(r'(?i)\bfor\s*=\s*"?([^;,"]*)')
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 """What a Host header may say."""
+_LONGEST = 100
+"""Characters of an address, its zone and port included."""
 
 
 class Proxies:
@@ -95,12 +98,22 @@ def peer_address(peername: object) -> str:
     """Return the address of a transport's peer as text, an IPv4 one as such even on an IPv6 socket."""
     if not isinstance(peername, (tuple, list)) or not peername:
         return ""
-    address = _address(str(peername[0]))
-    return str(peername[0]) if address is None else str(address)
+    return _plain(str(peername[0]))
+
+
+@lru_cache(maxsize=256)
+def _plain(peer: str) -> str:
+    address = _address(peer)
+    return peer if address is None else str(address)
 
 
 def _address(text: str) -> Address | None:
     """Read ``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1``, ``[2001:db8::1]:80``; None for what is no address."""
+    return _read(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Address | None:
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -21,7 +21,7 @@ class Verdict(Enum):
     DENIED_BY_RESOURCE = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """What is asked."""
 

@@ -20,7 +20,7 @@ class Asked:
     """Makes the address where the client can fetch an archive for a while."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Answer:
     """An answer that is not of the model's form: that of a call."""
 

@@ -36,7 +36,7 @@ SERVICE = "lambda"
 UNKNOWN = "The security token included in the request is invalid."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
     """Who signed a request, and what is known of it."""
 

@@ -84,7 +84,7 @@ def known(
 ) -> dict[str, tuple[str, ...]]:
     """Return what is known of a request, whatever it wants; without a *token* nobody signed it."""
     found = {
-        "aws:currenttime": f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "aws:currenttime": _written(int(now)),
         "aws:epochtime": str(int(now)),
         "aws:principalisawsservice": "false",
         "aws:principaltype": "Anonymous" if token is None else "User",
@@ -108,3 +108,8 @@ def known(
         if value is not None:
             found[key] = value
     return {key: (value,) for key, value in found.items()}
+
+
+@lru_cache(maxsize=1)
+def _written(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -16,7 +16,7 @@ from triggerhub.policy.routing import chosen
 MISMATCH = "The derived qualifier from the function name does not match the specified qualifier."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
     """What is to be called."""
 

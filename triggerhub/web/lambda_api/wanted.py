@@ -25,7 +25,7 @@ _BY_MAPPING = "CreateEventSourceMapping", "UpdateEventSourceMapping", "ListEvent
 _URLS = "FunctionUrlConfig"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Wanted:
     """One thing that somebody must be allowed."""
 
