@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggerhub.policy.sigv4 import SKEW, Refused, Signature
-from triggerhub.policy.unrepeated import ECHO, Answered, check_link, once, repeatable
+from triggerhub.policy.unrepeated import BEGUN, ECHO, Answered, check_link, once, repeatable
 
 START = 1_800_000_000
 KEY, OTHER = "AKID0", "AKID1"
@@ -67,27 +67,30 @@ def test_when_a_signature_is_taken_again(later: int, alone: bool, taken: bool) -
 
 
 @pytest.mark.parametrize(
-    ("ago", "later", "alone", "taken"),
+    ("ago", "later", "alone", "refused"),
     [
-        (1, 1, False, True),
-        (ECHO - 1, 1, False, True),
-        (ECHO, 1, False, False),
-        (1, ECHO, False, False),
-        (1, 1, True, False),
-        (0, 1, True, False),  # in the second in which it was started, but perhaps before
-        (-1, 1, True, True),
-        (-1, SKEW - 1, False, True),
+        (1, 1, False, None),
+        (ECHO - 1, 1, False, None),
+        (ECHO, 1, False, "InvalidSignatureException"),
+        (1, ECHO, False, "InvalidSignatureException"),
+        (1, 1, True, BEGUN),
+        (0, 1, True, BEGUN),  # in the second in which it was started, but perhaps before
+        (0, ECHO + 1, True, "InvalidSignatureException"),
+        (-1, 1, True, None),
+        (-1, SKEW - 1, False, None),
     ],
 )
 def test_what_was_signed_before_a_start_is_taken_only_while_it_may_be_on_its_way(
-    ago: int, later: int, alone: bool, taken: bool
+    ago: int, later: int, alone: bool, refused: str | None
 ) -> None:
+    """Clients sign anew and ask again by themselves after the one error, and not after the other."""
     answered = Answered(START + 0.4)
-    if taken:
+    if refused is None:
         answered.take(KEY, ONE, START - ago, START + later, once=alone)
         return
-    with pytest.raises(Refused, match="the hub was started since"):
+    with pytest.raises(Refused, match="ign anew") as error:
         answered.take(KEY, ONE, START - ago, START + later, once=alone)
+    assert error.value.kind == refused
 
 
 def test_what_had_to_be_forgotten_is_not_taken() -> None:

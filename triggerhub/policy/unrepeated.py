@@ -24,6 +24,8 @@ ECHO = 10
 """For how many seconds after the first request an equal one, signed in the same second, is taken for another."""
 MOST = 250_000
 """How many signatures are remembered, of all keys together."""
+BEGUN = "ServiceException"
+"""The class of what clients sign anew and send again by themselves: a request that was on its way as the hub began."""
 _ATTEMPT = frozenset(("amz-sdk-invocation-id", "amz-sdk-request"))
 """Headers that together differ between any two attempts of any two calls."""
 
@@ -71,6 +73,8 @@ class Answered:
         mine = self._keys.get(key)
         # What was on its way when the hub was started has come within the time of an echo.
         unknown = signed_at < self._since and (once or now - signed_at > ECHO)
+        if unknown and now - signed_at <= ECHO:
+            raise Refused(BEGUN, "The hub has only begun, and cannot know whether this signature was used: sign anew.")
         if unknown or (mine is not None and signed_at < mine.floor):
             text = (
                 "Signature expired: whether it was used before is not known any more, as the hub was started since, "

@@ -21,6 +21,7 @@ from triggerhub.hub.tokens import Token
 from triggerhub.model import Interrupted, Json, Outcome, Returned
 from triggerhub.policy import cors
 from triggerhub.policy.sigv4 import Signed
+from triggerhub.policy.unrepeated import BEGUN
 from triggerhub.settings import DEPLOYED, MB
 from triggerhub.source import Request, Response, Route
 from triggerhub.web.lambda_api.actions import BY_URL
@@ -75,6 +76,8 @@ class Doorway:
             try:
                 signer = self._signer(request, deployed, alias)
             except ApiError as error:
+                if error.kind == BEGUN:
+                    return _plain(503, "Service Unavailable")
                 return Response(status=403, body=_FORBIDDEN_BODY, headers=(_JSON, ("x-amzn-errortype", error.kind)))
         response = await self._called(request, deployed, alias, url, f"/{rest}", signer)
         if rules is None:
