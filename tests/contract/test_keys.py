@@ -205,7 +205,7 @@ def test_a_request_that_is_recorded_and_sent_again_is_refused(tmp_path: Path) ->
         hub.start()
         status, kind, said = sent(url, dict(request.headers))
         assert (status, kind) == (500, "ServiceException")
-        assert "sign anew" in said["message"]
+        assert "sign anew" in said["Message"]
         assert sent(url, recorded["plain"])[0] == 403
 
 
