@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import random
 import re
 import time
 from collections.abc import Callable
@@ -83,6 +84,9 @@ FORMS: list[Callable[[str], str]] = [
     lambda text: base64.b64encode(json.dumps({"token": text}).encode()).decode(),
     lambda text: base64.b64encode(urlencode({"token": text}).encode()).decode(),
     lambda text: quote(base64.b64encode(f"user:{text}".encode()).decode(), safe=""),
+    lambda text: text.encode().hex(),
+    lambda text: json.dumps({"token": text}).encode().hex().upper(),
+    lambda text: base64.encodebytes(f"{'a line of its own: ':*<57}{text}".encode()).decode(),
     lambda text: html.escape(text),
     repr,
     lambda text: repr(text.encode()),
@@ -95,6 +99,55 @@ def test_a_secret_is_masked_however_it_is_written(secret: str) -> None:
     masked = of(secret)
     for number, form in enumerate(FORMS):
         assert DOTS in masked(form(secret)), (number, form(secret))
+
+
+WRAPPED: dict[str, tuple[Callable[[bytes], str], int, int]] = {
+    "base64": (lambda data: base64.b64encode(data).decode(), 6, 4),
+    "web-safe": (lambda data: base64.urlsafe_b64encode(data).decode(), 6, 4),
+    "hex": (bytes.hex, 4, 6),
+    "HEX": (lambda data: data.hex().upper(), 4, 6),
+}
+"""How bytes are written in lines, how many bits a character has, and the characters of a part that is seen as one."""
+
+
+@pytest.mark.parametrize("code", WRAPPED)
+@settings(max_examples=60)
+@given(
+    secret=st.text(alphabet="abcdefghij0123456789\\\xff\xfe?>", min_size=12, max_size=150),
+    before=st.integers(0, 150),
+    width=st.sampled_from([60, 64, 76]),
+    end=st.sampled_from(["\n", "\r\n", "\n  "]),
+)
+def test_a_secret_that_is_broken_into_lines_is_dots_in_each(
+    code: str, secret: str, before: int, width: int, end: str
+) -> None:
+    encode, bits, least = WRAPPED[code]
+    data = secret.encode()
+    whole, masked = encode(b"\0" * before + data + b"\0" * 100), of(secret)
+    lines = [whole[at : at + width] for at in range(0, len(whole), width)]
+    begins, ends = -(-before * 8 // bits), (before + len(data)) * 8 // bits
+    shown = {
+        "in a text": masked(end.join(lines)).split(end),
+        "in JSON": json.loads(masked.payload(json.dumps({"mail": end.join(lines)}).encode()))["mail"].split(end),
+        "in an event to edit": masked.numbered(json.dumps(end.join(lines)))[0][1:-1].split(json.dumps(end)[1:-1]),
+        "one by one": list(map(masked.line, lines)),
+    }
+    for where, told in shown.items():
+        if where == "in JSON" and told == [DOTS]:
+            continue  # the n of an escape was taken for a character of it
+        assert len(told) == len(lines), where
+        for number, line in enumerate(told):
+            own = lines[number][max(begins - number * width, 0) : max(ends - number * width, 0)]
+            assert len(own) < least or (own not in line and DOTS in line), (where, own, line)
+
+
+def test_lines_that_only_look_like_a_part_are_shown() -> None:
+    masked = of(*(f"a secret, number {number}" for number in range(50)))
+    block = base64.encodebytes(random.Random(7).randbytes(20_000)).decode()
+    numbers = [str(number) for number in range(0, 2_000_000, 997)]
+    for text in (block, block.encode().hex(), *block.splitlines(), *numbers, "started", "token", "done", "OK"):
+        assert masked(text) == masked.line(text) == text
+    assert masked.numbered(json.dumps(block)) == (json.dumps(block), {})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +192,11 @@ def test_what_merely_stands_beside_a_cut_is_shown() -> None:
     assert of("hunter2")("… er2 …") == "… er2 …"
 
 
-@pytest.mark.parametrize("text", ["hun" * 20_000, "er2" * 20_000, "hun…" * 20_000, "…er2" * 20_000, "\\" * 60_000])
+@pytest.mark.parametrize(
+    "text",
+    ["hun" * 20_000, "er2" * 20_000, "hun…" * 20_000, "…er2" * 20_000, "\\" * 60_000,
+     f"{'aHVu' * 19}\n" * 800, f"{'ZXIy' * 19}\\n" * 800, f"{'6875' * 40_000}\\", "\\n" * 30_000]
+)  # fmt: skip
 def test_a_text_made_for_it_takes_no_long_time(text: str) -> None:
     masked = of("hunter2", 'a\\"b\\\\c"d', "\\\\\\\\\\\\")
     began = time.process_time()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import chain, islice
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from pydantic import BaseModel
 
-from triggerhub.policy.spelling import Piece, Spelling, spellings, usual
+from triggerhub.policy.spelling import Piece, Spelling, in_base64, in_hex, spellings, usual
 from triggerhub.settings import Secret
 
 DOTS = "•••"
@@ -21,10 +22,23 @@ CUT = "…"
 SHORTEST = 6
 """Characters of a secret that is masked: a shorter one would be found in any text."""
 PART = 3
-"""Characters of a part of one, beside a cut: of the two halves of a secret only one can be shorter."""
+"""Characters of a part of one that is found beside a cut: of the two halves of a secret only one can be shorter."""
 MOST = 1000
 """Places of a text that are looked at for such parts: more have been put there for the sake of the work."""
+WIDE = 48
+"""Characters of a line that base64 or hex was broken after, at least: encoders write 60 to 76 of them."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_SIGN = "[A-Za-z0-9+/_-]"
+_BREAK = re.compile(r"(?:\r|\\+r)?(?:\n|\\+n)[ \t]*")
+_WIDE = re.compile(rf"{_SIGN}{{{WIDE},}}={{0,2}}")
+_LINES = re.compile(rf"(?<!{_SIGN}){_SIGN}{{{WIDE},}}+(?:{_BREAK.pattern}{_SIGN}++)+")
+_LAST = re.compile(rf"(?:{_SIGN}{{4}})*{_SIGN}{{2}}(?:{_SIGN}|=){{2}}|(?:[0-9A-Fa-f]{{2}}){{3,}}")
+_LEAST = 2 * SHORTEST
+_DIGITS = re.compile(rf"[0-9A-Fa-f]{{{_LEAST},}}")
+_SMALL = str.maketrans("ABCDEF", "abcdef")
+_WEB_SAFE = str.maketrans("-_", "+/")
+Span: TypeAlias = tuple[int, int]
+"""From where to where something stands in a text."""
 
 
 class Mask:
@@ -37,22 +51,56 @@ class Mask:
         found = sorted(every, key=lambda one: len(one.text), reverse=True)
         self.pattern = re.compile(_any(found))
         self._before = {one.text: one.before for one in found if one.before}
-        self._found = [one.text for one in found]
+        self._hex: dict[str, list[str]] = {}
+        for digits in sorted((one for text in self._texts for one in in_hex(text)), key=len, reverse=True):
+            self._hex.setdefault(digits[:_LEAST], []).append(digits)
 
     def __call__(self, text: str) -> str:
-        """Return *text* with :data:`DOTS` for each secret, and for its part beside a :data:`CUT`."""
-        text = self._put(text, lambda _: DOTS)
-        return self._parts(text) if CUT in text else text
+        """Return *text* with :data:`DOTS` for each secret, and for its part beside a :data:`CUT`.
 
-    def _put(self, text: str, put: Callable[[str], str]) -> str:
-        """Return *text* with what *put* returns in the place of each secret."""
-        pieces: list[str] = []
+        So is its part beside where base64 or hex was broken into lines.
+        """
+        return _put(text, self._hidden(text, _breaks(text)), _dots)
+
+    def line(self, text: str) -> str:
+        """Return a line alone as it is among others: one of base64 or hex may go on in those before and after."""
+        begin, end = (0, 0), (len(text), len(text))
+        broken = [begin, end] if _WIDE.fullmatch(text) else [begin] if _LAST.fullmatch(text) else _breaks(text)
+        return _put(text, self._hidden(text, broken), _dots)
+
+    def _hidden(self, text: str, broken: Sequence[Span]) -> list[Span]:
+        """Return where secrets are and their parts, in their order, those that overlap as one."""
+        found = [*self._whole(text), *self._digits(text)]
+        if CUT in text:
+            cuts = [cut.span() for cut in re.finditer(CUT, text)]
+            found += self._usual.beside(text, cuts)
+            broken = sorted([*broken, *cuts])
+        if broken:
+            found += self._base64.beside(text.translate(_WEB_SAFE), broken)
+            found += self._broken_hex.beside(text.translate(_SMALL), broken)
+        hidden = list[Span]()
+        for begins, ends in sorted(found):
+            if hidden and begins < hidden[-1][1]:
+                begins, before = hidden.pop()
+                ends = max(ends, before)
+            hidden.append((begins, ends))
+        return hidden
+
+    def _whole(self, text: str) -> Iterator[Span]:
         at = 0
         for found in self.pattern.finditer(text):
-            begins = max(self._begins(found), at)
-            pieces += text[at:begins], put(text[begins : found.end()])
-            at = found.end()
-        return "".join([*pieces, text[at:]]) if pieces else text
+            begins, at = max(self._begins(found), at), found.end()
+            yield begins, at
+
+    def _digits(self, text: str) -> Iterator[Span]:
+        for found in _DIGITS.finditer(text):
+            digits, start, at = found[0].lower(), found.start(), 0
+            while at <= len(digits) - _LEAST:
+                known = self._hex.get(digits[at : at + _LEAST], ())
+                own = next((len(one) for one in known if digits.startswith(one, at)), 0)
+                if own:
+                    yield start + at, start + at + own
+                at += own or 1
 
     def _begins(self, found: re.Match[str]) -> int:
         """Return where a secret begins that was found: in base64 the character before has bits of it, too."""
@@ -62,8 +110,18 @@ class Mask:
         return begins
 
     @cached_property
-    def _parts(self) -> Parts:
-        return Parts({*self._found, *(written for text in self._texts for written in usual(text))})
+    def _usual(self) -> Parts:
+        return Parts(one for text in self._texts for one in usual(text))
+
+    # Of what is coded, three bytes are the least part: any line may begin or end like less of one.
+
+    @cached_property
+    def _base64(self) -> Parts:
+        return Parts((one.text for text in self._texts for one in in_base64(text, SHORTEST)), 4)
+
+    @cached_property
+    def _broken_hex(self) -> Parts:
+        return Parts((digits for text in self._texts for digits in in_hex(text)), 6)
 
     def payload(self, data: bytes) -> bytes:
         """Return *data* with dots in UTF-8 for each secret, every other byte as it was; JSON stays JSON."""
@@ -103,7 +161,8 @@ class Mask:
                 marks[secret] = next(unused)
             return marks[secret]
 
-        return self._put(text, mark), {mark: secret for secret, mark in marks.items()}
+        marked = _put(text, self._hidden(text, _breaks(text)), mark)
+        return marked, {mark: secret for secret, mark in marks.items()}
 
 
 def restored(text: str, marks: Mapping[str, str]) -> str:
@@ -127,41 +186,60 @@ def shortened(text: str, most: int) -> str:
 
 
 class Parts:
-    """Puts dots for the parts of texts that a cut has left."""
+    """Finds what a cut has left of texts."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = [text for text in texts if len(text) > PART]
-        self._longest = max(map(len, self._texts), default=0)
-        self._begins = re.compile("|".join(map(re.escape, {text[:PART] for text in self._texts})))
-        self._ends = re.compile("|".join(map(re.escape, {text[-PART:] for text in self._texts})))
+    def __init__(self, texts: Iterable[str], least: int = PART) -> None:
+        """*least* is of how many characters a part is one."""
+        self._begin, self._end = dict[str, list[str]](), dict[str, list[str]]()
+        self._least, self._longest = least, 0
+        for text in set(texts):
+            if len(text) > least:
+                self._begin.setdefault(text[:least], []).append(text)
+                self._end.setdefault(text[-least:], []).append(text)
+                self._longest = max(self._longest, len(text))
+        self._all = "\n".join(text for found in self._begin.values() for text in found)
 
-    def __call__(self, text: str) -> str:
-        """Return *text* with dots before and after each :data:`CUT` for the part of one that is there."""
-        cuts = [found.start() for found in re.finditer(CUT, text)]
-        hidden: dict[int, int] = {}
+    def beside(self, text: str, cuts: Sequence[Span]) -> Iterator[Span]:
+        """Yield where the beginning of one stands before a cut, the end of one after it, the middle between two."""
+        marks = [0, *chain.from_iterable(cuts), len(text)]
+        pieces = list(zip(marks[::2], marks[1::2], strict=True))
+        least = self._least
         # What is cut by the hub is so at its end or its beginning: those are looked at first.
-        before = ((max(past + 1, at - self._longest), at) for past, at in reversed(list(pairwise([-1, *cuts]))))
-        heads = ((place, to) for at, to in before for place in _places(self._begins, text, at, to))
+        before = ((max(at, to - self._longest), to) for at, to in reversed(pieces[:-1]))
+        heads = ((place, to) for at, to in before for place in self._places(self._begin, text, at, to))
         for begins, cut in islice(heads, MOST):
-            if any(one.startswith(text[begins:cut]) for one in self._texts):
-                hidden.setdefault(begins, cut)
-        after = ((at + 1, min(to, at + 1 + self._longest)) for at, to in pairwise([*cuts, len(text)]))
-        tails = ((at, place + PART) for at, to in after for place in _places(self._ends, text, at, to))
-        hidden |= {at: to for at, to in islice(tails, MOST) if any(one.endswith(text[at:to]) for one in self._texts)}
-        told: list[str] = []
-        at = 0
-        for begins, ends in sorted(hidden.items()):
-            if begins >= at:
-                told += text[at:begins], DOTS
-                at = ends
-        return "".join([*told, text[at:]])
+            if any(one.startswith(text[begins:cut]) for one in self._begin[text[begins : begins + least]]):
+                yield begins, cut
+        after = ((at, min(to, at + self._longest)) for at, to in pieces[1:])
+        tails = ((at, place + least) for at, to in after for place in self._places(self._end, text, at, to))
+        for cut, ends in islice(tails, MOST):
+            if any(one.endswith(text[cut:ends]) for one in self._end[text[ends - least : ends]]):
+                yield cut, ends
+        yield from ((at, to) for at, to in pieces[1:-1] if to - at > least and text[at:to] in self._all)
+
+    def _places(self, parts: Container[str], text: str, at: int, to: int) -> Iterator[int]:
+        """Yield where one of the parts stands between two places."""
+        return (place for place in range(at, to - self._least + 1) if text[place : place + self._least] in parts)
 
 
-def _places(pattern: re.Pattern[str], text: str, at: int, to: int) -> Iterator[int]:
-    """Yield where a pattern is found between two places, overlapping ones too."""
-    while found := pattern.search(text, at, to):
-        yield found.start()
-        at = found.start() + 1
+def _breaks(text: str) -> list[Span]:
+    """Return where base64 or hex is broken into lines, as they are or as JSON writes them."""
+    if "\n" not in text and "\\n" not in text:
+        return []
+    return [found.span() for lines in _LINES.finditer(text) for found in _BREAK.finditer(text, *lines.span())]
+
+
+def _put(text: str, spans: Iterable[Span], put: Callable[[str], str]) -> str:
+    """Return *text* with what *put* returns in the place of each span."""
+    pieces, at = list[str](), 0
+    for begins, ends in spans:
+        pieces += text[at:begins], put(text[begins:ends])
+        at = ends
+    return "".join([*pieces, text[at:]]) if pieces else text
+
+
+def _dots(_: str) -> str:
+    return DOTS
 
 
 def _any(found: Iterable[Spelling]) -> str:

@@ -1,4 +1,4 @@
-"""Tell in which ways a text is written by what carries it: JSON, forms and addresses, HTML, base64. Pure.
+"""Tell in which ways a text is written by what carries it: JSON, forms and addresses, HTML, base64, hex. Pure.
 
 A text is taken apart into characters, and each has its own ways, so that a text is found whose characters are
 written in different ones: an encoder chooses what it escapes, and JSON is a text in JSON again.
@@ -45,11 +45,34 @@ class Spelling:
 
 
 def spellings(text: str, shortest: int) -> Iterator[Spelling]:
-    """Yield the ways in which *text* is written; in base64 where at least *shortest* characters are its own."""
+    """Yield the ways in which *text* is written, but hex; in base64 with *shortest* characters of its own at least."""
     yield Spelling(text, tuple(_pieces(text)))
+    yield from in_base64(text, shortest)
+
+
+def in_base64(text: str, shortest: int) -> Iterator[Spelling]:
+    """Yield the ways in which *text*, or what carries it, is written in base64."""
+    for data in _carried(text):
+        for offset in range(3):
+            # Of three bytes come four characters; those at the ends have only some bits of the text.
+            whole = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
+            over = (offset + len(data)) % 3
+            core = whole[(0, 2, 3)[offset] : len(whole) - (1 if over else 0)]
+            if len(core) >= shortest:
+                before = _sharing(data[0], offset, last=False) if offset else ""
+                after = _sharing(data[-1], over, last=True) if over else ""
+                yield Spelling(core, tuple(map(_sign, core)), before, after)
+
+
+def in_hex(text: str) -> Iterator[str]:
+    """Yield *text*, or what carries it, in hex of small letters."""
+    return (data.hex() for data in _carried(text))
+
+
+def _carried(text: str) -> Iterator[bytes]:
     once = [_quoted(text, escaped) for escaped in (False, True)]
     for carried in dict.fromkeys([text, *once, _percent(text), quote_plus(text, errors="surrogatepass")]):
-        yield from _in_base64(carried.encode("utf-8", "surrogatepass"), shortest)
+        yield carried.encode("utf-8", "surrogatepass")
 
 
 def usual(text: str) -> Iterator[str]:
@@ -114,18 +137,6 @@ def _ways(one: str) -> Piece:
 def _hex(digits: str) -> str:
     """Return the pattern of hexadecimal digits in either case; an ``x`` or ``u`` before them stays."""
     return "".join(f"[{one}{one.upper()}]" if one in "abcdef" else one for one in digits)
-
-
-def _in_base64(data: bytes, shortest: int) -> Iterator[Spelling]:
-    for offset in range(3):
-        # Of three bytes come four characters; those at the ends have only some bits of the text.
-        whole = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
-        over = (offset + len(data)) % 3
-        core = whole[(0, 2, 3)[offset] : len(whole) - (1 if over else 0)]
-        if len(core) >= shortest:
-            before = _sharing(data[0], offset, last=False) if offset else ""
-            after = _sharing(data[-1], over, last=True) if over else ""
-            yield Spelling(core, tuple(map(_sign, core)), before, after)
 
 
 def _sign(one: str) -> Piece:
