@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from triggerhub.model import Returned
@@ -54,6 +55,23 @@ async def test_long_lines_binary_and_floods_of_output(bench: Bench) -> None:
     assert len(kept) == 512 * 1024 // 100
     assert last == f"{(20_000 - len(kept)) * 100} bytes of output dropped"
     assert bench.lines.of("quiet") == []
+
+
+async def test_what_is_dropped_of_a_log_in_json_is_told_in_json(bench: Bench) -> None:
+    function = bench.python(
+        """
+        def handler(event, context):
+            for n in range(20_000): print(f"{n:099d}")
+        """,
+        env={"AWS_LAMBDA_LOG_FORMAT": "JSON"},
+    )
+    async with bench.worker(function) as worker:
+        await worker.invoke(invocation(0, request_id="flood"))
+    *kept, last = bench.lines.of("flood")
+    told = json.loads(last)
+    assert (told["type"], told["record"]["requestId"]) == ("platform.logsDropped", "flood")
+    assert told["record"]["droppedRecords"] == 20_000 - len(kept)
+    assert told["record"]["droppedBytes"] == 100 * told["record"]["droppedRecords"]
 
 
 async def test_a_line_is_broken_between_characters_and_marked_so_that_a_secret_in_two_is_dots(bench: Bench) -> None:

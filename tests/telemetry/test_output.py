@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,11 @@ async def test_followers_see_lines_from_now_on(tmp_path: Path) -> None:
         for number in range(FOLLOWED + 5):
             log.write(F, "r", "stdout", str(number))
         assert [(await anext(lines))["text"] for _ in range(2)] == ["5 lines skipped", "5"]
+    told = replace(F, env={"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    async with log.follow("f") as lines:
+        for number in range(FOLLOWED + 5):
+            log.write(told, "r", "stdout", str(number))
+        assert json.loads((await anext(lines))["text"])["record"] == {"message": "5 lines skipped"}
     assert log._followers == set()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from triggerhub.model import Crashed, Fault, Outcome, Raised, Returned, TimedOut
 from triggerhub.settings import MB, Function, Secret
-from triggerhub.telemetry.report import Took, after, before, frame, least, status, unstarted
+from triggerhub.telemetry.report import Took, after, before, dropped, frame, least, said, status, unstarted
 
 TIME = "2026-08-09T12:34:56.789Z"
 NOW = 1_786_278_896_789
@@ -99,6 +99,27 @@ def test_a_trace_is_in_each_line_in_json_and_in_none_as_text() -> None:
 )
 def test_the_line_about_an_invocation_that_no_worker_began(level: Any, line: str) -> None:
     assert unstarted("r1", "E", "no \u202e", level=level, now=NOW) == line
+
+
+@pytest.mark.parametrize(
+    ("level", "lost", "note"),
+    [
+        (None, "700 bytes of output dropped", "no way out to h:1"),
+        (
+            "WARN",
+            (
+                f'{{"time":"{TIME}","type":"platform.logsDropped","record":{{"requestId":"r1",'
+                '"reason":"there was too much of it","droppedRecords":7,"droppedBytes":700}}'
+            ),
+            f'{{"time":"{TIME}","type":"platform.message","record":{{"message":"no way out to h:1"}}}}',
+        ),
+    ],
+)
+def test_what_else_the_hub_says_is_in_the_form_of_the_log(level: Any, lost: str, note: str) -> None:
+    assert dropped(700, 7, "r1", level=level, now=NOW) == lost
+    assert said("no way out to h:1", None, level=level, now=NOW) == note
+    error = unstarted("r1", "E", "m", level=level, now=NOW)
+    assert said(error, "r1", level=level, now=NOW) == error
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ class Tap:
         if stream != "hub" or not text.startswith(report.OWN):
             read = stream == "stdout" and embedded.looks_like(text)
             text = self._hide(text)
+            if stream == "hub":
+                text = report.said(text, request_id, level=report.least(function), now=self._clock.now())
             if read:
                 # Without secrets, too: they would be labels.
                 self._metrics.embedded(function.name, embedded.read(text))
@@ -210,7 +212,7 @@ def traced(tracing: Tracing | None, function: Function, invocation: Invocation) 
         "triggerhub.attempt": invocation.attempt,
         "messaging.batch.message_count": len(invocation.deliveries),
     }
-    span = tracing.begin(function.name, kind, invocation.trace, about)
+    span = tracing.begin(function.name, kind, invocation.trace, about, invocation.linked)
     invocation.trace = span.header
     return span
 

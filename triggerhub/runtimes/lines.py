@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from fcntl import ioctl
 from termios import FIONREAD
 from typing import IO, Literal
@@ -15,6 +16,7 @@ from typing import IO, Literal
 from triggerhub.policy.masking import CUT
 from triggerhub.runtime import Output
 from triggerhub.settings import KB, Function
+from triggerhub.telemetry import report
 
 KEPT = 512 * KB
 """How much of one invocation's output is kept, in bytes."""
@@ -38,7 +40,7 @@ class LinePipe:
         self._request: str | None = None
         self._partial = b""
         self._room = KEPT
-        self._dropped = 0
+        self._dropped = self._lines_dropped = 0
         self._open = True
         self._broken = False
         """Whether the beginning of what is partial was written already."""
@@ -104,7 +106,7 @@ class LinePipe:
     def _take(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-TAIL - 4 :]
         if self._room <= 0:
-            self._dropped += len(data)
+            self._drop(data)
             return
         *lines, partial = (self._partial + data).split(b"\n")
         for line in lines:
@@ -122,7 +124,7 @@ class LinePipe:
     def _write(self, line: bytes, *, broken: bool = False) -> None:
         before, self._broken = self._broken, broken
         if len(line) > self._room:
-            self._dropped += len(line) + 1
+            self._drop(line + b"\n")
             # A line that does not fit ends the output: shorter ones after it would seem to follow.
             self._room = 0
             return
@@ -136,8 +138,19 @@ class LinePipe:
             partial, self._partial = self._partial, b""
             self._write(partial)
         if self._dropped:
-            self._output.write(self._function, self._request, "hub", f"{self._dropped} bytes of output dropped")
-            self._dropped = 0
+            told = report.dropped(
+                self._dropped,
+                self._lines_dropped,
+                self._request,
+                level=report.least(self._function),
+                now=time.time_ns() // 1_000_000,
+            )
+            self._output.write(self._function, self._request, "hub", told)
+            self._dropped = self._lines_dropped = 0
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        self._lines_dropped += data.count(b"\n")
 
     def _shut(self) -> None:
         if self._open:

@@ -27,6 +27,7 @@ import structlog
 
 from triggerhub.model import Json, Millis
 from triggerhub.settings import DAY, GB, MB, MINUTE, Function
+from triggerhub.telemetry import report
 from triggerhub.telemetry.archive import Archive, day_of
 
 log = structlog.get_logger("output")
@@ -145,7 +146,7 @@ class OutputLog:
                 self._wake.set()
         if self._followers:
             for follower in self._followers:
-                follower.put(_line(line))
+                follower.put(_line(line), function)
 
     def flush(self) -> None:
         """Write what is waiting to the disk; from any thread. On failure it stays waiting, see ``trouble``."""
@@ -248,17 +249,17 @@ class OutputLog:
 class _Follower:
     def __init__(self, function: str | None) -> None:
         self._function = function
-        self._lines: deque[Line] = deque()
+        self._lines: deque[tuple[Line, Function]] = deque()
         self._missed = 0
         self._came = asyncio.Event()
 
-    def put(self, line: Line) -> None:
-        if self._function is not None and line["function"] != self._function:
+    def put(self, line: Line, function: Function) -> None:
+        if self._function not in (None, function.name):
             return
         if len(self._lines) >= FOLLOWED:
             self._lines.popleft()
             self._missed += 1
-        self._lines.append(line)
+        self._lines.append((line, function))
         self._came.set()
 
     async def lines(self) -> AsyncIterator[Line]:
@@ -266,10 +267,14 @@ class _Follower:
             await self._came.wait()
             self._came.clear()
             while self._lines:
+                line, function = self._lines[0]
                 if self._missed:
                     missed, self._missed = self._missed, 0
-                    yield {**self._lines[0], "request_id": None, "stream": "hub", "text": f"{missed} lines skipped"}
-                yield self._lines.popleft()
+                    text = report.said(f"{missed} lines skipped", None, level=report.least(function), now=line["time"])
+                    yield {**line, "request_id": None, "stream": "hub", "text": text}
+                    continue
+                self._lines.popleft()
+                yield line
 
 
 def _line(line: _Waiting) -> Line:

@@ -21,7 +21,7 @@ from triggerhub.settings import MB, Function, Secret, SystemLevel
 Frame: TypeAlias = Literal["start", "end", "report"]
 FORMAT = "AWS_LAMBDA_LOG_FORMAT"
 OWN = ("START ", "END ", "REPORT ", '{"time":"')
-"""How the lines begin that frame an invocation, of all that the hub itself says."""
+"""How the lines of the hub's own begin that quote nobody: those that frame an invocation, and all in JSON."""
 
 # Made once: this runs with every call.
 _json = json.JSONEncoder(separators=(",", ":"), check_circular=False)
@@ -121,6 +121,21 @@ def unstarted(request_id: str, kind: str, message: str, *, level: SystemLevel | 
     return _json.encode({"timestamp": _moment(now), "log_level": "ERROR", **said})
 
 
+def dropped(size: int, lines: int, request_id: str | None, *, level: SystemLevel | None, now: Millis) -> str:
+    """Return the line about output that was dropped, of *size* bytes in *lines*, since there was too much of it."""
+    if level is None:
+        return f"{size} bytes of output dropped"
+    record = {"reason": "there was too much of it", "droppedRecords": lines, "droppedBytes": size}
+    return _event(now, "platform.logsDropped", request_id, record, None)
+
+
+def said(text: str, request_id: str | None, *, level: SystemLevel | None, now: Millis) -> str:
+    """Return any other line of the hub's; what is JSON already stays what it is."""
+    if level is None or text.startswith('{"'):
+        return text
+    return _event(now, "platform.message", request_id, {"message": text}, None)
+
+
 def frame(line: str) -> Frame | None:
     """Return which of the lines around an invocation a line is, in either form; None for any other."""
     found = _FRAMED.match(line)
@@ -142,9 +157,10 @@ def _megabytes(size: int | None) -> int | None:
     return None if size is None else -(-size // MB)
 
 
-def _event(now: Millis, kind: str, request_id: str, record: dict[str, Any], trace: str | None) -> str:
+def _event(now: Millis, kind: str, request_id: str | None, record: dict[str, Any], trace: str | None) -> str:
+    whose = {} if request_id is None else {"requestId": request_id}
     tracing = {} if trace is None else {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace}}
-    return _json.encode({"time": _moment(now), "type": kind, "record": {"requestId": request_id, **record, **tracing}})
+    return _json.encode({"time": _moment(now), "type": kind, "record": {**whose, **record, **tracing}})
 
 
 def _moment(time: Millis) -> str:
