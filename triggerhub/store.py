@@ -158,6 +158,8 @@ class Query:
     error: str | None = None
     """A part of ``TYPE: MESSAGE``, whatever the case of ASCII letters. Of more than :data:`LOOKED_AT` dead letters,
     and of what is unfinished or cancelled, about the newest so many are looked at."""
+    typed: bool = False
+    """Whether *error* is a part of ``TYPE`` alone: the message is not even looked at."""
     key: str | None = None
     """The whole dedup or ordering key; beyond the keys that are still remembered, the newest :data:`LOOKED_AT`
     deliveries are looked at."""

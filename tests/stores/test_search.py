@@ -33,6 +33,8 @@ async def test_errors_are_found_by_a_part_of_their_text(hand: Hand) -> None:
     assert await hand.listed(error="timed out", limit=1) == [waiting]
     assert await hand.listed(error="timed", function="g") == []
     assert fine not in await hand.listed(error="e")
+    assert await hand.listed(error="timed", typed=True) == []
+    assert len(await hand.listed(error="e", typed=True)) == 3
 
 
 async def test_deliveries_are_found_by_their_keys(hand: Hand) -> None:

@@ -92,14 +92,14 @@ class Hub:
         self._routes = routes
         self._clock = clock or SystemClock()
         self.history = history or History(store, self._clock.now)
-        self._wiring = Wiring(project, sources, read, self.history, deployed, mapped)
+        self.veil = Veil(lambda: self.project)
+        self._wiring = Wiring(project, sources, self.veil.ahead(read), self.history, deployed, mapped)
         self.deploy, self.map, self.weigh = self._wiring.deploy, self._wiring.map, self._wiring.weigh
         self.rollback = self._wiring.rollback
-        self.veil = Veil(lambda: self.project)
         self._feed = Feed(self.veil.text)
         self._metrics = Metrics()
         self.pulse = Pulse(self._metrics, self._clock)
-        self._tap = Tap(output, self._feed, self._clock, self._metrics, self.veil.text)
+        self._tap = Tap(output, self._feed, self._clock, self._metrics, self.veil.line)
         self._pool = Pool(runtime(self._tap), self._clock)
         self.warmth = self._pool.warmth
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics, draw, self.veil.text)

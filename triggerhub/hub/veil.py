@@ -6,6 +6,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from triggerhub.errors import BadInput
 from triggerhub.model import Delivery, Fault
@@ -15,6 +16,7 @@ from triggerhub.policy.searching import tells
 from triggerhub.settings import Project, Secret
 from triggerhub.store import Detail, Query, Store
 
+Read = TypeVar("Read", bound=tuple[Project | None, Any, Any])
 REMEMBERED = 1000
 """Secrets of earlier configurations that are masked still: what was logged under them is there, and it may be valid."""
 
@@ -29,6 +31,7 @@ class Veil:
         self._made_for: Project | None = None
         self._secrets: dict[Secret, None] = {}
         self._mask: Mask | None = None
+        self._ahead: tuple[dict[Secret, None], Mask | None] | None = None
         self._key = secrets.token_bytes(32)
 
     @property
@@ -36,13 +39,41 @@ class Veil:
         """What puts dots for secrets; None where there are none."""
         project = self._project()
         if project is not self._made_for:
-            found = dict.fromkeys(secrets_in((project.functions, project.triggers, project.console, project.alarms)))
-            earlier = [secret for secret in self._secrets if secret not in found]
-            kept = earlier[-max(REMEMBERED - len(found), 0) :] if len(found) < REMEMBERED else []
-            self._secrets = dict.fromkeys([*kept, *found])
-            self._mask = mask(self._secrets)
-            self._made_for = project
+            known, ahead = self._known(project), self._ahead
+            if ahead is not None and known.keys() <= ahead[0].keys():
+                known, self._mask = ahead
+            elif known.keys() != self._secrets.keys():
+                self._mask = mask(known)
+            self._secrets, self._made_for, self._ahead = known, project, None
         return self._mask
+
+    def ahead(self, read: Callable[[], Read]) -> Callable[[], Read]:
+        """Return *read*, to be called in a thread, with the mask for the project that it returns first made there.
+
+        A long secret takes a tenth of a second, for which no event shall wait once it is in force.
+        """
+
+        def reading() -> Read:
+            found = read()
+            if found[0] is not None:
+                known = self._known(found[0])
+                if known.keys() != self._secrets.keys():
+                    self._ahead = known, mask(known)
+            return found
+
+        return reading
+
+    def _known(self, project: Project) -> dict[Secret, None]:
+        """Return the secrets of a project after those of earlier ones."""
+        found = dict.fromkeys(secrets_in((project.functions, project.triggers, project.console, project.alarms)))
+        earlier = [secret for secret in self._secrets if secret not in found]
+        kept = earlier[-max(REMEMBERED - len(found), 0) :] if len(found) < REMEMBERED else []
+        return dict.fromkeys([*kept, *found])
+
+    def line(self, text: str) -> str:
+        """Return a line of output with dots for secrets, also those that go on in other lines."""
+        mask = self.mask
+        return text if mask is None else mask.line(text)
 
     def text(self, text: str) -> str:
         """Return *text* with dots for secrets."""
@@ -104,19 +135,19 @@ class Veil:
 async def unveiled(store: Store, query: Query, veil: Veil, *, told: bool) -> list[Delivery]:
     """Return a page of the store of those deliveries whose error is found as it is shown, see :meth:`Veil.fault`.
 
-    A search that found what lies behind dots would tell it, a guess at a time. BadInput where a key is searched
-    for by one who is not *told* what events carry.
+    A search that found what lies behind dots would tell it, a guess at a time; so would one that took longer for it,
+    and for one who is not *told* what events carry no message is looked at. BadInput where he searches for a key.
     """
     if query.key is not None and not told:
         raise BadInput(KEYLESS)
-    part = query.error
+    part, query = query.error, replace(query, typed=not told)
     found: list[Delivery] = []
     while True:
         rows = await store.page(query)
         if part is None or (told and veil.mask is None):
             return rows
         errors = ((row, veil.fault(row.error, told=told)) for row in rows)
-        found += [row for row, error in errors if error and tells(f"{error.type}: {error.message}", part)]
+        found += [row for row, error in errors if error and tells(error, part, typed=query.typed)]
         if len(found) >= query.limit or len(rows) < query.limit:
             return found[: query.limit]
         query = replace(query, before=rows[-1].id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 
-from triggerhub.model import Delivery, Millis, State
+from triggerhub.model import Delivery, Fault, Millis, State
 from triggerhub.policy import units
 
 WORDS = {
@@ -129,9 +129,9 @@ PARTS = tuple(one.name for one in fields(Search))
 """The names of a search's parts."""
 
 
-def tells(text: str, part: str) -> bool:
-    """Whether an error's text has *part* in it, in whichever case."""
-    return lowered(part) in lowered(text)
+def tells(error: Fault, part: str, *, typed: bool) -> bool:
+    """Whether an error's text, or its type alone, has *part* in it, in whichever case."""
+    return lowered(part) in lowered(error.type if typed else f"{error.type}: {error.message}")
 
 
 def lowered(text: str) -> str:

@@ -19,7 +19,7 @@ from triggerhub.stores.rows import NAMES
 _LAST = "g"
 """Greater than every id, which are hexadecimal."""
 _BOUNDS = "id < :before AND id >= :from"
-_TEXT = "instr(lower(error_type || ': ' || error_message), :error)"
+_TEXT = "instr(lower(iif(:typed, error_type, error_type || ': ' || error_message)), :error)"
 _OF = "(:function IS NULL OR function = :function) AND (:trigger IS NULL OR trigger = :trigger)"
 DEAD_BY_ERROR = (
     f"SELECT id FROM delivery INDEXED BY delivery_dead WHERE state = 3 AND error_type IS NOT NULL AND {_BOUNDS} "
@@ -29,7 +29,7 @@ DEAD_BY_ERROR = (
 LANE_BY_ERROR = (
     "SELECT id FROM (SELECT id, error_type, error_message FROM delivery "
     "WHERE function = ? AND trigger = ? AND state = ? AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?) "
-    "WHERE error_type IS NOT NULL AND instr(lower(error_type || ': ' || error_message), ?) LIMIT ?"
+    "WHERE error_type IS NOT NULL AND instr(lower(iif(?, error_type, error_type || ': ' || error_message)), ?) LIMIT ?"
 )
 BY_KEY = (
     "SELECT id FROM (SELECT id, function, trigger, state, dedup_key, ordering_key FROM delivery "
@@ -51,6 +51,7 @@ def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
         "before": query.before or _LAST,
         "from": ids.first_at(max((query.since or 0) - HOUR, 0)),
         "error": lowered(query.error or ""),
+        "typed": query.typed,
         "key": query.key,
         "limit": query.limit,
     }
@@ -72,7 +73,7 @@ def _by_error(db: sqlite3.Connection, query: Query, names: dict[str, Any]) -> It
             yield row[0]
         lanes = [lane for lane in lanes if lane[2] != State.DEAD]
     for function, trigger, entry, _ in lanes:
-        bounds = (names["before"], names["from"], LOOKED_AT // len(lanes), names["error"], query.limit)
+        bounds = (names["before"], names["from"], LOOKED_AT // len(lanes), query.typed, names["error"], query.limit)
         for row in db.execute(LANE_BY_ERROR, (function, trigger, NAMES.index(entry), *bounds)):
             yield row[0]
 
@@ -94,12 +95,8 @@ def fits(row: Delivery, query: Query) -> bool:
         and row.created >= (query.since or 0)
         and (query.before is None or row.id < query.before)
         and (query.key is None or query.key in (row.dedup_key, row.ordering_key))
-        and (query.error is None or _has(row, query.error))
+        and (query.error is None or (row.error is not None and tells(row.error, query.error, typed=query.typed)))
     )
-
-
-def _has(row: Delivery, part: str) -> bool:
-    return row.error is not None and tells(f"{row.error.type}: {row.error.message}", part)
 
 
 def graves(db: sqlite3.Connection, limit: int) -> list[Group]:
