@@ -167,6 +167,8 @@ class Invocation:
     deliveries: tuple[str, ...] = ()
     """The ids it carries; empty when a caller waits for the answer."""
     trace: str | None = None
+    linked: tuple[str, ...] = ()
+    """The traces of the other events of a batch."""
     client_context: str | None = None
     """JSON text, as the context object shows it."""
     sink: Sink | None = None

@@ -28,6 +28,13 @@ auth = "none"
 function = "ship"
 respond = "result"
 
+[triggers.many]
+type = "webhook"
+path = "/many"
+auth = "none"
+function = "ship"
+batch = { size = 3, window = "1m" }
+
 [functions.ship]
 env = { TOKEN = { secret = "SHIP_TOKEN" } }
 on_success = ["webhook:{URL}/told"]
@@ -125,6 +132,22 @@ def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> No
         assert collector.told[0]["x-amzn-trace-id"].startswith(f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent=")
         assert asked.trace_id != accepted.trace_id
         assert all(one["service.name"] == "triggerhub" for one in collector.resources)
+
+
+def test_the_span_of_a_batch_is_linked_to_each_event_of_it(tmp_path: Path) -> None:
+    with collecting() as (collector, url):
+        environ = {**SECRETS, "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        handlers = {"ship.py": "def handler(event, context):\n    return None\n"}
+        with daemon(tmp_path, TOML.replace("{URL}", url), handlers, start=False) as hub:
+            hub.start(environ=environ)
+            for _ in range(3):
+                assert hub.post("/many", b"{}")[0] == 202
+            hub.settled()
+            assert hub.stop() == 0
+        first, *others = collector.named("accept many")
+        (call,) = collector.named("ship")
+        assert (call.trace_id, call.parent_span_id) == (first.trace_id, first.span_id)
+        assert [(one.trace_id, one.span_id) for one in call.links] == [(one.trace_id, one.span_id) for one in others]
 
 
 def test_a_collector_that_never_answers_is_not_noticed(tmp_path: Path) -> None:

@@ -334,6 +334,7 @@ class Dispatcher:
             attempt=first.delivery.attempts,
             deliveries=tuple(one.delivery.id for one in group.claimed),
             trace=first.event.trace,
+            linked=tuple(one.event.trace for one in group.claimed[1:] if one.event.trace),
         )
 
     # settling

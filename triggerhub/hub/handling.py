@@ -433,4 +433,5 @@ def _invocation(group: Group, payload: bytes | None, trigger: Trigger) -> Invoca
         attempt=claimed[0].delivery.attempts if claimed else 1,
         deliveries=tuple(one.delivery.id for one in claimed),
         trace=claimed[0].event.trace if claimed else None,
+        linked=tuple(one.event.trace for one in claimed[1:] if one.event.trace),
     )

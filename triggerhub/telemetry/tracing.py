@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ from triggerhub.policy.tracecontext import Place
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span as OtelSpan
+    from opentelemetry.trace import SpanContext
 
 log = structlog.get_logger("tracing")
 
@@ -73,13 +74,27 @@ class Tracing:
         self._tracer = provider.get_tracer("triggerhub")
 
     def begin(
-        self, name: str, kind: Kind, header: str | None, attributes: Mapping[str, str | int | float | bool]
+        self,
+        name: str,
+        kind: Kind,
+        header: str | None,
+        attributes: Mapping[str, str | int | float | bool],
+        linked: Sequence[str] = (),
     ) -> Span:
-        """Begin a span below the place that *header*, an X-Amzn-Trace-Id, names; else a trace of its own."""
-        from opentelemetry.trace import SpanKind
+        """Begin a span below the place that *header*, an X-Amzn-Trace-Id, names; else a trace of its own.
+
+        It is linked to the places that the headers *linked* name.
+        """
+        from opentelemetry.trace import Link, SpanKind
 
         kinds = {"producer": SpanKind.PRODUCER, "consumer": SpanKind.CONSUMER, "server": SpanKind.SERVER}
-        span = self._tracer.start_span(name, context=_context(header), kind=kinds[kind], attributes=dict(attributes))
+        span = self._tracer.start_span(
+            name,
+            context=_context(header),
+            kind=kinds[kind],
+            attributes=dict(attributes),
+            links=[Link(place) for one in linked if (place := _remote(one)) is not None],
+        )
         return Span(span, self.hide)
 
     def close(self) -> None:
@@ -102,14 +117,20 @@ async def sending(tracing: Tracing | None) -> AsyncGenerator[None]:
 
 def _context(header: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a type of the extra's
     from opentelemetry.context import Context
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+    from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+    parent = _remote(header)
+    return Context() if parent is None else set_span_in_context(NonRecordingSpan(parent), Context())
+
+
+def _remote(header: str | None) -> SpanContext | None:
+    from opentelemetry.trace import SpanContext, TraceFlags
 
     place = tracecontext.of_amazon(header)
     if place is None or place.span is None:
-        return Context()
+        return None
     sampled = TraceFlags(TraceFlags.DEFAULT if place.sampled is False else TraceFlags.SAMPLED)
-    parent = SpanContext(int(place.trace, 16), int(place.span, 16), is_remote=True, trace_flags=sampled)
-    return set_span_in_context(NonRecordingSpan(parent), Context())
+    return SpanContext(int(place.trace, 16), int(place.span, 16), is_remote=True, trace_flags=sampled)
 
 
 class _Heard(logging.Handler):
