@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import ECHO, HELD, Run
-from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.daemon import GUARD, Daemon, daemon, until
 
 TOML = """
 [hub]
@@ -91,6 +93,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield running
 
 
+def page(hub: Daemon, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{hub.admin}{path}", timeout=GUARD) as answer:
+        return answer.read().decode()
+
+
 @pytest.fixture
 def on(hub: Daemon, run: Run) -> Run:
     return lambda *arguments, **options: run("-C", str(hub.project), *arguments, **options)
@@ -141,6 +148,10 @@ def test_a_file_is_asked_for_by_its_path_whether_it_was_stored_or_not(
     event = until(lambda: [row for row in rows() if row["event_id"] != event], "so did the other")[0]["event_id"]
     other = on("deliveries", "list", "--trigger", "pdf", "--json").json[0]["event_id"]
     assert f"pdf: accepted it, too: event {other}" in on("explain", event).out
+    (mine,) = [row["id"] for row in rows() if row["event_id"] == event]
+    told = page(hub, f"/deliveries/{mine}/story")
+    (link,) = re.findall(r'accepted it, too: <a href="(.*?)">', told)
+    assert f'data-id="{other[:-2]}' in page(hub, link)
 
 
 def test_duplicates_and_what_a_delivery_waits_for_are_told(on: Run) -> None:

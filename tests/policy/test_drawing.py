@@ -15,7 +15,7 @@ from triggerhub.policy.grouping import Grave, fingerprint, group, shown
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.quantile import quantile
 from triggerhub.policy.scatter import plot
-from triggerhub.policy.timeline import phases
+from triggerhub.policy.timeline import phases, waited
 
 NOW = 1_767_225_600_000
 
@@ -122,6 +122,23 @@ def test_a_life_is_waits_and_attempts() -> None:
         ("queued", 0, 100), ("raised", 1, 50), ("backoff", 0, 350), ("raised", 2, 500),
     ]  # fmt: skip
     assert (found[0].left, found[-1].left + found[-1].width) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "began", "late"),
+    [
+        pytest.param({}, [], False, id="has not begun"),
+        pytest.param({}, [999], False, id="at once"),
+        pytest.param({}, [1000], True, id="late"),
+        pytest.param({"due": NOW + 5000}, [5999], False, id="delayed"),
+        pytest.param({"due": NOW + 5000}, [6000], True, id="delayed and late"),
+        pytest.param({"due": NOW + 5000}, [0, 5000], False, id="its retry is no wait to begin"),
+        pytest.param({"due": NOW + 5000}, [2000, 5000], True, id="late, and tried again"),
+        pytest.param({"due": NOW + 5000, "state": State.QUEUED}, [2000], True, id="late, and to be tried again"),
+    ],
+)
+def test_whether_an_attempt_began_late(facts: dict[str, Any], began: list[int], late: bool) -> None:
+    assert waited(delivery(**facts), [attempt(NOW + at, 10) for at in began]) == late
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,10 @@ from typing import Any, Self
 
 from triggerhub.cli import words
 from triggerhub.policy.advice import advise
+from triggerhub.policy.timeline import WAITED
 
 PAYLOAD = 2000
 """The most of a payload that is shown, in characters; ``--json`` has all of it."""
-
-WAITED = 1.0
-"""What a first attempt waited beyond this is told, in seconds."""
 
 
 def delivery(row: dict[str, Any], body: bytes) -> str:
@@ -105,7 +103,7 @@ def _life(row: dict[str, Any], also: dict[str, Any]) -> Iterator[str]:
         waited = (began - before).total_seconds() if began and before else 0
         if place and waited > 0:
             yield f"{words.took(waited * 1000)} later it was tried again"
-        elif not place and waited >= WAITED:
+        elif not place and waited * 1000 >= WAITED:
             yield f"{words.took(waited * 1000)} it waited to begin{_held(also)}"
         yield line
     if row["due"] > row["created"] and not history:
@@ -119,7 +117,8 @@ def _life(row: dict[str, Any], also: dict[str, Any]) -> Iterator[str]:
 
 
 def _held(also: dict[str, Any]) -> str:
-    return f" (limits in force: {also['limits']})" if also.get("limits") else ""
+    """Say what may have held a delivery back; what did is not kept."""
+    return f" (why is not kept; the limits now: {also['limits']})" if also.get("limits") else ""
 
 
 def _over(one: dict[str, Any]) -> datetime:

@@ -71,7 +71,7 @@ class Story:
     waits: dict[str, str] = field(default_factory=dict)
     """By delivery, why it has not begun."""
     limits: dict[str, str] = field(default_factory=dict)
-    """By delivery, what its calls are held to."""
+    """By delivery, what its calls are held to now; what held it back once is not kept."""
     further: dict[str, list[Further]] = field(default_factory=dict)
 
 
@@ -106,7 +106,7 @@ class Hindsight:
             again=self.unstored.again(event.id),
             refused=self.unstored.find([event.id], known),
             waits={row.id: why for row in rows if (why := await self._wait(row))},
-            limits={row.id: self._limits(row) for row in rows},
+            limits={row.id: self.limits(row) for row in rows},
             further={row.id: await self._further(row) for row in rows},
         )
 
@@ -187,7 +187,8 @@ class Hindsight:
         rows = [one for one in await self._store.page(query) if one.ordering_key == row.ordering_key]
         return next((one.id for one in reversed(rows) if not one.state.finished), None)
 
-    def _limits(self, row: Delivery) -> str:
+    def limits(self, row: Delivery) -> str:
+        """Return what calls for a delivery are held to, by the configuration in force."""
         function = self._wiring.project.functions.get(row.function)
         trigger = self._wiring.project.triggers.get(row.trigger)
         if function is None:

@@ -46,6 +46,16 @@ class Point:
     """Milliseconds; None where no call ended."""
     p95: float | None
 
+    @property
+    def per_minute(self) -> float:
+        """Calls per minute; of less than a minute, as many as there were."""
+        return self.calls * MINUTE / max(self.length, MINUTE)
+
+    @property
+    def error_rate(self) -> float:
+        """The share of calls that failed."""
+        return self.errors / self.calls if self.calls else 0.0
+
 
 class Pulse:
     """A ring of readings. ``beat`` takes them until cancelled; the memory is bounded."""

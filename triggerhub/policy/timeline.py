@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triggerhub.model import Attempt, Delivery, Millis, State
+from triggerhub.settings import SECOND
+
+WAITED: Millis = SECOND
+"""What a first attempt waited beyond this is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,14 @@ def phases(delivery: Delivery, attempts: Sequence[Attempt], *, now: Millis) -> l
     elif not attempts and delivery.finished is not None and delivery.finished > at:
         pieces.append(("queued", 0, round(at), delivery.finished - at, ""))
     return _placed(pieces)
+
+
+def waited(delivery: Delivery, attempts: Sequence[Attempt]) -> bool:
+    """Whether the first attempt began so late that people ask why; what was delayed was due later."""
+    if not attempts:
+        return False
+    since = delivery.due if len(attempts) == 1 and delivery.state.finished else delivery.created
+    return attempts[0].started - since >= WAITED
 
 
 def _placed(pieces: Sequence[tuple[str, int, Millis, float, str]]) -> list[Phase]:

@@ -33,6 +33,9 @@ env = { TOKEN = { secret = "SHIP_TOKEN" } }
 [functions.mail]
 retry = { attempts = 1 }
 
+[functions.later]
+retry = { attempts = 2, initial = "1h", max = "1h" }
+
 [triggers.orders]
 type = "webhook"
 path = "/orders"
@@ -78,6 +81,10 @@ def handler(event, context):
         time.sleep(0.2)
     note = body.get("note")
     return {"shipped": body["id"]} | ({"with": note, "letters": sorted(note)} if note else {})
+""",
+    "later.py": """
+def handler(event, context):
+    raise TimeoutError("carrier 7 did not answer")
 """,
     "mail.py": """
 def handler(event, context):

@@ -213,6 +213,38 @@ def test_only_those_dead_letters_are_redriven_that_are_searched(visitor: Visitor
         site.ask("POST", "/api/v1/dead-letters/discard", json.dumps({"error": name, "reason": "a test"}).encode())
 
 
+def test_what_is_under_way_is_not_ended_by_a_key(visitor: Visitor, site: Site) -> None:
+    for name in ("slowly", "slowly, too", "slowly as well"):
+        site.order(f"sold out {name}")
+    site.settled()
+    visitor.go("/dead-letters?q=error~slowly")
+    visitor.page.click("text=Redrive all")
+    visitor.page.fill("#bulk-rate", "1/s")
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-while", "as long as this page is open")
+    visitor.page.keyboard.press("Escape")
+    visitor.sees("#bulk-told", "3 of 3 queued again. Done.")
+    expect(visitor.page.locator("#bulk-while")).to_be_hidden()
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.page.locator("#bulk")).to_be_hidden()
+    site.settled()
+    site.ask("POST", "/api/v1/dead-letters/discard", json.dumps({"error": "slowly", "reason": "a test"}).encode())
+
+
+def test_what_is_copied_is_so_where_a_browser_gives_pages_no_clipboard(visitor: Visitor, site: Site) -> None:
+    delivery = site.order("to be copied")[0]
+    visitor.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    site.settled()
+    visitor.go(f"/deliveries/{delivery}")
+    visitor.page.click("text=Copy as command")
+    visitor.page.click("#commands li:has-text('Show it') button")
+    visitor.sees("#tell", "Copied")
+    visitor.page.focus("#q")
+    visitor.page.keyboard.press("Control+A")
+    visitor.page.keyboard.press("Control+V")
+    expect(visitor.page.locator("#q")).to_have_value(re.compile(f"deliveries show {delivery}$"))
+
+
 def test_a_cause_that_has_gone_meanwhile_is_said_to_be_gone(visitor: Visitor, site: Site) -> None:
     other = site.order("sold out meanwhile")[0]
     site.settled()
@@ -306,7 +338,7 @@ def test_numbers_are_kept_true(visitor: Visitor, site: Site) -> None:
 
     for path, number in {
         "/": "#cards tr:has-text('ship') td:nth-child(2)",
-        "/functions/ship": "#numbers .tile:first-child b",
+        "/functions/ship": "#numbers .tile:first-child em",
         "/triggers/orders": "#standing .nowrap:has-text('succeeded')",
     }.items():
         site.settled()
@@ -453,6 +485,20 @@ def test_the_doctor_is_asked_in_the_settings(visitor: Visitor, axe: str) -> None
     visitor.page.evaluate(axe)
     found = visitor.page.evaluate(LOOKS["light"][1])
     assert [one["id"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
+
+
+def test_settings_are_searched_by_keys(visitor: Visitor) -> None:
+    visitor.go("/settings")
+    visitor.page.keyboard.press("/")
+    visitor.sees("#find:focus")
+    visitor.page.keyboard.type("mail attempts")
+    expect(visitor.page.locator("#values tr")).to_have_count(1)
+    visitor.sees("#values", "retry.attempts")
+    visitor.page.keyboard.type(" nowhere")
+    visitor.sees("#values", "No value fits mail attempts nowhere.")
+    visitor.go("/functions")
+    visitor.page.keyboard.press("/")
+    visitor.sees("#q:focus")
 
 
 def test_what_happens_is_seen_as_it_happens(visitor: Visitor, site: Site) -> None:

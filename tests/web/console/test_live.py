@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import anyio
 
 from triggerhub.model import Json
 from triggerhub.policy.grouping import Group
+from triggerhub.store import Stats
 from triggerhub.web.console.live import Readings
 
 
@@ -16,6 +18,11 @@ class _SlowHub:
 
     def __init__(self) -> None:
         self.asked, self.go_on = 0, anyio.Event()
+
+    project = SimpleNamespace(functions={})
+
+    async def stats(self) -> Stats:
+        return Stats(accepted=0, discarded=0, pruned=0)
 
     async def graves(self) -> list[Group]:
         self.asked += 1

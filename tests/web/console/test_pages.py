@@ -6,12 +6,18 @@ import gzip
 import html
 import json
 import re
+import time
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.e2e.daemon import until
 from tests.web.console.conftest import HOSTILE, SECRETS, Site
+from triggerhub.policy import alarm
+from triggerhub.web.console.alarms import linked
 
 PAGES = [
     "/",
@@ -175,6 +181,7 @@ def test_a_function_names_its_handler(site: Site) -> None:
 def test_a_delivery_shows_its_life_event_result_and_log(site: Site, dead: str) -> None:
     page = site.get(f"/deliveries/{dead}").text
     assert re.findall(r"<span>(attempt \d|queued|backoff)</span>", page)[-3:] == ["attempt 1", "backoff", "attempt 2"]
+    assert len(re.findall(r"<small>\d\d:\d\d:\d\d UTC LookupError: ", page)) == 2, "what each failed with, and when"
     assert "&#34;total\\&#34;: 1.1" in page
     assert "LookupError" in page
     logs = site.get(f"/deliveries/{dead}/logs").text
@@ -290,6 +297,79 @@ def test_a_page_says_how_long_deliveries_wait_and_what_memory_is_used(site: Site
         site.hub.api("POST", "/api/v1/functions/mail/resume")
     site.settled()
     assert re.search(r"<b>[\d.]+ MB</b><em>peak, limit 256 MB</em>", site.get("/functions/ship").text)
+
+
+def test_settings_are_searched_by_table_key_and_value(site: Site) -> None:
+    def found(*words: str) -> list[str]:
+        text = site.get(f"/settings/values?{urlencode({'q': ' '.join(words)})}").text
+        assert text in site.get(f"/settings?{urlencode({'q': ' '.join(words)})}").text
+        return re.findall(r"<h2>\[(.*?)\]|<code>(.*?)</code>", text)
+
+    assert found("functions.MAIL", "attempts") == [("functions.mail", ""), ("", "retry.attempts")]
+    assert [table for table, _ in found("numeric") if table] == ["triggers.orders"]
+    assert found("s3cret") == [("", "s3cret")], "it is said that none fits"
+    assert len(found()) > 40
+
+
+def test_functions_say_how_often_they_are_called_and_fail(site: Site, dead: str) -> None:
+    shown = re.search(r">ship</a>.*?</tr>", site.get("/functions").text, re.DOTALL)
+    assert shown is not None
+    calls, rate, errors = re.findall(r'class="num(?: \w+)*"[^>]*>([\d.,]+)', shown[0])[:3]
+    assert float(calls.replace(",", "")) / 7 < float(rate) <= float(calls.replace(",", ""))
+    assert re.search(rf'data-label="errors"[^>]*>{errors}<span class="quiet">, [\d.]+ %</span>', shown[0])
+    page = site.get("/functions/ship").text
+    assert re.search(r"<b>[\d.]+<small> per minute</small></b><em>[\d,]+ in [\d.]+ (s|min), ", page)
+    assert re.search(rf"<b>[\d.]+ %</b><em>{errors} in [\d.]+ (s|min), ", page)
+
+
+def test_what_held_an_attempt_back_is_said_not_to_be_kept(site: Site) -> None:
+    site.hub.api("POST", "/api/v1/functions/mail/pause")
+    try:
+        late = site.order("late", customer="late")[1]
+        waits = site.get(f"/deliveries/{late}/pane").text
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > 1.1, "it has waited")
+    finally:
+        site.hub.api("POST", "/api/v1/functions/mail/resume")
+    site.settled()
+    said = "What it was queued for is not kept. Now its calls are held to concurrency"
+    assert said not in waits
+    assert said in site.get(f"/deliveries/{late}/pane").text
+    assert said not in site.get(f"/deliveries/{site.order('at once', customer='at once')[1]}/pane").text
+
+
+def test_what_is_to_be_tried_again_needs_attention(site: Site) -> None:
+    sent = json.loads(site.hub.cli("invoke", "later", "--async", "-d", "{}", "--json", check=True).stdout)
+    try:
+        said = r"<b>later</b> TimeoutError: carrier 7 did not answer</a>\s+<small>to be tried again after <time "
+        until(lambda: re.search(said, site.get("/overview/attention").text), "it is told")
+        link = re.search(rf'href="(/deliveries/{sent["deliveries"][0]}\?q=[^"]+)"', site.get("/").text)
+        assert link is not None
+        assert '<span class="state retrying">retrying</span>' in site.get(html.unescape(link[1])).text
+    finally:
+        site.hub.cli("deliveries", "cancel", *sent["deliveries"], check=True)
+    until(lambda: "<b>later</b>" not in site.get("/overview/attention").text, "nothing is tried again any more")
+
+
+@pytest.mark.parametrize(
+    ("when", "search"),
+    [
+        ("dead(both) > 0 in 1m", "fn:both state:dead"),
+        ("errors(both) > 0 in 1m", "fn:both"),
+        ("error_rate(both) > 5% in 1m", "fn:both"),
+        ("lag(both) > 5s", "trigger:both"),
+        ("lag(f) > 5s", "fn:f"),
+        ("accepted(both) < 1 in 1m", "trigger:both"),
+    ],
+)
+def test_an_alarm_leads_to_the_deliveries_that_it_is_about(when: str, search: str) -> None:
+    project: Any = SimpleNamespace(
+        alarms={"a": SimpleNamespace(when=alarm.parse(when))},
+        triggers={"both": None},
+        functions={"both": None, "f": None},
+    )
+    ((_, address),) = linked([{"name": "a"}], project)
+    assert address == f"/deliveries?{urlencode({'q': search})}"
 
 
 def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> None:

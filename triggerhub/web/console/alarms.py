@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
+from triggerhub.policy.alarm import MEASURES
 from triggerhub.policy.searching import Search
 from triggerhub.settings import Condition, Project
 from triggerhub.web.console import answer
@@ -40,14 +41,15 @@ class Alarms:
 
 
 def linked(rows: Sequence[dict[str, Any]], project: Project) -> list[tuple[dict[str, Any], str]]:
-    """Return alarms, each with the address of the deliveries that it is about: those that failed, where it is that."""
+    """Return alarms, each with the address of the deliveries that it is about."""
     known = project.alarms
     return [(row, _address(known[row["name"]].when, project)) for row in rows if row["name"] in known]
 
 
 def _address(when: Condition, project: Project) -> str:
-    state = State.DEAD if when.measure in ("errors", "error_rate", "dead") else None
-    if when.name in project.triggers:
+    # A call that failed need not be a dead letter: what is tried again may have succeeded by now.
+    state, of = State.DEAD if when.measure == "dead" else None, MEASURES[when.measure].of
+    if of == "trigger" or (of == "either" and when.name in project.triggers):
         search = Search(trigger=when.name, state=state)
     else:
         search = Search(function=when.name, state=state)

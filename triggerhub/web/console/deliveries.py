@@ -24,7 +24,7 @@ from triggerhub.policy.masking import restored
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import plot
 from triggerhub.policy.searching import Search
-from triggerhub.policy.timeline import phases
+from triggerhub.policy.timeline import phases, waited
 from triggerhub.settings import MINUTE
 from triggerhub.web import asked
 from triggerhub.web.access import asker
@@ -146,6 +146,7 @@ class Deliveries:
             "detail": found,
             "row": row,
             "phases": phases(row, found.attempts, now=now),
+            "held": self._hub.hindsight.limits(row) if waited(row, found.attempts) else "",
             "last": last,
             "shown": shown,
             "event": self._laid_out(data) if shown else {"text": "", "cut": False, "size": size},

@@ -76,6 +76,11 @@ class Frame:
         told = asker(request.scope).principal.payloads
         return [self._hub.veil.group(one, told=told) for one in await self._readings.graves()]
 
+    async def again(self, request: Request) -> list[Group]:
+        """Return what failed and waits to be tried again, by cause, without secrets."""
+        told = asker(request.scope).principal.payloads
+        return [self._hub.veil.group(one, told=told) for one in await self._readings.again()]
+
     def common(self) -> dict[str, Any]:
         """Return what pieces of a page need, too."""
         return {"now": time.time_ns() // 1_000_000, "mask": self._hub.veil.mask}

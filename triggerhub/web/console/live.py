@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.pulse import Point
-from triggerhub.model import Json, State
-from triggerhub.policy.grouping import Group
+from triggerhub.model import Delivery, Json, State
+from triggerhub.policy.grouping import Grave, Group, group
 from triggerhub.settings import SECOND
+from triggerhub.store import Query
 from triggerhub.web import shape
 from triggerhub.web.refusal import Stopping
 from triggerhub.web.stream import attended
@@ -27,6 +28,8 @@ SHARE = 20
 STILL = 15
 """Beats without a change after which a word is said all the same, so that a dead connection is noticed."""
 RATE = 10 * SECOND
+LOOKED = 200
+"""Deliveries of a function that wait to be tried again, whose causes are told; the newest."""
 
 
 class Readings:
@@ -39,6 +42,7 @@ class Readings:
         self._lock = anyio.Lock()
         self._counting = anyio.Lock()
         self._groups: list[Group] = []
+        self._again: list[Group] = []
         self._counted_until, self._counted_at = float("-inf"), ""
         self._owing, self._turn = False, 0
 
@@ -54,10 +58,25 @@ class Readings:
             if self._owing and time.monotonic() > self._counted_until:
                 self._owing = False
                 began = time.monotonic()
-                self._groups = await self._hub.graves()
+                self._groups, self._again = await self._hub.graves(), await self._wait()
                 ended = time.monotonic()
                 self._counted_until, self._counted_at = ended + max(AGAIN, SHARE * (ended - began)), mark
         return self._groups
+
+    async def again(self) -> list[Group]:
+        """Return what failed and waits to be tried again, by cause, of the newest :data:`LOOKED` of each function."""
+        await self.graves()
+        return self._again
+
+    async def _wait(self) -> list[Group]:
+        stats = await self._hub.stats()
+        waiting = {lane.function for lane, counts in stats.by_lane.items() if counts.get(State.QUEUED)}
+        found: list[Grave] = []
+        for name in sorted(waiting & self._hub.project.functions.keys()):
+            # Every text has an empty one in it: these are those with an error.
+            rows = await self._hub.page(Query(function=name, state=State.QUEUED, error="", limit=LOOKED))
+            found += map(waits, rows)
+        return group(found)
 
     async def now(self) -> Mapping[str, Json]:
         """Return the numbers as they were within the last beat."""
@@ -79,7 +98,7 @@ class Readings:
             **counts,
             "rate": round(just.accepted * SECOND / just.length, 2),
             "p95": recent.p95,
-            "error_rate": recent.errors / recent.calls if recent.calls else 0.0,
+            "error_rate": recent.error_rate,
             "errors": recent.errors,
             "calls": recent.calls,
             "limit": sum(function.concurrency for function in functions if function.leads is None),
@@ -90,6 +109,14 @@ class Readings:
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"
             f".{pulse.retries}.{len(self._hub.alarms.on())}.{self._hub.keeps_output:d}.{self._turn}",
         }
+
+
+def waits(row: Delivery) -> Grave:
+    """Return a delivery that is tried again as one of its cause, by when it was accepted."""
+    kind, message = (row.error.type, row.error.message) if row.error else (None, None)
+    return Grave(
+        function=row.function, type=kind, message=message, count=1, first=row.created, last=row.created, newest=row.id
+    )
 
 
 def point(one: Point) -> list[Json]:

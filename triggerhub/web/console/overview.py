@@ -13,7 +13,7 @@ from triggerhub.model import Json
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.alarms import linked
 from triggerhub.web.console.frame import Frame
-from triggerhub.web.console.live import point
+from triggerhub.web.console.live import LOOKED, point
 
 MOST = 6
 """Things that need attention which are named; of more it is said how many."""
@@ -64,6 +64,8 @@ class Overview:
         return {
             "groups": groups[:MOST],
             "more": max(len(groups) - MOST, 0),
+            "again": (await self._frame.again(request))[:MOST],
+            "looked": LOOKED,
             "problems": status["problems"],
             "alarms": linked(status["alarms"], self._hub.project),
             "canaries": self._canaries.taken_back(),

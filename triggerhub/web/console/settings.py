@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from triggerhub.web.stream import attended
 CHANGES = 100
 Value = tuple[str, str, int | None]
 """A key, its value, and the line where it is written; None is a default."""
+Table = tuple[str, list[Value]]
 
 
 class Settings:
@@ -35,20 +36,35 @@ class Settings:
         self._doctor = Doctor()
 
     def routes(self) -> list[tuple[str, Any, str]]:
-        return [("/settings", self.page, "GET"), ("/settings/doctor", self.doctor, "POST")]
+        return [
+            ("/settings", self.page, "GET"),
+            ("/settings/values", self.values, "GET"),
+            ("/settings/doctor", self.doctor, "POST"),
+        ]
 
     async def page(self, request: Request) -> Response:
         project = self._hub.project
         values = {
-            "tables": _tables(project),
-            "file": "triggerhub.toml",
             "changes": _changes(await anyio.to_thread.run_sync(self._hub.changes.newest, 2 * CHANGES)),
             "status": await self._hub.status(),
             "tokens": self._hub.tokens.all(),
             "auth": project.console.auth,
             "findings": self._doctor.latest,
         }
-        return await answer.html("settings.html", await self._frame.around("settings", request) | values)
+        around = await self._frame.around("settings", request)
+        return await answer.html("settings.html", around | self._values(request) | values)
+
+    async def values(self, request: Request) -> Response:
+        """The values alone, searched."""
+        return await answer.html("values.html", self._frame.common() | self._values(request))
+
+    def _values(self, request: Request) -> dict[str, Any]:
+        text, hide = request.query_params.get("q", ""), self._hub.veil.text
+        # As they are shown: a search that found what lies behind dots would tell it.
+        tables = [
+            (name, [(key, hide(value), line) for key, value, line in rows]) for name, rows in _tables(self._hub.project)
+        ]
+        return {"q": text, "file": "triggerhub.toml", "tables": list(_found(tables, text.casefold().split()))}
 
     async def doctor(self, request: Request) -> Response:
         """Look at the machine; the page shows what was found until the next look."""
@@ -68,9 +84,17 @@ def _changes(lines: Iterable[Mapping[str, Json]]) -> list[dict[str, Json]]:
     return shown[:CHANGES]
 
 
-def _tables(project: Project) -> list[tuple[str, list[Value]]]:
+def _found(tables: Iterable[Table], words: Sequence[str]) -> Iterator[Table]:
+    """Yield the tables with the values in whose table, key and text all of the words are."""
+    for name, rows in tables:
+        found = [row for row in rows if all(word in f"[{name}] {name}.{row[0]} {row[1]}".casefold() for word in words)]
+        if found:
+            yield name, found
+
+
+def _tables(project: Project) -> list[Table]:
     """Return every table with its values and the lines where they are written."""
-    tables: list[tuple[str, list[Value]]] = []
+    tables: list[Table] = []
     for name, held, top in (
         ("hub", project.hub, ("hub",)),
         ("console", project.console, ("console",)),

@@ -20,8 +20,23 @@
     setTimeout(() => said.remove(), Math.min(3000 + text.length * 40, 10000));
   };
 
+  const copy = async (text) => {
+    let done = true;
+    // A page that came over plain HTTP from another machine has no clipboard but what is selected.
+    try { await navigator.clipboard.writeText(text); } catch {
+      const before = document.activeElement, area = document.createElement("textarea");
+      area.value = text; area.className = "hidden";
+      document.body.append(area);
+      area.select();
+      done = document.execCommand("copy");
+      area.remove();
+      before?.focus({ preventScroll: true });
+    }
+    tell(done ? "Copied" : "The browser does not let a page copy here");
+  };
+
   // ── what is live ────────────────────────────────────────────────────────
-  const first = json("first");
+  const first = json("first"), born = Date.now();
   // This machine's clock may be another than the hub's. What was shortest on its way tells best by how much; an
   // estimate that is higher counts at once, others slowly, since either clock may be set.
   let skew = first ? first.now - Date.now() : 0;
@@ -110,6 +125,8 @@
       // What was to come has come: there is another next.
       if ("due" in time.dataset && passed > 1000) { delete time.dataset.due; stale = true; }
     }
+    // What is said of the last minutes changes also while nothing happens.
+    if (Date.now() - Math.max(last, born) > 60000) stale = true;
     refresh();
   }, 1000);
 
@@ -251,7 +268,7 @@
     if (!rate.reportValidity()) return;
     if (act === "discard" && !dry && !$("#bulk-reason").value.trim()) { told.textContent = "Say why: it is what the log keeps of them."; $("#bulk-reason").focus(); return; }
     running = new AbortController();
-    $("#bulk-go").hidden = $("#bulk-dry").hidden = true; $("#bulk-stop").textContent = "Stop";
+    $("#bulk-go").hidden = $("#bulk-dry").hidden = true; $("#bulk-stop").textContent = "Stop"; $("#bulk-while").hidden = dry;
     const sums = { total: 0, changed: 0, skipped: 0 }, gone = [];
     try {
       for (const order of orders) {
@@ -287,12 +304,14 @@
       told.textContent = error.name === "AbortError" ? `Stopped. ${told.textContent}` : `Not done: ${error.message}`;
       if (error.name !== "AbortError") $("#bulk-go").hidden = $("#bulk-dry").hidden = false;
     }
-    running = null; $("#bulk-stop").textContent = "Close"; stale = true; last = 0;
+    running = null; $("#bulk-while").hidden = true; $("#bulk-stop").textContent = "Close"; stale = true; last = 0;
   };
   const headers = () => { const token = $("meta[name=csrf]")?.content; return { "Content-Type": "application/json", ...(token ? { "X-CSRF-Token": token } : {}) }; };
   const reason = async (answer) => { try { const { error } = await answer.json(); return error.hint ? `${error.message}. ${error.hint}` : error.message; } catch { return `the hub answered ${answer.status}`; } };
   bulk?.addEventListener("close", () => { running?.abort(); refresh(); });
-  bulk?.addEventListener("cancel", () => running?.abort());
+  // What goes on with the page ends by its button, and not by a key or a click beside it.
+  bulk?.addEventListener("cancel", (event) => { if (running) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => { if (running) event.preventDefault(); });
 
   // ── completion ──────────────────────────────────────────────────────────
   const field = $("#q"), list = $("#choices"), words = json("completions");
@@ -337,7 +356,7 @@
     const { target } = event, hit = (selector) => target.closest(selector);
     let found;
     if (found = hit("[data-bulk]")) return ask(found);
-    if (found = hit("[data-copy]")) { navigator.clipboard?.writeText(found.dataset.copy).then(() => tell("Copied"), () => tell("The browser does not let a page copy here")); return; }
+    if (found = hit("[data-copy]")) return copy(found.dataset.copy);
     if (found = hit("[data-show]")) { const part = document.getElementById(found.dataset.show); part.hidden = !part.hidden; if (!part.hidden) $("textarea, input", part)?.focus(); return; }
     if (hit("[data-close]")) return close();
     if (hit("[data-help]")) return $("#help").showModal();
@@ -370,7 +389,7 @@
       return turn(tabs[(tabs.indexOf(target) + (key === "ArrowRight" ? 1 : tabs.length - 1)) % tabs.length]);
     }
     if (target.matches("input:not([type=checkbox]), textarea, select") || $("dialog[open]")) return;
-    if (key === "/") { event.preventDefault(); if (field) { field.focus(); field.select(); } else location.assign("/deliveries?find"); }
+    if (key === "/") { event.preventDefault(); const find = $("main .search input"); if (find) { find.focus(); find.select(); } else location.assign("/deliveries?find"); }
     else if (key === "j" || key === "k") { event.preventDefault(); step(key === "j" ? 1 : -1); }
     else if (key === "Escape") close();
     else if (key === "p") pause();
