@@ -148,6 +148,7 @@ def test_a_file_is_asked_for_by_its_path_whether_it_was_stored_or_not(
     event = until(lambda: [row for row in rows() if row["event_id"] != event], "so did the other")[0]["event_id"]
     other = on("deliveries", "list", "--trigger", "pdf", "--json").json[0]["event_id"]
     assert f"pdf: accepted it, too: event {other}" in on("explain", event).out
+    assert on("explain", "b.pdf").out.splitlines()[0] in (f"event {event}", f"event {other}"), "by its path, too"
     (mine,) = [row["id"] for row in rows() if row["event_id"] == event]
     told = page(hub, f"/deliveries/{mine}/story")
     (link,) = re.findall(r'accepted it, too: <a href="(.*?)">', told)
@@ -196,6 +197,8 @@ def test_destinations_are_followed_and_their_filters_told(hub: Daemon, on: Run) 
     sent = json.loads(body)
     assert on("deliveries", "wait", *sent["deliveries"], "--timeout", "30s").code == 0
     text = on("explain", sent["id"]).out
+    request = json.loads(on("deliveries", "show", *sent["deliveries"], "--json").out)["event"]["data"]
+    assert on("explain", request["requestContext"]["requestId"]).out == text
     assert "filtered by trigger done: body.never does not match" in text
     assert "sent on to queue:done\n" in text
     (line,) = [line for line in text.splitlines() if "sent on to function:after" in line]

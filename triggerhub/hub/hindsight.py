@@ -16,7 +16,7 @@ from triggerhub.hub.unstored import FILTERED, Again, Refusal, Unstored
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Delivery, Event, Millis, State, destination_trigger
 from triggerhub.policy import naming, selecting
-from triggerhub.settings import Destination, Function, Trigger
+from triggerhub.settings import MB, Destination, Function, Trigger
 from triggerhub.source import Filtered
 from triggerhub.store import Intake, Lane, Query, Store
 
@@ -24,6 +24,10 @@ EXAMINED = 20
 """Triggers of one type whose filters are asked, those first that read the same."""
 SEARCHED = 100
 """Deliveries that are looked at for a destination's, or for one that has the same ordering key."""
+WALKED = 2000
+"""Deliveries whose events are read for a name that is no key, the newest …"""
+READ = 32 * MB
+"""… and so much of what they carry, at most."""
 _AROUND = 5000
 """How far from the end of a delivery what it sent on was made, in milliseconds."""
 _PLACES = ("path", "name", "queue", "table", "stream", "bucket", "schedule")
@@ -88,9 +92,12 @@ class Hindsight:
         refused = self.unstored.find(own, names)
         if found is None:
             if not refused:
+                asked = [*names, *own][0]
+                stored = f"no event {asked!r} is stored" if asked in own else f"no stored event is called {asked!r}"
                 raise NotFound(
-                    f"no event {[*names, *own][0]!r} is stored, and none was filtered lately",
-                    hint=f"Its history may be pruned; see [hub] keep. Of what filters refuse, the latest {FILTERED}"
+                    f"{stored}, and none was filtered lately",
+                    hint="Its history may be pruned; see [hub] keep. For a name that is no key, the newest "
+                    f"{WALKED:,} deliveries are searched. Of what filters refuse, the latest {FILTERED}"
                     " since the hub's start are known. To see which leaf fails, paste the event on its trigger's page"
                     " in the console.",
                 )
@@ -119,6 +126,25 @@ class Hindsight:
             for row in rows:
                 if row.dedup_key == name and (found := await self._store.event(row.event_id)) is not None:
                     return found
+        return await self._walked(names) if names else None
+
+    async def _walked(self, names: Sequence[str]) -> tuple[Event, list[Delivery]] | None:
+        """Look through the newest stored events for one that its source calls by one of the names."""
+        seen, size, before, last = 0, 0, None, ""
+        while seen < WALKED:
+            rows = await self._store.page(Query(before=before, limit=SEARCHED))
+            for row in rows:
+                seen, before = seen + 1, row.id
+                if row.event_id == last or (found := await self._store.event(row.event_id)) is None:
+                    continue
+                event, last = found[0], row.event_id
+                size += len(event.data)
+                if not {*names}.isdisjoint(naming.names(selecting.view(event.data), event.dedup_key)):
+                    return found
+                if size > READ:
+                    return None
+            if len(rows) < SEARCHED:
+                break
         return None
 
     # who saw it
