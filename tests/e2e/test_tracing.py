@@ -113,12 +113,13 @@ def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> No
             assert hub.post("/orders", b"{}", {"traceparent": f"00-{TRACE}-{CALLER}-01"})[0] == 202
             until(lambda: collector.told, "the destination was told")
             assert hub.post("/ask", b"{}")[0] == 200
+            assert hub.post("/ask", b"{}", {"X-Amzn-Trace-Id": f"Root=1-{TRACE[:8]}-{TRACE[8:]}"})[0] == 200
             hub.settled()
             lines = hub.cli("logs", "ship").stdout
             assert hub.stop() == 0
         (accepted,) = collector.named("accept orders")
         assert (accepted.trace_id.hex(), accepted.parent_span_id.hex()) == (TRACE, CALLER)
-        first, second, asked = collector.named("ship")
+        first, second, asked, rooted = collector.named("ship")
         for number, attempt in enumerate((first, second), 1):
             assert (attempt.trace_id, attempt.parent_span_id) == (accepted.trace_id, accepted.span_id)
             assert facts(attempt)["triggerhub.attempt"] == number
@@ -131,6 +132,7 @@ def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> No
         assert collector.told[0]["traceparent"] == f"00-{TRACE}-{sent.span_id.hex()}-01"
         assert collector.told[0]["x-amzn-trace-id"].startswith(f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent=")
         assert asked.trace_id != accepted.trace_id
+        assert rooted.trace_id.hex() == TRACE, "who begins a trace need not have a span in it"
         assert all(one["service.name"] == "triggerhub" for one in collector.resources)
 
 

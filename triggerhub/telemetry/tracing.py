@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -119,6 +121,10 @@ def _context(header: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN20
     from opentelemetry.context import Context
     from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
+    place = tracecontext.of_amazon(header)
+    if place is not None and place.span is None:
+        # Whoever began the trace has no span in it: what is below has one that nobody sends.
+        header = tracecontext.amazon(replace(place, span=f"{random.getrandbits(64) or 1:016x}"))
     parent = _remote(header)
     return Context() if parent is None else set_span_in_context(NonRecordingSpan(parent), Context())
 
