@@ -115,6 +115,10 @@ class Delivery:
     lost: int = 0
     """How often the hub died while it ran."""
 
+    def waits(self, now: Millis) -> bool:
+        """Whether it is queued for a time to come."""
+        return self.state is State.QUEUED and self.due > now
+
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:

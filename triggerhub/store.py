@@ -295,7 +295,10 @@ class Store(Protocol):
         ...
 
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
-        """Queue finished deliveries again, attempts and losses from 0, ids kept, due now; return those that were."""
+        """Queue finished deliveries again, attempts and losses from 0, ids kept; return those that were.
+
+        They are due now, and so are queued ones whose time is to come, with the attempts that they have: these, too.
+        """
         ...
 
     async def cancel(self, deliveries: Sequence[str], *, now: Millis, reason: str) -> list[str]:

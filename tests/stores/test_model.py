@@ -300,10 +300,16 @@ class Machine(RuleBasedStateMachine):
     def redrive(self, picks: list[int]) -> None:
         asked = self.some(picks)
         said = self.run(self.store.redrive(asked, now=self.now))
-        wanted = [one for one in dict.fromkeys(asked) if self.is_there(one) and self.model.rows[one].state.finished]
+        rows = {one: self.model.rows[one] for one in dict.fromkeys(asked) if self.is_there(one)}
+        wanted = [
+            one for one, row in rows.items() if row.state.finished or (row.state is State.QUEUED and row.due > self.now)
+        ]
         assert said == wanted
         for one in wanted:
-            row = self.model.rows[one]
+            row = rows[one]
+            if not row.state.finished:
+                row.due = self.now
+                continue
             row.state, row.attempts, row.lost, row.due = State.QUEUED, 0, 0, self.now
             row.finished = row.reason = row.error = None
 

@@ -159,9 +159,9 @@ def cancel(context: click.Context, session: Session, /, yes: bool, **order: Any)
 @click.pass_obj
 @click.pass_context
 def redeliver(context: click.Context, session: Session, ids: tuple[str, ...]) -> None:
-    """Queue finished deliveries again.
+    """Queue finished deliveries again, or run now what waits for its next attempt.
 
-    They keep their ids and get fresh attempts. Exits 5 when only some could be queued.
+    They keep their ids; finished ones get fresh attempts. Exits 5 when only some could be queued.
     """
     done: list[dict[str, Any]] = []
     failures: list[TriggerhubError] = []

@@ -374,12 +374,12 @@ class Hub:
         return ended
 
     async def redrive(self, deliveries: Sequence[str]) -> list[str]:
-        """Queue finished deliveries again; returns those that were finished."""
+        """Queue finished deliveries again, and make due what waits for its time; returns those."""
         before = await self._details(deliveries)
         with anyio.CancelScope(shield=True):
             queued = await self._store.redrive(list(before), now=self._clock.now())
         for delivery in queued:
-            self._depth.add(before[delivery].trigger, 1)
+            self._depth.add(before[delivery].trigger, int(before[delivery].state.finished))
             self._wake(Lane(before[delivery].trigger, before[delivery].function))
         return queued
 

@@ -40,9 +40,12 @@ def cancel(t: Transaction, deliveries: Sequence[str], now: Millis, reason: str) 
 
 
 def redrive(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]:
-    """Queue what is finished again, in its old place in line."""
-    found = [one for one in find(t, deliveries) if one.state.finished]
+    """Queue what is finished again, in its old place in line; make due what waits for its time."""
+    found = [one for one in find(t, deliveries) if one.state.finished or one.waits(now)]
     for one in found:
+        if not one.state.finished:
+            t.db.execute("UPDATE delivery SET due = ? WHERE id = ?", (now, one.id))
+            continue
         t.db.execute(
             "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, lost = 0, due = ?, finished = NULL, "
             "reason = NULL, error_type = NULL, error_message = NULL WHERE id = ?",

@@ -309,7 +309,11 @@ class MemoryStore:
                 row.delivery.attempts, row.delivery.lost, row.delivery.due = 0, 0, now
                 row.delivery.finished = row.delivery.error = None
                 self._queue(row)
-                queued.append(row.delivery.id)
+            elif row.delivery.waits(now):
+                row.delivery.due = now
+            else:
+                continue
+            queued.append(row.delivery.id)
         return queued
 
     async def cancel(self, deliveries: Sequence[str], *, now: Millis, reason: str) -> list[str]:
