@@ -37,6 +37,7 @@ def test_a_search_is_read(text: str, search: Search) -> None:
         ("state:failed", "there is no state 'failed'; there is queued, running, succeeded, dead, cancelled"),
         ("since:soon", "'soon' is not a duration"),
         ("fn:a fn:b", "function is there twice"),
+        ('error~"abc', 'the quote that begins with "abc is not closed'),
         ("fnn:a", "there is no word 'fnn:'; write fn:…"),
         ("error:a", "there is no word 'error:'; write fn:…"),
         ('error~"a"b', "expected a space before 'b'"),

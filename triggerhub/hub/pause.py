@@ -31,6 +31,11 @@ class Paused:
     async def load(self) -> None:
         self._names = {key.removeprefix("paused:") for key in await self._store.checkpoints(SCOPE, "paused:")}
 
+    @property
+    def names(self) -> list[str]:
+        """What is paused, each as ``function:NAME`` or ``trigger:NAME``."""
+        return sorted(self._names)
+
     def __call__(self, kind: Kind, name: str) -> bool:
         return f"{kind}:{name}" in self._names
 

@@ -165,6 +165,7 @@ class Status:
             "problems": self._problems(stats),
             "preparing": self._preparation.under_way(),
             "pinned": self._wiring.history.pins(),
+            "paused": self._paused.names,
             "functions": len(project.functions),
             "triggers": len(project.triggers),
         }

@@ -96,6 +96,8 @@ def _read(match: re.Match[str]) -> str:
 
 
 def _value(match: re.Match[str]) -> str:
+    if match[3] is None and match[4].startswith('"'):
+        raise ValueError(f"the quote that begins with {match[4][:60]} is not closed")
     value = match[4] if match[3] is None else re.sub(r"\\(.)", r"\1", match[3], flags=re.DOTALL)
     if not value:
         word = match[1] + match[2]

@@ -47,6 +47,7 @@ def application(hub: Hub, registry: Registry, canaries: Canaries, closing: anyio
     """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
     admin, versions = _Admin(hub, canaries, closing), Versions(hub, registry, canaries)
     held = [Middleware(Held, Quota())]
+    console = Console(hub, closing, sessions, versions, held)
     api: list[BaseRoute] = [
         Route("/status", admin.status),
         Route("/alarms", admin.alarms),
@@ -67,13 +68,20 @@ def application(hub: Hub, registry: Registry, canaries: Canaries, closing: anyio
         Route("/readyz", admin.ready),
         Route("/metrics", admin.metrics),
         Mount("/api/v1", app=_router(api)),
-        *Console(hub, closing, sessions, versions, held).routes(),
+        *console.routes(),
     ]
-    return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes))))
+
+    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return await (await console.nowhere(request))(scope, receive, send)
+        return await _nowhere(scope, receive, send)
+
+    return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes, nowhere))))
 
 
-def _router(routes: list[BaseRoute]) -> Router:
-    return Router(routes, redirect_slashes=False, default=_nowhere)
+def _router(routes: list[BaseRoute], default: ASGIApp | None = None) -> Router:
+    return Router(routes, redirect_slashes=False, default=default or _nowhere)
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:

@@ -174,6 +174,29 @@ def test_the_list_is_searched(site: Site, dead: str) -> None:
     assert "&#39;hello&lt;b&gt;&#39; says not what to search in; write fn:…" in wrong.text
 
 
+def test_where_there_is_nothing_a_browser_gets_a_page(site: Site) -> None:
+    for path in ("/nope", "/alarms/x", "//evil.example/"):
+        answer = site.get(path, Accept="text/html")
+        assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert f"there is nothing at {path}" in answer.text
+    assert site.get("/nope").json["error"]["code"] == "no-such-path"
+    for path in ("/deliveries/", "/settings//"):
+        answer = site.get(path, Accept="text/html")
+        assert (answer.status, answer.headers["location"]) == (307, path.rstrip("/"))
+
+
+def test_what_is_paused_or_wrong_is_told_to_open_pages_without_an_event(site: Site) -> None:
+    def mark() -> str:
+        return json.loads(re.search(r'id="first">(.*?)<', site.get("/triggers").text)[1])["mark"]  # type: ignore[index]
+
+    site.settled()
+    before = until(lambda: (one := mark()) == mark() and one, "nothing happens")
+    site.hub.api("POST", "/api/v1/triggers/nightly/pause")
+    paused = until(lambda: (one := mark()) != before and one, "a pause is told")
+    site.hub.api("POST", "/api/v1/triggers/nightly/resume")
+    until(lambda: mark() != paused, "so is its end")
+
+
 def test_a_function_names_its_handler(site: Site) -> None:
     assert "<code>ship</code>" in site.get("/functions/ship").text
 
@@ -345,9 +368,18 @@ def test_what_is_to_be_tried_again_needs_attention(site: Site) -> None:
         until(lambda: re.search(said, site.get("/overview/attention").text), "it is told")
         link = re.search(rf'href="(/deliveries/{sent["deliveries"][0]}\?q=[^"]+)"', site.get("/").text)
         assert link is not None
-        assert '<span class="state retrying">retrying</span>' in site.get(html.unescape(link[1])).text
+        shown = site.get(html.unescape(link[1])).text
+        assert '<span class="state retrying">retrying</span>' in shown
+        where = f"/deliveries/{sent['deliveries'][0]}"
+        (seen,) = re.findall(rf'data-live="({where}/pane\?seen=[^"]+)"', shown)
+        assert site.get(seen).status == 204, "it is as it was seen"
+        assert ">Run now<" in shown
+        assert site.ask("POST", f"{where}/redeliver").status == 200
+        until(lambda: '<span class="state dead">dead</span>' in site.get(where).text, "its second attempt was the last")
+        assert site.get(seen).status == 200
     finally:
-        site.hub.cli("deliveries", "cancel", *sent["deliveries"], check=True)
+        site.hub.cli("deliveries", "cancel", *sent["deliveries"])
+        site.hub.cli("dlq", "discard", *sent["deliveries"], "--reason", "a test")
     until(lambda: "<b>later</b>" not in site.get("/overview/attention").text, "nothing is tried again any more")
 
 

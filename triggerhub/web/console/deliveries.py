@@ -76,7 +76,10 @@ class Deliveries:
         return await answer.html("deliveries.html", values | await self._pane(_id(request), request))
 
     async def pane(self, request: Request) -> Response:
-        """One delivery alone."""
+        """One delivery alone; nothing where it is as it was *seen*."""
+        seen = request.query_params.get("seen")
+        if seen is not None and seen == _mark((await self._hub.get(_id(request))).delivery):
+            return answer.nothing()
         return await self._shown(request, _id(request))
 
     async def _shown(self, request: Request, delivery: str, tell: str | None = None) -> Response:
@@ -145,6 +148,7 @@ class Deliveries:
         return {
             "detail": found,
             "row": row,
+            "seen": _mark(row),
             "phases": phases(row, found.attempts, now=now),
             "held": self._hub.hindsight.limits(row) if waited(row, found.attempts) else "",
             "last": last,
@@ -251,6 +255,11 @@ class Deliveries:
 
 def _with(search: Search, state: State | None) -> Search:
     return Search(**{part: getattr(search, part) for part in searching.PARTS} | {"state": state})
+
+
+def _mark(row: Delivery) -> str:
+    """Return what is another once anything that a page shows of a delivery has changed."""
+    return f"{row.state.value}.{row.attempts}.{row.due}.{row.finished}"
 
 
 def _id(request: Request) -> str:

@@ -14,7 +14,7 @@ from triggerhub.hub.hub import Hub
 from triggerhub.hub.pulse import Point
 from triggerhub.model import Delivery, Json, State
 from triggerhub.policy.grouping import Grave, Group, group
-from triggerhub.settings import SECOND
+from triggerhub.settings import SECOND, Project
 from triggerhub.store import Query
 from triggerhub.web import shape
 from triggerhub.web.refusal import Stopping
@@ -45,6 +45,8 @@ class Readings:
         self._again: list[Group] = []
         self._counted_until, self._counted_at = float("-inf"), ""
         self._owing, self._turn = False, 0
+        self._stood: tuple[Project, Json, Json, Json] | None = None
+        self._standing = 0
 
     async def graves(self) -> list[Group]:
         """Return the dead letters by cause, counted anew where something changed since, every other second at most.
@@ -89,6 +91,10 @@ class Readings:
     async def _take(self) -> Mapping[str, Json]:
         if self._owing and time.monotonic() > self._counted_until:
             self._owing, self._turn = False, self._turn + 1
+        status = await self._hub.status()
+        standing = (self._hub.project, status["problems"], status["paused"], status["pinned"])
+        if standing != self._stood:
+            self._stood, self._standing = standing, self._standing + 1
         pulse = self._hub.pulse
         recent, just, stats = pulse.recent(), pulse.recent(RATE), await self._hub.stats()
         functions = self._hub.project.functions.values()
@@ -107,7 +113,7 @@ class Readings:
             "point": None if last is None else point(last),
             # Whatever has changed of what lists show, this has changed.
             "mark": f"{stats.accepted}.{'.'.join(map(str, counts.values()))}.{stats.discarded}.{stats.pruned}"
-            f".{pulse.retries}.{len(self._hub.alarms.on())}.{self._hub.keeps_output:d}.{self._turn}",
+            f".{pulse.retries}.{len(self._hub.alarms.on())}.{self._hub.keeps_output:d}.{self._turn}.{self._standing}",
         }
 
 

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from triggerhub.errors import TriggerhubError
+from triggerhub.errors import NotFound, TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.web import refusal
 from triggerhub.web.access import remark
@@ -68,6 +68,17 @@ class Console:
             Route("/live", Live(self._readings, self._closing), middleware=self._held),
             *(Route(path, self._shown(page), methods=[method]) for path, page, method in found),
         ]
+
+    async def nowhere(self, request: Request) -> Response:
+        """Say on a page that there is none; an address with a slash at its end leads to that without."""
+        path = request.url.path
+        if path.endswith("/") and not path.startswith("//"):
+            return RedirectResponse(path.rstrip("/"), 307)
+
+        async def none(_: Request) -> Response:
+            raise NotFound(f"there is nothing at {path}")
+
+        return await self._shown(none)(request)
 
     def _shown(self, page: Page) -> Page:
         """Return *page* with a page instead of JSON for what it refuses."""

@@ -60,7 +60,7 @@
   };
 
   // A list is drawn anew at most every other second, and never under somebody's hands.
-  const held = (part) => paused && part.id === "list" || document.querySelector("dialog[open]") || $("#edit:not([hidden])")
+  const held = (part) => paused && part.id === "list" || document.querySelector("dialog[open]") || $("#edit:not([hidden]), #commands:not([hidden])", part)
     || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || $("input:checked", part) || String(getSelection()).length > 0 && part.contains(getSelection().anchorNode);
   // Each request has the element that it fills as its source: those of one source wait for each other.
@@ -276,6 +276,7 @@
         if (act === "redrive" && rate.value) body.rate = rate.value;
         if (act === "discard") body.reason = $("#bulk-reason").value.trim() || "by hand";
         const answer = await fetch(`/api/v1/dead-letters/${act}`, { method: "POST", body: JSON.stringify(body), headers: headers(), signal: running.signal });
+        if (answer.status === 401) return door();
         if (!answer.ok) throw new Error(await reason(answer));
         const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
         let rest = "", line = {};
@@ -405,7 +406,10 @@
   document.addEventListener("htmx:confirm", (event) => { const question = event.target.dataset?.sure; if (question) { event.preventDefault(); if (confirm(question)) event.detail.issueRequest(true); } });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.requestConfig?.verb !== "get") { stale = true; last = 0; refresh(); } });
   document.addEventListener("htmx:responseError", (event) => { const { xhr } = event.detail; if (!xhr.getResponseHeader("HX-Trigger")) { let text = `the hub answered ${xhr.status}`; try { text = JSON.parse(xhr.responseText).error.message; } catch { /* no JSON */ } tell(text); } });
-  document.addEventListener("htmx:sendError", () => light("lost", "connection lost"));
+  document.addEventListener("htmx:sendError", (event) => {
+    light("lost", "connection lost");
+    if (event.detail.requestConfig?.verb !== "get") tell("The hub does not answer. Whether it was done is not known: look again once it is back.");
+  });
   document.addEventListener("htmx:afterSwap", choose);
 
   $("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
