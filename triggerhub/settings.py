@@ -186,6 +186,8 @@ class Function:
     timeout: Millis = 30 * SECOND
     memory: int = 256 * MB
     concurrency: int = 4
+    reserved: str = ""
+    """Of a version, the function whose reservation ``concurrency`` is: all versions of it share that."""
     rate: Rate | None = None
     idle: Millis = 10 * MINUTE
     reuse: Reuse = "warm"

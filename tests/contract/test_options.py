@@ -74,6 +74,33 @@ def test_a_reservation_of_none_is_for_what_comes_to_be_of_the_function_too(
     assert called(lambdas, f"{name}:live")["answer"] == "two"
 
 
+def test_all_versions_of_a_function_share_its_reservation(lambdas: Any, hub: Daemon) -> None:
+    name = f"one-{uuid.uuid4().hex[:8]}"
+    held = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return context.function_version\n"
+    create(lambdas, name, zipped({"app.py": held}), Timeout=1, Publish=True)
+    lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    lambdas.update_function_configuration(FunctionName=name, Timeout=60)
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    sent = lambdas.invoke(FunctionName=name, InvocationType="Event", Payload=b"60")["ResponseMetadata"]["RequestId"]
+    until(lambda: hub.api("GET", f"/api/v1/functions/{name}")["workers"] == 1, "$LATEST has what there is")
+    with pytest.raises(ClientError) as caught:
+        lambdas.invoke(FunctionName=name, Qualifier="live", Payload=b"0")
+    response = caught.value.response
+    assert (response["Error"]["Code"], response["Reason"]) == (
+        "TooManyRequestsException", "ReservedFunctionConcurrentInvocationLimitExceeded",
+    )  # fmt: skip
+    assert "shared by all versions" in hub.cli("functions", "show", f"{name}:1").stdout
+    assert hub.cli("deliveries", "cancel", sent).returncode == 0
+    assert called(lambdas, name, Qualifier="live", Payload=b"0") == "1"
+
+
+def test_an_error_of_the_name_that_throttling_has_is_the_functions_own(lambdas: Any, name: str) -> None:
+    code = "class TooManyRequestsException(Exception):\n    pass\ndef handler(event, context):\n    raise TooManyRequestsException('mine')\n"
+    lambdas.update_function_code(FunctionName=name, ZipFile=zipped({"app.py": code}))
+    answer = lambdas.invoke(FunctionName=name)
+    assert (answer["FunctionError"], json.loads(answer["Payload"].read())["errorMessage"]) == ("Unhandled", "mine")
+
+
 def test_tags_are_kept(lambdas: Any, name: str) -> None:
     lambdas.tag_resource(Resource=ARN + name, Tags={"a": "1", "b": "2"})
     lambdas.untag_resource(Resource=ARN + name, TagKeys=["a"])

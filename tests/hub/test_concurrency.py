@@ -17,7 +17,7 @@ from tests.hub.rig import HeldStore, RigRuntime, echoing, function, rig, trigger
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.pool import Pool
 from triggerhub.model import Invocation, State
-from triggerhub.settings import Batch, RetryPolicy
+from triggerhub.settings import Batch, Function, RetryPolicy
 from triggerhub.store import Query
 
 
@@ -263,6 +263,88 @@ async def test_a_newcomer_takes_what_is_free_beside_those_that_were_called() -> 
                 # The first was called and has not run yet; there is a worker for this one, too.
                 got.append(await made.acquire(work))
     assert len({*map(id, got)}) == 2
+
+
+def version(number: str, most: int, **given: Any) -> Function:
+    """One version of a function with a reservation of *most*."""
+    return function(f"work:{number}" if number else "work", concurrency=most, reserved="work", **given)
+
+
+async def test_versions_of_a_function_share_its_reservation_and_who_comes_first_goes_first() -> None:
+    async with pool() as (made, _):
+        latest, one, order = version("", 2), version("1", 2), []
+        for each in (latest, one):
+            made.serve(each, prepare=False)
+        lent = [await made.acquire(latest), await made.acquire(one)]
+        assert not made.free(latest)
+        assert not made.free(one)
+        assert await made.acquire(one, patience=0.001) is None
+
+        async def ask(each: Function) -> None:
+            slot = await made.acquire(each)
+            order.append(slot.function.name)
+            assert made.lend(latest) is None, "what is free is theirs who wait"
+            made.release(slot)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                for each in (one, latest, one):
+                    tasks.start_soon(ask, each)
+                    await anyio.sleep(0.001)
+                made.release(lent[0])
+        assert order == ["work:1", "work", "work:1"]
+        other = function("work:2", concurrency=1)
+        made.serve(other, prepare=False)
+        assert made.free(other), "what is of no reservation goes on beside it"
+
+
+async def test_what_is_kept_ready_of_a_version_is_its_own_part_of_a_reservation() -> None:
+    async with pool() as (made, _):
+        latest, one = version("", 3), version("1", 3, warm=2)
+        for each in (latest, one):
+            made.serve(each, prepare=False)
+        slot = await made.acquire(latest)
+        assert not made.free(latest)
+        own = [await made.acquire(one), await made.acquire(one)]
+        assert not made.free(one)
+        made.release(own.pop())
+        assert made.free(one)
+        assert not made.free(latest)
+        made.release(slot)
+        own += [await made.acquire(one), await made.acquire(one)]
+        assert not made.free(latest)
+        made.forget("work:1")
+        made.release(own.pop())
+        assert made.free(latest), "a version that is gone keeps nothing"
+
+
+async def test_a_reservation_is_kept_from_when_it_is_made_until_it_is_lifted() -> None:
+    async with pool() as (made, _):
+        free = [function(name, concurrency=4) for name in ("work", "work:1")]
+        for each in free:
+            made.serve(each, prepare=False)
+        lent = [await made.acquire(each) for each in free * 2]
+        for number in ("", "1"):
+            made.serve(version(number, 2), prepare=False)
+        got: list[Any] = []
+
+        async def ask(each: Function) -> None:
+            got.append(await made.acquire(each))
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                for each in free:
+                    tasks.start_soon(ask, each)
+                await anyio.sleep(0.001)
+                for slot in lent[:2]:
+                    made.release(slot)
+                await anyio.sleep(0.001)
+                assert got == [], "what ran before counts, too"
+                made.release(lent[2])
+                await anyio.sleep(0.001)
+                assert [slot.function.name for slot in got] == ["work"]
+                made.serve(free[1], prepare=False)
+        assert [slot.function.name for slot in got] == ["work", "work:1"]
 
 
 async def test_a_slow_start_is_not_cut_by_a_short_timeout(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""When workers are lent, and how far ahead work is claimed."""
+"""When workers are started ahead, and how far ahead work is claimed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,12 @@ from hypothesis import strategies as st
 from triggerhub.policy.pooling import (
     AHEAD_MOST,
     LONGEST_PAUSE,
-    Assignment,
     ahead,
     ahead_of_calls,
-    assign,
     idle_too_long,
     pause,
     smoothed,
 )
-
-
-@pytest.mark.parametrize(
-    ("idle", "live", "limit", "expected"),
-    [
-        pytest.param(1, 4, 4, Assignment.LEND, id="an idle one is lent"),
-        pytest.param(0, 3, 4, Assignment.START, id="there is room for one more"),
-        pytest.param(0, 4, 4, Assignment.WAIT, id="all are lent"),
-        pytest.param(0, 5, 4, Assignment.WAIT, id="the limit was lowered"),
-    ],
-)
-def test_assign(idle: int, live: int, limit: int, expected: Assignment) -> None:
-    assert assign(idle=idle, live=live, limit=limit) is expected
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _shown(session: Session, row: dict[str, Any], undo: str | None = None) -> No
         ("leads to", ", ".join(f"{name} ({100 * share:.4g}%)" for name, share in (row["leads"] or {}).items())),
         ("timeout", words.took(row["timeout_ms"])),
         ("memory", words.size(row["memory"])),
-        ("concurrency", str(row["concurrency"])),
+        ("concurrency", f"{row['concurrency']}{', shared by all versions' if row.get('reserved') else ''}"),
         ("sandbox", row["level"] or words.Cell(f"not run: {row['refused']}", "red")),
         ("workers", f"{row['workers']} alive, {row['running']} running{kept}{reuse}"),
         ("triggers", ", ".join(row["triggers"]) or "none"),

@@ -232,6 +232,7 @@ class Registry:
             memory=version.memory * MB,
             tmp=version.storage * MB,
             concurrency=0 if deployed.reserved is None else max(deployed.reserved, 1),
+            reserved="" if deployed.reserved is None else deployed.name,
             held=deployed.reserved == 0,
             warm=deployed.warm(number),
             reuse="fork" if version.snapped else "warm",

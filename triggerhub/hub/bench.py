@@ -1,13 +1,12 @@
-"""Hold the workers of one function, and those who wait for one."""
+"""Hold the workers of one function."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import deque
 
 import anyio
 
+from triggerhub.hub.room import Room, Share
 from triggerhub.model import Millis
 from triggerhub.policy.pooling import ahead_of_calls, pause
 from triggerhub.runtime import Worker
@@ -42,10 +41,11 @@ class Slot:
 
 
 class Bench:
-    """The workers of one function, and who waits for one."""
+    """The workers of one function, and its share of what may run at once."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, room: Room) -> None:
         self.function = function
+        self.share = Share(room)
         self.idle: list[Slot] = []
         self.starting: list[Slot] = []
         """Those that are started ahead; a caller who finds none idle takes the first and waits for it."""
@@ -63,14 +63,6 @@ class Bench:
         """When one may be started ahead again, on the loop's clock."""
         self.trouble = ""
         """Why none can be started ahead."""
-        self.called = 0
-        """Waiters that were called and have not taken their turn yet: what is free is theirs."""
-        self._waiting: deque[asyncio.Future[bool]] = deque()
-
-    @property
-    def queued(self) -> bool:
-        """Whether somebody is to be served before a newcomer."""
-        return bool(self._waiting or self.called)
 
     @property
     def ready(self) -> int:
@@ -108,37 +100,3 @@ class Bench:
         slots = [*self.idle, *self.starting]
         self.idle, self.starting = [], []
         return slots
-
-    def call(self) -> None:
-        """Call as many waiters, the first first, as there is something free for."""
-        free = self.ready + max(self.function.concurrency - self.live, 0) - self.called
-        while self._waiting and free > 0:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(True)
-                self.called += 1
-                free -= 1
-
-    async def turn(self, until: float) -> bool:
-        """Wait to be called, who comes first goes first; False at *until* on the loop's clock."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(future)
-        # There may be more free than those called before have not taken yet.
-        self.call()
-        timer = loop.call_at(until, _expire, future) if until < math.inf else None
-        try:
-            called = await future
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if future.done() and not future.cancelled() and future.result():
-                self.called -= 1
-        if not called:
-            self._waiting = deque(one for one in self._waiting if not one.done())
-        return called
-
-
-def _expire(future: asyncio.Future[bool]) -> None:
-    if not future.done():
-        future.set_result(False)

@@ -200,6 +200,11 @@ class Caller:
             self._output.write(function, request_id, "hub", line)
 
 
+def throttled(outcome: Outcome) -> bool:
+    """Whether a call did not begin, since it could not in time."""
+    return isinstance(outcome, Crashed) and outcome.fault.type == THROTTLED
+
+
 def traced(tracing: Tracing | None, function: Function, invocation: Invocation) -> Span | None:
     """Begin the span of a call, and let the invocation go on within it."""
     if tracing is None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from weakref import WeakValueDictionary
 
 import anyio
 import structlog
@@ -22,7 +23,8 @@ from triggerhub.aws import errors
 from triggerhub.errors import StartFailed, scarce
 from triggerhub.hub.bench import Bench, Slot
 from triggerhub.hub.clock import Clock
-from triggerhub.policy.pooling import Assignment, assign, idle_too_long
+from triggerhub.hub.room import Room
+from triggerhub.policy.pooling import idle_too_long
 from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Runtime
 from triggerhub.settings import Function, Level
@@ -30,7 +32,6 @@ from triggerhub.settings import Function, Level
 log = structlog.get_logger("pool")
 
 START_ERROR = "Runtime.StartError"
-WAIT = Assignment.WAIT
 AHEAD = 4
 """How many workers of all functions are started ahead at once: a storm of calls has the processors to itself."""
 
@@ -42,6 +43,8 @@ class Pool:
         self._runtime = runtime
         self._clock = clock
         self._benches: dict[str, Bench] = {}
+        self._reserved: WeakValueDictionary[str, Room] = WeakValueDictionary()
+        """Of functions with a reservation, what all their versions share."""
         self._closing = False
         self._tasks: TaskGroup
 
@@ -62,7 +65,7 @@ class Pool:
         """
         if function.leads is not None:
             return
-        bench = self._benches.setdefault(function.name, Bench(function))
+        bench = self._benches.get(function.name) or self._bench(function)
         bench.prepares = prepare
         if bench.function != function:
             bench.function = function
@@ -70,8 +73,19 @@ class Pool:
             bench.proved()
             for slot in bench.clear():
                 self._retire(bench, slot)
-            bench.call()
+        room = self._room(function)
+        room.most = function.concurrency
+        bench.share.enter(room, kept=function.warm)
         self._prepare(bench)
+
+    def _bench(self, function: Function) -> Bench:
+        bench = self._benches[function.name] = Bench(function, self._room(function))
+        return bench
+
+    def _room(self, function: Function) -> Room:
+        """Return what the calls of a function are to share."""
+        own = Room(function.concurrency)
+        return self._reserved.setdefault(function.reserved, own) if function.reserved else own
 
     def forget(self, name: str) -> None:
         """End the idle workers of a function that is no longer there."""
@@ -79,7 +93,7 @@ class Pool:
             bench.forgotten = True
             for slot in bench.clear():
                 self._retire(bench, slot)
-            bench.call()
+            bench.share.enter(bench.share.room, kept=0)
 
     def served(self, name: str) -> Function | None:
         """Return the current version of a function; None where there is none of this name."""
@@ -130,16 +144,16 @@ class Pool:
 
     def _free(self, name: str) -> bool:
         bench = self._benches.get(name)
-        if bench is None:
-            return True
-        return not bench.queued and (bench.ready > 0 or bench.live < bench.function.concurrency)
+        return bench is None or bench.share.open
 
     def lend(self, function: Function) -> Slot | None:
-        """Lend an idle worker, if there is one and nobody waits."""
+        """Lend an idle worker, if there is one and a call may begin."""
         bench = self._benches.get(function.name)
-        if bench is None or bench.queued:
+        if bench is None or not bench.share.open:
             return None
-        return self._idle(bench)
+        if slot := self._idle(bench):
+            bench.share.take()
+        return slot
 
     def _idle(self, bench: Bench) -> Slot | None:
         while bench.idle:
@@ -153,27 +167,20 @@ class Pool:
         return None
 
     async def acquire(self, function: Function, *, patience: float | None = None) -> Slot | None:
-        """Lend a worker of the function's current version; waits for its turn where all are lent.
+        """Lend a worker of the function's current version; waits for its turn where no call may begin.
 
         None where that takes longer than *patience* seconds; starting a worker has its own limit and is
         not cut short by it. Raises StartFailed. Cancelled: nothing stays lent.
         """
-        bench = self._benches.setdefault(function.name, Bench(function))
+        bench = self._benches.get(function.name) or self._bench(function)
         until = math.inf if patience is None else asyncio.get_running_loop().time() + patience
-        waits = bench.queued
-        while True:
-            if waits or assign(idle=bench.ready, live=bench.live, limit=bench.function.concurrency) is WAIT:
-                try:
-                    if not await bench.turn(until):
-                        return None
-                except BaseException:
-                    bench.call()
-                    raise
-            waits = False
-            if slot := self._idle(bench):
-                return slot
-            if bench.starting or bench.live < bench.function.concurrency:
-                return await self._start(bench)
+        if not await bench.share.turn(until):
+            return None
+        try:
+            return self._idle(bench) or await self._start(bench)
+        except BaseException:
+            bench.share.give()
+            raise
 
     def release(self, slot: Slot) -> None:
         """Take a lent worker back."""
@@ -190,7 +197,7 @@ class Pool:
             self._retire(bench, slot)
         if once and slot.worker.alive and bench.failures:
             bench.proved()
-        bench.call()
+        bench.share.give()
         if bench.function.warm or once:
             self._prepare(bench, spare=once)
 
@@ -229,7 +236,6 @@ class Pool:
             await slot.started
         except BaseException:
             self._retire(bench, slot)
-            bench.call()
             raise
         if (beside or slot.function.reuse == "fresh") and slot.function.runtime != "executable":
             bench.spare = True
@@ -270,7 +276,6 @@ class Pool:
             slot.idle_since = self._clock.now()
             bench.idle.append(slot)
             bench.trouble = ""
-        bench.call()
         # There is room for others now.
         for one in self._benches.values():
             self._prepare(one)

@@ -69,6 +69,7 @@ class Status:
             "timeout_ms": function.timeout,
             "memory": function.memory,
             "concurrency": function.concurrency,
+            "reserved": bool(function.reserved),
             "warm": function.warm,
             "reuse": function.reuse,
             "level": level if isinstance(level, str) else None,

@@ -1,8 +1,6 @@
-"""Decide when a worker is lent, started or waited for, and how much work is claimed ahead."""
+"""Decide when a worker is started ahead or ended, and how much work is claimed ahead."""
 
 from __future__ import annotations
-
-from enum import Enum
 
 from triggerhub.model import Millis
 
@@ -11,21 +9,6 @@ AHEAD_MILLIS = 20.0
 AHEAD_MOST = 256
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds until another worker is started ahead after one was lost; twice as long each time, up to the longest."""
-
-
-class Assignment(Enum):
-    """What to do for the next caller."""
-
-    LEND = "lend"
-    START = "start"
-    WAIT = "wait"
-
-
-def assign(*, idle: int, live: int, limit: int) -> Assignment:
-    """Say how a caller gets a worker, with *idle* of *live* workers free and at most *limit* allowed."""
-    if idle:
-        return Assignment.LEND
-    return Assignment.START if live < limit else Assignment.WAIT
 
 
 def ahead_of_calls(*, ready: int, lent: int, limit: int, warm: int, spare: bool, fresh: bool = False) -> int:

@@ -97,7 +97,9 @@ class Readings:
             self._stood, self._standing = standing, self._standing + 1
         pulse = self._hub.pulse
         recent, just, stats = pulse.recent(), pulse.recent(RATE), await self._hub.stats()
-        functions = self._hub.project.functions.values()
+        functions = [one for one in self._hub.project.functions.values() if one.leads is None]
+        # All versions of a function with a reservation have that together.
+        limits = {(one.reserved, "" if one.reserved else one.name): one.concurrency for one in functions}
         last = pulse.latest()
         counts = {state.value: stats.count(state) for state in State}
         return {
@@ -107,7 +109,7 @@ class Readings:
             "error_rate": recent.error_rate,
             "errors": recent.errors,
             "calls": recent.calls,
-            "limit": sum(function.concurrency for function in functions if function.leads is None),
+            "limit": sum(limits.values()),
             # What open logs are behind: lists are not, and are not drawn anew for a line.
             "lines": self._hub.wrote(),
             "point": None if last is None else point(last),

@@ -11,7 +11,7 @@ from typing import Final
 from triggerhub.aws import eventstream, restjson
 from triggerhub.aws.restjson import ApiError
 from triggerhub.errors import BadInput
-from triggerhub.hub.call import THROTTLED, Answered
+from triggerhub.hub.call import Answered, throttled
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.outflow import Broken, Outflow
 from triggerhub.model import Interrupted, Returned, Sink
@@ -25,7 +25,8 @@ TAIL = 4 * KB
 """How much of the log's end an answer has."""
 CONTEXT = 3583
 """The most that a client may say of itself, as it came: in base64."""
-NOTHING_RESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded"
+RESERVED, UNRESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded", "ConcurrentInvocationLimitExceeded"
+"""What holds a call back that finds no place: its function's reservation, or the limit of one that has none."""
 CHUNK = 256 * KB
 _JSON = ("content-type", "application/json")
 _UNHANDLED = ("x-amz-function-error", "Unhandled")
@@ -102,7 +103,6 @@ class Invoking:
         if call is None:
             headers = (_STREAM, ("x-amz-executed-version", version))
             return Answer(status=200, headers=headers, request_id=request_id, parts=_Messages(flow, tail=tail))
-        _refuse_unserved(call)
         chunks = []
         match call.outcome:
             case Returned(payload=payload):
@@ -127,9 +127,9 @@ class Invoking:
     ) -> Answered:
         _fits(payload, SYNCHRONOUS)
         if target.stopped:
-            raise ApiError("TooManyRequestsException", "Rate Exceeded.", Reason=NOTHING_RESERVED)
+            raise _throttled(RESERVED)
         try:
-            return await self._hub.invoke(
+            call = await self._hub.invoke(
                 target.function,
                 payload or b"{}",
                 arn=target.arn,
@@ -139,6 +139,9 @@ class Invoking:
             )
         except BadInput as error:
             raise ApiError("InvalidRequestContentException", error.message) from error
+        if throttled(call.outcome):
+            raise _throttled(RESERVED if target.reserved else UNRESERVED)
+        return call
 
     async def _queued(self, target: Target, payload: bytes) -> Answer:
         _fits(payload, EVENT)
@@ -199,7 +202,6 @@ def _complete(call: Answered, *, tail: bool) -> bytes:
 
 
 def _answer(call: Answered, *, tail: bool) -> Answer:
-    _refuse_unserved(call)
     headers: tuple[tuple[str, str], ...] = (_JSON, ("x-amz-executed-version", call.version))
     match call.outcome:
         case Returned(payload=payload):
@@ -214,10 +216,8 @@ def _answer(call: Answered, *, tail: bool) -> Answer:
     return Answer(status=200, body=payload, headers=headers, request_id=call.request_id)
 
 
-def _refuse_unserved(call: Answered) -> None:
-    """Raise the error of a call that did not begin, for want of a worker or of time."""
-    if not isinstance(call.outcome, Returned | Interrupted) and call.outcome.fault.type == THROTTLED:
-        raise ApiError("TooManyRequestsException", "Rate Exceeded.", Reason="ConcurrentInvocationLimitExceeded")
+def _throttled(reason: str) -> ApiError:
+    return ApiError("TooManyRequestsException", "Rate Exceeded.", Reason=reason)
 
 
 def _stopping() -> ApiError:

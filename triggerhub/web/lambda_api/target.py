@@ -28,6 +28,8 @@ class Target:
     """The hub's own name of what its events are owed to: of an alias its own, which chooses when they are run."""
     stopped: bool
     """Whether no concurrency is reserved for it: nobody may call it now."""
+    reserved: bool
+    """Whether some is, which its versions share."""
 
 
 def named(text: str, qualifier: str | None = None) -> Reference:
@@ -72,11 +74,12 @@ class Targets:
         function = serving.get(found.name)
         if function is None:
             raise missing(found.name, found.qualifier or LATEST)
+        resource, kept = arn.function(found.name, found.qualifier), (function.held, bool(function.reserved))
         if found.qualifier in (None, LATEST, function.version):
-            return Target(found.name, arn.function(found.name, found.qualifier), found.name, function.held)
+            return Target(found.name, resource, found.name, *kept)
         events = name = f"{found.name}:{found.qualifier}"
         if (served := serving.get(name)) is not None and (leads := served.leads) is not None:
             name = chosen(leads.to, leads.weights, self._draw())
         if name not in serving:
             raise missing(found.name, found.qualifier)
-        return Target(name, arn.function(found.name, found.qualifier), events, function.held)
+        return Target(name, resource, events, *kept)
