@@ -34,6 +34,17 @@ def create(lambdas: Any, name: str, code: bytes, **given: Any) -> Any:
     return answer
 
 
+def opened(lambdas: Any, name: str, **given: Any) -> None:
+    """Let everybody call a function by its URL: both permissions that it takes."""
+    everybody = {"FunctionName": name, "Principal": "*", **given}
+    lambdas.add_permission(
+        **everybody, StatementId="open", Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"
+    )
+    lambdas.add_permission(
+        **everybody, StatementId="call", Action="lambda:InvokeFunction", InvokedViaFunctionUrl=True
+    )
+
+
 def called(lambdas: Any, name: str, **given: Any) -> Any:
     answer = lambdas.invoke(FunctionName=name, **given)
     return json.loads(answer["Payload"].read())

@@ -14,7 +14,7 @@ import pytest
 
 from tests.aws_double.moto import KEYS, moto_server
 from tests.contract.conftest import client
-from tests.contract.package import create, zipped
+from tests.contract.package import create, opened, zipped
 from tests.contract.test_functions import ARN, refused
 from tests.e2e.daemon import Daemon, daemon, until
 
@@ -197,14 +197,11 @@ def test_an_alias_has_an_address_and_a_policy_of_its_own(hub: Daemon, aws: Any) 
     made = lambdas.create_function_url_config(FunctionName="web:live", AuthType="NONE")
     url = made["FunctionUrl"]
     assert made["FunctionArn"] == f"{ARN}web:live"
-    opening = {
-        "StatementId": "all", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE",
-    }  # fmt: skip
-    lambdas.add_permission(FunctionName="web", **opening)
+    opened(lambdas, "web")
     assert fetched(url)[0] == 403, "what opens the function does not open the alias"
-    lambdas.add_permission(FunctionName="web", Qualifier="live", **opening)
+    opened(lambdas, "web", Qualifier="live")
     policy = json.loads(lambdas.get_policy(FunctionName="web", Qualifier="live")["Policy"])
-    assert [one["Resource"] for one in policy["Statement"]] == [f"{ARN}web:live"]
+    assert [one["Resource"] for one in policy["Statement"]] == [f"{ARN}web:live"] * 2
     assert fetched(url) == (200, {"code": "one", "arn": f"{ARN}web:live", "version": "1"})
     lambdas.update_function_url_config(FunctionName="web", Qualifier="live", InvokeMode="RESPONSE_STREAM")
     lambdas.update_alias(FunctionName="web", Name="live", FunctionVersion="2")

@@ -126,15 +126,20 @@ def test_what_terraform_joins_to_a_function(lambdas: Any, function: str) -> None
         **url, StatementId="FunctionURLAllowPublicAccess", Action="lambda:InvokeFunctionUrl", Principal="*",
         FunctionUrlAuthType="NONE",
     )  # fmt: skip
+    lambdas.add_permission(
+        **url, StatementId="FunctionURLAllowInvokeAction", Action="lambda:InvokeFunction", Principal="*",
+        InvokedViaFunctionUrl=True,
+    )  # fmt: skip
     assert lambdas.get_function_url_config(**url)["FunctionArn"] == f"{ARN}{function}:live"
     granted = {"FunctionName": function, "Qualifier": "live", "StatementId": "events"}
     lambdas.add_permission(**granted, Action="lambda:InvokeFunction", Principal="events.amazonaws.com")
     policy = json.loads(lambdas.get_policy(FunctionName=function, Qualifier="live")["Policy"])
     assert {one["Sid"]: one["Resource"] for one in policy["Statement"]} == dict.fromkeys(
-        ("FunctionURLAllowPublicAccess", "events"), f"{ARN}{function}:live"
+        ("FunctionURLAllowPublicAccess", "FunctionURLAllowInvokeAction", "events"), f"{ARN}{function}:live"
     )
     lambdas.remove_permission(**granted)
-    lambdas.remove_permission(**{**granted, "StatementId": "FunctionURLAllowPublicAccess"})
+    for made in ("FunctionURLAllowPublicAccess", "FunctionURLAllowInvokeAction"):
+        lambdas.remove_permission(**{**granted, "StatementId": made})
     assert gone(lambdas.get_policy, FunctionName=function, Qualifier="live")
     lambdas.delete_function_url_config(**url)
     assert gone(lambdas.get_function_url_config, **url)

@@ -135,7 +135,7 @@ def test_a_policy_lets_a_key_call_what_its_own_actions_do_not(tmp_path: Path) ->
         keys = guest._request_signer._credentials
         user = "arn:aws:iam::000000000000:user/guest"
 
-        def grant(function: str, principal: str, sid: str, **given: str) -> None:
+        def grant(function: str, principal: str, sid: str, **given: Any) -> None:
             wanted = {"Action": "lambda:InvokeFunction", "Principal": principal, "StatementId": sid, **given}
             admin.add_permission(FunctionName=function, **wanted)
 
@@ -156,7 +156,10 @@ def test_a_policy_lets_a_key_call_what_its_own_actions_do_not(tmp_path: Path) ->
         grant("web", "*", "open", FunctionUrlAuthType="NONE", **by_url)
         assert signed(url, keys) == (403, {"Message": "Forbidden"})
         grant("web", user, "url", FunctionUrlAuthType="AWS_IAM", **by_url)
+        assert signed(url, keys) == (403, {"Message": "Forbidden"}), "it takes both"
+        grant("web", user, "call", InvokedViaFunctionUrl=True)
         assert signed(url, keys) == (200, {"n": 1})
+        assert refused(guest.invoke, FunctionName="web")[1] == "AccessDeniedException"
         assert signed(url, Credentials(keys.access_key, "wrong"))[0] == 403
         admin.remove_permission(FunctionName="kept", StatementId="whole")
         assert refused(guest.invoke, FunctionName="kept")[1] == "AccessDeniedException"
@@ -225,7 +228,7 @@ def test_a_function_url_of_aws_iam_is_for_those_who_sign(tmp_path: Path) -> None
         url = client(hub).create_function_url_config(FunctionName="web", AuthType="AWS_IAM")["FunctionUrl"]
         nobody = Credentials("AKIDAKIDAKIDAKIDAKID", "any")
         assert signed(url, nobody) == (403, {"Message": "Forbidden"})
-        caller = made(hub, "caller", "--action", "lambda:InvokeFunctionUrl")._request_signer._credentials
+        caller = made(hub, "caller", "--action", "lambda:InvokeFunction*")._request_signer._credentials
         viewer = made(hub, "viewer")._request_signer._credentials
         status, context = signed(f"{url}a%20b?x=1&y=%2F", caller)
         assert status == 200

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.contract.package import answering, called, create, zipped
+from tests.contract.package import answering, called, create, opened, zipped
 from tests.contract.test_functions import ARN, refused
 from tests.e2e.daemon import Daemon, until
 
@@ -233,10 +233,16 @@ def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any
     assert (closed[0], closed[2]) == (unknown[0], unknown[2]) == (403, b'{"Message":null}')
     asked = fetch(url, "OPTIONS", origin="https://a.example", access_control_request_method="GET")
     assert (asked[0], asked[2]) == (403, closed[2]), "a browser that asks first learns no more"
-    lambdas.add_permission(
-        FunctionName=name, StatementId="open", Action="lambda:InvokeFunctionUrl", Principal="*",
-        FunctionUrlAuthType="NONE",
-    )  # fmt: skip
+    opened(lambdas, name)
+    policy = json.loads(lambdas.get_policy(FunctionName=name)["Policy"])
+    assert [one["Condition"] for one in policy["Statement"]] == [
+        {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}, {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
+    ]  # fmt: skip
+    for sid in ("open", "call"):
+        lambdas.remove_permission(FunctionName=name, StatementId=sid)
+        assert fetch(url)[::2] == (403, closed[2]), "it takes both"
+        lambdas.remove_permission(FunctionName=name, StatementId=({"open", "call"} - {sid}).pop())
+        opened(lambdas, name)
     status, headers, body = fetch(
         f"{url}a%20b/c?x=1&x=2&y=", "POST", b'{"k": 1}', content_type="application/json", origin="https://a.example",
         cookie="c=1; d=2",

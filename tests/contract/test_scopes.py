@@ -127,14 +127,17 @@ def test_who_may_not_call_a_function_calls_it_in_no_other_way(tmp_path: Path) ->
         arn = f"{ARN}:function:web"
         one = keyed(hub, "one", allow("*"), deny("InvokeFunction", on=arn))
         other = keyed(hub, "other", allow("InvokeAsync", "InvokeFunctionUrl", on=arn))
+        both = keyed(hub, "both", allow("InvokeFunction", "InvokeFunctionUrl", on=arn))
         assert says(one, one.invoke_async, FunctionName="web", InvokeArgs=b"{}") == denied(arn)
         assert signed(url, one._request_signer._credentials) == (403, {"Message": "Forbidden"})
         assert says(other, other.invoke_async, FunctionName="web", InvokeArgs=b"{}") == "allowed"
-        assert signed(url, other._request_signer._credentials) == (200, {"n": 1})
+        assert signed(url, other._request_signer._credentials) == (403, {"Message": "Forbidden"})
+        assert signed(url, both._request_signer._credentials) == (200, {"n": 1})
         admin.update_function_url_config(FunctionName="web", AuthType="NONE")
-        opened = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": arn}
+        opened = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunction*", "Resource": arn}
+        half = {**opened, "Action": "lambda:InvokeFunctionUrl"}
         closed = {"Effect": "Deny", "Principal": "*", "Action": "lambda:InvokeFunction", "Resource": arn}
-        for statements, answer in (([opened], 200), ([opened, closed], 403)):
+        for statements, answer in (([half], 403), ([opened], 200), ([opened, closed], 403)):
             text = json.dumps({"Version": "2012-10-17", "Statement": statements})
             admin.put_resource_policy(ResourceArn=arn, Policy=text)
             assert signed(url, None)[0] == answer

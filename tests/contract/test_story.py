@@ -136,6 +136,10 @@ def test_the_whole_story_of_a_function(way: Any, sqs: Any, tmp_path: Path) -> No
             "add_permission", FunctionName="tale", StatementId="open", Action="lambda:InvokeFunctionUrl",
             Principal="*", FunctionUrlAuthType="NONE",
         )  # fmt: skip
+        do(
+            "add_permission", FunctionName="tale", StatementId="call", Action="lambda:InvokeFunction",
+            Principal="*", InvokedViaFunctionUrl=True,
+        )  # fmt: skip
         name = f"tale-{way.__name__}"
         queue = sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = f"arn:aws:sqs:us-east-1:123456789012:{name}"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.contract import package
 from tests.contract.conftest import client
 from tests.contract.package import create, zipped
 from tests.e2e.daemon import Daemon, daemon, until
@@ -116,10 +117,7 @@ def opened(hub: Daemon, name: str, mode: str = "RESPONSE_STREAM") -> str:
     lambdas = client(hub)
     made = lambdas.create_function_url_config(FunctionName=name, AuthType="NONE", InvokeMode=mode)
     assert made["InvokeMode"] == mode
-    lambdas.add_permission(
-        FunctionName=name, StatementId="open", Action="lambda:InvokeFunctionUrl", Principal="*",
-        FunctionUrlAuthType="NONE",
-    )  # fmt: skip
+    package.opened(lambdas, name)
     url: str = made["FunctionUrl"]
     return url
 

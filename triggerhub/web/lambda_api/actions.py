@@ -10,8 +10,8 @@ from triggerhub.web.lambda_api.description import service
 
 _OTHERS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
 """Operations whose action has another name."""
-BY_URL = "InvokeFunctionUrl"
-"""The action of calling a function by its URL, which is no operation."""
+BY_URL = "InvokeFunctionUrl", "InvokeFunction"
+"""What calling a function by its URL takes: the first is no operation."""
 
 
 def action(operation: str) -> str:
@@ -31,4 +31,4 @@ def meant_of_keys(pattern: str) -> bool:
 
 @cache
 def _every() -> frozenset[str]:
-    return frozenset(f"lambda:{name}".lower() for name in (BY_URL, *map(action, service().operations)))
+    return frozenset(f"lambda:{name}".lower() for name in (*BY_URL, *map(action, service().operations)))

@@ -14,7 +14,7 @@ from triggerhub.aws.apigateway import BYTES
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import BUFFERED, Deployed, Url
 from triggerhub.deploy.registry import Registry
-from triggerhub.hub.call import THROTTLED
+from triggerhub.hub.call import throttled
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.outflow import Broken, Outflow
 from triggerhub.hub.tokens import Token
@@ -30,7 +30,7 @@ from triggerhub.web.lambda_api.identity import known, user_arn
 from triggerhub.web.lambda_api.permissions import opens
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import PREFIX
-from triggerhub.web.lambda_api.wanted import call, invoking, resource_tags
+from triggerhub.web.lambda_api.wanted import call, resource_tags
 
 log = structlog.get_logger("lambda")
 
@@ -105,15 +105,14 @@ class Doorway:
             body=request.body,
         )
         token = verified(self._hub, signature, signed)
-        wanted = call(deployed.name, alias, BY_URL)
         told = {
             **_known(token, request, signature.region),
             **resource_tags(deployed.tags),
             **_SIGNED,
             "lambda:functionarn": (arn.function(deployed.name),),
         }
-        for one in (wanted, invoking(wanted)):
-            require(token, one, deployed.policies.get(alias, ()), told)
+        for does in BY_URL:
+            require(token, call(deployed.name, alias, does), deployed.policies.get(alias, ()), told)
         return token
 
     async def _called(
@@ -205,7 +204,7 @@ def _response(function: str, outcome: Outcome) -> Response:
             return Response(status=parts.status, body=parts.body, headers=parts.headers)
         case Interrupted():
             return _plain(503, "Service Unavailable")
-        case failed if failed.fault.type == THROTTLED:
+        case failed if throttled(failed):
             return _plain(429, "Rate Exceeded.")
         case _:
             return _plain(502, "Internal Server Error")

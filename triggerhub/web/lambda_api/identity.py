@@ -76,7 +76,7 @@ def _of_role(role: Role) -> tuple[str, ...]:
         for one in service().operations.values()
         if access.refusal(who, access.needed(one.method, one.route.partition("?")[0])) is None
     }
-    return tuple(f"lambda:{one}".lower() for one in (names | {BY_URL} if role is Role.OPERATOR else names))
+    return tuple(f"lambda:{one}".lower() for one in (names | {*BY_URL} if role is Role.OPERATOR else names))
 
 
 def known(

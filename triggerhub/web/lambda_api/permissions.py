@@ -19,7 +19,7 @@ from triggerhub.policy.iam import document
 from triggerhub.policy.iam.decision import Request, Verdict, decide
 from triggerhub.policy.iam.pattern import Known
 from triggerhub.settings import KB
-from triggerhub.web.lambda_api.actions import meant
+from triggerhub.web.lambda_api.actions import BY_URL, meant
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.stamp import revision
@@ -73,7 +73,7 @@ class Permissions:
         if not meant(given["Action"]):
             raise ApiError("InvalidParameterValueException", f"Action: Lambda has no action {given['Action']}.")
         made = statement(given, arn.function(name, qualifier or None))
-        _check_effect(made)
+        _check_effect(given, made)
 
         def add(before: Deployed | None) -> Deployed:
             current = self._at(before, name, qualifier, given)
@@ -203,14 +203,13 @@ def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
 def opens(policy: tuple[Json, ...], resource: str, known: Known) -> bool:
     """Whether a policy lets everybody call a function by its URL without a signature; *known* is known of the call."""
     told = {**known, "lambda:functionurlauthtype": ("NONE",), "lambda:invokedviafunctionurl": ("true",)}
-    asked = Request(action="lambda:InvokeFunctionUrl", resource=resource, who=None, known=told)
     try:
         kept = document.kept(policy)
     except ValueError as error:
         log.error("a policy cannot be read, so nothing is allowed", resource=resource, why=str(error))
         return False
-    denied = decide((), kept, replace(asked, action="lambda:InvokeFunction")) is Verdict.DENIED_BY_RESOURCE
-    return not denied and decide((), kept, asked) is Verdict.ALLOWED
+    asked = (Request(action=f"lambda:{one}", resource=resource, who=None, known=told) for one in BY_URL)
+    return all(decide((), kept, one) is Verdict.ALLOWED for one in asked)
 
 
 def principal(text: str) -> Json:
@@ -222,9 +221,16 @@ def principal(text: str) -> Json:
     return {"Service" if text.endswith((".amazonaws.com", ".amazon.com")) else "AWS": text}
 
 
-def _check_effect(made: Mapping[str, Json]) -> None:
+_ONLY = {"FunctionUrlAuthType": "lambda:InvokeFunctionUrl", "InvokedViaFunctionUrl": "lambda:InvokeFunction"}
+"""Conditions that AWS takes with one action alone."""
+
+
+def _check_effect(given: Mapping[str, Json], made: Mapping[str, Json]) -> None:
     """Raise ApiError for a statement that nobody here could ever be meant by."""
     named = made["Principal"]
+    for member, does in _ONLY.items():
+        if member in given and made["Action"].lower() != does.lower():
+            raise ApiError("InvalidParameterValueException", f"{member} is only supported for {does} action")
     if "AWS" in named:
         _check_principal(named["AWS"])
     if "Service" in named and made["Action"].lower() not in ("lambda:invokefunction", "lambda:*"):
