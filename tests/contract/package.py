@@ -40,9 +40,7 @@ def opened(lambdas: Any, name: str, **given: Any) -> None:
     lambdas.add_permission(
         **everybody, StatementId="open", Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE"
     )
-    lambdas.add_permission(
-        **everybody, StatementId="call", Action="lambda:InvokeFunction", InvokedViaFunctionUrl=True
-    )
+    lambdas.add_permission(**everybody, StatementId="call", Action="lambda:InvokeFunction", InvokedViaFunctionUrl=True)
 
 
 def called(lambdas: Any, name: str, **given: Any) -> Any:

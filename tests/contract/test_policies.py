@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,38 @@ def test_a_key_may_what_its_policy_says(tmp_path: Path) -> None:
             web, "TagResource"
         )
         assert says(tagger, tagger.untag_resource, Resource=web, TagKeys=["team"]) == unallowed(web, "UntagResource")
+        maker = keyed(hub, "maker", allow("CreateFunction", "CreateEventSourceMapping"))
+        new = {
+            "FunctionName": "new",
+            "Runtime": RUNTIME,
+            "Role": ROLE,
+            "Handler": "a.b",
+            "Code": {"ZipFile": answering(1)},
+        }
+        tags = {"Tags": {"team": "blue"}}
+        assert says(maker, maker.create_function, **new, **tags) == unallowed(f"{ARN}:function:new", "TagResource")
+        assert says(maker, maker.create_function, **new) == "allowed"
+        source = "arn:aws:mq:us-east-1:000000000000:broker:b"
+        told = says(maker, maker.create_event_source_mapping, FunctionName="new", EventSourceArn=source, **tags)
+        assert told == unallowed(f"{ARN}:event-source-mapping:*", "TagResource")
         hub.kill()
         hub.start()
         assert says(one, one.invoke, FunctionName="hello") == denied(f"{ARN}:function:hello")
+
+
+def test_a_function_that_cannot_be_run_any_more_is_guarded_as_before(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        admin = made(hub, "admin", "--role", "admin")
+        create(admin, "red", answering(1), Tags={"team": "red"})
+        red = {"StringEquals": {"aws:ResourceTag/team": "red"}}
+        one = keyed(hub, "one", allow("*"), deny("*", Condition=red))
+        hub.kill()
+        for folder in ("archives", "unpacked"):
+            shutil.rmtree(hub.project / "var" / "functions" / folder)
+        hub.start()
+        assert admin.get_function_configuration(FunctionName="red")["State"] == "Failed"
+        assert says(one, one.get_function, FunctionName="red") == denied(f"{ARN}:function:red")
+        assert says(one, one.delete_function, FunctionName="red") == denied(f"{ARN}:function:red")
 
 
 def test_what_a_request_says_of_itself_is_what_conditions_are_about(tmp_path: Path) -> None:

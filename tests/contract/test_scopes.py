@@ -227,6 +227,10 @@ def test_a_layer_is_for_a_key_that_may_get_it(tmp_path: Path) -> None:
         both = list(layers.values())
         assert says(one, one.update_function_configuration, FunctionName="mine", Layers=both) == told
         assert says(one, one.create_function, FunctionName="new", Layers=both, **NEW) == told
+        assert says(one, one.get_layer_version_by_arn, Arn=layers["open"]) == "allowed"
+        assert says(one, one.get_layer_version_by_arn, Arn=layers["secret"]) == told
+        but = keyed(hub, "but", allow("*"), deny("GetLayerVersion", on=layers["secret"]))
+        assert says(but, but.get_layer_version_by_arn, Arn=layers["secret"]) == denied(layers["secret"])
         held = admin.get_function(FunctionName="mine")["Configuration"]["Layers"]
         assert [layer["Arn"] for layer in held] == [layers["open"]]
 

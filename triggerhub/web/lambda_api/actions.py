@@ -8,7 +8,9 @@ from functools import cache
 from triggerhub.web.lambda_api.beside import ACTIONS
 from triggerhub.web.lambda_api.description import service
 
-_OTHERS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
+_OTHERS = {
+    "GetLayerVersionByArn": "GetLayerVersion", "Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction",
+}  # fmt: skip
 """Operations whose action has another name."""
 BY_URL = "InvokeFunctionUrl", "InvokeFunction"
 """What calling a function by its URL takes: the first is no operation."""

@@ -191,7 +191,7 @@ class Callers:
     def _deployed(self, name: str) -> Deployed | None:
         """Return what is known of a function; None where the handlers folder has its name now, or there is none."""
         function = self._hub.project.functions.get(name)
-        return self._registry.functions.get(name) if function is not None and function.source == DEPLOYED else None
+        return self._registry.functions.get(name) if function is None or function.source == DEPLOYED else None
 
     async def noted(
         self, who: Principal | None, scope: Scope, operation: Operation, given: Mapping[str, Json], *, ok: bool

@@ -58,11 +58,14 @@ def wanted(registry: Registry, operation: str, given: Mapping[str, Json]) -> Seq
 
     Of what names nothing, which is refused anyway, the resource is ``*``.
     """
+    itself = _itself(registry, operation, given)
     others = [_beside(does, resource) for does, resource in beside.named(operation, given)]
+    if operation.startswith("Create") and given.get("Tags"):
+        others += [replace(one, action="TagResource") for one in itself]
     if operation in ("CreateEventSourceMapping", "UpdateEventSourceMapping") and "FunctionName" in given:
         # As at AWS who may map need not be allowed to call; who is denied it does not get round that.
         others.append(invoking(call(given["FunctionName"], None)))
-    return [*_itself(registry, operation, given), *others]
+    return [*itself, *others]
 
 
 def _beside(does: str, resource: str) -> Wanted:
