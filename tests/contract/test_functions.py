@@ -121,6 +121,40 @@ def test_a_function_that_is_deleted_is_gone_and_its_name_free(lambdas: Any, name
     assert called(lambdas, name)["answer"] == 2
 
 
+def test_a_list_goes_on_where_what_its_marker_names_was_deleted_meanwhile(lambdas: Any) -> None:
+    names = [f"page-{number}" for number in range(3)]
+    for name in names:
+        create(lambdas, name, answering(name), Publish=True)
+    for timeout in (4, 5):
+        lambdas.update_function_configuration(FunctionName=names[0], Timeout=timeout)
+        lambdas.publish_version(FunctionName=names[0])
+        lambdas.publish_layer_version(LayerName="page", Content={"ZipFile": answering(timeout)})
+    lambdas.publish_layer_version(LayerName="page", Content={"ZipFile": answering(6)})
+
+    def first(call: Any, **given: Any) -> str:
+        marker: str = call(**given)["NextMarker"]
+        return marker
+
+    versions, layer = {"FunctionName": names[0]}, {"LayerName": "page"}
+    number = first(lambdas.list_versions_by_function, **versions, MaxItems=2)
+    lambdas.delete_function(**versions, Qualifier=number)
+    found = lambdas.list_versions_by_function(**versions, Marker=number)["Versions"]
+    assert (number, [one["Version"] for one in found]) == ("2", ["3"])
+    number = first(lambdas.list_layer_versions, **layer, MaxItems=1)
+    lambdas.delete_layer_version(**layer, VersionNumber=int(number))
+    found = lambdas.list_layer_versions(**layer, Marker=number)["LayerVersions"]
+    assert (number, [one["Version"] for one in found]) == ("2", [1])
+    for every in ({}, {"FunctionVersion": "ALL"}):
+        lambdas.delete_function(FunctionName=(gone := names.pop(1)))
+        found = lambdas.list_functions(**every, Marker=f"{gone}:1" if every else gone)["Functions"]
+        assert [one["FunctionName"] for one in found if one["FunctionName"].startswith("page-")] == (
+            [] if every else names[1:]
+        )
+    told = refused(lambdas.list_versions_by_function, **versions, Marker="no number")
+    assert told == (400, "InvalidParameterValueException", "The marker is not one that this list gave.")
+    lambdas.delete_function(FunctionName=names[0])
+
+
 def test_functions_of_the_folder_are_shown_and_not_changed(lambdas: Any) -> None:
     configured = lambdas.get_function_configuration(FunctionName="hello")
     assert (configured["Runtime"], configured["Timeout"], configured["MemorySize"]) == (RUNTIME, 30, 256)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.aws_double.moto import KEYS, moto_server
@@ -156,6 +161,34 @@ def test_a_mapping_that_cannot_be_is_refused(hub: Daemon, given: dict[str, Any],
     assert found == kind
     assert told.startswith(says)
     assert lambdas.list_event_source_mappings()["EventSourceMappings"] == []
+
+
+@pytest.mark.parametrize("moment", ["1e400", "1e15", "-1", '"2026-01-01T00:00:00Z"', "null"])
+def test_a_stream_begins_at_a_moment_that_there_is(hub: Daemon, moment: str) -> None:
+    body = (
+        f'{{"EventSourceArn": "{KINESIS}", "FunctionName": "taking", "StartingPosition": "AT_TIMESTAMP", '
+        f'"StartingPositionTimestamp": {moment}}}'
+    )
+    url = f"http://127.0.0.1:{hub.admin}/2015-03-31/event-source-mappings/"
+    request = AWSRequest(method="POST", url=url, data=body)
+    SigV4Auth(Credentials("AKIDAKIDAKIDAKIDAKID", "any"), "lambda", "us-east-1").add_auth(request)
+    sent = urllib.request.Request(url, body.encode(), dict(request.headers))
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(sent, timeout=20)
+    with caught.value as answer:
+        assert (answer.code, b"tarting" in answer.read()) == (400, True)
+
+
+def test_windows_and_parallel_calls_exclude_one_another_whichever_comes_first(hub: Daemon) -> None:
+    lambdas = client(hub)
+    made = lambdas.create_event_source_mapping(
+        EventSourceArn=KINESIS, FunctionName="taking", StartingPosition="LATEST", ParallelizationFactor=2, Enabled=False
+    )
+    change = {"UUID": made["UUID"], "TumblingWindowInSeconds": 30}
+    assert refused(lambdas.update_event_source_mapping, **change)[2].startswith("TumblingWindowInSeconds: ")
+    lambdas.update_event_source_mapping(**change, ParallelizationFactor=1)
+    assert refused(lambdas.update_event_source_mapping, UUID=made["UUID"], ParallelizationFactor=2)[0] == 400
+    lambdas.delete_event_source_mapping(UUID=made["UUID"])
 
 
 def test_of_equal_mappings_that_are_made_at_once_there_is_one(hub: Daemon, sqs: Any) -> None:

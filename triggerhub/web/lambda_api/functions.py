@@ -69,7 +69,7 @@ class Functions:
             deployed = self.deployed(name) if everything else None
             numbers = [None] if deployed is None else [LATEST, *deployed.versions]
             rows += [(f"{name}:{number}" if number else name, (name, number)) for number in numbers]
-        return shape.page(asked.given, rows, "Functions", lambda row: self.shown(*row))
+        return shape.page(asked.given, rows, "Functions", lambda row: self.shown(*row), _in_order)
 
     def _sorted(self) -> list[str]:
         """Return the names of all functions, sorted anew only when there are others."""
@@ -306,6 +306,11 @@ class Functions:
         if places := list(naming(self._hub.project, served)):
             text = f"{served} is named by {', '.join(places[:5])} in triggerhub.toml; take it out there first."
             raise ApiError("ResourceConflictException", text)
+
+
+def _in_order(key: str) -> tuple[str, int]:
+    name, _, number = key.partition(":")
+    return name, shape.numbered(number or LATEST)
 
 
 def published(deployed: Deployed, description: str | None = None) -> tuple[Deployed, Version]:

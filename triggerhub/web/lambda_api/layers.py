@@ -95,8 +95,9 @@ class Layers:
         name = layer_name(asked.given["LayerName"])
         layer = self._registry.layers.layers.get(name, Layer(name=name))
         found = sorted((one for one in layer.versions.values() if _fits(one, asked.given)), key=lambda one: -one.number)
+        rows = [(str(one.number), one) for one in found]
         return shape.page(
-            asked.given, [(str(one.number), one) for one in found], "LayerVersions", lambda one: _shown(name, one)
+            asked.given, rows, "LayerVersions", lambda one: _shown(name, one), lambda number: -int(number)
         )
 
 

@@ -39,6 +39,8 @@ _STANDING = {
     "MaximumRecordAgeInSeconds": -1, "TumblingWindowInSeconds": 0,
 }  # fmt: skip
 """What of a stream holds where nothing was said."""
+ENDS = 253_402_300_800
+"""The year 10000, in seconds since 1970: no moment is as late."""
 REQUEST, OF_A_STREAM = 10, 100
 """Batches of a queue and of a stream, where nothing was said."""
 
@@ -126,13 +128,17 @@ class Mappings:
         if fifo and (batch > REQUEST or window):
             text = "A FIFO queue has batches of at most 10 and no batching window."
             raise ApiError("InvalidParameterValueException", text)
+        stream = {**mapping.stream, **{name: given[name] for name in _OF_STREAMS if name in given}}
+        if stream.get("TumblingWindowInSeconds") and stream.get("ParallelizationFactor", 1) > 1:
+            text = "TumblingWindowInSeconds: it goes with a ParallelizationFactor of 1 only."
+            raise ApiError("InvalidParameterValueException", text)
         scaling, on_failure = given.get("ScalingConfig"), mapping.on_failure
         if "DestinationConfig" in given:
             on_failure = self._destination(given["DestinationConfig"])
         return replace(
             mapping,
             on_failure=on_failure,
-            stream={**mapping.stream, **{name: given[name] for name in _OF_STREAMS if name in given}},
+            stream=stream,
             enabled=given.get("Enabled", mapping.enabled),
             batch=batch,
             window=window,
@@ -189,7 +195,8 @@ def _check_start(given: Mapping[str, Json], source: str) -> None:
     moment = given.get("StartingPositionTimestamp")
     if position == "AT_TIMESTAMP" and ":dynamodb:" in source:
         raise ApiError("InvalidParameterValueException", f"Unsupported starting position for arn type: {source}")
-    if (position == "AT_TIMESTAMP") != (moment is not None) or isinstance(moment, str):
+    known = isinstance(moment, int | float) and 0 <= moment < ENDS
+    if known != (position == "AT_TIMESTAMP") or (moment is not None and not known):
         text = "StartingPositionTimestamp: seconds since 1970, which go with AT_TIMESTAMP and with nothing else."
         raise ApiError("InvalidParameterValueException", text)
 
@@ -199,9 +206,6 @@ def _refuse(given: Mapping[str, Json], *, streams: bool) -> None:
     known = _KNOWN | ({*_OF_STREAMS, "DestinationConfig"} if streams else {"ScalingConfig"})
     if unknown := sorted(name for name, value in given.items() if name not in known and value not in ({}, [])):
         text = f"{unknown[0]}: it is not in this version for an event source mapping of this kind."
-        raise ApiError("InvalidParameterValueException", text)
-    if given.get("TumblingWindowInSeconds") and given.get("ParallelizationFactor", 1) > 1:
-        text = "TumblingWindowInSeconds: it goes with a ParallelizationFactor of 1 only."
         raise ApiError("InvalidParameterValueException", text)
     if 0 <= given.get("MaximumRecordAgeInSeconds", -1) < 60:
         text = "MaximumRecordAgeInSeconds: -1 for no limit, or 60 to 604800."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import platform
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from triggerhub.aws import arn
+from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Alias, Deployed, Version
 from triggerhub.deploy.registry import LEVEL
@@ -132,17 +134,30 @@ def without_variables(result: Mapping[str, Json]) -> dict[str, Json]:
     return shown
 
 
+def numbered(number: str) -> int:
+    """Return the place of a version among those of its function: ``$LATEST`` is the first. Raises ValueError."""
+    return 0 if number == LATEST else int(number)
+
+
 def page(
-    given: Mapping[str, Json], rows: Sequence[tuple[str, Any]], member: str, show: Callable[[Any], Json]
+    given: Mapping[str, Json],
+    rows: Sequence[tuple[str, Any]],
+    member: str,
+    show: Callable[[Any], Json],
+    order: Callable[[str], Any] = str,
 ) -> dict[str, Json]:
-    """Return one page of *rows*, each under a key of its own that serves as marker, in their order."""
+    """Return one page of *rows*, each under a key of its own that serves as marker, sorted by *order* of the key.
+
+    Where what a marker names is gone by now, the page begins with what comes after it.
+    """
     marker, most = given.get("Marker"), given.get("MaxItems", DEFAULT_PAGE)
     start = 0
     if marker:
-        keys = [key for key, _ in rows]
-        if marker not in keys:
-            raise ApiError("InvalidParameterValueException", "The marker is not one that this list gave.")
-        start = keys.index(marker)
+        try:
+            start = bisect_left(rows, order(marker), key=lambda row: order(row[0]))
+        except ValueError as error:
+            text = "The marker is not one that this list gave."
+            raise ApiError("InvalidParameterValueException", text) from error
     found = {member: [show(row) for _, row in rows[start : start + most]]}
     if start + most < len(rows):
         found["NextMarker"] = rows[start + most][0]
