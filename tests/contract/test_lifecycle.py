@@ -52,7 +52,13 @@ def test_the_whole_life_of_a_function(tmp_path: Path) -> None:
         listed = hub.cli("functions", "versions", "life")
         assert [line.split()[0] for line in listed.stdout.splitlines()] == ["VERSION", "$LATEST", "2", "1"]
         assert hub.cli("functions", "rollback", "life", "--alias", "live").stdout == "life:live is version 1 again\n"
-        assert hub.cli("functions", "rollback", "life").stdout == "life is version 1 again\n"
+        for number in ("4", "5"):
+            aws(hub, "update-function-configuration", "--function-name", "life", "--timeout", number)
+            aws(hub, "publish-version", "--function-name", "life")
+        aws(hub, "update-alias", "--function-name", "life", "--name", "live", "--function-version", "4")
+        assert hub.cli("functions", "rollback", "life", "--alias", "live").stdout == "life:live is version 1 again\n"
+        assert hub.cli("functions", "rollback", "life").stdout == "life is version 3 again\n"
+        assert hub.cli("functions", "rollback", "life", "--to", "1").stdout == "life is version 1 again\n"
         assert invoked("--qualifier", "live")["answer"] == invoked()["answer"] == "one"
         refused = hub.cli("functions", "rollback", "life", "--to", "9")
         assert (refused.returncode, "has no version '9'" in refused.stderr) == (1, True)

@@ -41,6 +41,7 @@ def test_its_end_leaves_the_alias_at_one_version(state: Any, lands: str) -> None
     done = ended(made, "live", state, tally=Tally(calls=9, errors=2), why="w", now=7, revision="end", only="new")
     live = done.aliases["live"]
     assert (live.version, live.weights, live.revision) == (lands, {}, "end")
+    assert live.before == ("1" if lands == "2" else ""), "where a rollback of the alias leads"
     assert live.canary is not None
     assert (live.canary.state, live.canary.ended, live.canary.calls, live.canary.errors, live.canary.why) == (
         state, 7, 9, 2, "w",

@@ -49,6 +49,17 @@ def test_an_alias_leads_to_one_earlier_version_alone(at: str, to: str | None, la
 
 
 @pytest.mark.parametrize(
+    ("before", "lands"),
+    [("1", "1"), ("", "2"), ("9", "2"), ("$LATEST", "2")],
+    ids=["known", "unknown", "gone", "$LATEST"],
+)
+def test_an_alias_goes_back_to_where_it_was(before: str, lands: str) -> None:
+    aliases = {"live": Alias(version="3", before=before, revision="r")}
+    back = alias_to(deployed("d", "a", "b", "c", aliases=aliases), "live", None, revision="new")
+    assert back.aliases["live"] == Alias(version=lands, revision="new")
+
+
+@pytest.mark.parametrize(
     ("kind", "says", "go"),
     [
         (BadInput, "no published version that differs", lambda: latest_as(deployed("a"), None, now=1, revision="n")),

@@ -100,8 +100,9 @@ def rollback(session: Session, name: str, to: str | None, alias: str | None) -> 
     """Go back to an earlier version of a function: it runs from the next call on, also after a restart.
 
     Of one that was deployed by the Lambda API, code and configuration are that version's; published versions stay as
-    they are. One of the handlers folder is pinned to the earlier content, and its files are not touched: once they
-    change, the new content runs and the pin is gone. --to with the version that lies in the folder lifts the pin, too.
+    they are, and an alias leads to where it led before. One of the handlers folder is pinned to the earlier content,
+    and its files are not touched: once they change, the new content runs and the pin is gone. --to with the version
+    that lies in the folder lifts the pin, too.
     """
     order = {key: value for key, value in (("to", to), ("alias", alias)) if value is not None}
     done = session.admin.ask("POST", "functions", name, "rollback", body=order).json()

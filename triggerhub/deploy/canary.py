@@ -93,7 +93,8 @@ def ended(
         return deployed
     done = replace(canary, state=state, ended=now, calls=tally.calls, errors=tally.errors, why=why)
     version = canary.version if state == "promoted" else alias.version
-    return _with(deployed, name, replace(alias, version=version, weights={}, revision=revision, canary=done))
+    made = replace(alias, version=version, weights={}, revision=revision, canary=done, before=alias.at(version))
+    return _with(deployed, name, made)
 
 
 def running(functions: Mapping[str, Deployed]) -> Iterator[tuple[Deployed, str, Canary]]:

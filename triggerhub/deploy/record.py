@@ -109,6 +109,12 @@ class Alias:
     revision: str
     canary: Canary | None = None
     """The one that runs, or the last one since the alias was changed by hand."""
+    before: str = ""
+    """The version that it led to before this one; of one that was rolled back, nothing."""
+
+    def at(self, version: str) -> str:
+        """Return what is ``before`` of it once it leads to *version*."""
+        return self.before if version == self.version else self.version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,11 +28,16 @@ def latest_as(deployed: Deployed, to: str | None, *, now: Millis, revision: str)
 
 
 def alias_to(deployed: Deployed, name: str, to: str | None, *, revision: str) -> Deployed:
-    """Return the function with its alias *name* at version *to* alone; None is the one before. NotFound, BadInput."""
+    """Return the function with its alias *name* at version *to* alone. NotFound, BadInput.
+
+    None is the version that the alias led to before, where that is known and there, else the one published before.
+    """
     alias = deployed.aliases.get(name)
     if alias is None:
         known = ", ".join(sorted(deployed.aliases)) or "none"
         raise NotFound(f"{deployed.name} has no alias {name!r}", hint=f"It has: {known}.")
+    if to is None and alias.before in deployed.versions:
+        to = alias.before
     if to is None:
         earlier = [
             number for number in deployed.versions if alias.version == LATEST or int(number) < int(alias.version)

@@ -68,7 +68,9 @@ class Versions:
             return {"Versions": [self._functions.shown(name, None)]}
         numbers = [LATEST, *sorted(deployed.versions, key=int)]
         rows = [(number, number) for number in numbers]
-        return shape.page(asked.given, rows, "Versions", lambda number: self._functions.shown(name, number))
+        return shape.page(
+            asked.given, rows, "Versions", lambda number: self._functions.shown(name, number), shape.numbered
+        )
 
     # aliases
 
@@ -102,10 +104,12 @@ class Versions:
             if given.get("RevisionId") not in (None, alias.revision):
                 raise ApiError("PreconditionFailedException", REVISION)
             led = "FunctionVersion" in given or "RoutingConfig" in given
+            version = given.get("FunctionVersion", alias.version)
             made = Alias(
                 # Who leads it elsewhere by hand decides, and no canary any more.
                 canary=None if led else alias.canary,
-                version=given.get("FunctionVersion", alias.version),
+                version=version,
+                before=alias.at(version),
                 description=given.get("Description", alias.description),
                 weights=_weights(given) if "RoutingConfig" in given else alias.weights,
                 revision=revision(),
