@@ -24,7 +24,10 @@ from tests.contract.conftest import client
 from tests.contract.package import ROLE, RUNTIME, answering, called, create, zipped
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.web.test_ingress_tls import issue
 from triggerhub.policy.password import hashed
+
+FORWARDED = ("X-Forwarded-Proto", "https")
 
 
 def made(hub: Daemon, name: str, *options: str) -> Any:
@@ -328,6 +331,23 @@ def test_where_it_is_asked_who_one_is_no_other_signature_will_do(tmp_path: Path)
                     urllib.request.urlopen(urllib.request.Request(other, headers=shown), timeout=20)
                 assert caught.value.code == 403
                 caught.value.close()
+
+
+def test_addresses_are_of_https_where_that_is_spoken(tmp_path: Path) -> None:
+    """By the ingress itself, and by a proxy before the admin address."""
+    certificate, key = issue(tmp_path, "hub")
+    toml = (
+        '[hub]\nlisten = "127.0.0.1:{LISTEN}"\nadmin = "127.0.0.1:{ADMIN}"\ntrusted_proxies = ["127.0.0.1"]\n'
+        f'tls = {{ cert = "{certificate}", key = "{key}" }}\n'
+    )
+    with daemon(tmp_path, toml, {}) as hub:
+        admin = made(hub, "deployer", "--role", "admin")
+        create(admin, "web", answering(1))
+        url = admin.create_function_url_config(FunctionName="web", AuthType="NONE")["FunctionUrl"]
+        assert url.startswith(f"https://127.0.0.1:{hub.listen}/_url/")
+        assert admin.get_function(FunctionName="web")["Code"]["Location"].startswith(f"http://127.0.0.1:{hub.admin}/")
+        admin.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(*FORWARDED))
+        assert admin.get_function(FunctionName="web")["Code"]["Location"].startswith(f"https://127.0.0.1:{hub.admin}/")
 
 
 def test_one_key_has_so_much_code_under_way_and_no_more(tmp_path: Path) -> None:

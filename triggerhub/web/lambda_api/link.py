@@ -25,10 +25,10 @@ class Links:
     def __init__(self, now: Callable[[], float] = time.time, draw: Callable[[int], bytes] = os.urandom) -> None:
         self._now, self._secret = now, draw(32)
 
-    def to(self, host: str, name: str) -> str:
-        """Return the address of the archive *name* at the listener that the client calls *host*."""
+    def to(self, origin: str, name: str) -> str:
+        """Return the address of the archive *name* at the listener that the client calls *origin*: scheme and host."""
         ends = str(int(self._now()) + LASTS)
-        return f"http://{host}{PLACE}{name}?Expires={ends}&Signature={self._signature(name, ends)}"
+        return f"{origin}{PLACE}{name}?Expires={ends}&Signature={self._signature(name, ends)}"
 
     def opens(self, name: str, query: Mapping[str, Sequence[str]]) -> bool:
         """Whether the query is that of a link to *name* which still holds."""

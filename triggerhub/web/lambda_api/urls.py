@@ -96,8 +96,9 @@ class Urls:
         return shape.page(asked.given, rows, "FunctionUrlConfigs", lambda row: self._shown(name, *row))
 
     def _shown(self, name: str, alias: str, url: Url) -> dict[str, Json]:
+        scheme = "https" if self._hub.project.hub.tls else "http"
         found: dict[str, Json] = {
-            "FunctionUrl": f"http://{self._hub.addresses.get('listen', '')}{PREFIX}{url.id}/",
+            "FunctionUrl": f"{scheme}://{self._hub.addresses.get('listen', '')}{PREFIX}{url.id}/",
             "FunctionArn": arn.function(name, alias or None),
             "AuthType": url.auth,
             "CreationTime": shape.when(url.created),
