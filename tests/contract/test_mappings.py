@@ -179,6 +179,19 @@ def test_a_stream_begins_at_a_moment_that_there_is(hub: Daemon, moment: str) -> 
         assert (answer.code, b"tarting" in answer.read()) == (400, True)
 
 
+def test_a_mapping_tells_what_keeps_it_from_its_source(hub: Daemon) -> None:
+    lambdas = client(hub)
+    arn = "arn:aws:sqs:us-east-1:123456789012:nowhere"
+    made = lambdas.create_event_source_mapping(EventSourceArn=arn, FunctionName="taking")
+
+    def told() -> str:
+        found: str = lambdas.get_event_source_mapping(UUID=made["UUID"]).get("LastProcessingResult", "")
+        return found
+
+    until(lambda: told().startswith("PROBLEM: sqs:GetQueueUrl: ") and "NonExistentQueue" in told(), "it says so")
+    lambdas.delete_event_source_mapping(UUID=made["UUID"])
+
+
 def test_windows_and_parallel_calls_exclude_one_another_whichever_comes_first(hub: Daemon) -> None:
     lambdas = client(hub)
     made = lambdas.create_event_source_mapping(

@@ -95,7 +95,7 @@ class Hub:
         self.veil = Veil(lambda: self.project)
         self._wiring = Wiring(project, sources, self.veil.ahead(read), self.history, deployed, mapped)
         self.deploy, self.map, self.weigh = self._wiring.deploy, self._wiring.map, self._wiring.weigh
-        self.rollback = self._wiring.rollback
+        self.rollback, self.trouble = self._wiring.rollback, self._wiring.trouble
         self._feed = Feed(self.veil.text)
         self._metrics = Metrics()
         self.pulse = Pulse(self._metrics, self._clock)

@@ -420,6 +420,10 @@ class Wiring:
             for supervised in list(self.supervised.values()):
                 await supervised.begun.wait()
 
+    def trouble(self, trigger: str) -> str | None:
+        """Say what keeps a trigger's source from its work; None where nothing does."""
+        return supervised.why if (supervised := self.supervised.get(trigger)) else None
+
     async def _stop(self, name: str) -> None:
         if supervised := self.supervised.pop(name, None):
             await supervised.stop(self._drain)

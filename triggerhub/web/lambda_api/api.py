@@ -237,7 +237,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **Urls(hub, functions, registry).operations(),
         **Layers(registry).operations(),
         **LayerPolicies(registry).operations(),
-        **Mappings(targets, registry).operations(),
+        **Mappings(hub, targets, registry).operations(),
         **Account(hub, registry).operations(),
     }
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 from triggerhub.aws import arn
 from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.mappings import PREFIX, SourceMapping, pattern_of
 from triggerhub.deploy.mappings import Mappings as Kept
-from triggerhub.deploy.mappings import SourceMapping, pattern_of
 from triggerhub.deploy.registry import Registry
+from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import filtering
 from triggerhub.web.lambda_api import members, shape
@@ -48,7 +49,8 @@ REQUEST, OF_A_STREAM = 10, 100
 class Mappings:
     """The operations on event source mappings."""
 
-    def __init__(self, targets: Targets, registry: Registry) -> None:
+    def __init__(self, hub: Hub, targets: Targets, registry: Registry) -> None:
+        self._hub = hub
         self._targets = targets
         self._registry = registry
 
@@ -179,6 +181,8 @@ class Mappings:
             found |= {**_STANDING, **mapping.stream, "DestinationConfig": {"OnFailure": destination}}
             found["LastProcessingResult"] = "No records processed"
             found["StateTransitionReason"] = "User action"
+        if why := self._hub.trouble(f"{PREFIX}{mapping.uuid}"):
+            found["LastProcessingResult"] = f"PROBLEM: {why}"
         if mapping.filters:
             found["FilterCriteria"] = {"Filters": [{"Pattern": text} for text in mapping.filters]}
         if mapping.maximum is not None:

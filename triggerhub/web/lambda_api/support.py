@@ -42,7 +42,7 @@ DIFFERS: dict[str, str] = {
     "CreateFunctionUrlConfig": "the address is one of the ingress",
     "DeleteAlias": "not while a mapping, destination or triggerhub.toml names it; what is queued waits for its next",
     "DeleteFunction": "not while a mapping, destination or triggerhub.toml names it; what is queued waits for its next",
-    "GetEventSourceMapping": "`LastProcessingResult` does not change; `triggerhub triggers` tells how it does",
+    "GetEventSourceMapping": "`LastProcessingResult` tells of trouble with the source alone, which may come later",
     "GetAccountSettings": "10,000 calls, of which reservations take; without one, each version has a limit of its own",
     "GetFunction": "of a function of the handlers folder there is no archive",
     "GetFunctionRecursionConfig": "it is about loops by destinations; those by handlers' own calls go on",
