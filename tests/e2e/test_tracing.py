@@ -12,6 +12,9 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.contract.conftest import client
+from tests.contract.package import answering, called, create
+from tests.contract.test_functions import refused
 from tests.e2e.daemon import daemon, until
 
 TOML = """
@@ -150,6 +153,25 @@ def test_the_span_of_a_batch_is_linked_to_each_event_of_it(tmp_path: Path) -> No
         (call,) = collector.named("ship")
         assert (call.trace_id, call.parent_span_id) == (first.trace_id, first.span_id)
         assert [(one.trace_id, one.span_id) for one in call.links] == [(one.trace_id, one.span_id) for one in others]
+
+
+def test_active_tracing_of_the_lambda_api_is_taken_where_calls_are_traced(tmp_path: Path) -> None:
+    with collecting() as (collector, url), daemon(tmp_path, "", {}, start=False) as hub:
+        hub.start(environ={"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "50"})
+        lambdas = client(hub)
+        create(lambdas, "followed", answering(1), TracingConfig={"Mode": "Active"})
+        assert lambdas.get_function_configuration(FunctionName="followed")["TracingConfig"] == {"Mode": "Active"}
+        assert called(lambdas, "followed")["answer"] == 1
+        until(lambda: collector.named("followed"), "its span came")
+        assert hub.stop() == 0
+        hub.start()
+        assert lambdas.get_function_configuration(FunctionName="followed")["TracingConfig"] == {"Mode": "PassThrough"}
+        status, kind, told = refused(
+            lambdas.update_function_configuration, FunctionName="followed", TracingConfig={"Mode": "Active"}
+        )
+        assert (status, kind) == (400, "InvalidParameterValueException")
+        assert "OTEL_EXPORTER_OTLP_ENDPOINT" in told
+        lambdas.update_function_configuration(FunctionName="followed", TracingConfig={"Mode": "PassThrough"})
 
 
 def test_a_collector_that_never_answers_is_not_noticed(tmp_path: Path) -> None:

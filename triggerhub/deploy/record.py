@@ -48,6 +48,8 @@ class Version:
     layers: tuple[LayerUse, ...] = ()
     snap: bool = False
     """Whether, once published, each call of it begins with what was loaded once: SnapStart."""
+    traced: bool = False
+    """Whether its calls are to be traced: ``Active``."""
     dead_letters: str = ""
     """The ARN of the queue or topic that gets the events of asynchronous invocations that failed for good."""
     code: str

@@ -103,7 +103,7 @@ class Hub:
         self._pool = Pool(runtime(self._tap), self._clock)
         self.warmth = self._pool.warmth
         self._caller = Caller(self._pool, self._tap, self._clock, self._metrics, draw, self.veil.text)
-        self._tracing = self._caller.tracing = tracing
+        self.tracing = self._caller.tracing = tracing
         if tracing is not None:
             tracing.hide = self.veil.text
         self._paused = Paused(store)
@@ -151,7 +151,7 @@ class Hub:
         self.alarms = Alarms(self._wiring, services, self._inlet, self._stamp, self._queue)
         performer = Performer(self.project.hub.project)
         self._inlet.unstored = self.hindsight.unstored
-        self._inlet.tracing = performer.tracing = self._tracing
+        self._inlet.tracing = performer.tracing = self.tracing
         parts = Parts(
             services=services,
             inlet=self._inlet,

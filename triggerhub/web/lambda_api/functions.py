@@ -120,7 +120,14 @@ class Functions:
         configured = shape.configuration(deployed, version, qualifier)
         if (name if number == LATEST else f"{name}:{number}") not in self._registry.served:
             configured |= shape.FAILED
+        if version.traced and not self._exports:
+            configured |= shape.UNTRACED
         return configured, version
+
+    @property
+    def _exports(self) -> bool:
+        """Whether calls are traced, all of them."""
+        return self._hub.tracing is not None
 
     def deployed(self, name: str) -> Deployed | None:
         """Return the function that was made by the API; None where there is none, or the folder has it."""
@@ -167,6 +174,7 @@ class Functions:
             **members.logs(given),
             layers=uses,
             snap=snap,
+            traced="TracingConfig" in given and members.traced(given, exported=self._exports),
             dead_letters=dead_letters,
             code=kept,
             code_size=len(data),
@@ -222,6 +230,8 @@ class Functions:
             changes["dead_letters"] = members.dead_letters(given)
         if "LoggingConfig" in given:
             changes |= members.logs(given)
+        if "TracingConfig" in given:
+            changes["traced"] = members.traced(given, exported=self._exports)
         if "EphemeralStorage" in given:
             changes["storage"] = given["EphemeralStorage"]["Size"]
         if "Layers" in given:

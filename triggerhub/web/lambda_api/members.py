@@ -38,7 +38,6 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "PackageType": (lambda v: v != "Zip", "container images are not in this version; send a zip archive"),
     "ImageConfig": (bool, "container images are not in this version"),
     "KMSKeyArn": (bool, "encryption by a key of KMS is not in this version"),
-    "TracingConfig": (lambda v: v.get("Mode") == "Active", "tracing is not in this version; leave Mode at PassThrough"),
     "FileSystemConfigs": (bool, "file systems of EFS and S3 are not in this version"),
     "CodeSigningConfigArn": (bool, "code signing is not in this version"),
     "TenancyConfig": (bool, "tenant isolation is not in this version"),
@@ -94,6 +93,16 @@ def snap(given: Mapping[str, Json], runtime: str, before: bool = False) -> bool:
     wanted = bool(given["SnapStart"].get("ApplyOn") == "PublishedVersions") if "SnapStart" in given else before
     if wanted and not runtime.startswith("python"):
         text = f"{runtime} is not supported for SnapStart enabled functions: here it is for Python."
+        raise ApiError("InvalidParameterValueException", text)
+    return wanted
+
+
+def traced(given: Mapping[str, Json], *, exported: bool) -> bool:
+    """Return whether calls are to be traced, which they are where the hub's spans are *exported*. Raises ApiError."""
+    wanted = bool(given["TracingConfig"].get("Mode") == "Active")
+    if wanted and not exported:
+        text = "TracingConfig: the hub sends traces to no collector. Leave Mode at PassThrough, or name one in its "
+        text = f"{text}environment by OTEL_EXPORTER_OTLP_ENDPOINT, with triggerhub[otel] installed."
         raise ApiError("InvalidParameterValueException", text)
     return wanted
 

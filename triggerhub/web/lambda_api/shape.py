@@ -20,11 +20,8 @@ MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": 
 ARCHITECTURE = MACHINES.get(platform.machine().lower(), "x86_64")
 DEFAULT_PAGE = 50
 _HIDDEN = "Variables are for admins, and for keys whose actions are named."
-ALWAYS: dict[str, Json] = {
-    "PackageType": "Zip",
-    "Architectures": [ARCHITECTURE],
-    "TracingConfig": {"Mode": "PassThrough"},
-}
+UNTRACED: dict[str, Json] = {"TracingConfig": {"Mode": "PassThrough"}}
+ALWAYS: dict[str, Json] = {"PackageType": "Zip", "Architectures": [ARCHITECTURE], **UNTRACED}
 """What is so of every function."""
 
 
@@ -69,6 +66,8 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         "SnapStart": snap_start(applied=version.snap, on=version.snapped),
         **ALWAYS,
     }
+    if version.traced:
+        found["TracingConfig"] = {"Mode": "Active"}
     if version.dead_letters:
         found["DeadLetterConfig"] = {"TargetArn": version.dead_letters}
     if version.env:
