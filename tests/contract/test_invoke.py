@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from tests.contract.conftest import client
 from tests.contract.package import called
+from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, until
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:hello"
@@ -114,6 +115,11 @@ def test_an_event_is_a_delivery_of_the_api(lambdas: Any, hub: Daemon, how: str) 
          "Request must be smaller than 6291456 bytes for the InvokeFunction operation"),
         ("hello", {"Payload": b'"' + b"x" * 2**20 + b'"', "InvocationType": "Event"}, 413, "RequestTooLargeException",
          "Request must be smaller than 1048576 bytes for the InvokeFunction operation"),
+        *(("hello", {"Qualifier": one}, 400, "ValidationException",
+           f"1 validation error detected: Value '{one}' at 'qualifier' failed to satisfy constraint: Member must ")
+          for one in ("a b", "é", "q" * 129)),
+        ("a/b", {}, 400, "ValidationException",
+         "1 validation error detected: Value 'a/b' at 'functionName' failed to satisfy constraint: Member must satisfy regular expression pattern: "),
         ("hello", {"TenantId": "t"}, 400, "InvalidParameterValueException", "TenantId is not in this version."),
     ],
 )  # fmt: skip
@@ -126,6 +132,11 @@ def test_what_cannot_be_called_is_told_in_the_words_of_aws(
     assert (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]) == (status, kind)
     assert response["Error"]["Message"].startswith(says)
     assert response["ResponseMetadata"]["HTTPHeaders"]["x-amzn-errortype"] == kind
+
+
+def test_a_qualifier_that_is_empty_is_none(hub: Daemon) -> None:
+    loose = client(hub, parameter_validation=False)
+    assert refused(loose.invoke, FunctionName="hello", Qualifier="")[:2] == (400, "ValidationException")
 
 
 def test_an_answer_is_streamed_as_events(lambdas: Any) -> None:

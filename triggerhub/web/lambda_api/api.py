@@ -7,6 +7,7 @@ description and no framework.
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -62,6 +63,7 @@ LARGE = 1 * MB
 """A body above this is parsed in a thread."""
 _KINDS = frozenset(("RequestResponse", "Event", "DryRun"))
 _TAILS = frozenset(("None", "Tail"))
+_QUALIFIER = re.compile(r"[A-Za-z0-9$_-]{1,128}")
 _UNUSUAL = frozenset(("x-amz-tenant-id", "x-amz-durable-execution-name"))
 _Headers = list[tuple[bytes, bytes]]
 
@@ -129,9 +131,10 @@ class LambdaApi:
             name = path[len(INVOKE[0]) : -len(INVOKE[1])]
             query = scope["query_string"]
             qualifier = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else None
-            if kind in _KINDS and tail in _TAILS and "/" not in name and (qualifier is None or len(qualifier) == 1):
+            chosen = qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None
+            plain = "/" not in name and (chosen is None or _QUALIFIER.fullmatch(chosen))
+            if plain and kind in _KINDS and tail in _TAILS and (qualifier is None or len(qualifier) == 1):
                 payload = await _body(receive, SYNCHRONOUS, "InvokeFunction")
-                chosen = qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None
                 if signature is not None:
                     caller = self._caller.verified(signature, scope, headers, payload)
                     self._caller.require(caller, [call(unquote(name), chosen)])

@@ -12,6 +12,7 @@ from triggerhub.aws.reference import LATEST, Reference
 from triggerhub.aws.restjson import ApiError
 from triggerhub.hub.hub import Hub
 from triggerhub.policy.routing import chosen
+from triggerhub.web.lambda_api.description import service
 
 MISMATCH = "The derived qualifier from the function name does not match the specified qualifier."
 
@@ -39,7 +40,9 @@ def named(text: str, qualifier: str | None = None) -> Reference:
         raise ApiError("ValidationException", message([broken]))
     found = reference.parse(text)
     if found is None:
-        raise ApiError("ValidationException", message([violation(text, "functionName", "it names no function")]))
+        pattern = service().shapes["NamespacedFunctionName"]["pattern"]
+        broken = violation(text, "functionName", f"Member must satisfy regular expression pattern: {pattern}")
+        raise ApiError("ValidationException", message([broken]))
     if len(found.name) > reference.NAME_LENGTH:
         broken = violation(found.name, "functionName", "Member must have length less than or equal to 64")
         raise ApiError("ValidationException", message([broken]))
