@@ -148,6 +148,8 @@ def test_changes_of_a_table_are_handled_as_the_mapping_says(hub: Daemon, sqs: An
         ({"EventSourceArn": KINESIS, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5,
           "ParallelizationFactor": 2}, "InvalidParameterValueException", "TumblingWindowInSeconds: "),
         ({"StartingPosition": "LATEST"}, "InvalidParameterValueException", "StartingPosition: it is not in this version"),
+        ({"FilterCriteria": {"Filters": [{"Pattern": "{}"}] * 11}}, "InvalidParameterValueException",
+         "FilterCriteria: a mapping has at most 10 filters."),
         ({"FilterCriteria": {"Filters": [{"Pattern": "{"}]}}, "InvalidParameterValueException",
          "Invalid filter pattern definition."),
         ({"FilterCriteria": {"Filters": [{"Pattern": '{"body": [{"nonsense": 1}]}'}]}}, "InvalidParameterValueException",

@@ -42,6 +42,8 @@ _STANDING = {
 """What of a stream holds where nothing was said."""
 ENDS = 253_402_300_800
 """The year 10000, in seconds since 1970: no moment is as late."""
+FILTERS = 10
+"""The most of one mapping, which AWS allows who asks for more than 5."""
 REQUEST, OF_A_STREAM = 10, 100
 """Batches of a queue and of a stream, where nothing was said."""
 
@@ -222,6 +224,8 @@ def _refuse(given: Mapping[str, Json], *, streams: bool) -> None:
 
 def _filters(criteria: Mapping[str, Json]) -> tuple[str, ...]:
     texts = tuple(one.get("Pattern", "{}") for one in criteria.get("Filters", ()))
+    if len(texts) > FILTERS:
+        raise ApiError("InvalidParameterValueException", f"FilterCriteria: a mapping has at most {FILTERS} filters.")
     try:
         if (pattern := pattern_of([json.loads(text) for text in texts])) is not None:
             filtering.compile(pattern)
