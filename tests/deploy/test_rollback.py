@@ -25,6 +25,7 @@ def deployed(latest: str, *codes: str, **facts: object) -> Deployed:
     [
         ("c", ["a", "b"], None, "b"),
         ("b", ["a", "b"], None, "a"),
+        ("b", ["a", "b", "c"], None, "a"),
         ("b", ["a", "b", "b"], None, "a"),
         ("c", ["a", "b"], "1", "a"),
         ("a", ["a", "b"], "1", "a"),
@@ -64,6 +65,7 @@ def test_an_alias_goes_back_to_where_it_was(before: str, lands: str) -> None:
     [
         (BadInput, "no published version that differs", lambda: latest_as(deployed("a"), None, now=1, revision="n")),
         (BadInput, "no published version that differs", lambda: latest_as(deployed("a", "a"), None, now=1, revision="n")),
+        (BadInput, "differs from what runs, before 1", lambda: latest_as(deployed("a", "a", "b"), None, now=1, revision="n")),
         (NotFound, "has no version '7'", lambda: latest_as(deployed("a", "b"), "7", now=1, revision="n")),
         (NotFound, "has no alias 'live'", lambda: alias_to(deployed("a", "b"), "live", None, revision="n")),
         (BadInput, "no version before 1", lambda: alias_to(

@@ -13,14 +13,17 @@ from triggerhub.model import Millis
 def latest_as(deployed: Deployed, to: str | None, *, now: Millis, revision: str) -> Deployed:
     """Return the function with code and configuration of version *to* as its ``$LATEST``.
 
-    None is the newest published version that differs from it. NotFound, BadInput.
+    None is the newest published version that differs from it, of those before the one that it is. NotFound, BadInput.
     """
     if to is None:
         numbers = sorted(deployed.versions, key=int, reverse=True)
-        to = next((number for number in numbers if deployed.latest.differs(deployed.versions[number])), None)
+        same = next((number for number in numbers if not deployed.latest.differs(deployed.versions[number])), None)
+        earlier = numbers if same is None else numbers[numbers.index(same) + 1 :]
+        to = next((number for number in earlier if deployed.latest.differs(deployed.versions[number])), None)
         if to is None:
+            before = "" if same is None else f", before {same}"
             raise BadInput(
-                f"{deployed.name} has no published version that differs from what runs",
+                f"{deployed.name} has no published version that differs from what runs{before}",
                 hint="Publish versions, or deploy the code again.",
             )
     version = _published(deployed, to)
