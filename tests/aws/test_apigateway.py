@@ -192,10 +192,10 @@ def test_each_outcome_has_its_status_and_keeps_the_inside_inside(outcome, status
 @pytest.mark.parametrize(
     ("begun", "status", "headers", "rest"),
     [
-        (b'{"statusCode":201,"headers":{"x":"y"}}' + bytes(8) + b"rest", 201, {("x", "y"), ("content-type", "application/octet-stream")}, b"rest"),
-        (b"{}" + bytes(8), 200, {("content-type", "application/octet-stream")}, b""),
+        (b'{"statusCode":201,"headers":{"x":"y"}}' + bytes(8) + b"rest", 201, {("x", "y"), ("content-type", "application/json")}, b"rest"),
+        (b"{}" + bytes(8), 200, {("content-type", "application/json")}, b""),
         (b'{"headers":{"Content-Type":"text/html"},"cookies":["a=1"]}' + bytes(9), 200, {("Content-Type", "text/html"), ("set-cookie", "a=1")}, b"\0"),
-        (b'{"body":"ignored"}' + bytes(8), 200, {("content-type", "application/octet-stream")}, b""),
+        (b'{"body":"ignored"}' + bytes(8), 200, {("content-type", "application/json")}, b""),
     ],
 )  # fmt: skip
 def test_the_head_of_a_streamed_response(begun: bytes, status: int, headers: set[tuple[str, str]], rest: bytes) -> None:

@@ -30,7 +30,7 @@ JSON_TYPE = ("content-type", "application/json")
 RETRY = ("retry-after", "1")
 TEXT_TYPE = ("content-type", "text/plain;charset=UTF-8")
 BYTES = "application/octet-stream"
-"""The type of what is streamed without saying one."""
+"""The type of what is streamed without a head."""
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|[\w.+-]+\+(?:json|xml))\b", re.IGNORECASE)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -149,9 +149,10 @@ class Parts:
     body: bytes
 
 
-def response(payload: bytes) -> Parts:
+def response(payload: bytes, default: tuple[str, str] = TEXT_TYPE) -> Parts:
     """Return the HTTP response that a function's answer stands for; Malformed if it is none.
 
+    *default* is its type where it says none: API Gateway's, or ``JSON_TYPE``, which is that of function URLs.
     An object with ``statusCode`` is taken apart; of a string its text is the body, of any other value its
     JSON as it came, with status 200 and type JSON.
     """
@@ -166,7 +167,7 @@ def response(payload: bytes) -> Parts:
     headers = _headers(answer.get("headers"))
     body = _decoded(answer.get("body"), answer.get("isBase64Encoded"))
     if not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(TEXT_TYPE)
+        headers.append(default)
     headers += [("set-cookie", cookie) for cookie in _cookies(answer.get("cookies"))]
     if len(headers) > FIELDS or sum(len(name) + len(value) for name, value in headers) > HEAD:
         raise Malformed(f"expected at most {FIELDS} headers of {HEAD} bytes together")
@@ -193,10 +194,8 @@ def streamed(begun: bytes) -> tuple[Parts, bytes]:
     if not isinstance(told, dict):
         raise Malformed("expected a head that is an object")
     kept = {name: told[name] for name in ("statusCode", "headers", "cookies") if name in told}
-    parts = response(json.dumps({"statusCode": 200, **kept}).encode())
-    typed = isinstance(told.get("headers"), dict) and any(name.lower() == "content-type" for name in told["headers"])
-    own = tuple(header for header in parts.headers if typed or header != TEXT_TYPE)
-    return Parts(parts.status, own if typed else (*own, ("content-type", BYTES)), b""), rest
+    parts = response(json.dumps({"statusCode": 200, **kept}).encode(), JSON_TYPE)
+    return Parts(parts.status, parts.headers, b""), rest
 
 
 def answer(outcome: Outcome) -> Parts:

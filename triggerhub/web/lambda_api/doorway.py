@@ -197,7 +197,7 @@ def _response(function: str, outcome: Outcome) -> Response:
     match outcome:
         case Returned(payload=payload):
             try:
-                parts = apigateway.response(payload)
+                parts = apigateway.response(payload, apigateway.JSON_TYPE)
             except apigateway.Malformed as error:
                 log.warning("the function's answer is no HTTP response", function=function, why=str(error))
                 return _plain(502, "Internal Server Error")
