@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from triggerhub import durable
 from triggerhub.errors import StoreBroken
 from triggerhub.stores import folder
 
@@ -42,6 +43,8 @@ def test_a_sync_that_fails_breaks_the_store_whatever_it_says(
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(StoreBroken, match="could not be synced"):
         folder.sync(tmp_path)
+    with pytest.raises(OSError, match=os.strerror(why)):
+        durable.sync_names(tmp_path)
 
 
 @pytest.mark.parametrize("why", [errno.EINVAL, errno.ENOTSUP])
@@ -56,4 +59,5 @@ def test_a_file_system_without_such_a_sync_is_no_failure(
 
     monkeypatch.setattr(os, "fsync", cannot)
     folder.sync(tmp_path)
-    assert len(asked) == 1
+    durable.sync_names(tmp_path)
+    assert len(asked) == 2

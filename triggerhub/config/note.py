@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from triggerhub.durable import sync_names
 from triggerhub.model import Json
 
 
@@ -30,16 +31,8 @@ def write(path: Path, value: Json, *, sync: bool) -> None:
                 os.fsync(file.fileno())
         draft.rename(path)
         if sync:
-            _sync(path.parent)
+            sync_names(path.parent)
     except OSError:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from triggerhub import archive
 from triggerhub.crash import crash_point
+from triggerhub.durable import sync_names
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy.units import show_size
 from triggerhub.settings import GB
@@ -99,7 +100,7 @@ class Shelf:
             if self._sync:
                 # The names of the folders, too: the first archive makes them.
                 for folder in (self.archives, self.archives.parent, self.archives.parent.parent):
-                    _sync(folder)
+                    sync_names(folder)
         except OSError:
             draft.unlink(missing_ok=True)
             raise
@@ -140,11 +141,3 @@ def _boot() -> str:
     except OSError:
         # Where the kernel does not say, nothing that an earlier hub unpacked is believed.
         return secrets.token_hex(16)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

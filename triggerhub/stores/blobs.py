@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from triggerhub import durable
 from triggerhub.settings import KB
 from triggerhub.stores import folder
 
@@ -26,7 +27,7 @@ class Blobs:
         self._held: set[str] | None = None
         place.mkdir(parents=True, exist_ok=True)
         # Kept open: a commit must not fail for want of a descriptor.
-        self._names = folder.opened(place)
+        self._names = durable.opened(place)
         self.size = sum(entry.stat().st_size for entry in os.scandir(place))
         """The bytes of all files together."""
 

@@ -1,43 +1,36 @@
-"""Make names in a folder certain: what was made or renamed there outlives a power cut only then."""
+"""Make names in the store's folders certain, or end the store.
+
+A sync that failed might succeed at another try and mean nothing.
+"""
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
+from triggerhub import durable
 from triggerhub.errors import StoreBroken
 
-_CANNOT = (errno.EINVAL, errno.ENOTSUP)
-"""A file system that syncs no folders, such as some network disks: there is nothing to be had."""
 LOOK = "Nothing is acknowledged any more. Look at the disk and the kernel's log, then start the hub again."
 
 
 def sync(folder: Path) -> None:
     """Return once every name in *folder* is on the disk.
 
-    Raises OSError where the folder cannot be opened, and StoreBroken where it cannot be synced, for whatever
-    reason: another try might succeed and mean nothing.
+    Raises OSError where the folder cannot be opened, and StoreBroken where it cannot be synced.
     """
-    descriptor = opened(folder)
+    descriptor = durable.opened(folder)
     try:
         sync_opened(descriptor, folder)
     finally:
         os.close(descriptor)
 
 
-def opened(folder: Path) -> int:
-    """Return a descriptor of *folder*. Raises OSError."""
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
 def sync_opened(descriptor: int, folder: Path) -> None:
     """As :func:`sync`, of a folder that is open."""
     try:
-        os.fsync(descriptor)
+        durable.sync_opened(descriptor)
     except OSError as error:
-        if error.errno in _CANNOT:
-            return
         raise StoreBroken(f"{folder} could not be synced: {error}", hint=LOOK) from error
 
 
