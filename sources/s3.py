@@ -20,8 +20,9 @@ from triggerhub import awsclient, awsqueue, settings, source
 from triggerhub.aws import notification
 from triggerhub.aws import s3 as shape
 from triggerhub.aws.records import records
-from triggerhub.awsclient import AwsFault, Connection, Trouble
+from triggerhub.awsclient import Connection
 from triggerhub.awsconsumer import EventsOf, Queue
+from triggerhub.awsfault import AwsFault, Trouble
 from triggerhub.errors import BadInput
 from triggerhub.model import Event, Millis
 from triggerhub.policy import listing

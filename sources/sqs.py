@@ -13,7 +13,8 @@ from uuid import uuid4
 from triggerhub import awsclient, awsqueue, settings, source
 from triggerhub.aws import arn
 from triggerhub.aws import sqs as shape
-from triggerhub.awsconsumer import REQUEST, Queue
+from triggerhub.awsconsumer import Queue
+from triggerhub.awsreceipt import REQUEST
 from triggerhub.errors import BadInput
 from triggerhub.model import Event, Json, Millis
 from triggerhub.settings import SECOND

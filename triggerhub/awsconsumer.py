@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from triggerhub import source
-from triggerhub.awsclient import AwsFault, Connection, Trouble
+from triggerhub.awsclient import Connection
+from triggerhub.awsfault import AwsFault, Trouble
 from triggerhub.awsmessage import Message, Part
+from triggerhub.awsreceipt import REQUEST, Receipts
 from triggerhub.crash import crash_point
 from triggerhub.errors import BadInput
 from triggerhub.model import Event, Millis
@@ -24,8 +25,6 @@ from triggerhub.policy.quiet import Quiet
 from triggerhub.policy.retry import backoff
 from triggerhub.settings import MB, SECOND
 
-REQUEST = 10
-"""How many messages one request receives, deletes or hides at most: SQS's own limit."""
 PAYLOAD = 6 * MB
 """What one call may carry."""
 STORING = 8
@@ -33,12 +32,8 @@ STORING = 8
 CLOSING, CLOSING_BYTES = 32, 16 * MB
 """How many batches at most have been run, and are being written and deleted: that takes as long as the disk does. Past
 so many bytes of them none is begun."""
-TRIES = 4
-"""How often a deletion is tried; a message that is not deleted comes again, and is found to be done."""
-LONGEST = 43_200
-"""Seconds that a message can be hidden for."""
 TOLD = 60
-"""Seconds between lines of the log of one kind of trouble."""
+"""Seconds between lines of the log of messages that cannot be taken."""
 SHORTEST = 30
 """Seconds that a message is hidden for where its queue says less: a beat must not come too late."""
 
@@ -99,8 +94,11 @@ class Consumer:
     _unanswered: list[str] = field(default_factory=list, init=False)
     """Of a FIFO queue: requests that may have been carried out, and are to be repeated."""
     _untaken: Quiet = field(default_factory=lambda: Quiet(every=TOLD), init=False)
-    _undeleted: Quiet = field(default_factory=lambda: Quiet(every=TOLD), init=False)
+    _receipts: Receipts = field(init=False)
     _tasks: TaskGroup = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._receipts = Receipts(self.ctx.log, self.connection, self.trouble, self.queue.url)
 
     async def run(self) -> None:
         """Receive until cancelled; a stop lets what was received be handled, at most as long as the drain is."""
@@ -255,7 +253,7 @@ class Consumer:
             await anyio.sleep(receiving.hidden(self._hidden))
             unsettled = [one for batch in self._under_way for one in batch if not one.settled]
             if unsettled:
-                await self._hide(unsettled, self._hidden)
+                await self._receipts.hide(unsettled, self._hidden)
 
     # handling
 
@@ -265,7 +263,7 @@ class Consumer:
         for one in batch:
             if one.refused is not None:
                 await self._singly([one], one.refused, self._store)
-        await self._delete([one for one in batch if not one.events and one.refused is None])
+        await self._receipts.delete([one for one in batch if not one.events and one.refused is None])
         rest = [one for one in batch if one.events]
         if not self._handles:
             await self._store(rest)
@@ -307,7 +305,7 @@ class Consumer:
             return True
         part.stuck = before.stuck
         if self.ctx.ending:
-            await self._give_back(part.messages, 0)
+            await self._receipts.give_back(part.messages, 0)
         else:
             await self._back_off(part.messages)
         return False
@@ -321,7 +319,7 @@ class Consumer:
         except BadInput as error:
             return await self._singly(batch, error, self._store)
         crash_point("stored")
-        await self._delete(batch)
+        await self._receipts.delete(batch)
         return True
 
     async def _singly(
@@ -338,7 +336,7 @@ class Consumer:
         whole = True
         for one in batch:
             if self.queue.fifo and one.group in waiting:
-                await self._give_back([one], 0)
+                await self._receipts.give_back([one], 0)
             elif not await take([one]):
                 whole = False
                 waiting.add(one.group)
@@ -357,7 +355,7 @@ class Consumer:
             some_done, some_failed = some_done or done > 0, some_failed or failed > 0
             if self.queue.fifo and done < len(part):
                 # What comes after it waits for it.
-                await self._give_back(batch, 0)
+                await self._receipts.give_back(batch, 0)
                 break
         return some_failed and not some_done
 
@@ -393,10 +391,10 @@ class Consumer:
                 failed.append(one)
             else:
                 undecided.append(one)
-        await self._delete(done)
+        await self._receipts.delete(done)
         await self._back_off(failed)
         if self.ctx.ending:
-            await self._give_back(undecided, 0)
+            await self._receipts.give_back(undecided, 0)
         for one in undecided:
             # Not run: another call has its key, or the function was paused. Asked for again at once, it would be
             # received so often that its queue gives it up; so it comes when its time in hiding ends.
@@ -409,48 +407,7 @@ class Consumer:
         times = {self._times(one, failed) for one in failed}
         for count in times:
             delay = backoff(count, retry, draw=draw)
-            await self._give_back([one for one in failed if self._times(one, failed) == count], delay / 1000)
+            await self._receipts.give_back([one for one in failed if self._times(one, failed) == count], delay / 1000)
 
     def _times(self, one: Message, failed: Sequence[Message]) -> int:
         return failed[0].received if self.queue.fifo else one.received
-
-    # telling the queue
-
-    async def _delete(self, batch: Sequence[Message]) -> None:
-        for one in batch:
-            one.settled = True
-        crash_point("before-delete")
-        await self._tell("delete_message_batch", [(one, {}) for one in batch])
-
-    async def _give_back(self, batch: Sequence[Message], seconds: float) -> None:
-        for one in batch:
-            one.settled = True
-        await self._hide(batch, seconds)
-
-    async def _hide(self, batch: Sequence[Message], seconds: float) -> None:
-        hidden = {"VisibilityTimeout": min(math.ceil(seconds), LONGEST)}
-        await self._tell("change_message_visibility_batch", [(one, hidden) for one in batch], tries=1)
-
-    async def _tell(
-        self, operation: str, told: Sequence[tuple[Message, dict[str, Any]]], *, tries: int = TRIES
-    ) -> None:
-        """Send receipts in requests of ten; what fails by the service's fault is tried again."""
-        for start in range(0, len(told), REQUEST):
-            left = dict(enumerate(told[start : start + REQUEST]))
-            for _ in range(tries):
-                entries = [
-                    {"Id": str(number), "ReceiptHandle": one.receipt, **more} for number, (one, more) in left.items()
-                ]
-                try:
-                    answer = await self.connection.call(operation, QueueUrl=self.queue.url, Entries=entries)
-                except AwsFault as fault:
-                    if tries > 1:
-                        await self.trouble.rest(fault)
-                    continue
-                wrong = {int(one["Id"]) for one in answer.get("Failed", []) if not one.get("SenderFault")}
-                left = {number: one for number, one in left.items() if number in wrong}
-                if not left:
-                    break
-            else:
-                if tries > 1 and self._undeleted.due(anyio.current_time()):
-                    self.ctx.log.warning("messages could not be deleted and will come again", count=len(left))

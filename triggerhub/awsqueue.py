@@ -12,8 +12,10 @@ from pydantic import AfterValidator
 
 from triggerhub import awsclient, source
 from triggerhub.aws import arn, sqs
-from triggerhub.awsclient import AwsFault, Connection, Trouble
-from triggerhub.awsconsumer import CLOSING, REQUEST, SHORTEST, STORING, Consumer, EventsOf, Queue
+from triggerhub.awsclient import Connection
+from triggerhub.awsconsumer import CLOSING, SHORTEST, STORING, Consumer, EventsOf, Queue
+from triggerhub.awsfault import AwsFault, Trouble
+from triggerhub.awsreceipt import REQUEST
 from triggerhub.model import Millis
 from triggerhub.settings import HOUR, SECOND
 

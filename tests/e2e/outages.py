@@ -20,7 +20,8 @@ from tests.aws_double.streams import Streams
 from tests.aws_double.streams import threaded as streams
 from tests.e2e import kills as killing
 from tests.e2e.daemon import Daemon, daemon, granted, until
-from triggerhub.awsclient import ANSWER, RESTS, TOLD
+from triggerhub.awsclient import ANSWER
+from triggerhub.awsfault import RESTS, TOLD
 
 TRIGGERS = ("orders", "clicks")
 TOML = """

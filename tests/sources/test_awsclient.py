@@ -12,8 +12,10 @@ import anyio
 import pytest
 from pydantic import ValidationError
 
-from triggerhub import awsclient
-from triggerhub.awsclient import AwsFault, Options, Trouble, connected
+from triggerhub import awsclient, awsfault
+from triggerhub.awsclient import Options, connected
+from triggerhub.awsfault import AwsFault, Trouble
+from triggerhub.settings import RetryPolicy
 from triggerhub.testing import FakeContext, trigger
 
 pytestmark = pytest.mark.usefixtures("keys")
@@ -90,7 +92,7 @@ def test_options_that_cannot_be(wrong: dict[str, Any]) -> None:
 
 
 async def test_trouble_is_shown_once_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awsclient, "RESTS", awsclient.RetryPolicy(initial=1, max=1))
+    monkeypatch.setattr(awsfault, "RESTS", RetryPolicy(initial=1, max=1))
     ctx = FakeContext(trigger())
     trouble = Trouble(ctx)
     passing = AwsFault("unreachable", "no answer")
@@ -113,7 +115,7 @@ async def test_the_rest_grows_and_is_spread(monkeypatch: pytest.MonkeyPatch) -> 
     async def sleep(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(awsclient.anyio, "sleep", sleep)
+    monkeypatch.setattr(awsfault.anyio, "sleep", sleep)
     trouble = Trouble(FakeContext(trigger()))
     for _ in range(8):
         await trouble.rest(AwsFault("unreachable", "no answer"))

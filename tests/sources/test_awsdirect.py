@@ -24,8 +24,9 @@ from cryptography.x509.oid import NameOID
 
 from tests.aws_double.sqs import SqsDouble
 from triggerhub.aws import sqs
-from triggerhub.awsclient import AwsFault, Connection, Options, connected
+from triggerhub.awsclient import Connection, Options, connected
 from triggerhub.awsdirect import learn
+from triggerhub.awsfault import AwsFault
 from triggerhub.awswire import NoAnswer, Place, Wire
 
 pytestmark = pytest.mark.usefixtures("keys")

@@ -15,8 +15,9 @@ import structlog
 from sources import s3
 from tests.aws_double.sqs import SqsDouble
 from tests.hub.rig import rig, trigger
-from triggerhub import awsclient
-from triggerhub.awsclient import AwsFault, Connection, Options, connected
+from triggerhub import awsfault
+from triggerhub.awsclient import Connection, Options, connected
+from triggerhub.awsfault import AwsFault
 from triggerhub.model import Event, Invocation
 from triggerhub.settings import Batch, RetryPolicy
 from triggerhub.testing import FakeContext
@@ -28,7 +29,7 @@ GUARD = 30
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awsclient, "RESTS", RetryPolicy(initial=20, max=50))
+    monkeypatch.setattr(awsfault, "RESTS", RetryPolicy(initial=20, max=50))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import structlog
 from sources import sqs
 from tests.aws_double.sqs import Queue, SqsDouble
 from tests.hub.rig import Failure, Rig, function, rig, trigger
-from triggerhub import awsclient, awsconsumer
+from triggerhub import awsconsumer, awsfault, awsreceipt
 from triggerhub import testing as triggers
 from triggerhub.model import Invocation, State
 from triggerhub.settings import Batch, Idempotency, RetryPolicy
@@ -37,7 +37,7 @@ QUEUE = awsconsumer.Queue(
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rest for milliseconds where the real one rests for seconds."""
-    monkeypatch.setattr(awsclient, "RESTS", RetryPolicy(initial=20, max=50))
+    monkeypatch.setattr(awsfault, "RESTS", RetryPolicy(initial=20, max=50))
 
 
 class Seen:
@@ -540,7 +540,7 @@ async def test_an_outage_is_told_once_and_ends_by_itself(tmp_path: Path) -> None
     async with polled(tmp_path, seen, batch=Batch(), options={"visibility": "1s"}) as (double, hub):
         send(double, *map(str, range(10)))
         await emptied(double)
-        supervised = hub.hub._wiring.supervised["orders"]
+        supervised = hub.hub._wiring.sources["orders"]
         double.down = True
         send(double, *map(str, range(10, 20)))
         await until(lambda: supervised.why, "it is degraded")
@@ -567,7 +567,7 @@ async def test_an_outage_is_told_once_and_ends_by_itself(tmp_path: Path) -> None
 async def test_what_credentials_lack_is_said_and_waited_for(tmp_path: Path, kind: str, says: str) -> None:
     seen = Seen()
     async with polled(tmp_path, seen) as (double, hub):
-        supervised = hub.hub._wiring.supervised["orders"]
+        supervised = hub.hub._wiring.sources["orders"]
         await until(lambda: double.calls["ReceiveMessage"], "it asks")
         double.trouble(kind, 3, "ReceiveMessage")
         await until(lambda: supervised.why, "it is degraded")
@@ -584,7 +584,7 @@ async def test_a_queue_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
         chosen = sqs.Options(queue="later", endpoint_url=address, wait="1s")
         one = trigger("orders", type="sqs", options=chosen, ack="handled")
         async with rig(tmp_path, {"work": seen}, triggers=[one], more={"sqs": sqs}) as hub:
-            supervised = hub.hub._wiring.supervised["orders"]
+            supervised = hub.hub._wiring.sources["orders"]
             await until(lambda: supervised.why, "it is degraded")
             assert (supervised.why or "").startswith("sqs:GetQueueUrl: there is no such resource")
             double.do_CreateQueue("later")
@@ -645,7 +645,7 @@ async def test_a_paused_function_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_constants_are_sqs_own() -> None:
-    assert (awsconsumer.REQUEST, awsconsumer.LONGEST) == (10, 43_200)
+    assert (awsreceipt.REQUEST, awsreceipt.LONGEST) == (10, 43_200)
 
 
 async def test_what_another_call_has_is_not_asked_for_again_and_again(tmp_path: Path) -> None:
@@ -674,7 +674,7 @@ async def test_a_probe_needs_no_sts_and_names_a_permission(tmp_path: Path) -> No
         told = await sqs.probe(ctx, options)
         assert told.startswith("arn:aws:sqs:us-east-1:000000000000:orders as somebody unknown (sts:GetCallerIdentity: ")
         double.trouble("deny", 1, "DeleteMessage")
-        with pytest.raises(awsclient.AwsFault, match="the permission sqs:deletemessage on arn:aws:sqs:us-east-1"):
+        with pytest.raises(awsfault.AwsFault, match="the permission sqs:deletemessage on arn:aws:sqs:us-east-1"):
             await sqs.probe(ctx, options)
 
 

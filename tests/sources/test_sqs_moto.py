@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from sources import sqs
 from tests.hub.rig import function, rig, trigger
-from triggerhub.awsclient import AwsFault, Options, connected
+from triggerhub.awsclient import Options, connected
+from triggerhub.awsfault import AwsFault
 from triggerhub.model import Invocation
 from triggerhub.settings import Batch
 from triggerhub.testing import FakeContext

@@ -331,13 +331,13 @@ def aws(project: Path) -> Iterator[Reading]:
         if isinstance(table, dict) and table.get("type") in AWS_TYPES and table.get("enabled") is not False:
             used.setdefault(tuple(table.get(key) for key in AWS_KEYS), []).append(name)
     if used:
-        from triggerhub import awsclient
+        from triggerhub import awsclient, awsfault
     for values, names in used.items():
         place = f"for {', '.join(sorted(names))}"
         try:
             options = awsclient.Options(**dict(zip(AWS_KEYS, values, strict=True)))
             yield good("aws", f"{awsclient.who(options)}, {place}")
-        except awsclient.AwsFault as fault:
+        except awsfault.AwsFault as fault:
             yield note("aws", f"{fault.message}, {place}", fault.hint or "Mend it; the triggers wait for it.")
         except ValueError:
             yield note("aws", f"the options are wrong {place}", "triggerhub check says what is wrong with them.")

@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 
 from triggerhub.aws.destination import Place, place
-from triggerhub.awsclient import AwsFault, Connection, Options
+from triggerhub.awsclient import Connection, Options
+from triggerhub.awsfault import AwsFault
 from triggerhub.model import Json
 
 SIDE_BY_SIDE = 10

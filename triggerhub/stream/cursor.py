@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import anyio
 
-from triggerhub.awsclient import AwsFault
+from triggerhub.awsfault import AwsFault
 from triggerhub.policy.streaming.pace import rest
 from triggerhub.source import Context
 from triggerhub.stream.endpoint import (

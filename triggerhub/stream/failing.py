@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from triggerhub.awsclient import AwsFault
+from triggerhub.awsfault import AwsFault
 from triggerhub.model import Millis
 from triggerhub.stream.endpoint import ExpiredError, GoneError, TrimmedError
 

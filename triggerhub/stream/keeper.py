@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from triggerhub.awsclient import AwsFault
+from triggerhub.awsfault import AwsFault
 from triggerhub.model import Millis
 from triggerhub.policy.streaming import Plan, Position, decode, tree
 from triggerhub.source import Context

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import anyio
 
-from triggerhub.awsclient import AwsFault
+from triggerhub.awsfault import AwsFault
 from triggerhub.policy.quiet import Quiet
 from triggerhub.policy.retry import backoff
 from triggerhub.settings import MINUTE, SECOND, RetryPolicy
