@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
-from triggerhub.config import functions
+from triggerhub.config import fitting
 from triggerhub.config.load import load
 from triggerhub.settings import GB
 
@@ -110,7 +110,7 @@ def test_an_interpreter_that_this_host_has_not_is_named_with_what_to_install(hub
 
 
 def test_more_memory_than_the_host_has_is_told_by_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "_host_memory", lambda: 4 * GB)
+    monkeypatch.setattr(fitting, "_memory_of_host", lambda: 4 * GB)
     (tmp_path / "handlers").mkdir()
     (tmp_path / "handlers/f.py").write_text(GOOD)
     (tmp_path / "triggerhub.toml").write_text('[functions.f]\nmemory = "8GB"\n')

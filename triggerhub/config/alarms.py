@@ -8,9 +8,9 @@ from typing import Any
 from triggerhub.aws.reference import is_alias
 from triggerhub.config.complain import suggestion, validate
 from triggerhub.config.problem import Report
-from triggerhub.config.schema import NAME
 from triggerhub.config.schema import Alarm as AlarmTable
 from triggerhub.config.secrets import Secrets
+from triggerhub.config.values import NAME
 from triggerhub.model import Millis
 from triggerhub.policy import units
 from triggerhub.policy.alarm import MEASURES, waits_for_less

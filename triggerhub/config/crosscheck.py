@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from triggerhub.config.complain import suggestion
 from triggerhub.config.locate import Path as Place
 from triggerhub.config.problem import Report, dotted
-from triggerhub.config.schema import NAME
+from triggerhub.config.values import NAME
 from triggerhub.policy import globs
 from triggerhub.policy.sandbox import view
 from triggerhub.settings import Destination, Function, HubSettings, Trigger

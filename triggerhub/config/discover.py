@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from triggerhub.config.problem import Problem
-from triggerhub.config.schema import NAME
+from triggerhub.config.values import NAME
 
 RuntimeName = Literal["python", "node", "executable", "provided"]
 

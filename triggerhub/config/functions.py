@@ -6,33 +6,22 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from triggerhub.config import interpreters, metadata
+from triggerhub.config import fitting, interpreters, metadata
 from triggerhub.config.code import Code, CodeError, Shelf, broken, lacking
 from triggerhub.config.complain import validate
 from triggerhub.config.discover import Discovery, Found, RuntimeName
 from triggerhub.config.interpreters import PROGRAMS, Missing, Wanted
 from triggerhub.config.metadata import Metadata
 from triggerhub.config.problem import Problem, Report, dotted
-from triggerhub.config.schema import NAME, Defaults, Inline, given
+from triggerhub.config.schema import Defaults, Inline, given, merge
 from triggerhub.config.schema import Function as FunctionTable
 from triggerhub.config.secrets import Secrets
+from triggerhub.config.values import NAME
 from triggerhub.errors import ConfigError
-from triggerhub.policy import selecting, units
-from triggerhub.settings import AS_LAMBDA, GB, Function, Idempotency, Interpreter, RetryPolicy, Secret
-
-
-def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge tables, the later over the earlier, inline tables key by key."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            below = merged.get(key)
-            merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+from triggerhub.settings import AS_LAMBDA, Function, Idempotency, Interpreter, Secret
 
 
 class Functions:
@@ -63,8 +52,8 @@ class Functions:
         inherited = validate(Defaults, data.get("defaults", {}), ("defaults",), self._report, self._secrets)
         self.inherited = self._defaults = given(inherited) if inherited else {}
         self._tables = data.get("functions", {})
-        self._retry_fits("defaults", self._defaults)
-        self._warm_fits(("defaults",), self._defaults, self._defaults)
+        fitting.retry("defaults", self._defaults, self._report)
+        fitting.warm(("defaults",), self._defaults, self._defaults, self._report)
         self.defaults = _inherited(self._defaults, self._shelf.project)
         used = self._used()
         self.problems += [one for name, one in discovery.unentered.items() if name not in {*used, *self._tables}]
@@ -104,45 +93,31 @@ class Functions:
             return None
         unclear = any(key in raw and getattr(table, key) is None for key in _OF_CODE)
         code, inline = (None, Inline()) if unclear else self._code(name, table, found)
-        written = merge(self._defaults, given(inline), {k: v for k, v in given(table).items() if k not in _OF_CODE})
+        own, said = given(table), given(inline) | given(table)
+        written = merge(self._defaults, given(inline), {key: own[key] for key in own if key not in _OF_CODE})
         self.given[name] = written
-        if "retry" in given(inline) | given(table):
-            self._retry_fits(f"functions.{name}", written)
-        self._idempotency_fits(name, written, "idempotency" in given(inline) | given(table))
-        self._sandbox_fits(name, written, given(table))
+        if "retry" in said:
+            fitting.retry(f"functions.{name}", written, self._report)
+        fitting.idempotency(name, written, said, self._report)
+        fitting.sandbox(name, written, own, self._defaults, self._report)
         if code is not None:
-            self._reuse_fits(name, code, written, given(table))
+            fitting.reuse(name, code, written, own, self._report)
         if code is not None and code.runtime == "executable":
-            self._without_workers(name, given(table))
+            fitting.workers(name, own, self._report)
             written = {key: value for key, value in written.items() if key not in ("warm", "reuse")}
-        elif {"warm", "concurrency"} & (given(inline) | given(table)).keys():
-            self._warm_fits(("functions", name), written, given(table))
+        elif {"warm", "concurrency"} & said.keys():
+            fitting.warm(base, written, own, self._report)
         added = self._layers(name, table, inline, written.get("layers", []))
-        if (
-            code is None
-            or added is None
-            or any(problem.severity == "error" for problem in self._report.problems[before:])
-        ):
+        failed = any(problem.severity == "error" for problem in self._report.problems[before:])
+        if code is None or added is None or failed:
             return None
-        self._look_at_memory(name, written, table)
+        fitting.memory(name, written, own, self._report)
         self._look_for_program(name, code, written.get("env", {}), table)
         layers, opt = added
         if layers:
-            self._look_at_layers(name, code, written, table)
+            fitting.layers(name, code, written, own, self._shelf.extensions(written["layers"]), self._report)
         written = {key: value for key, value in written.items() if key != "layers"}
         return _made(name, code, written | {"opt": opt}, [layers] if layers else [], self._shelf.project)
-
-    def _look_at_layers(self, name: str, code: Code, written: Mapping[str, Any], table: FunctionTable) -> None:
-        """Say what of its layers a function will not find as on Lambda."""
-        path = ("functions", name, "layers") if "layers" in given(table) else ("functions", name)
-        if written.get("sandbox", {}).get("level") == "trusted":
-            message = f"functions.{name}: at level trusted its layers are on the same paths, but not at /opt"
-            self._report.warn(path, "no-opt", message, "choose another level where a path begins with /opt")
-        beside = self._shelf.extensions(written["layers"])
-        if beside and code.runtime != "provided":
-            names = ", ".join(beside)
-            message = f"functions.{name}: its layers bring extensions ({names}), which run beside a bootstrap only"
-            self._report.warn(path, "no-extensions", message)
 
     def _layers(
         self, name: str, table: FunctionTable, inline: Inline, layers: list[str]
@@ -242,7 +217,7 @@ class Functions:
         policy = replace(AS_LAMBDA, **retry)
         if policy.initial > policy.max:
             path = ("functions", name, "retry", "initial" if "initial" in retry else "max")
-            self._report.error(path, "bad-retry", too_long(f"functions.{name}", policy), SHORTER)
+            self._report.error(path, "bad-retry", fitting.too_long(f"functions.{name}", policy), fitting.SHORTER)
         self.retries[name] = retry
         self.given[name] = merge(self._defaults, {"retry": retry})
 
@@ -269,89 +244,6 @@ class Functions:
         self.problems += said.problems
         return said
 
-    def _retry_fits(self, owner: str, written: Mapping[str, Any]) -> None:
-        policy = retry_policy(written)
-        if policy.initial > policy.max:
-            path = (*owner.split(".", 1), "retry", "initial")
-            self._report.error(path, "bad-retry", too_long(owner, policy), SHORTER)
-
-    def _without_workers(self, name: str, own: Mapping[str, Any]) -> None:
-        """Refuse to keep workers of an executable ready; what ``[defaults]`` says is meant for others."""
-        if own.get("warm"):
-            message = f"functions.{name}: warm is {own['warm']}, but an executable is started anew for each call"
-            hint = 'leave it out, or use the Lambda Runtime API (runtime = "provided")'
-            self._report.error(("functions", name, "warm"), "bad-warm", message, hint, at="key")
-
-    def _reuse_fits(self, name: str, code: Code, written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Refuse a fork of what cannot be forked, and workers of an executable that one call leaves to the next.
-
-        An executable has each call in a process of its own, which is more than ``[defaults]`` could ask for.
-        """
-        reuse = written.get("reuse", "warm")
-        said = "reuse" in own
-        if code.runtime == "python" or reuse not in ("fork", "warm"):
-            return
-        if code.runtime == "executable":
-            if said:
-                message = f'functions.{name}: reuse is "{reuse}", but an executable is started anew for each call'
-                self._report.error(("functions", name, "reuse"), "bad-reuse", message, "leave it out", at="key")
-        elif reuse == "fork":
-            path = ("functions", name, "reuse") if said else ("defaults", "reuse")
-            kind = "Node" if code.runtime == "node" else "a bootstrap"
-            message = f'{dotted(path)} is "fork", which is for Python, but functions.{name} is {kind}'
-            hint = f'write reuse = "fresh" for a new worker each time, or "warm", in [functions.{name}]'
-            self._report.error(path, "bad-reuse", message, hint)
-
-    def _warm_fits(self, base: tuple[str, ...], written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Refuse more workers than may run; *own* is what stands at *base* itself."""
-        warm, most = written.get("warm", 0), written.get("concurrency", Defaults().concurrency)
-        if warm > most:
-            key = "warm" if "warm" in own else "concurrency"
-            message = f"{dotted(base)}: warm is {warm}, over concurrency, which is {most}"
-            self._report.error((*base, key), "bad-warm", message, "lower warm or raise concurrency")
-
-    def _idempotency_fits(self, name: str, written: dict[str, Any], own: bool) -> None:
-        idempotency = written.get("idempotency")
-        path = ("functions", name, "idempotency")
-        if idempotency is None:
-            return
-        if idempotency.get("key") is None:
-            if not own:
-                # The defaults may say how long keys are kept, for those functions that have one.
-                del written["idempotency"]
-                return
-            self._report.error(path, "missing-key", f'functions.{name}.idempotency needs the key "key"', at="key")
-            return
-        try:
-            selecting.compile(idempotency["key"])
-        except ValueError as error:
-            self._report.error((*path, "key"), "bad-key", f"functions.{name}.idempotency.key: {error}")
-
-    def _look_at_memory(self, name: str, written: Mapping[str, Any], table: FunctionTable) -> None:
-        memory, there = written.get("memory", 0), _host_memory()
-        if there and memory > there:
-            path = ("functions", name, "memory") if "memory" in given(table) else ("defaults", "memory")
-            message = f"{dotted(path)} is {units.show_size(memory)}, but this host has {there / GB:.1f} GB in all"
-            self._report.warn(path, "much-memory", message, "lower it, or a call that uses it is killed by the kernel")
-
-    def _sandbox_fits(self, name: str, written: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Refuse what level ``trusted`` could only ignore: without a sandbox there is nothing to hold it."""
-        if written.get("sandbox", {}).get("level") != "trusted":
-            return
-        base = ("functions", name)
-        inherits = "level" not in own.get("sandbox", {})
-        tables = [(base, own), *([(("defaults",), self._defaults)] if inherits else [])]
-        hint = 'leave it out, or choose the level "isolated"'
-        for place, table in tables:
-            ignored = [(*place, "tmp")] if "tmp" in table else []
-            ignored += [
-                (*place, "sandbox", key) for key in ("network", "read", "write") if key in table.get("sandbox", {})
-            ]
-            for path in ignored:
-                if path[-1] != "network" or table["sandbox"]["network"] is not True:
-                    message = f'{dotted(path)} has no effect at the level "trusted", which isolates nothing'
-                    self._report.error(path, "bad-sandbox", message, hint, at="key")
-
     def _look_for_program(self, name: str, code: Code, env: Mapping[str, str | Secret], table: FunctionTable) -> None:
         path = env.get("PATH", PROGRAMS)
         program = lacking(code, path if isinstance(path, str) else path.reveal())
@@ -366,29 +258,8 @@ class Functions:
             self.problems.append(problem)
 
 
-@cache
-def _host_memory() -> int:
-    """Return the bytes of memory of this host, 0 where it does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return 0
-
-
-SHORTER = "lower initial or raise max"
 _TABLELESS = ("concurrency", "dead_letters", "idle", "rate", "reuse", "sandbox")
 _OF_CODE = frozenset({"handler", "command", "runtime"})
-
-
-def retry_policy(*written: Mapping[str, Any]) -> RetryPolicy:
-    """Return the policy of tables that may have a ``retry``, the later over the earlier."""
-    return RetryPolicy(**merge(*(one.get("retry") or {} for one in written)))
-
-
-def too_long(owner: str, policy: RetryPolicy) -> str:
-    """Say that the first wait is longer than the longest."""
-    initial, most = units.show_duration(policy.initial), units.show_duration(policy.max)
-    return f"{owner}.retry: initial is {initial}, over max, which is {most}"
 
 
 def _inherited(written: Mapping[str, Any], project: Path) -> Function:
@@ -412,7 +283,7 @@ def _parts(code: Code, written: Mapping[str, Any], project: Path) -> Iterator[tu
     for key, value in written.items():
         match key:
             case "retry":
-                yield key, retry_policy(written)
+                yield key, fitting.retry_policy(written)
             case "dead_letters":
                 if "keep" in value:
                     yield "dead_letters_keep", value["keep"]

@@ -6,25 +6,32 @@ layers can be merged key by key. The docstring below a key is its description in
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from triggerhub.aws.destination import place
-from triggerhub.errors import TriggerhubError
-from triggerhub.policy import alarm, allowlist, password, units
-from triggerhub.settings import GB, MB, MINUTE, Condition, Destination, Secret
-from triggerhub.source import Duration, RateLimit, SecretResolver, SecretValue, Size
-
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-"""What functions, triggers and topics may be called: Lambda's rule for functions."""
-
-
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+from triggerhub.config.values import (
+    Address,
+    Amount,
+    Content,
+    Count,
+    Hash,
+    HostName,
+    Login,
+    Moment,
+    Network,
+    Place,
+    Reach,
+    Sentence,
+    Text,
+    To,
+    Variable,
+    within,
+)
+from triggerhub.policy import units
+from triggerhub.settings import GB, MB, MINUTE
+from triggerhub.source import Duration, RateLimit, Size
 
 
 class Table(BaseModel):
@@ -41,115 +48,14 @@ def given(table: Table) -> dict[str, Any]:
     return {name: given(value) if isinstance(value, Table) else value for name, value in values.items()}
 
 
-def _within(low: int, high: int | None, show: Callable[[int], str]) -> AfterValidator:
-    def check(value: int) -> int:
-        if value < low:
-            raise ValueError(f"{show(value)} is too little: at least {show(low)}")
-        if high is not None and value > high:
-            raise ValueError(f"{show(value)} is too much: at most {show(high)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _address(value: Any) -> tuple[str, int]:
-    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f'expected an address and a port like "127.0.0.1:8700", got {value!r}')
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f'an IPv6 address is written in brackets: "[{host}]:{port}"')
-    return host, int(port)
-
-
-def _network(value: str) -> str:
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError(f'{value!r} is neither an address nor a network like "10.0.0.0/8"') from None
-    return value
-
-
-def _reach(text: str) -> str:
-    return str(allowlist.parse(text))
-
-
-def _place(path: str) -> str:
-    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for a user that there is not
-    if expanded.startswith("~"):
-        raise ValueError(f"there is no home folder {path.partition('/')[0]!r}; write the whole path")
-    return expanded
-
-
-def _destination(value: Any) -> Destination:
-    kind, colon, target = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind in ("http", "https"):
-        # It may hold a password.
-        raise ValueError('expected function:NAME, queue:NAME, webhook:URL or file:PATH; write "webhook:" before a URL')
-    if kind == "arn":
-        place(value)
-        return Destination(kind="arn", target=target)
-    if kind not in ("function", "queue", "webhook", "file") or not colon or not target:
-        known = "function:NAME, queue:NAME, webhook:URL, file:PATH, or the ARN of a queue of SQS or a topic of SNS"
-        raise ValueError(
-            f"expected {known}, got {value!r}"
-            if isinstance(value, str)
-            else f"expected a destination in quotes: {known}"
-        )
-    return Destination(kind=kind, target=target)  # type: ignore[arg-type]
-
-
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("that cannot be the name of an environment variable")
-    return name
-
-
-def _host_name(value: str) -> str:
-    if len(value) > 253 or not all(map(_LABEL.fullmatch, value.split("."))):
-        raise ValueError(f"{value!r} is not the name of a host; write it without scheme and port")
-    return value.lower()
-
-
-def _sentence(value: Any) -> Condition:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a sentence in quotes like {alarm.EXAMPLE!r}")
-    return alarm.parse(value)
-
-
-def _login(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", value):
-        raise ValueError("a user's name has letters, digits, '_', '-', '.' and '@', at most 64")
-    return value
-
-
-def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, Mapping):
-        raise ValueError('expected a text in quotes or a reference like { secret = "NAME" }')
-    resolver: SecretResolver = (info.context or {})["secrets"]
-    try:
-        return resolver.resolve(value)
-    except TriggerhubError as error:
-        raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
-
-
-Moment = Annotated[Duration, _within(1, None, units.show_duration)]
-Amount = Annotated[Size, _within(1, None, units.show_size)]
-Count = Annotated[int, _within(1, None, str)]
-Address = Annotated[tuple[str, int], BeforeValidator(_address, json_schema_input_type=str)]
-Network = Annotated[str, AfterValidator(_network)]
-Reach = Annotated[str, AfterValidator(_reach)]
-To = Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str)]
-Variable = Annotated[str, AfterValidator(_variable)]
-Content = Annotated[str | Secret, BeforeValidator(_text_or_secret, json_schema_input_type=str | dict[str, str])]
-HostName = Annotated[str, AfterValidator(_host_name)]
-Login = Annotated[str, AfterValidator(_login)]
-Text = Annotated[str, Field(min_length=1)]
-Sentence = Annotated[Condition, BeforeValidator(_sentence, json_schema_input_type=str)]
-Place = Annotated[Text, AfterValidator(_place)]
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables, the later over the earlier, inline tables key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 class Log(Table):
@@ -206,7 +112,7 @@ class Hub(Table):
 class Retry(Table):
     """When and how often a failed delivery is tried again."""
 
-    attempts: Annotated[int, _within(1, 1000, str)] = 3
+    attempts: Annotated[int, within(1, 1000, str)] = 3
     """Attempts in all, the first included."""
     backoff: Literal["exponential", "linear", "constant"] = "exponential"
     """How the wait grows from one attempt to the next."""
@@ -252,13 +158,13 @@ class Sandbox(Table):
 class Defaults(Table):
     """What every function inherits."""
 
-    timeout: Annotated[Duration, _within(1, 15 * MINUTE, units.show_duration)] = 30_000
+    timeout: Annotated[Duration, within(1, 15 * MINUTE, units.show_duration)] = 30_000
     """How long one call may take; its whole process group is killed then."""
-    memory: Annotated[Size, _within(128 * MB, 10 * GB, units.show_size)] = 256 * MB
+    memory: Annotated[Size, within(128 * MB, 10 * GB, units.show_size)] = 256 * MB
     """How much memory one worker may use."""
-    tmp: Annotated[Size, _within(MB, 10 * GB, units.show_size)] = 512 * MB
+    tmp: Annotated[Size, within(MB, 10 * GB, units.show_size)] = 512 * MB
     """How much its ``/tmp`` may hold."""
-    concurrency: Annotated[int, _within(1, 10_000, str)] = 4
+    concurrency: Annotated[int, within(1, 10_000, str)] = 4
     """How many calls may run at once."""
     rate: RateLimit | None = None
     """How many calls may begin in a time, like ``10/s``."""
@@ -266,7 +172,7 @@ class Defaults(Table):
     """A warm worker without work ends after this."""
     reuse: Literal["warm", "fork", "fresh"] = "warm"
     """What the next call meets: the same process, a new fork of it, or a new worker."""
-    warm: Annotated[int, _within(0, 10_000, str)] = 0
+    warm: Annotated[int, within(0, 10_000, str)] = 0
     """How many workers are ready at any time, called or not; at most ``concurrency``."""
     env: dict[Variable, Content] = {}
     """Environment variables: texts or references to secrets."""
@@ -305,9 +211,9 @@ class Function(Defaults):
 class Batch(Table):
     """How deliveries are put together into one call."""
 
-    size: Annotated[int, _within(1, 10_000, str)] = 1
+    size: Annotated[int, within(1, 10_000, str)] = 1
     """At most so many records in one call."""
-    window: Annotated[Duration, _within(0, 5 * MINUTE, units.show_duration)] = 0
+    window: Annotated[Duration, within(0, 5 * MINUTE, units.show_duration)] = 0
     """Wait so long for a batch to fill."""
     partial_failures: bool = False
     """The handler names the records that failed in ``batchItemFailures``."""
@@ -348,11 +254,6 @@ class Trigger(Table):
     """How many of a function's calls may be this trigger's."""
 
 
-def _hash(value: Secret) -> Secret:
-    password.checked(value.reveal())
-    return value
-
-
 def _person(value: Any) -> Any:
     """Read the short form, a reference alone, as the long one."""
     if isinstance(value, Mapping) and set(value) <= {"secret", "file"}:
@@ -363,7 +264,7 @@ def _person(value: Any) -> Any:
 class Person(Table):
     """Somebody who signs in; a reference to the hash alone will do for an admin."""
 
-    password: Annotated[SecretValue, AfterValidator(_hash)]
+    password: Hash
     """Reference to the hash that ``triggerhub hash-password`` prints."""
     role: Literal["viewer", "operator", "admin"] = "admin"
     """``viewer`` looks, ``operator`` also redelivers, cancels, pauses and fires, ``admin`` does everything."""
@@ -397,9 +298,9 @@ class Alarm(Table):
 
     when: Sentence
     """A sentence like ``errors(ship-order) > 5 in 10m``."""
-    hold: Annotated[Duration, _within(0, None, units.show_duration)] = 0
+    hold: Annotated[Duration, within(0, None, units.show_duration)] = 0
     """How long the condition has to hold before the alarm goes off, and not to before it is over."""
-    repeat: Annotated[Duration, _within(MINUTE, None, units.show_duration)] | None = None
+    repeat: Annotated[Duration, within(MINUTE, None, units.show_duration)] | None = None
     """Tell again after so long while it lasts."""
     then: list[To] = []
     """Who is told, when it goes off and when it is over."""

@@ -11,12 +11,14 @@ from pydantic import ValidationError
 
 from triggerhub import ids
 from triggerhub.config.complain import coerced, complain, suggestion, validate
-from triggerhub.config.functions import Functions, retry_policy, too_long
+from triggerhub.config.fitting import retry_policy, too_long
+from triggerhub.config.functions import Functions
 from triggerhub.config.locate import Path as Place
 from triggerhub.config.plugins import PluginError, Plugins
 from triggerhub.config.problem import Report, dotted
-from triggerhub.config.schema import COMMON, NAME, given
+from triggerhub.config.schema import COMMON, given
 from triggerhub.config.schema import Trigger as TriggerTable
+from triggerhub.config.values import NAME
 from triggerhub.model import API_TRIGGER
 from triggerhub.policy import filtering, selecting
 from triggerhub.settings import Batch, RetryPolicy, Trigger
