@@ -93,7 +93,7 @@ class Canaries:
                 raise NotFound(f"no function {name!r}")
             made, found = begun(deployed, alias, to, weight=weight, terms=terms, now=self._clock.now(), revision=key)
             (version,) = made.aliases[found].weights
-            self._watch(key, Tally(), self._hub.pulse.totals(f"{name}:{version}"))
+            self._watch(key, Tally(), self._totals(name, version))
             return made
 
         await self._registry.change(name, change)
@@ -189,12 +189,10 @@ class Canaries:
                     self._decided.set()
 
     async def _look(self, name: str, alias: str, canary: Canary) -> None:
-        watched = self._watched.get(canary.id) or self._watch(
-            canary.id, Tally(), self._hub.pulse.totals(f"{name}:{canary.version}")
-        )
+        now, totals = anyio.current_time(), self._totals(name, canary.version)
+        watched = self._watched.get(canary.id) or self._watch(canary.id, Tally(), totals)
         served = self._hub.project.functions.get(f"{name}:{canary.version}")
         on = served is not None and served.source == DEPLOYED and self._hub.phase == "running"
-        now, totals = anyio.current_time(), self._hub.pulse.totals(f"{name}:{canary.version}")
         passed = round((now - watched.at) * 1000) if on else 0
         watched.tally = self._counted(watched, totals, passed)
         watched.at, watched.totals = now, totals
@@ -268,7 +266,11 @@ class Canaries:
         watched = self._watched.get(canary.id)
         if watched is None or canary.state != "running":
             return self._registry.tallies.of(canary)
-        return self._counted(watched, self._hub.pulse.totals(f"{name}:{canary.version}"), 0)
+        return self._counted(watched, self._totals(name, canary.version), 0)
+
+    def _totals(self, name: str, version: str) -> Totals:
+        """Return what was counted of a published version since the start."""
+        return self._hub.pulse.totals(f"{name}:{version}")
 
     @staticmethod
     def _counted(watched: _Watched, totals: Totals, passed: Millis) -> Tally:
