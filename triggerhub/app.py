@@ -33,13 +33,13 @@ from triggerhub.hub.call import Answered, Caller, Tap
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.clock import SystemClock
 from triggerhub.hub.feed import Feed
-from triggerhub.hub.history import History
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.reload import watch_project
 from triggerhub.hub.signals import heed, notify, watchdog
 from triggerhub.hub.supervise import innermost
 from triggerhub.hub.veil import Veil
+from triggerhub.hub.versions import FolderVersions
 from triggerhub.model import Invocation
 from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.runtimes import dependencies, layers, privilege, probe, snapshot
@@ -204,9 +204,9 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
         await anyio.to_thread.run_sync(layers.collect, registry.opt, opt)
         clock = SystemClock()
         data = settings.data
-        history = History(store, clock.now, Earlier(data))
+        versions = FolderVersions(store, clock.now, Earlier(data))
         lying = {function.code for function in project.functions.values()}
-        project = await history.begin(project)
+        project = await versions.begin(project)
         told: dict[str, str] = {}
 
         def made(tap: Tap) -> ProcessRuntime:
@@ -229,7 +229,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
             read=lambda: _read(settings.project),
             deployed=registry.served,
             mapped=registry.mappings.triggers,
-            history=history,
+            versions=versions,
             clock=clock,
         )
         journal.hide_by(hub.veil.text)
@@ -247,8 +247,8 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
             # What a handler asks of AWS Lambda, it asks of this hub.
             told["AWS_ENDPOINT_URL_LAMBDA"] = _url(administering[0])
             # Copies of code that nothing runs and nobody goes back to; under the lock nobody else's are there.
-            await history.prune()
-            kept = history.folders() | lying
+            await versions.prune()
+            kept = versions.folders() | lying
             await anyio.to_thread.run_sync(snapshot.collect, data / VERSIONS, kept)
             layered = {function.opt for function in project.functions.values() if function.opt}
             await anyio.to_thread.run_sync(layers.collect, data / LAYERS, kept | layered)

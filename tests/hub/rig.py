@@ -248,7 +248,7 @@ class Rig:
         raise AssertionError(f"not finished: {rows}")
 
     async def row(self, delivery: str) -> Delivery:
-        return (await self.hub.get(delivery)).delivery
+        return (await self.hub.deliveries.get(delivery)).delivery
 
     async def reload(self, functions: Sequence[Function], triggers: Sequence[Trigger], **hub: Any) -> Sequence[str]:
         """Reload with this project; returns the problems."""

@@ -106,7 +106,7 @@ async def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
         await r.reload([function()], triggers)
         answers = await r.emit("hand", 1, 2, 3)
         assert await r.states(3) == ["succeeded"] * 3
-        detail = await r.hub.get(answers[1].deliveries[0])
+        detail = await r.hub.deliveries.get(answers[1].deliveries[0])
     assert [json.loads(call.payload) for call in r.runtime.calls] == [[1, 2, 3], 2]
     assert [attempt.outcome for attempt in detail.attempts] == ["raised", "returned"]
 

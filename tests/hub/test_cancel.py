@@ -29,7 +29,7 @@ async def test_what_was_claimed_ahead_and_then_cancelled_never_runs(tmp_path: Pa
         await r.until(lambda: r.hub._wiring.dispatchers["work"]._ready, "the others are claimed ahead of it")
         ids = [answer.deliveries[0] for answer in answers[1:]]
         assert [(await r.row(one)).state for one in ids] == ["running"] * 3
-        assert await r.hub.cancel(ids, "asked") == ids
+        assert await r.hub.deliveries.cancel(ids, "asked") == ids
         go.set()
         assert await r.states(5) == ["succeeded", "succeeded", "cancelled", "cancelled", "cancelled"]
         assert (await r.store.stats()).drift == 0
@@ -49,7 +49,7 @@ async def test_the_rest_of_a_cut_batch_runs_again_uncounted(tmp_path: Path) -> N
     async with rig(tmp_path, {"work": slow}, triggers=triggers) as r:
         answers = await r.emit("hand", 1, 2, 3)
         await first.wait()
-        await r.hub.cancel(answers[1].deliveries, "asked")
+        await r.hub.deliveries.cancel(answers[1].deliveries, "asked")
         await r.until(lambda: r.runtime.running == 0, "the call was cut")
         rows = [await r.row(answer.deliveries[0]) for answer in answers]
         assert [row.state.value for row in rows] == ["queued", "cancelled", "queued"]
@@ -63,7 +63,7 @@ async def test_one_that_waits_for_its_rate_can_be_cancelled(tmp_path: Path) -> N
         second = answers[1].deliveries
         await r.until(lambda: len(r.runtime.calls) == 1, "the first ran")
         await r.until(lambda: second[0] in r.hub._wiring.dispatchers["work"]._held, "the second is claimed")
-        assert await r.hub.cancel(second, "asked") == list(second)
+        assert await r.hub.deliveries.cancel(second, "asked") == list(second)
         assert await r.states(2) == ["succeeded", "cancelled"]
 
 
@@ -82,8 +82,8 @@ async def test_a_cancelled_delivery_can_be_redriven_while_its_call_is_being_cut(
     async with rig(tmp_path, {"work": stubborn}) as r:
         (answer,) = await r.emit("hand", 1)
         await r.until(lambda: calls, "it runs")
-        await r.hub.cancel(answer.deliveries, "asked")
-        await r.hub.redrive(answer.deliveries)
+        await r.hub.deliveries.cancel(answer.deliveries, "asked")
+        await r.hub.deliveries.redrive(answer.deliveries)
         assert await r.states(1) == ["succeeded"]
         await r.until(lambda: r.runtime.running == 0, "the first call ends, too")
         row = await r.row(answer.deliveries[0])
@@ -106,7 +106,7 @@ async def test_the_next_of_a_line_waits_until_the_call_of_a_cancelled_one_is_ove
     async with rig(tmp_path, {"work": stubborn}, triggers=[trigger(order="$.who")]) as r:
         first, second = await r.emit("hand", {"n": 1, "who": "a"}, {"n": 2, "who": "a"})
         await r.until(lambda: began, "the first runs")
-        await r.hub.cancel(first.deliveries, "asked")
+        await r.hub.deliveries.cancel(first.deliveries, "asked")
         held = r.hub._wiring.dispatchers["work"]._held
         await r.until(lambda: second.deliveries[0] in held or 2 in began, "the second is claimed")
         await r.emit("hand", {"n": 3, "who": "b"})
@@ -119,5 +119,5 @@ async def test_the_next_of_a_line_waits_until_the_call_of_a_cancelled_one_is_ove
 
 async def test_what_is_not_there_is_passed_over(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echoing}) as r:
-        assert await r.hub.cancel(["0190a000-0000-7000-8000-000000000001"], "asked") == []
-        assert await r.hub.redrive(["0190a000-0000-7000-8000-000000000001"]) == []
+        assert await r.hub.deliveries.cancel(["0190a000-0000-7000-8000-000000000001"], "asked") == []
+        assert await r.hub.deliveries.redrive(["0190a000-0000-7000-8000-000000000001"]) == []

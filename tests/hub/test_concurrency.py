@@ -122,7 +122,7 @@ async def test_a_timed_retry_is_kept_while_another_trigger_is_at_its_maximum(tmp
         await r.until(lambda: r.runtime.running == 1, "the narrow one is full, and has more")
         (answer,) = await r.emit("wide", "fails once")
         with anyio.fail_after(10):
-            assert (await r.hub.wait(answer.deliveries[0], 10)).state == "succeeded"
+            assert (await r.hub.deliveries.wait(answer.deliveries[0], 10)).state == "succeeded"
         go.set()
         await r.states(3)
 

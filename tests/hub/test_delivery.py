@@ -30,7 +30,7 @@ async def test_an_accepted_event_runs_and_succeeds(tmp_path: Path) -> None:
         (answer,) = await r.emit("hand", {"n": 1})
         assert isinstance(answer, Accepted)
         assert await r.states(1) == ["succeeded"]
-        detail = await r.hub.get(answer.deliveries[0])
+        detail = await r.hub.deliveries.get(answer.deliveries[0])
     assert detail.attempts[0].payload == b'{"n": 1}'
     assert detail.delivery.version == "work-1"
     assert [call.request_id for call in r.runtime.calls] == [answer.deliveries[0]]
@@ -48,7 +48,7 @@ async def test_a_failure_is_retried_and_then_a_dead_letter_with_a_reason(tmp_pat
     async with rig(tmp_path, {"work": fail}) as r:
         (answer,) = await r.emit("hand", 1)
         assert await r.states(1) == ["dead"]
-        detail = await r.hub.get(answer.deliveries[0])
+        detail = await r.hub.deliveries.get(answer.deliveries[0])
         assert (await r.store.stats()).drift == 0
     assert len(detail.attempts) == 3
     assert detail.delivery.reason is not None
@@ -74,7 +74,7 @@ async def test_a_version_that_cannot_start_fails_its_deliveries(tmp_path: Path) 
         r.runtime.broken.add("work-1")
         (answer,) = await r.emit("hand", 1)
         assert await r.states(1) == ["dead"]
-        detail = await r.hub.get(answer.deliveries[0])
+        detail = await r.hub.deliveries.get(answer.deliveries[0])
     assert detail.delivery.error is not None
     assert detail.delivery.error.type == "Runtime.ImportModuleError"
 
@@ -201,7 +201,7 @@ async def test_a_delayed_send_waits_for_its_moment(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echo}) as r:
         answer = await r.hub.send("hand", b"1", delay=150)
         assert isinstance(answer, Accepted)
-        detail = await r.hub.get(answer.deliveries[0])
+        detail = await r.hub.deliveries.get(answer.deliveries[0])
         assert detail.delivery.state == "queued"
         assert detail.delivery.due - detail.delivery.created >= 100
         assert await r.states(1) == ["succeeded"]

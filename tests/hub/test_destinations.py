@@ -93,7 +93,7 @@ async def test_a_webhook_that_refuses_is_tried_again(tmp_path: Path, status: int
             await r.emit("hand", 1)
             assert await r.states(2) == ["succeeded"] * 2
             (row,) = await r.store.page(Query(trigger="destination:work"))
-            detail = await r.hub.get(row.id)
+            detail = await r.hub.deliveries.get(row.id)
     assert [attempt.outcome for attempt in detail.attempts] == ["raised", "returned"]
     assert f"answered {status}" in (detail.attempts[0].error.message if detail.attempts[0].error else "")
     assert receiver.got[0][0]["Idempotency-Key"] == receiver.got[1][0]["Idempotency-Key"]

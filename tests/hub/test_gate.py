@@ -40,4 +40,4 @@ async def test_others_are_accepted_while_a_large_record_is_looked_into(
             assert not answers
             go_on.set()
         assert await r.states(2) == ["succeeded"] * 2
-        assert {row.dedup_key for row in await r.hub.page(Query(limit=10))} == {"large", "small"}
+        assert {row.dedup_key for row in await r.hub.deliveries.page(Query(limit=10))} == {"large", "small"}

@@ -117,7 +117,7 @@ async def test_what_failed_is_left_and_goes_on_as_the_same_delivery(tmp_path: Pa
         assert await rows(made) == [("succeeded", 2, "a")]
         assert [call.attempt for call in made.runtime.calls] == [1, 2]
         (row,) = await made.store.page(Query())
-        detail = await made.hub.get(row.id)
+        detail = await made.hub.deliveries.get(row.id)
         assert [one.outcome for one in detail.attempts] == ["raised", "returned"]
 
 
@@ -241,7 +241,7 @@ async def test_a_dead_letter_is_redriven_by_the_queue(tmp_path: Path) -> None:
     async with handling(tmp_path) as (made, ctx):
         await ctx.bury(event("a"), why="spent")
         (dead,) = await made.store.page(Query())
-        await made.hub.redrive([dead.id])
+        await made.hub.deliveries.redrive([dead.id])
         assert await made.states(1) == ["succeeded"]
 
 

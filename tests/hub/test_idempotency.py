@@ -183,8 +183,8 @@ async def test_a_redriven_one_waits_for_the_end_of_its_own_cut_call(tmp_path: Pa
     async with rig(tmp_path, {"work": stubborn}, functions=functions) as r:
         (answer,) = await r.emit("hand", 1)
         await r.until(lambda: calls, "it runs")
-        await r.hub.cancel(answer.deliveries, "asked")
-        await r.hub.redrive(answer.deliveries)
+        await r.hub.deliveries.cancel(answer.deliveries, "asked")
+        await r.hub.deliveries.redrive(answer.deliveries)
         await r.emit("hand", 1)
         assert await r.states(2) == ["succeeded"] * 2
     assert (calls, most) == (2, 1), "one at a time, and the last was answered from the other"

@@ -67,10 +67,10 @@ async def test_cancelling_a_running_delivery_ends_its_worker(tmp_path: Path) -> 
     async with rig(tmp_path, {"work": slow}) as r:
         (answer,) = await r.emit("hand", 1)
         await r.until(lambda: r.runtime.running == 1, "it runs")
-        assert await r.hub.cancel(answer.deliveries, "asked") == list(answer.deliveries)
+        assert await r.hub.deliveries.cancel(answer.deliveries, "asked") == list(answer.deliveries)
         assert await r.states(1) == ["cancelled"]
         await r.until(lambda: len(r.runtime.ended) == 1, "its worker is gone")
-        assert await r.hub.cancel(answer.deliveries, "again") == []
+        assert await r.hub.deliveries.cancel(answer.deliveries, "again") == []
         assert (await r.store.stats()).drift == 0
 
 
@@ -82,9 +82,9 @@ async def test_a_paused_function_keeps_its_deliveries_and_remembers_it(tmp_path:
         (answer,) = await r.emit("hand", 1)
         (row,) = await r.hub.functions()
         assert row["paused"] is True
-        assert (await r.hub.wait(answer.deliveries[0], 0.1)).state == "queued"
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 0.1)).state == "queued"
         await r.hub.resume("function", "work")
-        assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).state == "succeeded"
 
 
 async def test_a_paused_trigger_takes_nothing_until_resumed(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ async def test_redrive_runs_a_dead_letter_again_under_its_own_id(tmp_path: Path)
         (answer,) = await r.emit("hand", 1)
         assert await r.states(1) == ["dead"]
         well.append(True)
-        assert await r.hub.redrive(answer.deliveries) == list(answer.deliveries)
-        assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+        assert await r.hub.deliveries.redrive(answer.deliveries) == list(answer.deliveries)
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).state == "succeeded"
         stats = await r.store.stats()
     assert (stats.accepted, stats.drift) == (1, 0)
 
@@ -126,7 +126,7 @@ async def test_discard_removes_a_dead_letter_and_counts_it(tmp_path: Path) -> No
     async with rig(tmp_path, {"work": bad}, functions=functions) as r:
         (answer,) = await r.emit("hand", 1)
         assert await r.states(1) == ["dead"]
-        assert await r.hub.discard(answer.deliveries, "known") == list(answer.deliveries)
+        assert await r.hub.deliveries.discard(answer.deliveries, "known") == list(answer.deliveries)
         stats = await r.store.stats()
     assert (stats.accepted, stats.discarded, stats.drift) == (1, 1, 0)
 
@@ -162,7 +162,7 @@ async def test_a_new_version_serves_new_work_and_old_workers_end(tmp_path: Path)
         r.wanted.append((project([function(version="work-2")], [trigger()], tmp_path), r.modules, []))
         assert await r.hub.reload() == []
         (answer,) = await r.emit("hand", 2)
-        assert (await r.hub.wait(answer.deliveries[0], 20)).version == "work-2"
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).version == "work-2"
         await r.until(lambda: any(f.version == "work-1" for f in r.runtime.ended), "the old worker ends")
 
 
@@ -173,7 +173,7 @@ async def test_a_version_that_cannot_start_keeps_the_old_one_serving(tmp_path: P
         (problem,) = await r.hub.reload()
         assert "work-1 goes on serving" in problem
         (answer,) = await r.emit("hand", 2)
-        assert (await r.hub.wait(answer.deliveries[0], 20)).version == "work-1"
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).version == "work-1"
 
 
 async def test_a_function_may_come_and_go(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ async def test_invoke_returns_the_answer_and_the_log(tmp_path: Path) -> None:
         assert json.loads(answered.outcome.payload) == {"n": 1}  # type: ignore[union-attr]
         assert (await r.store.stats()).accepted == 0, "a synchronous call makes no delivery"
         accepted = await r.hub.invoke_async("work", b"2")
-        assert (await r.hub.wait(accepted.deliveries[0], 20)).trigger == "api"
+        assert (await r.hub.deliveries.wait(accepted.deliveries[0], 20)).trigger == "api"
     lines = [line["text"] for line in r.output.lines if line["request_id"] == answered.request_id]
     assert lines[0].startswith(f"START RequestId: {answered.request_id}")
     assert lines[-1].startswith(f"REPORT RequestId: {answered.request_id}")

@@ -122,7 +122,7 @@ async def test_what_nobody_wants_any_more_is_not_built_on(tmp_path: Path) -> Non
         assert builder.cut == ["one"]
         (answer,) = await r.emit("hand", 1)
         await r.reload([function()], [trigger()])
-        assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).state == "succeeded"
     assert builder.cut == ["one", "two"]
 
 

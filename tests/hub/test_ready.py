@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tests.hub.rig import NoOptions, echoing, rig, trigger
-from triggerhub.hub import wiring
+from triggerhub.hub import sources
 from triggerhub.source import Context
 
 
@@ -33,7 +33,7 @@ def source(started: anyio.Event, told: anyio.Event, *, trouble: str | None = Non
 async def test_ready_waits_for_a_source_to_begin_or_to_say_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str | None
 ) -> None:
-    monkeypatch.setattr(wiring, "PATIENCE", 60)
+    monkeypatch.setattr(sources, "PATIENCE", 60)
     started, told = anyio.Event(), anyio.Event()
     slow = source(started, told, trouble=trouble)
     async with rig(
@@ -58,7 +58,7 @@ async def test_ready_waits_for_a_source_to_begin_or_to_say_why_not(
 async def test_a_source_that_says_nothing_does_not_keep_the_hub_from_being_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring, "PATIENCE", 0.01)
+    monkeypatch.setattr(sources, "PATIENCE", 0.01)
     slow = source(anyio.Event(), anyio.Event())
     async with rig(tmp_path, {"work": echoing}, triggers=[trigger(type="slow")], more={"slow": slow}) as r:
         assert r.hub.ready

@@ -16,7 +16,7 @@ async def test_deliveries_of_a_function_that_is_refused_wait_until_it_can_run(tm
         r.runtime.refused["work"] = WHY
         # Claimed before it is known what the host gives.
         (early,) = await r.emit("hand", 1)
-        while not (await r.hub.get(early.deliveries[0])).attempts:
+        while not (await r.hub.deliveries.get(early.deliveries[0])).attempts:
             await r.idle()
         r.hub.weigh()
         (late,) = await r.emit("hand", 2)
@@ -45,13 +45,13 @@ async def test_a_function_that_a_reload_lets_run_is_served(tmp_path: Path) -> No
         assert (await r.row(answer.deliveries[0])).state == "queued"
         r.runtime.refused.clear()
         await r.reload([function(level="trusted")], [trigger()])
-        assert (await r.hub.wait(answer.deliveries[0], 20)).state == "succeeded"
+        assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).state == "succeeded"
 
 
 async def test_an_attempt_says_at_which_level_it_ran(tmp_path: Path) -> None:
     async with rig(tmp_path, {"work": echoing}) as r:
         (answer,) = await r.emit("hand", 1)
         assert await r.states(1) == ["succeeded"]
-        (attempt,) = (await r.hub.get(answer.deliveries[0])).attempts
+        (attempt,) = (await r.hub.deliveries.get(answer.deliveries[0])).attempts
         assert attempt.level == "isolated"
         assert b'triggerhub_function_level{function="work",level="isolated"} 1.0' in await r.hub.metrics()

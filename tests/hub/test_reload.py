@@ -55,8 +55,8 @@ async def test_a_removed_function_finishes_what_runs_and_its_rest_can_be_cancell
         await r.until(lambda: r.runtime.running == 1, "one runs")
         await r.reload([function("other")], [])
         go.set()
-        assert (await r.hub.wait(answers[0].deliveries[0], 20)).state == "succeeded"
-        assert await r.hub.cancel(answers[1].deliveries, "gone") == list(answers[1].deliveries)
+        assert (await r.hub.deliveries.wait(answers[0].deliveries[0], 20)).state == "succeeded"
+        assert await r.hub.deliveries.cancel(answers[1].deliveries, "gone") == list(answers[1].deliveries)
         assert await r.states(2) == ["succeeded", "cancelled"]
         assert (await r.store.stats()).drift == 0
 
@@ -138,10 +138,10 @@ async def test_a_call_of_a_removed_function_can_still_be_cancelled(tmp_path: Pat
         (answer,) = await r.emit("hand", 1)
         await r.until(lambda: r.runtime.running == 1, "it runs")
         await r.reload([function("other")], [])
-        assert await r.hub.cancel(answer.deliveries, "gone") == list(answer.deliveries)
+        assert await r.hub.deliveries.cancel(answer.deliveries, "gone") == list(answer.deliveries)
         await r.until(lambda: r.runtime.running == 0, "its call is cut")
         assert await r.states(1) == ["cancelled"]
-        await r.until(lambda: not r.hub._wiring._leaving, "its dispatcher is gone")
+        await r.until(lambda: not r.hub._wiring.dispatchers._leaving, "its dispatcher is gone")
 
 
 async def test_a_function_that_comes_back_while_its_last_call_ends_keeps_the_order(tmp_path: Path) -> None:

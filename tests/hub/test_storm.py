@@ -73,9 +73,9 @@ class Storm:
             some = self.random.sample(self.accepted, min(3, len(self.accepted)))
             match self.random.randrange(6):
                 case 0 | 1:
-                    await r.hub.cancel(some, "by chance")
+                    await r.hub.deliveries.cancel(some, "by chance")
                 case 2:
-                    await r.hub.redrive(some)
+                    await r.hub.deliveries.redrive(some)
                 case 3:
                     await r.hub.pause("function", "work")
                     await r.hub.resume("function", "work")
@@ -161,11 +161,11 @@ class Tempest(Storm):
             some = self.random.sample(self.accepted, min(3, len(self.accepted)))
             match self.random.randrange(7):
                 case 0:
-                    await r.hub.cancel(some, "by chance")
+                    await r.hub.deliveries.cancel(some, "by chance")
                 case 1:
-                    await r.hub.redrive(some)
+                    await r.hub.deliveries.redrive(some)
                 case 2:
-                    await r.hub.discard(some, "by chance")
+                    await r.hub.deliveries.discard(some, "by chance")
                 case 3:
                     await r.hub.prune(0)
                 case 4:
@@ -208,7 +208,7 @@ async def test_functions_that_go_and_come_back_leave_nothing_behind(tmp_path: Pa
             await r.reload(functions(), served("work", "once"))
             while await _unfinished(store):
                 await anyio.sleep(0.01)
-        await r.until(lambda: not r.hub._wiring._leaving, "those that were removed are gone")
+        await r.until(lambda: not r.hub._wiring.dispatchers._leaving, "those that were removed are gone")
         lanes, dispatchers = ("plain", "ordered", "batched", "destination:work"), r.hub._wiring.dispatchers
         await r.until(lambda: not any(r.hub._depth[name] for name in lanes), "nothing is counted as unfinished")
         await r.until(

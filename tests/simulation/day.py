@@ -30,7 +30,7 @@ from tests.hub.rig import NoOptions, RigOutput, function, hand_source, project, 
 from tests.simulation import virtual
 from tests.simulation.world import LATENESS, Line, Wire, World
 from triggerhub.errors import StartFailed, TriggerhubError
-from triggerhub.hub import dispatch, intake, maintain
+from triggerhub.hub import dispatch, maintain, mint
 from triggerhub.hub.hub import Hub
 from triggerhub.model import (
     Crashed,
@@ -476,15 +476,15 @@ class Day:
         some = [one for one in rows if rows[one].delivery.state in states]
         chosen = draw.sample(some, min(len(some), 3))
         if self._trouble == "storm" and some and not rows[some[0]].delivery.state.finished:
-            await hub.cancel(chosen, "asked")
+            await hub.deliveries.cancel(chosen, "asked")
             return
         match draw.choice(("cancel", "redrive", "discard", "pause", "audit")):
             case "cancel":
-                await hub.cancel(chosen, "asked")
+                await hub.deliveries.cancel(chosen, "asked")
             case "redrive":
-                await hub.redrive([one for one in chosen if rows[one].delivery.state.finished])
+                await hub.deliveries.redrive([one for one in chosen if rows[one].delivery.state.finished])
             case "discard":
-                await hub.discard([one for one in chosen if rows[one].delivery.state is State.DEAD], "known")
+                await hub.deliveries.discard([one for one in chosen if rows[one].delivery.state is State.DEAD], "known")
             case "pause":
                 name = draw.choice(sorted(self.plan.project.functions))
                 await hub.pause("function", name)
@@ -610,7 +610,7 @@ def _steered(draw: random.Random, look: float) -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         with (
-            mock.patch.object(intake, "os", SimpleNamespace(urandom=draw.randbytes)),
+            mock.patch.object(mint, "os", SimpleNamespace(urandom=draw.randbytes)),
             mock.patch.object(dispatch, "LOOK", look),
             mock.patch.object(dispatch, "POLL", 10 * 3600.0),
             mock.patch.object(cron, "LOOK", look),

@@ -119,10 +119,10 @@ async def test_what_failed_and_what_was_given_up_is_in_the_history(tmp_path: Pat
         assert dead.reason == "failed 5 calls, and the attempts are spent"
         assert dead.error is not None
         assert dead.error.message == "never five"
-        detail = await made.hub.get(dead.id)
+        detail = await made.hub.deliveries.get(dead.id)
         assert len(detail.attempts) == 5
         assert (await store.stats()).drift == 0
-        assert await made.hub.redrive([dead.id]) == [dead.id]
+        assert await made.hub.deliveries.redrive([dead.id]) == [dead.id]
 
 
 async def test_records_with_one_idempotency_key_run_once(tmp_path: Path, double: Streams) -> None:

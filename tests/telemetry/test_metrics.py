@@ -108,7 +108,7 @@ async def busy_page(folder: Path) -> str:
         await r.emit("hand", {"id": 1}, {"id": 1}, {"id": 2, "fail": True}, {"out": 1})
         await r.states(4)
         await r.hub.invoke("work", b'{"fail": 1}')
-        await r.hub.discard([row.id for row in await r.store.page(Query(state=State.DEAD))], "known")
+        await r.hub.deliveries.discard([row.id for row in await r.store.page(Query(state=State.DEAD))], "known")
         await r.until(lambda: r.hub._wiring.dispatchers["work"].running == 0, "idle")
         return (await r.hub.metrics()).decode()
 

@@ -63,6 +63,10 @@ class FakeHub:
     tokens: Any = field(default_factory=lambda: SimpleNamespace(principal=lambda text: None, all=list, keys=False))
 
     @property
+    def deliveries(self) -> FakeHub:
+        return self
+
+    @property
     def changes(self) -> Any:
         return SimpleNamespace(add=self.changed.append)
 

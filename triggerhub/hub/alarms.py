@@ -21,7 +21,7 @@ from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.outlet import function_of
-from triggerhub.hub.settler import Services
+from triggerhub.hub.services import Services
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Event, Json, Millis, State, alarm_trigger
 from triggerhub.policy import alarm, units
@@ -175,7 +175,7 @@ class Alarms:
         }
 
     def _degraded(self, trigger: str) -> bool:
-        supervised = self._wiring.supervised.get(trigger)
+        supervised = self._wiring.sources.get(trigger)
         return supervised is not None and supervised.why is not None
 
     # telling

@@ -96,6 +96,7 @@ class Caller:
         metrics: Metrics,
         draw: Callable[[], float] = random.random,
         hide: Callable[[str], str] = str,
+        tracing: Tracing | None = None,
     ) -> None:
         """*draw* returns a number in [0, 1) that chooses between the versions of an alias; *hide* as of a Tap."""
         self._pool = pool
@@ -104,7 +105,7 @@ class Caller:
         self._metrics = metrics
         self._draw = draw
         self._hide = hide
-        self.tracing: Tracing | None = None
+        self._tracing = tracing
 
     async def call(
         self, function: Function, invocation: Invocation, *, patience: Millis | None = None
@@ -157,7 +158,7 @@ class Caller:
             self._output.write(current, invocation.request_id, "hub", line)
         invocation.deadline = now + current.timeout
         outcome: Outcome = Interrupted()
-        span = traced(self.tracing, current, invocation)
+        span = traced(self._tracing, current, invocation)
         try:
             outcome = await slot.worker.invoke(invocation)
         finally:

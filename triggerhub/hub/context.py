@@ -11,10 +11,11 @@ from pathlib import Path
 import anyio
 
 from triggerhub.hub.clock import Clock
+from triggerhub.hub.depth import Depth
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.grace import Grace
 from triggerhub.hub.handling import Asked, Handling
-from triggerhub.hub.intake import Depth, Inlet
+from triggerhub.hub.intake import Inlet
 from triggerhub.model import Event, Millis, Outcome
 from triggerhub.settings import SECOND, RetryPolicy, Trigger
 from triggerhub.source import Answer, Filtered, Handled, Judge, Log, Routes

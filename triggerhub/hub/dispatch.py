@@ -25,7 +25,8 @@ from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
 from triggerhub.hub.idempotent import Idempotent, holder
 from triggerhub.hub.lane import LanePlan
-from triggerhub.hub.settler import Owing, Services, Settler
+from triggerhub.hub.services import Services
+from triggerhub.hub.settler import Owing, Settler
 from triggerhub.hub.throttle import Throttle
 from triggerhub.hub.turns import Turns
 from triggerhub.model import Bury, Complete, Crashed, Delivery, Fault, Interrupted, Invocation, Millis, Outcome, Retry

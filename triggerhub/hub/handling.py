@@ -23,7 +23,8 @@ from triggerhub.hub.grace import Grace
 from triggerhub.hub.group import Group
 from triggerhub.hub.idempotent import holder
 from triggerhub.hub.pool import Pool
-from triggerhub.hub.settler import TOLD, Services, account
+from triggerhub.hub.services import Services
+from triggerhub.hub.settler import TOLD, account
 from triggerhub.model import (
     Bury,
     Complete,

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import struct
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 
 import anyio
 
-from triggerhub import ids
 from triggerhub.errors import BacklogFull, StoreBroken, StoreFull
-from triggerhub.hub.clock import Clock
-from triggerhub.hub.feed import Feed, Happening
+from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.keyless import Keyless
-from triggerhub.hub.unstored import Unstored
+from triggerhub.hub.services import Services
 from triggerhub.model import Event, Millis
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
-from triggerhub.store import Appended, Created, Intake, Lane, Stats, Store
-from triggerhub.telemetry.metrics import Metrics
+from triggerhub.store import Appended, Created, Intake, Lane
 from triggerhub.telemetry.tracing import Span, Tracing
 
 BACKLOG = 100_000
@@ -32,71 +26,15 @@ _lane = lru_cache(maxsize=1000)(Lane)
 """The same few for every event."""
 
 
-class Mint:
-    """Makes event ids that only grow, also within a millisecond and when the clock steps back."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last = 0
-        self._counter = 0
-        self._random: Iterator[tuple[int, ...]] = iter(())
-
-    def __call__(self) -> str:
-        now = self._clock.now()
-        if now > self._last:
-            self._last, self._counter = now, 0
-        else:
-            self._counter += 1
-            if self._counter > 0xFFF:
-                self._last, self._counter = self._last + 1, 0
-        return ids.event_id(self._last, self._counter, self._drawn())
-
-    def _drawn(self) -> int:
-        """Return the next eight random bytes; they are fetched for many ids at once, since each fetch is a wait."""
-        for drawn in self._random:
-            return drawn[0]
-        self._random = struct.iter_unpack("Q", os.urandom(8 * 512))
-        return self._drawn()
-
-
-class Depth:
-    """Counts the unfinished deliveries of each trigger, for backpressure."""
-
-    def __init__(self, stats: Stats) -> None:
-        self._unfinished: Counter[str] = Counter()
-        for lane, counts in stats.by_lane.items():
-            self._unfinished[lane.trigger] += sum(n for state, n in counts.items() if not state.finished)
-
-    def __getitem__(self, trigger: str) -> int:
-        return self._unfinished[trigger]
-
-    def add(self, trigger: str, count: int) -> None:
-        self._unfinished[trigger] += count
-
-
 class Inlet:
     """Stamps, filters, keys and stores events, and rouses the dispatchers that they are owed to."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        mint: Mint,
-        depth: Depth,
-        feed: Feed,
-        metrics: Metrics,
-        wake: Callable[[Lane], None],
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._mint = mint
-        self._depth = depth
-        self._feed = feed
-        self._metrics = metrics
-        self._keyless = Keyless(metrics)
-        self._wake = wake
-        self.unstored = Unstored()
-        self.tracing: Tracing | None = None
+    def __init__(self, services: Services, tracing: Tracing | None) -> None:
+        self._store, self._clock, self._feed = services.store, services.clock, services.feed
+        self._mint, self._depth, self._metrics = services.mint, services.depth, services.metrics
+        self._unstored = services.unstored
+        self._wake, self._tracing = services.wake, tracing
+        self._keyless = Keyless(services.metrics)
         self._broken: StoreBroken | None = None
         self._breaking = anyio.Event()
         self.full = False
@@ -125,16 +63,16 @@ class Inlet:
         spans: list[Span] = []
         for event in events:
             stamped = event.stamped(self._mint(), trigger.name)
-            if self.tracing is not None:
+            if self._tracing is not None:
                 spans.append(
-                    self.tracing.begin(f"accept {trigger.name}", "producer", event.trace, {"event.id": stamped.id})
+                    self._tracing.begin(f"accept {trigger.name}", "producer", event.trace, {"event.id": stamped.id})
                 )
                 stamped.trace = spans[-1].header
             admitted = await gate.admitted(stamped) if gate.looks else gate.admit(stamped)
             if isinstance(admitted, Filtered):
                 answers.append(admitted)
                 self._metrics.count("filtered", trigger.name)
-                self.unstored.refused(trigger.name, admitted, self._clock.now())
+                self._unstored.refused(trigger.name, admitted, self._clock.now())
                 self._tell("filtered", trigger.name, text=admitted.why)
             else:
                 answers.append(None)
@@ -225,7 +163,7 @@ class Inlet:
             self._tell("accepted", trigger, appended.deliveries)
             return Accepted(event=appended.event, deliveries=appended.deliveries)
         self._metrics.count("duplicates", trigger)
-        self.unstored.repeated(appended.event, self._clock.now())
+        self._unstored.repeated(appended.event, self._clock.now())
         self._tell("duplicate", trigger, appended.deliveries)
         return Duplicate(event=appended.event, deliveries=appended.deliveries)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from triggerhub.model import Json
-from triggerhub.settings import Batch, Destination, RetryPolicy
+from triggerhub.model import API_TRIGGER, Json, alarm_trigger, destination_trigger
+from triggerhub.settings import Batch, Destination, Function, Project, RetryPolicy
 from triggerhub.store import Lane
 
 
@@ -35,3 +35,30 @@ def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
     """Return what makes the payload of one invocation from records of this source."""
     found: Callable[[Sequence[bytes]], bytes] = getattr(module, "envelope", envelope_of_records)
     return found
+
+
+def plans_of(
+    function: Function, project: Project, modules: Mapping[str, ModuleType], senders: Iterable[str]
+) -> dict[Lane, LanePlan]:
+    """Return the plans of all lanes to a function; what *senders* come to may be owed to it."""
+    plans = {}
+    for trigger in project.triggers.values():
+        if function.name in trigger.functions:
+            module, lane = modules[trigger.type], Lane(trigger.name, function.name)
+            plans[lane] = LanePlan(
+                lane=lane,
+                retry=trigger.retry.get(function.name, function.retry),
+                batch=trigger.batch,
+                envelope=envelope_of(module),
+                identifier=getattr(module, "identifier", None),
+                input=trigger.input,
+                on_success=function.on_success,
+                on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,
+                maximum_concurrency=trigger.maximum_concurrency,
+            )
+    for built_in in (API_TRIGGER, *map(destination_trigger, senders), *map(alarm_trigger, project.alarms)):
+        lane = Lane(built_in, function.name)
+        plans[lane] = LanePlan(
+            lane=lane, retry=function.retry, on_success=function.on_success, on_failure=function.on_failure
+        )
+    return plans

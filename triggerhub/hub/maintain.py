@@ -45,11 +45,11 @@ async def maintain(store: Store, pool: Pool, clock: Clock, wiring: Wiring) -> No
         back += hands.put_back()
         if back and await _brought_forward(store, back, clock):
             back = 0
-            wiring.wake()
+            wiring.dispatchers.wake()
         if turn % PRUNE == 0:
             try:
                 await prune(store, clock, wiring.project)
-                await wiring.history.prune()
+                await wiring.versions.prune()
             except StoreBroken:
                 raise
             except Exception as error:  # housekeeping that fails is tried again; the hub goes on

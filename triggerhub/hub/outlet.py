@@ -186,9 +186,8 @@ def _follow(event: Event, origin: Event, hops: int) -> Event:
 class Performer:
     """Performs the hub's own functions: POST to a URL, append to a file, send to a queue or topic of AWS's."""
 
-    def __init__(self, project: Path) -> None:
-        self._project = project
-        self.tracing: Tracing | None = None
+    def __init__(self, project: Path, tracing: Tracing | None) -> None:
+        self._project, self._tracing = project, tracing
         self._made: aiohttp.ClientSession | None = None
         self._sender = Sender()
 
@@ -204,7 +203,7 @@ class Performer:
 
     async def call(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
         """Perform one delivery; a refusal or an I/O error is Raised, and so retried."""
-        span = traced(self.tracing, function, invocation)
+        span = traced(self._tracing, function, invocation)
         outcome = await self._performed(function, invocation)
         if span is not None:
             ended(span, outcome)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import anyio
 import structlog
 
 from triggerhub.errors import StoreBroken, StoreFull
-from triggerhub.hub.clock import Clock
-from triggerhub.hub.feed import Feed, Happening
-from triggerhub.hub.intake import Depth, Mint
-from triggerhub.hub.lines import Lines
+from triggerhub.hub.feed import Happening
 from triggerhub.hub.outlet import failure_of
-from triggerhub.hub.unstored import Unstored
-from triggerhub.hub.verdict import Verdicts
+from triggerhub.hub.services import Services
 from triggerhub.model import Bury, Complete, Delivery, Retry, destination_trigger
 from triggerhub.policy.masking import shortened
 from triggerhub.policy.quiet import Quiet
 from triggerhub.store import Claimed, Fence, Intake, Lane, Settlement, Store
-from triggerhub.telemetry.metrics import Metrics
 
 log = structlog.get_logger("dispatch")
 
@@ -30,22 +25,6 @@ UNSETTLED = 256
 TOLD = 500
 """How much of an error the log tells; the whole is in the dead letter."""
 Owing = tuple[Claimed, Settlement]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What every dispatcher shares."""
-
-    store: Store
-    clock: Clock
-    mint: Mint
-    depth: Depth
-    feed: Feed
-    metrics: Metrics
-    verdicts: Verdicts
-    wake: Callable[[Lane], None]
-    unstored: Unstored
-    lines: Lines = field(default_factory=Lines)
 
 
 class Settler:

@@ -16,12 +16,12 @@ from triggerhub.hub.maintain import free_share
 from triggerhub.hub.pause import Paused
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
-from triggerhub.hub.settler import Services
-from triggerhub.hub.wiring import Wiring, unknown
-from triggerhub.model import API_TRIGGER, Json, Millis, State, destination_trigger
+from triggerhub.hub.services import Services
+from triggerhub.hub.wiring import Wiring
+from triggerhub.model import Json, Millis, State
 from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.settings import Function, Level, Trigger
-from triggerhub.store import Lane, Query, Stats
+from triggerhub.store import Lane, Stats
 from triggerhub.telemetry.output import OutputLog
 
 
@@ -38,14 +38,8 @@ class Status:
         preparation: Preparation,
         output: OutputLog,
     ) -> None:
-        self._wiring, self._inlet, self._pool, self._paused, self._preparation = (
-            wiring,
-            inlet,
-            pool,
-            paused,
-            preparation,
-        )
-        self._output = output
+        self._wiring, self._inlet, self._pool, self._output = wiring, inlet, pool, output
+        self._paused, self._preparation = paused, preparation
         self._store, self._clock, self._metrics = services.store, services.clock, services.metrics
         self._started = self._clock.now()
         self._findings: tuple[str, ...] = ()
@@ -76,7 +70,7 @@ class Status:
             "refused": None if isinstance(level, str) else f"{level.message}; {level.hint}",
             "paused": function.held or self._paused("function", name),
             "preparing": self._preparation.state(name),
-            "pinned": self._wiring.history.pinned(name),
+            "pinned": self._wiring.versions.pinned(name),
             "workers": self._pool.live(name),
             "running": self._wiring.dispatchers[name].running,
             "triggers": [one.name for one in self._wiring.project.triggers.values() if name in one.functions],
@@ -117,7 +111,7 @@ class Status:
             return "disabled", None
         if self._paused("trigger", trigger.name):
             return "paused", None
-        supervised = self._wiring.supervised.get(trigger.name)
+        supervised = self._wiring.sources.get(trigger.name)
         if supervised is not None and supervised.why:
             return "degraded", supervised.why
         return "running", None
@@ -129,17 +123,6 @@ class Status:
         zone = ZoneInfo(self._wiring.project.hub.timezone)
         upcoming: Millis | None = module.upcoming(trigger.options, trigger, self._clock.now(), zone)
         return upcoming
-
-    async def known(self, query: Query) -> None:
-        """NotFound where a name in *query* is neither in the configuration nor in the history."""
-        lanes, project = (await self._store.stats()).by_lane, self._wiring.project
-        functions = {*project.functions, *(lane.function for lane in lanes)}
-        triggers = {*project.triggers, *(lane.trigger for lane in lanes)}
-        if query.function is not None and query.function not in functions:
-            raise unknown("function", query.function, functions)
-        built_in = {API_TRIGGER, *map(destination_trigger, functions)}
-        if query.trigger is not None and query.trigger not in triggers | built_in:
-            raise unknown("trigger", query.trigger, triggers)
 
     async def whole(self, *, ready: bool, addresses: Mapping[str, str]) -> dict[str, Json]:
         """What the hub is and how it does."""
@@ -165,7 +148,7 @@ class Status:
             },
             "problems": self._problems(stats),
             "preparing": self._preparation.under_way(),
-            "pinned": self._wiring.history.pins(),
+            "pinned": self._wiring.versions.pins(),
             "paused": self._paused.names,
             "functions": len(project.functions),
             "triggers": len(project.triggers),
@@ -182,7 +165,7 @@ class Status:
             for function in self._wiring.project.functions.values()
             if isinstance(level := self._pool.level(function), Refusal)
         ]
-        problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.supervised.items() if one.why]
+        problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.sources.items() if one.why]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
         problems += self._pool.troubles()
         if self._inlet.full:
@@ -202,7 +185,7 @@ class Status:
     async def metrics(self, *, ready: bool, told: bool) -> bytes:
         """The page at /metrics; without *told* nothing that handlers wrote."""
         wiring = self._wiring
-        degraded = sum(1 for one in wiring.supervised.values() if one.why)
+        degraded = sum(1 for one in wiring.sources.values() if one.why)
         running = sum(one.running for one in wiring.dispatchers.values())
         gauges = {
             "triggerhub_ready": ("Whether events are being taken.", float(ready)),

@@ -15,58 +15,66 @@ TRIALS = 4
 """How many changed versions are tried at once."""
 
 
-def kept_back(project: Project, running: Project, preparation: Preparation, failed: list[str]) -> Project:
-    """Have built what changed versions depend on; until then their predecessors of *running* serve."""
-    preparation.want(project.functions.values())
-    functions = dict(project.functions)
-    for name, function in project.functions.items():
-        old = running.functions.get(name)
-        if old is not None and preparation.lacks(function) and not preparation.lacks(old):
-            functions[name] = old
-            failed.append(
-                f"{function.source}: what it depends on is not built yet; version {old.version} goes on serving"
-            )
-    return replace(project, functions=functions)
+class Takeover:
+    """Has each version seen to start before calls go to it."""
 
+    def __init__(self, pool: Pool, preparation: Preparation) -> None:
+        self._pool, self._preparation = pool, preparation
 
-async def tried(project: Project, running: Project, pool: Pool, preparation: Preparation, failed: list[str]) -> Project:
-    """Start each changed version once; one that cannot keeps its predecessor serving."""
-    functions = dict(project.functions)
-    limiter = anyio.CapacityLimiter(TRIALS)
+    async def tried(self, project: Project, running: Project, failed: list[str]) -> Project:
+        """Start each changed version once, or have built what it depends on.
 
-    async def trial(function: Function, old: Function) -> None:
-        async with limiter:
-            try:
-                await pool.trial(function)
-            except StartFailed as error:
-                functions[function.name] = old
-                failed.append(f"{function.source}: {error.type}: {error}; version {old.version} goes on serving")
+        Return the project with those of *running* that go on serving instead; *failed* is told why.
+        """
+        project = self._kept_back(project, running, failed)
+        functions = dict(project.functions)
+        limiter = anyio.CapacityLimiter(TRIALS)
 
-    async with anyio.create_task_group() as trials:
+        async def trial(function: Function, old: Function) -> None:
+            async with limiter:
+                try:
+                    await self._pool.trial(function)
+                except StartFailed as error:
+                    functions[function.name] = old
+                    failed.append(f"{function.source}: {error.type}: {error}; version {old.version} goes on serving")
+
+        async with anyio.create_task_group() as trials:
+            for name, function in project.functions.items():
+                old = running.functions.get(name)
+                if old is not None and _changed(function, old) and not self._preparation.lacks(function):
+                    trials.start_soon(trial, function, old)
+        return replace(project, functions=functions)
+
+    def _kept_back(self, project: Project, running: Project, failed: list[str]) -> Project:
+        """Have built what changed versions depend on; until then their predecessors serve."""
+        self._preparation.want(project.functions.values())
+        functions = dict(project.functions)
         for name, function in project.functions.items():
             old = running.functions.get(name)
-            if old is not None and _changed(function, old) and not preparation.lacks(function):
-                trials.start_soon(trial, function, old)
-    return replace(project, functions=functions)
+            if old is not None and self._preparation.lacks(function) and not self._preparation.lacks(old):
+                functions[name] = old
+                failed.append(
+                    f"{function.source}: what it depends on is not built yet; version {old.version} goes on serving"
+                )
+        return replace(project, functions=functions)
 
-
-async def startable(function: Function, old: Function, pool: Pool, preparation: Preparation) -> None:
-    """Raise Conflict where a version cannot take over from *old* at once; what the host lacks for it may come."""
-    goes_on = "" if old.lost else f"; version {old.version} goes on serving"
-    if preparation.lacks(function):
-        raise Conflict(
-            f"what version {function.version} of {function.name} depends on is no longer installed{goes_on}",
-            hint="Save its files in the folder instead: they serve once all is installed again.",
-        )
-    if _changed(function, old):
-        try:
-            await pool.trial(function)
-        except StartFailed as error:
-            if not error.scarce:
-                raise Conflict(
-                    f"version {function.version} of {function.name} does not start: {error.type}: {error}{goes_on}",
-                    hint=f"Choose another of `triggerhub functions versions {function.name}`.",
-                ) from error
+    async def startable(self, function: Function, old: Function) -> None:
+        """Raise Conflict where a version cannot take over from *old* at once; what the host lacks for it may come."""
+        goes_on = "" if old.lost else f"; version {old.version} goes on serving"
+        if self._preparation.lacks(function):
+            raise Conflict(
+                f"what version {function.version} of {function.name} depends on is no longer installed{goes_on}",
+                hint="Save its files in the folder instead: they serve once all is installed again.",
+            )
+        if _changed(function, old):
+            try:
+                await self._pool.trial(function)
+            except StartFailed as error:
+                if not error.scarce:
+                    raise Conflict(
+                        f"version {function.version} of {function.name} does not start: {error.type}: {error}{goes_on}",
+                        hint=f"Choose another of `triggerhub functions versions {function.name}`.",
+                    ) from error
 
 
 def _changed(function: Function, old: Function) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from triggerhub.config.crosscheck import showing
@@ -56,6 +56,11 @@ def _inheriting(function: Function, own: Project) -> Function:
 def sent(function: Function) -> list[Destination]:
     """Return those that a function's answers go to by deliveries of the function itself."""
     return [one for one in (*function.on_success, *function.on_failure) if one.kind != "queue"]
+
+
+def senders(project: Project, deployed: Collection[str]) -> list[str]:
+    """Name the functions whose answers may be owed to others: of a *deployed* one, where it says so."""
+    return [name for name, one in project.functions.items() if name not in deployed or sent(one)]
 
 
 def naming(project: Project, name: str) -> Iterator[str]:

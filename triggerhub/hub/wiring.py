@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import ModuleType
-from typing import Any, cast
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import anyio
 import structlog
@@ -16,37 +15,24 @@ from anyio.abc import TaskGroup
 
 from triggerhub.crash import crash_point
 from triggerhub.errors import Conflict, NotFound
-from triggerhub.hub.call import Caller
-from triggerhub.hub.context import SourceContext
-from triggerhub.hub.dispatch import Dispatcher
+from triggerhub.hub.dispatchers import Dispatchers
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
-from triggerhub.hub.handling import Handling
-from triggerhub.hub.history import History
-from triggerhub.hub.intake import Inlet
-from triggerhub.hub.lane import LanePlan, envelope_of
-from triggerhub.hub.outlet import Performer, built_in, function_of
-from triggerhub.hub.pause import PausableRoutes, Paused
-from triggerhub.hub.pool import Pool
-from triggerhub.hub.preparing import Preparation
-from triggerhub.hub.settler import Services
-from triggerhub.hub.supervise import Supervised
-from triggerhub.hub.takeover import kept_back, startable, tried
-from triggerhub.hub.whole import resting, sent, whole
-from triggerhub.model import API_TRIGGER, Event, Outcome, alarm_trigger, destination_trigger
+from triggerhub.hub.lane import plans_of
+from triggerhub.hub.outlet import built_in, function_of
+from triggerhub.hub.services import Services
+from triggerhub.hub.sources import Sources
+from triggerhub.hub.takeover import Takeover
+from triggerhub.hub.versions import FolderVersions
+from triggerhub.hub.whole import resting, senders, sent, whole
 from triggerhub.policy.reconcile import plan
-from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.settings import Function, Project, Trigger
-from triggerhub.source import Routes, Source
-from triggerhub.store import Lane
 
 log = structlog.get_logger("hub")
 
 Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[str]]]
 """Reads the project again: the project (None where it has errors), source modules by type, the problems as text."""
 
-PATIENCE = 2.0
-"""Seconds that sources have at the start to say that they have begun."""
 AGAIN = 0.2
 """Seconds between a deployment and the reading of a configuration that was wrong without it."""
 STOPPING = "the hub is stopping"
@@ -68,76 +54,49 @@ def _fed(project: Project, modules: Mapping[str, ModuleType]) -> dict[str, _Fed]
     return {name: _Fed(trigger, modules[trigger.type], timezone) for name, trigger in project.triggers.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the wiring joins."""
-
-    services: Services
-    inlet: Inlet
-    pool: Pool
-    caller: Caller
-    performer: Performer
-    paused: Paused
-    routes: Routes
-    call_now: Callable[[Trigger, Event], Awaitable[Outcome]]
-    preparation: Preparation
-
-
 class Wiring:
-    """The configuration in force, and the dispatchers and sources that serve it."""
+    """The configuration in force, and what serves it: gates, dispatchers and sources."""
 
     def __init__(
         self,
         project: Project,
         modules: Mapping[str, ModuleType],
+        *,
         read: Reader,
-        history: History,
-        deployed: Mapping[str, Function] | None = None,
-        mapped: Mapping[str, Trigger] | None = None,
+        versions: FolderVersions,
+        takeover: Takeover,
+        services: Services,
+        dispatchers: Dispatchers,
+        sources: Sources,
+        deployed: Mapping[str, Function],
+        mapped: Mapping[str, Trigger],
     ) -> None:
         """*deployed* and *mapped* are not of the project's configuration; where both have a name, it is its.
 
         *modules* has the sources of both.
         """
-        self._deployed = dict(deployed or {})
-        self._mapped = dict(mapped or {})
-        self._own = project
-        self.project = self._whole(project)
+        self.gates, self.dispatchers, self.sources = dict[str, Gate](), dispatchers, sources
+        self.versions = versions
         self.modules = dict(modules)
-        self.gates: dict[str, Gate] = {}
-        self.dispatchers: dict[str, Dispatcher] = {}
-        self._leaving: list[Dispatcher] = []
-        """Those of removed functions that still drain."""
-        self.supervised: dict[str, Supervised] = {}
         self.problems: tuple[str, ...] = ()
         self.taking = False
         """Whether sources run."""
         self.ready = False
         """Whether nothing that happens from now on will be missed."""
-        self._read = read
-        self._served: dict[str, PausableRoutes] = {}
-        self._lacking: set[str] = set()
-        """Functions whose deliveries wait for what they depend on, for concurrency, or for a host to isolate them."""
-        self.history, self._reloading = history, history.lock
+        self._read, self._takeover, self._services = read, takeover, services
+        self._deployed, self._mapped = dict(deployed), dict(mapped)
+        self._own = project
+        self.project = self._whole(project)
+        self._reloading = versions.lock
         self._looking = False
-        self._parts: Parts
-        self._handling: Handling
-        self._dispatching: TaskGroup
-        self._sourcing: TaskGroup
+        self._tasks: TaskGroup
 
     @asynccontextmanager
-    async def dispatching(self, parts: Parts) -> AsyncGenerator[None]:
+    async def dispatching(self) -> AsyncGenerator[None]:
         """Run a dispatcher per function; leaving drains them within ``[hub] drain``."""
-        self._parts = parts
-        self._handling = Handling(parts.services, self.dispatchers, parts.caller, parts.pool)
-        async with anyio.create_task_group() as self._dispatching:
-            parts.preparation.want(self.project.functions.values())
+        async with self.dispatchers.running(self._services, lambda: self._drain):
             self._configure(self.project)
-            try:
-                yield
-            finally:
-                for dispatcher in self.dispatchers.values():
-                    dispatcher.stop()
+            yield
 
     @asynccontextmanager
     async def sourcing(self) -> AsyncGenerator[None]:
@@ -146,22 +105,32 @@ class Wiring:
         Leaving stops every source and the dispatchers from claiming: the time to drain begins. A source that has
         something to finish has that time, too.
         """
-        async with anyio.create_task_group() as self._sourcing:
+        async with anyio.create_task_group() as self._tasks, self.sources.running():
             self.taking = True
             self._start(self.project.triggers)
             try:
-                await self._begun()
+                await self.sources.begun()
                 self.ready = True
                 yield
             finally:
                 self.taking = self.ready = False
-                for supervised in self.supervised.values():
-                    supervised.end(self._drain)
-                for dispatcher in self.dispatchers.values():
-                    dispatcher.stop()
+                self.sources.end(self._drain)
+                self.dispatchers.stop()
 
     def _whole(self, own: Project) -> Project:
         return whole(own, self._deployed, self._mapped)
+
+    @property
+    def _drain(self) -> float:
+        """The time to drain, in seconds."""
+        return self.project.hub.drain / 1000
+
+    @property
+    def resting(self) -> list[str]:
+        """A sentence for each trigger of the configuration that rests."""
+        return list(resting(self._own, self.project))
+
+    # what the Lambda API made
 
     def deploy(self, functions: Mapping[str, Function], changed: Collection[str]) -> None:
         """Take over all *functions* that are not of the configuration; *changed* are new, other or gone.
@@ -177,12 +146,12 @@ class Wiring:
         back = {name: one for name, one in project.triggers.items() if name not in before}
         self._configure(project, {*changed, *fed, *(to for one in back.values() for to in one.functions)})
         for name in before.keys() - project.triggers.keys():
-            self._sourcing.start_soon(self._stop, name)
+            self._tasks.start_soon(self.sources.stop, name, self._drain)
         self._start(back)
         missed = any(code in one for one in self.problems for code in ("[unknown-function]", "[no-handler]"))
         if missed and not self._looking and functions.keys() & changed:
             self._looking = True
-            self._sourcing.start_soon(self._look_again)
+            self._tasks.start_soon(self._look_again)
 
     async def _look_again(self) -> None:
         """Read a configuration again that spoke of what was not there; many deployments have it read once."""
@@ -202,13 +171,13 @@ class Wiring:
         change = plan(_fed(self.project, self.modules), _fed(self._whole(own), {**self.modules, **modules}))
         async with anyio.create_task_group() as stopping:
             for name in change.stop:
-                stopping.start_soon(self._stop, name)
+                stopping.start_soon(self.sources.stop, name, self._drain)
         if not self.taking:
             return
         self.modules |= modules
         self._own = own
         self._configure(self._whole(own))
-        self._start({name: one for name, one in self.project.triggers.items() if name not in self.supervised})
+        self._start({name: one for name, one in self.project.triggers.items() if name not in self.sources})
 
     # reload
 
@@ -240,33 +209,31 @@ class Wiring:
         # What is in force stays in the project, so that the next reload says it again.
         fixed: dict[str, Any] = {name: getattr(self.project.hub, name) for name in changed}
         project = replace(project, hub=replace(project.hub, **fixed))
-        project = kept_back(self.history.applied(project), self.project, self._parts.preparation, failed)
-        project = await tried(project, self.project, self._parts.pool, self._parts.preparation, failed)
+        project = await self._takeover.tried(self.versions.applied(project), self.project, failed)
         if self.taking:
             await self._change_to(project, modules)
         if not self.taking:
             return [STOPPING]
-        await self.history.settled(self.project)
+        await self.versions.settled(self.project)
         counts = f"{len(project.functions)} functions, {len(project.triggers)} triggers"
         self._tell("reloaded", [counts, *failed])
         log.info("reloaded", functions=len(project.functions), triggers=len(project.triggers), problems=failed)
         return failed
 
     def _tell(self, kind: str, lines: Sequence[str]) -> None:
-        services = self._parts.services
-        services.feed.publish(Happening(time=services.clock.now(), kind=kind, text="\n".join(lines)))
+        time = self._services.clock.now()
+        self._services.feed.publish(Happening(time=time, kind=kind, text="\n".join(lines)))
 
     async def prepared(self) -> None:
         """Take up what was waiting for its dependencies, now that some of them are there."""
-        for function in self.project.functions.values():
-            self._hold(function)
+        self.weigh()
         if self.taking:
             await self.reload()
 
     def weigh(self) -> None:
         """Hold the functions that this host cannot run, now that it is known what it gives."""
         for function in self.project.functions.values():
-            self._hold(function)
+            self.dispatchers.hold(function)
 
     async def rollback(self, name: str, to: str | None) -> str:
         """Serve version *to* of a function of the handlers folder, or the one before; return which that is.
@@ -276,12 +243,12 @@ class Wiring:
         async with self._reloading:
             if not self.taking:
                 raise Conflict(STOPPING)
-            before, function = self.function(name), await self.history.earlier(name, to)
-            await startable(function, before, self._parts.pool, self._parts.preparation)
+            before, function = self.function(name), await self.versions.earlier(name, to)
+            await self._takeover.startable(function, before)
             if not self.taking:
                 raise Conflict(STOPPING)
             with anyio.CancelScope(shield=True):
-                await self.history.pin(function)
+                await self.versions.pin(function)
                 crash_point("after-pin")
                 if self.taking:
                     self._own = replace(self._own, functions={**self._own.functions, name: function})
@@ -289,7 +256,7 @@ class Wiring:
             self._tell("reloaded", [f"{name} is version {function.version} again"])
             return function.version
 
-    # functions
+    # what is in force
 
     def _configure(self, project: Project, only: Collection[str] | None = None) -> None:
         """Serve *project*; *only* names the functions that may differ from what is served, None is all."""
@@ -297,136 +264,25 @@ class Wiring:
         functions = dict(project.functions) | built_in(project)
         self.gates = {name: Gate(trigger, functions) for name, trigger in project.triggers.items()}
         for name in before.functions.keys() - project.functions.keys():
-            leaving = self.dispatchers.pop(name)
-            self._leaving.append(leaving)
-            leaving.stop()
-            self._parts.pool.forget(name)
+            self.dispatchers.remove(name)
+        owing = senders(project, self._deployed)
         for name, function in functions.items():
-            dispatcher = self.dispatchers.get(name)
-            if only is not None and dispatcher is not None and name not in only:
-                continue
-            if dispatcher is None:
-                call = self._parts.caller.call if name in project.functions else self._parts.performer.call
-                dispatcher = self.dispatchers[name] = Dispatcher(function, call, self._parts.services)
-                if self._parts.paused("function", name):
-                    dispatcher.pause()
-                self._dispatching.start_soon(self._run, dispatcher, name=f"dispatch:{name}")
-            dispatcher.configure(function, self._plans(project, function))
-            if name in project.functions:
-                self._hold(function)
-                self._parts.pool.serve(function, prepare=name not in self._lacking)
-
-    @property
-    def resting(self) -> list[str]:
-        """A sentence for each trigger of the configuration that rests."""
-        return list(resting(self._own, self.project))
-
-    @property
-    def _drain(self) -> float:
-        """The time to drain, in seconds."""
-        return self.project.hub.drain / 1000
-
-    def _hold(self, function: Function) -> None:
-        """Let the deliveries of a function wait that cannot be started yet, or must not be."""
-        lacking = function.held or self._parts.preparation.lacks(function)
-        if lacking or isinstance(self._parts.pool.level(function), Refusal):
-            self._lacking.add(function.name)
-            self.dispatchers[function.name].pause()
-        elif function.name in self._lacking:
-            self._lacking.discard(function.name)
-            self.resume_function(function.name)
-            self._parts.pool.serve(function)
-
-    async def _run(self, dispatcher: Dispatcher) -> None:
-        await dispatcher.run(lambda: self._drain)
-        if dispatcher in self._leaving:
-            self._leaving.remove(dispatcher)
-
-    def interrupt(self, lane: Lane, delivery: str) -> None:
-        """Let go of a delivery that was ended, also where its function is being drained after its removal."""
-        for dispatcher in (*filter(None, [self.dispatchers.get(lane.function)]), *self._leaving):
-            dispatcher.interrupt(delivery)
-            dispatcher.wake(lane)
-
-    def _plans(self, project: Project, function: Function) -> dict[Lane, LanePlan]:
-        name = function.name
-        plans = {}
-        for trigger in project.triggers.values():
-            if name in trigger.functions:
-                module = self.modules[trigger.type]
-                lane = Lane(trigger.name, name)
-                plans[lane] = LanePlan(
-                    lane=lane,
-                    retry=trigger.retry.get(name, function.retry),
-                    batch=trigger.batch,
-                    envelope=envelope_of(module),
-                    identifier=getattr(module, "identifier", None),
-                    input=trigger.input,
-                    on_success=function.on_success,
-                    on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,
-                    maximum_concurrency=trigger.maximum_concurrency,
-                )
-        telling = (alarm_trigger(alarm) for alarm in project.alarms)
-        for trigger_name in (API_TRIGGER, *map(destination_trigger, self._sending(project)), *telling):
-            lane = Lane(trigger_name, name)
-            plans[lane] = LanePlan(
-                lane=lane, retry=function.retry, on_success=function.on_success, on_failure=function.on_failure
-            )
-        return plans
-
-    def _sending(self, project: Project) -> Iterator[str]:
-        """Name the functions whose answers may be owed to others: of a deployed one, where it says so."""
-        return (name for name, one in project.functions.items() if name not in self._deployed or sent(one))
-
-    # sources
+            if only is None or name in only or name not in self.dispatchers:
+                plans = plans_of(function, project, self.modules, owing)
+                self.dispatchers.serve(function, plans, built_in=name not in project.functions)
 
     def _start(self, triggers: Mapping[str, Trigger]) -> None:
-        for name, trigger in triggers.items():
-            serving = getattr(self.modules[trigger.type], "serves_routes", False)
-            if trigger.enabled and (serving or not self._parts.paused("trigger", name)):
-                self._start_source(trigger)
+        for trigger in triggers.values():
+            self.sources.start(trigger, self.modules[trigger.type], self.project.hub)
 
-    def _start_source(self, trigger: Trigger) -> None:
-        supervised = Supervised(trigger, cast("Source", self.modules[trigger.type]))
-        self.supervised[trigger.name] = supervised
-        routes = PausableRoutes(self._parts.routes, lambda: self._parts.paused("trigger", trigger.name))
-        self._served[trigger.name] = routes
-        services = self._parts.services
+    async def rest(self, name: str) -> None:
+        """Stop a paused trigger's source; one that serves routes stays and answers 503 instead."""
+        await self.sources.rest(name, self._drain)
 
-        def make(report: Callable[[str | None], None]) -> SourceContext:
-            return SourceContext(
-                find_gate=lambda: self.gates[trigger.name],
-                project=self.project.hub.project,
-                timezone=ZoneInfo(self.project.hub.timezone),
-                log=structlog.get_logger("source").bind(trigger=trigger.name),
-                routes=routes,
-                node=self.project.hub.node,
-                store=services.store,
-                clock=services.clock,
-                inlet=self._parts.inlet,
-                depth=services.depth,
-                handling=self._handling,
-                grace=supervised.grace,
-                call=self._parts.call_now,
-                report=report,
-                begun=supervised.begun.set,
-            )
-
-        self._sourcing.start_soon(supervised.keep, make, services.feed, name=f"source:{trigger.name}")
-
-    async def _begun(self) -> None:
-        """Wait until every source has begun or is degraded, or their time is up."""
-        with anyio.move_on_after(PATIENCE):
-            for supervised in list(self.supervised.values()):
-                await supervised.begun.wait()
-
-    def trouble(self, trigger: str) -> str | None:
-        """Say what keeps a trigger's source from its work; None where nothing does."""
-        return supervised.why if (supervised := self.supervised.get(trigger)) else None
-
-    async def _stop(self, name: str) -> None:
-        if supervised := self.supervised.pop(name, None):
-            await supervised.stop(self._drain)
+    def resume(self, name: str) -> None:
+        """Start the source of a trigger that is no longer paused; a reload may have taken the trigger away."""
+        if self.taking and name not in self.sources and name in self.project.triggers:
+            self._start({name: self.project.triggers[name]})
 
     def function(self, name: str) -> Function:
         """Return the function of this name. NotFound."""
@@ -448,35 +304,6 @@ class Wiring:
             if trigger.type == "queue" and getattr(trigger.options, "name", None) == topic:
                 return trigger, self.modules[trigger.type]
         raise NotFound(f"no trigger consumes the queue {topic!r}", hint="Bring its trigger back.")
-
-    def wake(self) -> None:
-        """Have every dispatcher look what is due."""
-        for dispatcher in self.dispatchers.values():
-            dispatcher.wake()
-
-    # pausing: a reload may have taken away what was there when it was asked for
-
-    def pause_function(self, name: str) -> None:
-        """Stop claiming for a function that was paused."""
-        if dispatcher := self.dispatchers.get(name):
-            dispatcher.pause()
-
-    def resume_function(self, name: str) -> None:
-        """Claim again for a function that is no longer paused."""
-        dispatcher = self.dispatchers.get(name)
-        if dispatcher is not None and name not in self._lacking and not self._parts.paused("function", name):
-            dispatcher.resume()
-
-    async def rest(self, name: str) -> None:
-        """Stop a paused trigger's source; one that serves routes stays and answers 503 instead."""
-        if name in self.supervised and not self._served[name].open:
-            await self._stop(name)
-
-    def resume(self, name: str) -> None:
-        """Start the source of a trigger that is no longer paused."""
-        trigger = self.project.triggers.get(name)
-        if trigger is not None and name not in self.supervised and trigger.enabled and self.taking:
-            self._start_source(trigger)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> NotFound:

@@ -179,7 +179,7 @@ class _Admin:
         asking = _Asking(request)
         await asked.body(request)
         if asking.delivery is not None:
-            await self._hub.get(asking.delivery)
+            await self._hub.deliveries.get(asking.delivery)
         if asking.function is not None and asking.function not in self._hub.project.functions:
             known = ", ".join(sorted(self._hub.project.functions)) or "none"
             raise NotFound(f"no function {asking.function!r}", hint=f"This hub has: {known}.")

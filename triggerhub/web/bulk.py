@@ -138,7 +138,7 @@ async def _named(hub: Hub, work: Order) -> bytearray:
     found = bytearray()
     for identifier in work.ids:
         try:
-            row = (await hub.get(identifier)).delivery
+            row = (await hub.deliveries.get(identifier)).delivery
         except NotFound:
             if len(work.ids) == 1:
                 raise
@@ -155,7 +155,7 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     for state in work.states:
         query = replace(work.query, state=state)
         while True:
-            rows = await hub.page(query, told=work.told)
+            rows = await hub.deliveries.page(query, told=work.told)
             fit = (row for row in reversed(rows) if mark is None or bears(row, mark, hub.veil, told=work.told))
             pages.append(b"".join(UUID(row.id).bytes for row in fit))
             if len(rows) < query.limit:
@@ -163,7 +163,7 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
             query = replace(query, before=rows[-1].id)
     found = bytearray(b"".join(reversed(pages)))
     if not found:
-        await hub.known(work.query)
+        await hub.deliveries.known(work.query)
         if work.said:
             noun = "dead letter" if work.states == DEAD else "delivery that is queued or running"
             raise NotFound(f"there is no {noun} with {work.said}", hint="It may be done already; ask for the list.")

@@ -50,18 +50,18 @@ class Deliveries:
     async def page(self, request: Request) -> Response:
         """List deliveries, newest first; a name that nothing has or had is an error, not an empty list."""
         query = asked.query(request)
-        rows = await self._hub.page(query)
+        rows = await self._hub.deliveries.page(query)
         if not rows:
-            await self._hub.known(query)
+            await self._hub.deliveries.known(query)
         return json(shape.dump([self._row(row, request) for row in rows]))
 
     async def show(self, request: Request) -> Response:
-        found, told = await self._hub.get(_id(request)), _told(request)
+        found, told = await self._hub.deliveries.get(_id(request)), _told(request)
         found = found if told else self._hub.veil.detail(found)
         return json(shape.detail(found, hidden=not told, mask=self._hub.veil.mask))
 
     async def event(self, request: Request) -> Response:
-        return json(shape.event(*await self._hub.event(_id(request)), mask=self._hub.veil.mask))
+        return json(shape.event(*await self._hub.deliveries.event(_id(request)), mask=self._hub.veil.mask))
 
     async def explain(self, request: Request) -> Response:
         """Tell what became of an event, by ``id``, the hub's or its source's, or by a file's ``path``.
@@ -74,7 +74,7 @@ class Deliveries:
         told, own = _told(request), [ids.event_of(name) for name in names if _OWN.fullmatch(name)]
         if not told and not own:
             raise BadInput(KEYLESS, hint="Give the id of an event or of one of its deliveries.")
-        story = await self._hub.hindsight.tell(own, [name for name in names if told])
+        story = await self._hub.explainer.explain(own, [name for name in names if told])
         return json(shape.dump(shape.story(story, self._hub.veil, told=told)))
 
     async def wait(self, request: Request) -> Response:
@@ -88,7 +88,7 @@ class Deliveries:
             raise BadInput(f"timeout: expected seconds, got {text!r}")
         identifier = _id(request)
         await asked.body(request)
-        row = await attended(request.receive, lambda: self._hub.wait(identifier, seconds), self._closing)
+        row = await attended(request.receive, lambda: self._hub.deliveries.wait(identifier, seconds), self._closing)
         return json(shape.dump(self._row(row, request)))
 
     def _row(self, row: Delivery, request: Request) -> dict[str, Json]:
@@ -99,30 +99,30 @@ class Deliveries:
         """End one delivery that is queued or running."""
         fields = await asked.fields(request, {"reason": str})
         identifier = _id(request)
-        if not await self._hub.cancel([identifier], fields.get("reason", "cancelled by hand")):
-            row = (await self._hub.get(identifier)).delivery
+        if not await self._hub.deliveries.cancel([identifier], fields.get("reason", "cancelled by hand")):
+            row = (await self._hub.deliveries.get(identifier)).delivery
             raise Conflict(f"delivery {identifier} has {row.state.value} already")
         return await self.show(request)
 
     async def redeliver(self, request: Request) -> Response:
         """Queue one finished delivery again."""
         identifier = _id(request)
-        if not await self._hub.redrive([identifier]):
-            row = (await self._hub.get(identifier)).delivery
+        if not await self._hub.deliveries.redrive([identifier]):
+            row = (await self._hub.deliveries.get(identifier)).delivery
             raise Conflict(f"delivery {identifier} is still {row.state.value}", hint="Wait for it, or cancel it.")
         return await self.show(request)
 
     async def redrive_many(self, request: Request) -> Lines:
         """Queue dead deliveries again, oldest first; see :mod:`triggerhub.web.bulk`."""
-        return await self._carried_out(request, bulk.DEAD, lambda ids, _: self._hub.redrive(ids))
+        return await self._carried_out(request, bulk.DEAD, lambda ids, _: self._hub.deliveries.redrive(ids))
 
     async def discard_many(self, request: Request) -> Lines:
         """Remove dead deliveries."""
-        return await self._carried_out(request, bulk.DEAD, self._hub.discard)
+        return await self._carried_out(request, bulk.DEAD, self._hub.deliveries.discard)
 
     async def cancel_many(self, request: Request) -> Lines:
         """End queued and running deliveries."""
-        return await self._carried_out(request, bulk.UNFINISHED, self._hub.cancel)
+        return await self._carried_out(request, bulk.UNFINISHED, self._hub.deliveries.cancel)
 
     async def _carried_out(self, request: Request, states: tuple[State, ...], act: bulk.Act) -> Lines:
         fields = await asked.fields(request, bulk.MEMBERS)

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from triggerhub.hub.call import Answered
+from triggerhub.hub.explain import Story
 from triggerhub.hub.feed import Happening
-from triggerhub.hub.hindsight import Story
 from triggerhub.hub.veil import Veil
 from triggerhub.model import (
     Attempt,

@@ -61,7 +61,7 @@ class Versions:
         deployed = self._deployed(name)
         if deployed is None:
             plain: dict[str, Json] = {"description": "", "aliases": [], "canaries": []}
-            return [{**plain, **row} for row in self._hub.history.rows(name)]
+            return [{**plain, **row} for row in self._hub.versions.rows(name)]
         numbers = sorted(deployed.versions, key=int, reverse=True)
         tried = self.canaries.rows(name)
         return [
@@ -80,7 +80,7 @@ class Versions:
             if alias is not None:
                 raise BadInput(f"{name} is a function of the handlers folder, which has no aliases")
             version = await self._hub.rollback(name, to)
-            return {"function": name, "alias": None, "version": version, "pinned": self._hub.history.pinned(name)}
+            return {"function": name, "alias": None, "version": version, "pinned": self._hub.versions.pinned(name)}
         if (
             alias is not None
             and to is None

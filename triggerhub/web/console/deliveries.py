@@ -78,7 +78,7 @@ class Deliveries:
     async def pane(self, request: Request) -> Response:
         """One delivery alone; nothing where it is as it was *seen*."""
         seen = request.query_params.get("seen")
-        if seen is not None and seen == _mark((await self._hub.get(_id(request))).delivery):
+        if seen is not None and seen == _mark((await self._hub.deliveries.get(_id(request))).delivery):
             return answer.nothing()
         return await self._shown(request, _id(request))
 
@@ -125,32 +125,34 @@ class Deliveries:
         now = time.time_ns() // 1_000_000
         if search.id is not None:
             if search.id == ids.event_of(search.id):
-                rows = (await self._hub.event(search.id))[1]
+                rows = (await self._hub.deliveries.event(search.id))[1]
             else:
-                rows = [(await self._hub.get(search.id)).delivery]
+                rows = [(await self._hub.deliveries.get(search.id)).delivery]
             veil = self._hub.veil
             return [
                 row
                 for row in rows
                 if searching.holds(search, replace(row, error=veil.fault(row.error, told=told)), now)
             ]
-        return await self._hub.page(asked.searched(search, search.state, before=before, limit=PLOTTED), told=told)
+        return await self._hub.deliveries.page(
+            asked.searched(search, search.state, before=before, limit=PLOTTED), told=told
+        )
 
     async def _pane(self, delivery: str, request: Request) -> dict[str, Any]:
         shown, veil = asker(request.scope).principal.payloads, self._hub.veil
-        found = await self._hub.get(delivery)
+        found = await self._hub.deliveries.get(delivery)
         size = len(found.event.data)
         found = found if shown else veil.detail(found)
         row, now = found.delivery, time.time_ns() // 1_000_000
         last = found.attempts[-1] if found.attempts else None
-        siblings = [one for one in (await self._hub.event(row.event_id))[1] if one.id != row.id]
+        siblings = [one for one in (await self._hub.deliveries.event(row.event_id))[1] if one.id != row.id]
         data = found.event.data
         return {
             "detail": found,
             "row": row,
             "seen": _mark(row),
             "phases": phases(row, found.attempts, now=now),
-            "held": self._hub.hindsight.limits(row) if waited(row, found.attempts) else "",
+            "held": self._hub.explainer.limits(row) if waited(row, found.attempts) else "",
             "last": last,
             "shown": shown,
             "event": self._laid_out(data) if shown else {"text": "", "cut": False, "size": size},
@@ -200,51 +202,51 @@ class Deliveries:
         """What the delivery's attempts wrote."""
         delivery = _id(request)
         # Nothing is older than the delivery: what is followed must not read the whole log again and again.
-        since = (await self._hub.get(delivery)).delivery.created - MINUTE
+        since = (await self._hub.deliveries.get(delivery)).delivery.created - MINUTE
         lines = await self._hub.output(delivery=delivery, since=since, limit=LINES)
         return await answer.html("logs.html", self._frame.common() | {"lines": lines, "most": LINES})
 
     async def story(self, request: Request) -> Response:
         """Which triggers saw its event, and what else ``explain`` tells; nothing of what it carries."""
-        row = (await self._hub.get(_id(request))).delivery
-        told = await self._hub.hindsight.tell([row.event_id], [])
+        row = (await self._hub.deliveries.get(_id(request))).delivery
+        told = await self._hub.explainer.explain([row.event_id], [])
         return await answer.html("story.html", self._frame.common() | {"row": row, "story": told})
 
     async def event(self, request: Request) -> Response:
         """The record as it arrived, but for secrets."""
-        found = await self._hub.get(_id(request))
+        found = await self._hub.deliveries.get(_id(request))
         return answer.file(self._hub.veil.payload(found.event.data), f"event-{found.event.id}.json")
 
     async def payload(self, request: Request) -> Response:
         """What the function gets for the event, but for secrets."""
-        found = await self._hub.get(_id(request))
+        found = await self._hub.deliveries.get(_id(request))
         data = self._hub.trial.payload(found.delivery, found.event.data)
         return answer.file(self._hub.veil.payload(data), f"payload-{found.delivery.id}.json")
 
     async def result(self, request: Request) -> Response:
         """What the last attempt answered."""
-        found = await self._hub.get(_id(request))
+        found = await self._hub.deliveries.get(_id(request))
         payload = found.attempts[-1].payload if found.attempts else None
         return answer.file(self._hub.veil.payload(payload or b""), f"result-{found.delivery.id}.json")
 
     async def redeliver(self, request: Request) -> Response:
         delivery = _id(request)
-        if not await self._hub.redrive([delivery]):
-            row = (await self._hub.get(delivery)).delivery
+        if not await self._hub.deliveries.redrive([delivery]):
+            row = (await self._hub.deliveries.get(delivery)).delivery
             raise Conflict(f"this delivery is still {row.state.value}", hint="Wait for it, or cancel it.")
         return await self._shown(request, delivery, "Queued again")
 
     async def cancel(self, request: Request) -> Response:
         delivery = _id(request)
-        if not await self._hub.cancel([delivery], "cancelled by hand"):
-            row = (await self._hub.get(delivery)).delivery
+        if not await self._hub.deliveries.cancel([delivery], "cancelled by hand"):
+            row = (await self._hub.deliveries.get(delivery)).delivery
             raise Conflict(f"this delivery has {row.state.value} already")
         return await self._shown(request, delivery, "Cancelled")
 
     async def resend(self, request: Request) -> Response:
         """Queue the edited event, with the secrets that it was shown without, and show its delivery."""
         text = (await asked.form(request)).get("event", "")
-        data = (await self._hub.get(_id(request))).event.data
+        data = (await self._hub.deliveries.get(_id(request))).event.data
         if _can_be_edited(data):
             text = restored(text, self._for_editing(data)[1])
         accepted = await self._hub.resend(_id(request), text.encode("utf-8", "replace"))

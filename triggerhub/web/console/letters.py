@@ -86,7 +86,7 @@ class Letters:
         told, query = asker(request.scope).principal.payloads, asked.searched(search, State.DEAD, limit=PAGE)
         dead = list[Grave]()
         while len(dead) < GROUPED:
-            rows = await self._hub.page(query, told=told)
+            rows = await self._hub.deliveries.page(query, told=told)
             dead += map(_grave, rows)
             if len(rows) < PAGE:
                 break
@@ -105,10 +105,10 @@ class Letters:
         return StreamingResponse(lines, headers=headers, media_type="application/x-ndjson")
 
     async def _lines(self, query: Query) -> AsyncIterator[bytes]:
-        while rows := await self._hub.page(query):
+        while rows := await self._hub.deliveries.page(query):
             for row in rows:
                 with suppress(NotFound):  # redriven, discarded or pruned meanwhile
-                    yield shape.detail(await self._hub.get(row.id), mask=self._hub.veil.mask) + b"\n"
+                    yield shape.detail(await self._hub.deliveries.get(row.id), mask=self._hub.veil.mask) + b"\n"
             query = replace(query, before=rows[-1].id)
             if self._hub.phase != "running":
                 raise Stopping("the hub is stopping")  # the connection breaks: nobody takes a part for all

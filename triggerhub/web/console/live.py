@@ -60,7 +60,7 @@ class Readings:
             if self._owing and time.monotonic() > self._counted_until:
                 self._owing = False
                 began = time.monotonic()
-                self._groups, self._again = await self._hub.graves(), await self._wait()
+                self._groups, self._again = await self._hub.deliveries.graves(), await self._wait()
                 ended = time.monotonic()
                 self._counted_until, self._counted_at = ended + max(AGAIN, SHARE * (ended - began)), mark
         return self._groups
@@ -76,7 +76,7 @@ class Readings:
         found: list[Grave] = []
         for name in sorted(waiting & self._hub.project.functions.keys()):
             # Every text has an empty one in it: these are those with an error.
-            rows = await self._hub.page(Query(function=name, state=State.QUEUED, error="", limit=LOOKED))
+            rows = await self._hub.deliveries.page(Query(function=name, state=State.QUEUED, error="", limit=LOOKED))
             found += map(waits, rows)
         return group(found)
 

@@ -12,7 +12,7 @@ import pytest
 from triggerhub.config.earlier import Earlier
 from triggerhub.config.load import VERSIONS, load
 from triggerhub.errors import Conflict, NotFound
-from triggerhub.hub.history import SCOPE, History
+from triggerhub.hub.versions import SCOPE, FolderVersions
 from triggerhub.policy.versions import AGE, MOST
 from triggerhub.settings import HOUR, Function, Project
 from triggerhub.stores.memory import MemoryStore
@@ -23,7 +23,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.store, self.now, self.toml = path, MemoryStore(), 1_000, ""
-        self.history: History
+        self.versions: FolderVersions
         self.project: Project
 
     def write(self, name: str, text: str) -> None:
@@ -40,19 +40,19 @@ class Folder:
         return loaded.project
 
     async def start(self) -> None:
-        self.history = History(self.store, lambda: self.now, Earlier(self.path / "var"))
-        self.project = await self.history.begin(self.read())
+        self.versions = FolderVersions(self.store, lambda: self.now, Earlier(self.path / "var"))
+        self.project = await self.versions.begin(self.read())
 
     async def save(self, name: str, text: str) -> Function:
         """Save a file; return its function as it is in force then."""
         self.now += 1_000
         self.write(name, text)
-        self.project = self.history.applied(self.read())
-        await self.history.settled(self.project)
+        self.project = self.versions.applied(self.read())
+        await self.versions.settled(self.project)
         return self.project.functions[Path(name).parts[0].split(".")[0]]
 
     def states(self, name: str) -> list[str]:
-        return [row["state"] for row in self.history.rows(name)]
+        return [row["state"] for row in self.versions.rows(name)]
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ async def test_an_earlier_version_is_what_it_was(folder: Folder, name: str, text
     second = await folder.save(name, texts[1])
     assert first.version != second.version
     assert first.content != second.content
-    again = await folder.history.earlier("f", None)
+    again = await folder.versions.earlier("f", None)
     assert again == first
-    await folder.history.pin(again)
+    await folder.versions.pin(again)
     await folder.start()
     assert folder.project.functions["f"] == first, "after a restart"
-    assert await folder.history.earlier("f", second.version) == second
+    assert await folder.versions.earlier("f", second.version) == second
 
 
 async def test_another_python_leaves_a_pin_in_force_and_needs_its_packages_anew(
@@ -111,7 +111,7 @@ async def test_another_python_leaves_a_pin_in_force_and_needs_its_packages_anew(
     await folder.start()
     then = folder.project.functions["f"]
     lay = await folder.save("f.py", "# /// script\n# dependencies = ['two']\n# ///\n")
-    await folder.history.pin(await folder.history.earlier("f", None))
+    await folder.versions.pin(await folder.versions.earlier("f", None))
     other = SimpleNamespace(executable=sys.executable, version_info=(3, 99, 0))
     monkeypatch.setattr("triggerhub.config.needs.sys", other)
     assert folder.read().functions["f"].version != lay.version
@@ -128,13 +128,13 @@ async def test_a_moved_data_folder_leaves_a_pin_in_force(folder: Folder) -> None
     folder.write("f/package.json", '{"dependencies": {"one": "1"}}')
     await folder.start()
     await folder.save("f/index.mjs", "export const handler = () => 2")
-    await folder.history.pin(await folder.history.earlier("f", None))
+    await folder.versions.pin(await folder.versions.earlier("f", None))
     moved = Folder(folder.path.with_name("moved"))
     folder.path.rename(moved.path)
     moved.store = folder.store
     await moved.start()
     function = moved.project.functions["f"]
-    assert moved.history.pinned("f") is not None
+    assert moved.versions.pinned("f") is not None
     assert function.needs is not None
     assert (function.code / "node_modules").readlink() == function.needs.folder / "node_modules"
     assert function.code.is_relative_to(moved.path)
@@ -144,13 +144,13 @@ async def test_an_edit_while_the_hub_is_down_lifts_the_pin(folder: Folder) -> No
     folder.write("f.py", "x = 1")
     await folder.start()
     await folder.save("f.py", "x = 2")
-    await folder.history.pin(await folder.history.earlier("f", None))
+    await folder.versions.pin(await folder.versions.earlier("f", None))
     folder.write("f.py", "x = 3")
     await folder.start()
-    assert folder.history.pinned("f") is None
+    assert folder.versions.pinned("f") is None
     assert folder.states("f") == ["runs, lies in the folder", "earlier", "earlier"]
     await folder.start()
-    assert folder.history.pinned("f") is None
+    assert folder.versions.pinned("f") is None
 
 
 async def test_a_function_that_was_away_comes_back_without_its_pin(folder: Folder) -> None:
@@ -158,11 +158,11 @@ async def test_a_function_that_was_away_comes_back_without_its_pin(folder: Folde
     folder.write("other.py", "x = 1")
     await folder.start()
     await folder.save("f.py", "x = 2")
-    await folder.history.pin(await folder.history.earlier("f", None))
+    await folder.versions.pin(await folder.versions.earlier("f", None))
     (folder.path / "handlers" / "f.py").unlink()
     await folder.save("other.py", "x = 2")
     function = await folder.save("f.py", "x = 2")
-    assert folder.history.pinned("f") is None
+    assert folder.versions.pinned("f") is None
     assert folder.states("f") == ["runs, lies in the folder", "earlier"]
     assert function.code.is_dir()
 
@@ -174,7 +174,7 @@ async def test_another_runtime_is_not_gone_back_to(folder: Folder) -> None:
     (folder.path / "handlers" / "f.py").unlink()
     await folder.save("f.mjs", "export const handler = () => 2")
     with pytest.raises(Conflict, match="was for python, and f is for node now"):
-        await folder.history.earlier("f", first)
+        await folder.versions.earlier("f", first)
 
 
 async def test_too_many_versions_go_with_their_code_but_not_under_calls(folder: Folder) -> None:
@@ -182,15 +182,15 @@ async def test_too_many_versions_go_with_their_code_but_not_under_calls(folder: 
     await folder.start()
     for number in range(1, MOST + 4):
         await folder.save("f.py", f"x = {number}")
-    assert await folder.history.prune() == 0, "calls may still be on them"
+    assert await folder.versions.prune() == 0, "calls may still be on them"
     folder.now += HOUR
-    assert await folder.history.prune() == 4
-    assert len(folder.history.rows("f")) == MOST
+    assert await folder.versions.prune() == 4
+    assert len(folder.versions.rows("f")) == MOST
     assert len(list((folder.path / "var" / "versions" / "f").iterdir())) == MOST
     await folder.start()
-    assert len(folder.history.rows("f")) == MOST
+    assert len(folder.versions.rows("f")) == MOST
     folder.now += AGE
-    assert await folder.history.prune() == MOST - 2
+    assert await folder.versions.prune() == MOST - 2
     assert folder.states("f") == ["runs, lies in the folder", "earlier"]
 
 
@@ -200,9 +200,9 @@ async def test_what_is_pinned_and_what_lies_in_the_folder_stay(folder: Folder) -
     first = folder.project.functions["f"].version
     for number in range(1, MOST + 4):
         await folder.save("f.py", f"x = {number}")
-    await folder.history.pin(await folder.history.earlier("f", first))
+    await folder.versions.pin(await folder.versions.earlier("f", first))
     folder.now += HOUR + AGE
-    await folder.history.prune()
+    await folder.versions.prune()
     assert {"runs, pinned", "lies in the folder"} <= set(folder.states("f"))
     await folder.start()
     assert folder.project.functions["f"].version == first
@@ -216,7 +216,7 @@ async def test_records_that_cannot_be_read_are_left_out(folder: Folder) -> None:
     assert folder.states("f") == ["runs, lies in the folder"]
     assert not set(junk) & set(await folder.store.checkpoints(SCOPE))
     with pytest.raises(NotFound):
-        await folder.history.earlier("f", "x")
+        await folder.versions.earlier("f", "x")
 
 
 async def test_check_says_what_is_pinned_while_no_hub_runs(folder: Folder) -> None:
@@ -230,7 +230,7 @@ async def test_check_says_what_is_pinned_while_no_hub_runs(folder: Folder) -> No
         return [one.message for one in found.problems if one.code == "pinned-version"]
 
     assert said() == []
-    await folder.history.pin(await folder.history.earlier("f", None))
+    await folder.versions.pin(await folder.versions.earlier("f", None))
     assert said() == [f"function f is pinned to {first}; the folder holds {second}"]
     folder.write("f.py", "x = 3")
     assert said() == []

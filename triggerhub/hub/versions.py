@@ -63,7 +63,7 @@ class Pin:
     """The version, ready to be served."""
 
 
-class History:
+class FolderVersions:
     """The versions of all functions of the handlers folder; without *copies* there is none to go back to."""
 
     def __init__(self, store: Store, now: Callable[[], Millis], copies: Copies | None = None) -> None:

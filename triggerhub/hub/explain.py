@@ -79,17 +79,17 @@ class Story:
     further: dict[str, list[Further]] = field(default_factory=dict)
 
 
-class Hindsight:
-    """Reads; changes nothing but what it remembers of what was not stored."""
+class Explainer:
+    """Reads; changes nothing."""
 
-    def __init__(self, wiring: Wiring, store: Store, paused: Paused, clock: Clock) -> None:
+    def __init__(self, wiring: Wiring, store: Store, paused: Paused, clock: Clock, unstored: Unstored) -> None:
         self._wiring, self._store, self._paused, self._clock = wiring, store, paused, clock
-        self.unstored = Unstored(clock.now())
+        self._unstored = unstored
 
-    async def tell(self, own: Sequence[str], names: Sequence[str]) -> Story:
+    async def explain(self, own: Sequence[str], names: Sequence[str]) -> Story:
         """Return what is known of an event by its *own* id here, or by *names* that its source has for it. NotFound."""
         found = await self._found(own, names)
-        refused = self.unstored.find(own, names)
+        refused = self._unstored.find(own, names)
         if found is None:
             if not refused:
                 asked = [*names, *own][0]
@@ -101,17 +101,17 @@ class Hindsight:
                     " since the hub's start are known. To see which leaf fails, paste the event on its trigger's page"
                     " in the console.",
                 )
-            return Story(since=self.unstored.since, refused=refused)
+            return Story(since=self._unstored.since, refused=refused)
         event, rows = found
         view = selecting.view(event.data)
         known = naming.names(view, event.dedup_key)
         return Story(
-            since=self.unstored.since,
+            since=self._unstored.since,
             event=event,
             deliveries=rows,
             sights=await self._sights(event, known),
-            again=self.unstored.again(event.id),
-            refused=self.unstored.find([event.id], known),
+            again=self._unstored.again(event.id),
+            refused=self._unstored.find([event.id], known),
             waits={row.id: why for row in rows if (why := await self._wait(row))},
             limits={row.id: self.limits(row) for row in rows},
             further={row.id: await self._further(row) for row in rows},
