@@ -7,8 +7,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,8 @@ from triggerhub.runtimes.privilege import Keeper
 from triggerhub.runtimes.process import ProcessRuntime
 from triggerhub.runtimes.sandbox import Planner
 from triggerhub.runtimes.snapshot import remove_tree
-from triggerhub.settings import Project
+from triggerhub.settings import HubSettings, Project
+from triggerhub.store import Store
 from triggerhub.stores import backup as archives
 from triggerhub.stores import migrate as migrations
 from triggerhub.stores.backup import Restored
@@ -59,6 +61,7 @@ from triggerhub.stores.sqlite import open_store
 from triggerhub.telemetry import journal, tracing
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import OutputLog
+from triggerhub.telemetry.tracing import Tracing
 from triggerhub.web import address, admin
 from triggerhub.web.ingress import Ingress
 from triggerhub.web.lambda_api.doorway import Doorway
@@ -183,77 +186,29 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
     for problem in loaded.problems:
         log.warning(str(problem), on_screen=True)
     traces = tracing.from_environment(os.environ, triggerhub.__version__)
-    ingress = Ingress()
     output = OutputLog(settings.data / "logs", keep=settings.keep)
-    launcher = Launcher(keeper)
+    ingress, launcher, clock = Ingress(), Launcher(keeper), SystemClock()
     async with (
         open_store(settings.data, durability=settings.durability) as store,
         output.open(),
         tracing.sending(traces),
         launcher.held(start=any(function.level != "trusted" for function in project.functions.values())),
     ):
-        registry = Registry(
-            store,
-            settings.data / "functions",
-            assemble=layers.assemble,
-            project=settings.project,
-            sync=settings.durability == "full",
-        )
-        await registry.load()
-        opt = [function.opt for function in registry.served.values() if function.opt is not None]
-        await anyio.to_thread.run_sync(layers.collect, registry.opt, opt)
-        clock = SystemClock()
-        data = settings.data
-        versions = FolderVersions(store, clock.now, Earlier(data))
+        registry = await _registry(store, settings)
+        versions = FolderVersions(store, clock.now, Earlier(settings.data))
         lying = {function.code for function in project.functions.values()}
         project = await versions.begin(project)
-        told: dict[str, str] = {}
-
-        def made(tap: Tap) -> ProcessRuntime:
-            runtimes.append(ProcessRuntime(tap, settings.data / "tmp", more=told, launcher=launcher, found=weigh))
-            return runtimes[0]
-
-        def weigh() -> None:
-            hub.weigh()
-
-        runtimes = list[ProcessRuntime]()
-        hub = Hub(
-            project,
-            {**registry.mappings.modules, **loaded.sources},
-            store=store,
-            runtime=made,
-            output=output,
-            routes=ingress,
-            environments=Environments(lambda function: runtimes[0].enclosed(function)),
-            tracing=traces,
-            read=lambda: _read(settings.project),
-            deployed=registry.served,
-            mapped=registry.mappings.triggers,
-            versions=versions,
-            clock=clock,
-        )
-        journal.hide_by(hub.veil.text)
+        ends = _Ends(store=store, output=output, routes=ingress, launcher=launcher, tracing=traces, clock=clock)
+        hub, runtime = _joined(project, loaded, registry, versions, ends)
         canaries = Canaries(hub, registry, clock)
-        registry.serve_by(hub.deploy)
-        registry.mappings.serve_by(hub.map)
         with (
             address.held("hub.listen", *settings.listen) as listening,
             address.held("hub.admin", *settings.admin) as administering,
         ):
-            if os.geteuid() == 0:
-                log.warning("the hub is root and stays it: [hub] user names whom it shall become", on_screen=True)
-            if trusted := [one.name for one in project.functions.values() if one.level == "trusted"]:
-                log.warning("functions run unisolated, at level trusted", functions=", ".join(trusted), on_screen=True)
+            _warn(project)
             # What a handler asks of AWS Lambda, it asks of this hub.
-            told["AWS_ENDPOINT_URL_LAMBDA"] = _url(administering[0])
-            # Copies of code that nothing runs and nobody goes back to; under the lock nobody else's are there.
-            await versions.prune()
-            kept = versions.folders() | lying
-            await anyio.to_thread.run_sync(snapshot.collect, data / VERSIONS, kept)
-            layered = {function.opt for function in project.functions.values() if function.opt}
-            await anyio.to_thread.run_sync(layers.collect, data / LAYERS, kept | layered)
-            needed = {function.needs.folder for function in project.functions.values() if function.needs}
-            await anyio.to_thread.run_sync(dependencies.collect, data / ENVIRONMENTS, kept | needed)
+            ends.told["AWS_ENDPOINT_URL_LAMBDA"] = _url(administering[0])
+            await _tidy(project, versions, lying)
             async with (
                 admin.serve(
                     hub,
@@ -265,7 +220,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
                     held=administering,
                 ) as port,
                 hub.open(),
-                runtimes[0].looked_at(lambda: hub.project.functions.values()),
+                runtime.looked_at(lambda: hub.project.functions.values()),
                 ingress.serve(Doorway(hub, registry).route()),
                 ingress.listen(
                     *settings.listen,
@@ -277,14 +232,93 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
             ):
                 hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
                 async with canaries.watching(), hub.sources():
-                    log.info(
-                        "ready",
-                        pid=os.getpid(),
-                        functions=len(project.functions),
-                        triggers=len(project.triggers),
-                        **hub.addresses,
-                    )
+                    counts = {"functions": len(project.functions), "triggers": len(project.triggers)}
+                    log.info("ready", pid=os.getpid(), **counts, **hub.addresses)
                     yield hub
+
+
+async def _registry(store: Store, settings: HubSettings) -> Registry:
+    """Return what the Lambda API made before, loaded; layers that nothing of it needs are gone."""
+    registry = Registry(
+        store,
+        settings.data / "functions",
+        assemble=layers.assemble,
+        project=settings.project,
+        sync=settings.durability == "full",
+    )
+    await registry.load()
+    opt = [function.opt for function in registry.served.values() if function.opt is not None]
+    await anyio.to_thread.run_sync(layers.collect, registry.opt, opt)
+    return registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ends:
+    """What the hub knows as protocols."""
+
+    store: Store
+    output: OutputLog
+    routes: Ingress
+    launcher: Launcher
+    tracing: Tracing | None
+    clock: SystemClock
+    told: dict[str, str] = field(default_factory=dict)
+    """Variables that workers get besides their own; to be filled before the first starts."""
+
+
+def _joined(
+    project: Project, loaded: Loaded, registry: Registry, versions: FolderVersions, ends: _Ends
+) -> tuple[Hub, ProcessRuntime]:
+    """Return the hub and its runtime, each of which speaks to the other; what is deployed goes to the hub."""
+    runtimes = list[ProcessRuntime]()
+
+    def made(tap: Tap) -> ProcessRuntime:
+        scratch = project.hub.data / "tmp"
+        runtimes.append(ProcessRuntime(tap, scratch, more=ends.told, launcher=ends.launcher, found=lambda: hub.weigh()))
+        return runtimes[0]
+
+    hub = Hub(
+        project,
+        {**registry.mappings.modules, **loaded.sources},
+        store=ends.store,
+        runtime=made,
+        output=ends.output,
+        routes=ends.routes,
+        environments=Environments(lambda function: runtimes[0].enclosed(function)),
+        tracing=ends.tracing,
+        read=lambda: _read(project.hub.project),
+        deployed=registry.served,
+        mapped=registry.mappings.triggers,
+        versions=versions,
+        clock=ends.clock,
+    )
+    journal.hide_by(hub.veil.text)
+    registry.serve_by(hub.deploy)
+    registry.mappings.serve_by(hub.map)
+    return hub, runtimes[0]
+
+
+def _warn(project: Project) -> None:
+    """Say what is less safe than it could be."""
+    if os.geteuid() == 0:
+        log.warning("the hub is root and stays it: [hub] user names whom it shall become", on_screen=True)
+    if trusted := [one.name for one in project.functions.values() if one.level == "trusted"]:
+        log.warning("functions run unisolated, at level trusted", functions=", ".join(trusted), on_screen=True)
+
+
+async def _tidy(project: Project, versions: FolderVersions, lying: Collection[Path]) -> None:
+    """Remove copies of code that nothing runs and nobody goes back to, and what only they needed.
+
+    *lying* is the code of what lies in the handlers folder. Under the lock of the store nobody else's are there.
+    """
+    await versions.prune()
+    data, functions = project.hub.data, project.functions.values()
+    kept = versions.folders().union(lying)
+    layered = {function.opt for function in functions if function.opt}
+    needed = {function.needs.folder for function in functions if function.needs}
+    await anyio.to_thread.run_sync(snapshot.collect, data / VERSIONS, kept)
+    await anyio.to_thread.run_sync(layers.collect, data / LAYERS, kept | layered)
+    await anyio.to_thread.run_sync(dependencies.collect, data / ENVIRONMENTS, kept | needed)
 
 
 def _url(listening: socket.socket) -> str:

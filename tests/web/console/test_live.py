@@ -13,11 +13,11 @@ from triggerhub.store import Stats
 from triggerhub.web.console.live import Readings
 
 
-class _SlowDeliveries:
-    """Count the dead letters once they are let."""
+class _SlowHub:
+    """Counts its dead letters once it is let."""
 
     def __init__(self) -> None:
-        self.asked, self.go_on = 0, anyio.Event()
+        self.asked, self.go_on, self.deliveries = 0, anyio.Event(), self
 
     project = SimpleNamespace(functions={})
 
@@ -36,8 +36,8 @@ class _Still(Readings):
 
 
 async def test_pages_that_ask_while_dead_letters_are_counted_share_that_count() -> None:
-    slow = _SlowDeliveries()
-    readings = _Still(SimpleNamespace(deliveries=slow))  # type: ignore[arg-type]
+    hub = _SlowHub()
+    readings = _Still(hub)  # type: ignore[arg-type]
     done = []
 
     async def look() -> None:
@@ -48,6 +48,6 @@ async def test_pages_that_ask_while_dead_letters_are_counted_share_that_count() 
             for _ in range(5):
                 tasks.start_soon(look)
             await anyio.wait_all_tasks_blocked()
-            assert (slow.asked, done) == (1, [])
-            slow.go_on.set()
-    assert (slow.asked, len(done)) == (1, 5)
+            assert (hub.asked, done) == (1, [])
+            hub.go_on.set()
+    assert (hub.asked, len(done)) == (1, 5)
