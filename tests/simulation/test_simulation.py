@@ -12,7 +12,7 @@ import pytest
 from tests.simulation import virtual
 from tests.simulation.day import Trouble, Worker, simulate
 from tests.simulation.seeds import days
-from triggerhub.hub.hub import Hub
+from triggerhub.hub.dispatchers import Dispatchers
 from triggerhub.hub.pool import Pool
 from triggerhub.model import Invocation, Millis, Outcome, Returned, State
 from triggerhub.store import Fence, Settlement
@@ -109,7 +109,7 @@ def test_a_weaker_hub_is_found_out(weaker: dict[str, type], finding: str, troubl
 @pytest.mark.parametrize(
     ("whole", "part", "instead", "finding"),
     [
-        pytest.param(Hub, "_wake", lambda self, lane: None, "is stuck", id="nobody wakes a dispatcher"),
+        pytest.param(Dispatchers, "rouse", lambda self, lane: None, "is stuck", id="nobody wakes a dispatcher"),
         pytest.param(Pool, "_prepare", lambda self, bench, **how: None, "are to be warm", id="nothing is kept warm"),
     ],
 )
