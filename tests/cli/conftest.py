@@ -30,6 +30,14 @@ retry = { attempts = 1 }
 [functions.nasty]
 retry = { attempts = 1 }
 
+[functions.ending]
+timeout = "1s"
+memory = "128MB"
+retry = { attempts = 1 }
+
+[functions.failing]
+retry = { attempts = 1 }
+
 [functions.held]
 concurrency = 1
 
@@ -83,6 +91,20 @@ import time
 def handler(event, context):
     time.sleep(60)
 """
+ENDING = """
+import os, time
+
+def handler(event, context):
+    if event == "late":
+        time.sleep(60)
+    elif event == "exit":
+        os._exit(3)
+    return len(bytearray(os.urandom(1000) * 300_000))
+"""
+FAILING = """#!/bin/sh
+echo out of words >&2
+exit 4
+"""
 NASTY = r"""
 def handler(event, context):
     print("\x1b]0;owned\x07\x1b[31mred \u202egnp <b>bold</b>")
@@ -95,6 +117,8 @@ HANDLERS = {
     "echo.py": ECHO,
     "broken.py": BROKEN,
     "doomed.py": BROKEN,
+    "ending.py": ENDING,
+    "failing": FAILING,
     "held.py": HELD,
     "nasty.py": NASTY,
     "shell": SHELL,

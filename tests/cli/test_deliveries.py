@@ -245,6 +245,44 @@ def test_an_unknown_event_is_exit_code_1(on: Run) -> None:
     assert "its history may be pruned" in ran.err.lower()
 
 
+@pytest.mark.parametrize(
+    ("function", "data", "said", "told"),
+    [
+        ("ending", '"late"', r"20\S+Z {id} Task timed out after 1\.00 seconds", "Status: timeout"),
+        (
+            "ending",
+            '"exit"',
+            r"RequestId: {id} Error: Runtime exited with error: exit status 3\nRuntime\.ExitError",
+            "Status: error\tError Type: Runtime.ExitError",
+        ),
+        (
+            "ending",
+            '"large"',
+            r"RequestId: {id} Error: Runtime exited with error: signal: killed\nRuntime\.OutOfMemory",
+            "Status: error\tError Type: Runtime.OutOfMemory",
+        ),
+        (
+            "failing",
+            "1",
+            r"out of words\nRequestId: {id} Error: Runtime exited with error: exit status 4\nRuntime\.ExitError",
+            "Status: error\tError Type: Runtime.ExitError",
+        ),
+        ("broken", "1", r".*Traceback.*", "Status: error\tError Type: ValueError"),
+    ],
+)
+def test_the_log_tells_what_ended_a_call_as_lambdas_does(
+    function: str, data: str, said: str, told: str, on: Run, queued: Queued
+) -> None:
+    delivery = queued(function, data)
+    until(lambda: "REPORT" in on("logs", "--delivery", delivery).out, "its log is written")
+    first, *between, end, report = reversed(on("logs", "--delivery", delivery, "--json").json)
+    assert (first["text"].split()[0], end["text"]) == ("START", f"END RequestId: {delivery}")
+    text = "\n".join(line["text"] for line in between)
+    assert re.fullmatch(said.format(id=delivery), text, re.DOTALL), text
+    assert report["text"].endswith(f"\t{told}")
+    assert "REPORT" in on("logs", "--delivery", delivery, "--search", told.partition("\t")[0]).out
+
+
 def test_logs_are_oldest_first_for_people_and_newest_first_in_json(on: Run, queued: Queued) -> None:
     delivery = queued()
     until(lambda: "REPORT" in on("logs", "--delivery", delivery).out, "its log is written")

@@ -7,15 +7,21 @@ from typing import Any
 
 import pytest
 
-from triggerhub.model import Crashed, Fault, Outcome, Raised, Returned, TimedOut
+from triggerhub.model import Crashed, Fault, Interrupted, Outcome, Raised, Returned, TimedOut
 from triggerhub.settings import MB, Function, Secret
-from triggerhub.telemetry.report import Took, after, before, dropped, frame, least, said, status, unstarted
+from triggerhub.telemetry.report import Took, after, before, dropped, ended, frame, least, said, status, unstarted
 
 TIME = "2026-08-09T12:34:56.789Z"
 NOW = 1_786_278_896_789
 TRACE = "Root=1-62e900b2-710d76f009d6e7785905449a;Parent=0efbd19962d95b05;Sampled=0"
 GOOD = Took(duration_ms=3.012, memory_mb=128, max_memory=36 * MB - 1, init_ms=110.1)
 BAD = Took(duration_ms=3000, memory_mb=128, status="timeout", error="Sandbox.Timedout", level="isolated")
+LATE = replace(BAD, ended="RequestId: r1 Error: Task timed out after 3.00 seconds")
+EXITED = Took(
+    duration_ms=1, memory_mb=128, status="error", error="Runtime.ExitError",
+    ended="RequestId: r1 Error: Runtime exited with error: exit status 3",
+)  # fmt: skip
+FORGED = replace(EXITED, error="E\tStatus: success\nEND RequestId: r1", ended="no")
 FAULT = Fault(type="E", message="m")
 
 
@@ -34,6 +40,10 @@ BAD_REPORT = event(
     "report",
     '"metrics":{"durationMs":3000,"billedDurationMs":3000,"memorySizeMB":128},"sandbox":"isolated",'
     '"status":"timeout","errorType":"Sandbox.Timedout"',
+)
+LATE_SAID = (
+    f'{{"timestamp":"{TIME}","log_level":"ERROR","errorMessage":"RequestId: r1 Error: Task timed out after 3.00 seconds",'
+    '"errorType":"Sandbox.Timedout","requestId":"r1"}'
 )
 
 
@@ -62,8 +72,28 @@ def test_the_line_before_an_invocation(level: Any, version: str, line: str | Non
         (None, BAD, [
             "END RequestId: r1",
             ("REPORT RequestId: r1\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 128 MB"
-            "\tSandbox: isolated\t"),
+            "\tSandbox: isolated\tStatus: timeout"),
         ]),
+        (None, LATE, [
+            f"{TIME} r1 Task timed out after 3.00 seconds",
+            "END RequestId: r1",
+            ("REPORT RequestId: r1\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 128 MB"
+            "\tSandbox: isolated\tStatus: timeout"),
+        ]),
+        (None, EXITED, [
+            "RequestId: r1 Error: Runtime exited with error: exit status 3",
+            "Runtime.ExitError",
+            "END RequestId: r1",
+            ("REPORT RequestId: r1\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB"
+            "\tStatus: error\tError Type: Runtime.ExitError"),
+        ]),
+        (None, FORGED, [
+            "RequestId: r1 Error: no",
+            "END RequestId: r1",
+            ("REPORT RequestId: r1\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB"
+            "\tStatus: error\tError Type: E Status: success"),
+        ]),
+        ("WARN", replace(LATE, level="isolated"), [LATE_SAID, BAD_DONE, BAD_REPORT]),
         ("DEBUG", GOOD, [GOOD_DONE, GOOD_REPORT]),
         ("INFO", GOOD, [GOOD_REPORT]),
         ("WARN", GOOD, []),
@@ -170,3 +200,22 @@ def test_a_function_is_logged_in_the_form_that_its_handler_is_told(env: Any, lev
 )
 def test_outcomes_are_called_as_lambda_does(outcome: Outcome, word: str) -> None:
     assert status(outcome) == word
+
+
+EXIT = Fault(type="Runtime.ExitError", message="RequestId: r1 Error: Runtime exited\nits last\twords")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (Returned(payload=b""), None),
+        (Interrupted(), None),
+        (Raised(fault=FAULT, payload=b""), None),
+        (Raised(fault=EXIT, payload=b""), "RequestId: r1 Error: Runtime exited"),
+        (Crashed(fault=EXIT, payload=b""), "RequestId: r1 Error: Runtime exited"),
+        (TimedOut(fault=FAULT, payload=b""), "m"),
+        (TimedOut(fault=Fault(type="E", message="m" * 9999), payload=b""), "m" * 500),
+    ],
+)
+def test_what_no_handler_could_say_is_said_in_one_line(outcome: Outcome, said: str | None) -> None:
+    assert ended(outcome) == said

@@ -182,7 +182,7 @@ class Caller:
         self._metrics.observe(name, usage.duration_ms, usage.memory)
         if usage.init_ms is not None and cold:
             self._metrics.count("cold_starts", name)
-        error = None
+        error, end = None, report.ended(outcome)
         if not isinstance(outcome, Returned | Interrupted):
             self._metrics.failed(name)
             error = self._hide(outcome.fault.type)
@@ -195,6 +195,7 @@ class Caller:
             level=level if isinstance(level, str) else None,
             status=report.status(outcome),
             error=error,
+            ended=None if end is None else self._hide(end),
         )
         request_id, least = invocation.request_id, report.least(function)
         for line in report.after(request_id, took, level=least, now=self._clock.now(), trace=invocation.trace):

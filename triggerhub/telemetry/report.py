@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from triggerhub.aws import errors
 from triggerhub.aws.reference import LATEST
 from triggerhub.model import Crashed, Interrupted, Millis, Outcome, Raised, Returned, TimedOut
 from triggerhub.settings import MB, Function, Secret, SystemLevel
@@ -26,6 +27,10 @@ OWN = ("START ", "END ", "REPORT ", '{"time":"')
 # Made once: this runs with every call.
 _json = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _LEVELS: dict[str, int] = {"DEBUG": 0, "INFO": 1, "WARN": 2}
+_LONGEST = 500
+"""Characters of an error that are quoted: a handler may call its own whatever it likes."""
+_UNSAID = frozenset((errors.EXITED, errors.NO_ENTRY))
+"""The errors that count as the handler's, and of which its runtime writes nothing."""
 _FRAMES: dict[str, Frame] = {
     "START": "start", "END": "end", "REPORT": "report",
     "platform.start": "start", "platform.runtimeDone": "end", "platform.report": "report",
@@ -49,6 +54,8 @@ class Took:
     status: str = "success"
     error: str | None = None
     """The type of the error, where it failed."""
+    ended: str | None = None
+    """What ended it, in one line, where its handler could not tell: see :func:`ended`."""
 
 
 def least(function: Function) -> SystemLevel | None:
@@ -73,6 +80,20 @@ def status(outcome: Outcome) -> str:
             return "failure"
 
 
+def ended(outcome: Outcome) -> str | None:
+    """Return in one line what ended a call that could not tell itself, as Lambda words it; None where there is no need.
+
+    What a process that exited wrote at its end is left out: it is in the log already.
+    """
+    match outcome:
+        case TimedOut() | Crashed():
+            return _line(outcome.fault.message)
+        case Raised() if outcome.fault.type in _UNSAID:
+            return _line(outcome.fault.message)
+        case _:
+            return None
+
+
 def before(
     request_id: str, version: str, *, level: SystemLevel | None, now: Millis, trace: str | None = None
 ) -> Iterator[str]:
@@ -88,6 +109,8 @@ def after(
     request_id: str, took: Took, *, level: SystemLevel | None, now: Millis, trace: str | None = None
 ) -> Iterator[str]:
     """Yield the lines after an invocation, as :func:`before` does."""
+    if took.ended is not None:
+        yield from _ended(request_id, took.ended, took, level, now)
     if level is None:
         yield f"END RequestId: {request_id}"
         yield _report(request_id, took)
@@ -117,6 +140,10 @@ def unstarted(request_id: str, kind: str, message: str, *, level: SystemLevel | 
     """Return the line about an invocation for which no worker could be started."""
     if level is None:
         return f"[ERROR] {kind}: {message}"
+    return _error(request_id, kind, message, now)
+
+
+def _error(request_id: str, kind: str, message: str, now: Millis) -> str:
     said = {"errorMessage": message, "errorType": kind, "requestId": request_id}
     return _json.encode({"timestamp": _moment(now), "log_level": "ERROR", **said})
 
@@ -142,15 +169,39 @@ def frame(line: str) -> Frame | None:
     return None if found is None else _FRAMES[found[1] or found[2]]
 
 
+def _ended(request_id: str, why: str, took: Took, level: SystemLevel | None, now: Millis) -> Iterator[str]:
+    kind = _line(took.error or errors.UNKNOWN)
+    if level is not None:
+        yield _error(request_id, kind, why, now)
+        return
+    why = why.removeprefix(f"RequestId: {request_id} Error: ")
+    if took.status == "timeout":
+        yield f"{_moment(now)} {request_id} {why}"
+    else:
+        yield f"RequestId: {request_id} Error: {why}"
+        if kind.replace(".", "").isalnum():  # not one that a handler made up to look like another line
+            yield kind
+
+
 def _report(request_id: str, took: Took) -> str:
     most = _megabytes(took.max_memory)
     used = "" if most is None else f"Max Memory Used: {most} MB\t"
     init = "" if took.init_ms is None else f"Init Duration: {took.init_ms:.2f} ms\t"
     sandbox = "" if took.level is None else f"Sandbox: {took.level}\t"
+    # As on Lambda, nothing follows these.
+    status = "" if took.status == "success" else f"Status: {took.status}"
+    # Of a timeout Lambda tells no type: it has but one.
+    error = "" if took.error is None or took.status == "timeout" else f"\tError Type: {_line(took.error)}"
     return (
         f"REPORT RequestId: {request_id}\tDuration: {took.duration_ms:.2f} ms\t"
         f"Billed Duration: {math.ceil(took.duration_ms)} ms\tMemory Size: {took.memory_mb} MB\t{used}{init}{sandbox}"
+        f"{status}{error}"
     )
+
+
+def _line(text: str) -> str:
+    """Return the first line of a text whose end is not known, without what would look like another field."""
+    return " ".join(text[: 2 * _LONGEST].strip().partition("\n")[0].split())[:_LONGEST]
 
 
 def _megabytes(size: int | None) -> int | None:
