@@ -349,6 +349,8 @@ class Project:
     """What ``[defaults]`` says, for functions that were made by the Lambda API: code, time and memory are their own."""
     retries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What ``[functions.NAME]`` says of the ``retry`` of functions that were made by the Lambda API, key by key."""
+    sandboxes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """And of their ``sandbox``, over that of ``[defaults]``, by the names of ``Function``."""
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
     """Where the file says what: the line of each key, by its path."""

@@ -69,7 +69,7 @@ def test_a_table_of_such_a_function_says_who_sets_it(make: Make) -> None:
     assert str(problem).startswith(
         "triggerhub.toml:2:1: error[no-handler]: functions.made.timeout: that function was made"
     )
-    assert "UpdateFunctionConfiguration or [defaults]; only retry is set here" in str(problem)
+    assert "UpdateFunctionConfiguration or [defaults]; only retry and sandbox are set here" in str(problem)
 
 
 def test_a_table_says_how_such_a_function_is_tried_again_over_aws_own_retries(make: Make) -> None:
@@ -79,6 +79,21 @@ def test_a_table_says_how_such_a_function_is_tried_again_over_aws_own_retries(ma
     assert (loaded.problems, loaded.project and loaded.project.retries) == (
         (), {"made": {"attempts": 9, "max_age": 3 * DAY}},
     )  # fmt: skip
+
+
+def test_a_table_says_what_such_a_function_may_touch_over_the_defaults(make: Make) -> None:
+    project = make(
+        "[defaults]\nsandbox = { network = true, read = ['in'] }\n[functions.made]\nsandbox = { write = ['out'] }\n"
+    )
+    named(project, "made", "plain")
+    loaded = load(project, environ={})
+    assert (loaded.problems, loaded.project and loaded.project.sandboxes) == (
+        (), {"made": {"network": True, "read": (project / "in",), "write": (project / "out",)}},
+    )  # fmt: skip
+    project = make("[functions.made]\nsandbox = { level = 'trusted', write = ['out'] }\n")
+    named(project, "made")
+    (problem,) = load(project, environ={}).problems
+    assert 'functions.made.sandbox.write has no effect at the level "trusted"' in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.conftest import client
-from tests.contract.package import answering, create, zipped
+from tests.contract.package import answering, called, create, zipped
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import Daemon, daemon, until
 
@@ -47,6 +47,24 @@ def test_a_table_has_a_function_of_the_api_tried_more_often_than_aws_does(tmp_pa
         assert "functions.failing.timeout: that function was made by the Lambda API" in problem
         assert configured(hub, "") == []
         lambdas.delete_function(FunctionName="failing")
+
+
+def test_a_table_gives_a_function_of_the_api_what_it_may_touch(tmp_path: Path) -> None:
+    code = "import os\ndef handler(event, context):\n    return os.path.exists(event)\n"
+    seen = tmp_path / "seen"
+    seen.mkdir(mode=0o755)
+    with daemon(tmp_path, "", OWN) as hub:
+        lambdas = client(hub)
+        for name in ("given", "plain"):
+            create(lambdas, name, zipped({"app.py": code}), Publish=True)
+        assert configured(hub, f'[functions.given]\nsandbox = {{ read = ["{seen}"] }}\n') == []
+        for _ in range(2):
+            for name, there in (("given", True), ("given:1", True), ("plain", False), ("plain:1", False)):
+                assert called(lambdas, name, Payload=json.dumps(str(seen))) is there
+            hub.kill()
+            hub.start()
+        assert configured(hub, "") == []
+        assert called(lambdas, "given", Payload=json.dumps(str(seen))) is False
 
 
 def problems(hub: Daemon) -> list[str]:

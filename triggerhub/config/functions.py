@@ -46,6 +46,8 @@ class Functions:
         """What was written in ``[defaults]``."""
         self.retries: dict[str, dict[str, Any]] = {}
         """What was written of the ``retry`` of functions that were made elsewhere."""
+        self.sandboxes: dict[str, dict[str, Any]] = {}
+        """And of their ``sandbox``, over ``[defaults]``: by the names that a function has it by."""
 
     def build(self, data: Mapping[str, Any], discovery: Discovery) -> None:
         """Build the functions of ``[functions]`` and of the handlers folder over ``[defaults]``."""
@@ -204,14 +206,14 @@ class Functions:
         self._report.error(("functions", name), "no-handler", message, hint, at="key")
 
     def _elsewhere(self, name: str, raw: Any) -> None:
-        """Take what is said of the retries of a function that was made by the Lambda API, and refuse all else."""
+        """Take what is said of retries and sandbox of a function that was made by the Lambda API; refuse all else."""
         table = validate(FunctionTable, raw, ("functions", name), self._report, self._secrets)
         if table is None:
             return
         written = given(table)
-        for key in sorted(written.keys() - {"retry"}):
+        for key in sorted(written.keys() - {"retry", "sandbox"}):
             message = f"functions.{name}.{key}: that function was made by the Lambda API, which alone sets its {key}"
-            hint = "take it out, and use UpdateFunctionConfiguration or [defaults]; only retry is set here"
+            hint = "take it out, and use UpdateFunctionConfiguration or [defaults]; only retry and sandbox are set here"
             self._report.error(("functions", name, key), "no-handler", message, hint, at="key")
         retry = written.get("retry", {})
         policy = replace(AS_LAMBDA, **retry)
@@ -219,7 +221,11 @@ class Functions:
             path = ("functions", name, "retry", "initial" if "initial" in retry else "max")
             self._report.error(path, "bad-retry", fitting.too_long(f"functions.{name}", policy), fitting.SHORTER)
         self.retries[name] = retry
-        self.given[name] = merge(self._defaults, {"retry": retry})
+        own: dict[str, Any] = {key: written[key] for key in ("retry", "sandbox") if key in written}
+        self.given[name] = merged = merge(self._defaults, own)
+        if "sandbox" in own:
+            self._sandbox_fits(name, merged, own)
+            self.sandboxes[name] = dict(_sandbox(merged["sandbox"], self._shelf.project))
 
     def _said(self, entry: Path, interpreter: Interpreter | None) -> Metadata:
         """Read a handler's inline metadata, and report what is wrong with it or with the file."""

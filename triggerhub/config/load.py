@@ -113,6 +113,7 @@ class _Loading:
             console=access,
             defaults=functions.defaults,
             retries=functions.retries,
+            sandboxes=functions.sandboxes,
             functions={
                 name: crosscheck.showing(one, triggers.made, hub.data) for name, one in functions.made.items() if one
             },

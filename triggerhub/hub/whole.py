@@ -41,15 +41,15 @@ _INHERITED = ("rate", "idle", "dead_letters_keep", "level", "network", "read", "
 def _inheriting(function: Function, own: Project) -> Function:
     """Return a deployed function with what ``[defaults]`` and its own table say.
 
-    0 is the concurrency of one without a reservation. A table's ``retry`` is of all versions and aliases.
+    0 is the concurrency of one without a reservation. A table is of all versions and aliases.
     """
-    defaults = own.defaults
+    defaults, name = own.defaults, function.name.partition(":")[0]
     return replace(
         function,
         concurrency=function.concurrency or max(defaults.concurrency, function.warm),
-        retry=replace(function.retry, **own.retries.get(function.name.partition(":")[0], {})),
+        retry=replace(function.retry, **own.retries.get(name, {})),
         reuse=function.reuse if function.reuse == "fork" else defaults.reuse,
-        **{part: getattr(defaults, part) for part in _INHERITED},
+        **{part: getattr(defaults, part) for part in _INHERITED} | dict(own.sandboxes.get(name, {})),
     )
 
 
