@@ -224,7 +224,7 @@ class Functions:
         own: dict[str, Any] = {key: written[key] for key in ("retry", "sandbox") if key in written}
         self.given[name] = merged = merge(self._defaults, own)
         if "sandbox" in own:
-            self._sandbox_fits(name, merged, own)
+            fitting.sandbox(name, merged, own, self._defaults, self._report)
             self.sandboxes[name] = dict(_sandbox(merged["sandbox"], self._shelf.project))
 
     def _said(self, entry: Path, interpreter: Interpreter | None) -> Metadata:
