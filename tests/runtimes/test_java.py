@@ -79,6 +79,27 @@ public final class AWSLambda {
     static final List<java.nio.ByteBuffer> KEPT = new ArrayList<>();
 }
 """
+MODERN = """
+import java.net.URI;
+import java.net.http.*;
+
+/** Speaks the API by java.net.http, which asks every server for HTTP/2 and waits with threads and selectors of its own. */
+public final class Modern {
+    static final String API = "http://" + System.getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/invocation/";
+
+    public static void main(String[] arguments) throws Exception {
+        HttpClient client = HttpClient.newHttpClient();
+        while (true) {
+            HttpResponse<String> next = client.send(
+                HttpRequest.newBuilder(URI.create(API + "next")).build(), HttpResponse.BodyHandlers.ofString());
+            String id = next.headers().firstValue("Lambda-Runtime-Aws-Request-Id").get();
+            HttpRequest answer = HttpRequest.newBuilder(URI.create(API + id + "/response"))
+                .POST(HttpRequest.BodyPublishers.ofString("[" + next.body() + "]")).build();
+            client.send(answer, HttpResponse.BodyHandlers.discarding());
+        }
+    }
+}
+"""
 
 
 def recipe() -> str:
@@ -110,6 +131,17 @@ def java(bench: Bench, jar: Path, **settings: Any) -> Function:
 def answer(outcome: Outcome) -> Any:
     assert isinstance(outcome, Returned), outcome
     return json.loads(outcome.payload)
+
+
+async def test_java_s_own_client_of_http_speaks_the_api(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "Modern.java").write_text(MODERN)
+    words = ["javac", "--release", "11", "-d", bench.code / "lib", tmp_path / "Modern.java"]
+    subprocess.run(words, check=True, timeout=120)
+    text = recipe().partition("-cp")[0] + '-cp "$LAMBDA_TASK_ROOT/lib" Modern\n'
+    path = bench.file("bootstrap", text, 0o755)
+    async with bench.worker(bench.function("provided", command=(str(path),), memory=256 * MB)) as worker:
+        for event in ({"a": "é"}, "x" * 100_000):
+            assert answer(await worker.invoke(invocation(event))) == [event]
 
 
 def test_the_documented_bootstrap_starts_the_client() -> None:

@@ -43,9 +43,13 @@ def connected(*, answering: bool = True, trusted: bool = True) -> tuple[Connecti
 GET = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
 CHUNKED = b"POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-End: y\r\n\r\n"
+# As Java's client begins.
+ASKING = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+GET_2, POST_2 = (one.replace(b"Host: x\r\n", ASKING) for one in (GET, POST))
+ALL = [GET, POST, CHUNKED, GET_2, POST_2]
 
 
-@given(st.lists(st.sampled_from([GET, POST, CHUNKED]), min_size=1, max_size=5), st.lists(st.integers(1, 40)))
+@given(st.lists(st.sampled_from(ALL), min_size=1, max_size=5), st.lists(st.integers(1, 40)))
 def test_requests_are_the_same_however_their_bytes_arrive(requests: list[bytes], cuts: list[int]) -> None:
     connection, wire, taken = connected()
     data = b"".join(requests)
@@ -55,11 +59,11 @@ def test_requests_are_the_same_however_their_bytes_arrive(requests: list[bytes],
     connection.data_received(data)
     assert wire.said.count(b"HTTP/1.1 200 OK\r\n") == len(requests)
     for request, sent in zip(taken, requests, strict=True):
-        assert bytes(request.body) == (b"" if sent is GET else b"abc")
+        assert bytes(request.body) == (b"" if sent in (GET, GET_2) else b"abc")
         assert request.trailers == ({"x-end": "y"} if sent is CHUNKED else {})
 
 
-@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([GET, POST, CHUNKED])), max_size=8))
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(ALL)), max_size=8))
 def test_whatever_arrives_raises_nothing(pieces: list[bytes]) -> None:
     connection, wire, taken = connected()
     for piece in pieces:

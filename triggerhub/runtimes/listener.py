@@ -24,6 +24,7 @@ MAX_HEAD = 64 * KB
 """The most bytes that the headers and trailers of one request may have."""
 _JSON = (("Content-Type", "application/json"),)
 _OF_BROWSERS = ("origin", "sec-fetch-mode", "sec-fetch-site")
+_OF_UPGRADES = ("connection", "upgrade", "http2-settings")
 _MAPPED = "0000000000000000FFFF0000"
 """What an address of version 4 begins with as one of version 6, as the kernel prints it."""
 
@@ -88,11 +89,25 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse("an upgrade is not offered")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(str(cause if isinstance(cause, _Unfit) else error))
+
+    def _go_on(self, rest: bytes) -> None:
+        """Read a request that would rather be of another protocol as one of this; *rest* follows its head.
+
+        Java's client asks every server for HTTP/2, and is content with who has none.
+        """
+        request = self._request
+        if request.method == "CONNECT":
+            self._refuse("a tunnel is not offered")
+            return
+        kept = [f"{name}: {value}" for name, value in request.headers.items() if name not in _OF_UPGRADES]
+        head = "\r\n".join([f"{request.method} {request.target} HTTP/1.1", *kept, "", ""])
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(head.encode("utf-8", "replace") + rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -120,6 +135,8 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_body = True
         self._request.method = self._parser.get_method().decode()
+        if self._parser.should_upgrade():
+            return
         if any(name in self._request.headers for name in _OF_BROWSERS):
             raise _Unfit("the Runtime API is not for browsers")
         if self._request.headers.get("expect", "").lower() == "100-continue":
@@ -139,6 +156,8 @@ class Connection(asyncio.Protocol):
             request.body += body
 
     def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
         self._waiting = True
         # Known now: it is forgotten by the time that a later answer is written.
         self._last = not self._parser.should_keep_alive()
