@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -30,6 +31,10 @@ from triggerhub.runtimes.launcher.plan import FIRST_UID, Bind, Landlock, Plan
 LIMIT = 4096
 """Bytes of a payload: little, so that it is often gone over."""
 SLOW = 1.0
+MOST = 20
+"""Findings after which there is enough to mend."""
+PART = 20_000
+"""Inputs that a process is given at a time."""
 STUCK = 10
 """Seconds after which an input is given up, to name it."""
 NUMBERS = (0, 1, 2, 11, 12, 13, 127, 128, 255, 256, LIMIT - 1, LIMIT, LIMIT + 1, MAX_HEADER, MAX_HEADER + 1)
@@ -54,6 +59,14 @@ class Report:
     taken: dict[str, int] = field(default_factory=dict)
     slowest: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
+
+    def add(self, part: Report) -> None:
+        """Count what another run did to what this one did."""
+        for name, count in part.inputs.items():
+            self.inputs[name] = self.inputs.get(name, 0) + count
+            self.taken[name] = self.taken.get(name, 0) + part.taken[name]
+            self.slowest[name] = max(self.slowest.get(name, 0.0), part.slowest[name])
+        self.findings += part.findings
 
     def table(self) -> str:
         lines = [f"seed {self.seed}", f"{'reader':12}{'inputs':>10}{'taken':>10}{'refused':>10}{'slowest':>12}"]
@@ -285,24 +298,50 @@ def guarded(seconds: int) -> Iterator[None]:
 def fuzz(inputs: int, seed: int) -> Report:
     """Feed every reader; the hub's own gets *inputs*."""
     report = Report(seed)
-    for name, (make, take, share) in READERS.items():
-        report.inputs[name], report.taken[name], report.slowest[name] = inputs // share, 0, 0.0
-        for number in range(inputs // share):
-            draw = random.Random(f"{seed}/{name}/{number}")
-            data = spoil(b"".join(make(draw) for _ in range(draw.choice((1, 1, 1, 2, 3)))), draw)
-            given = data, arriving(data, draw)
-            began = time.perf_counter()
-            try:
-                with guarded(STUCK):
-                    report.taken[name] += take(given)
-            except Exception as error:
-                report.findings.append(f"{name} {number}: {type(error).__name__}: {error}: {data[:200]!r}")
-            took = time.perf_counter() - began
-            report.slowest[name] = max(took, report.slowest[name])
-            if took > SLOW:
-                report.findings.append(f"{name} {number}: took {took:.1f} s: {data[:200]!r}")
-            if len(report.findings) > 20:
-                return report
+    for name, (_, _, share) in READERS.items():
+        report.add(feed(name, 0, inputs // share, seed))
+        if len(report.findings) > MOST:
+            break
+    return report
+
+
+def spread(inputs: int, seed: int, processes: int) -> Report:
+    """Do what :func:`fuzz` does in so many processes: every input is made of its number, whoever makes it."""
+    report = Report(seed)
+    parts = [
+        (name, start, min(start + PART, inputs // share), seed)
+        for name, (_, _, share) in READERS.items()
+        for start in range(0, inputs // share, PART)
+    ]
+    with ProcessPoolExecutor(processes) as pool:
+        for part in pool.map(feed, *zip(*parts, strict=True)):
+            report.add(part)
+            if len(report.findings) > MOST:
+                pool.shutdown(cancel_futures=True)
+                break
+    return report
+
+
+def feed(name: str, start: int, stop: int, seed: int) -> Report:
+    """Feed one reader with the inputs of these numbers."""
+    report = Report(seed, {name: stop - start}, {name: 0}, {name: 0.0})
+    make, take, _ = READERS[name]
+    for number in range(start, stop):
+        draw = random.Random(f"{seed}/{name}/{number}")
+        data = spoil(b"".join(make(draw) for _ in range(draw.choice((1, 1, 1, 2, 3)))), draw)
+        given = data, arriving(data, draw)
+        began = time.perf_counter()
+        try:
+            with guarded(STUCK):
+                report.taken[name] += take(given)
+        except Exception as error:
+            report.findings.append(f"{name} {number}: {type(error).__name__}: {error}: {data[:200]!r}")
+        took = time.perf_counter() - began
+        report.slowest[name] = max(took, report.slowest[name])
+        if took > SLOW:
+            report.findings.append(f"{name} {number}: took {took:.1f} s: {data[:200]!r}")
+        if len(report.findings) > MOST:
+            break
     return report
 
 
@@ -310,9 +349,10 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     began = time.monotonic()
-    report = fuzz(arguments.inputs, arguments.seed)
+    report = spread(arguments.inputs, arguments.seed, arguments.processes)
     print(report.table())
     print(json.dumps({"seconds": round(time.monotonic() - began, 1), "findings": len(report.findings)}))
     return 1 if report.findings else 0

@@ -18,6 +18,13 @@ def test_no_input_breaks_a_reader() -> None:
         assert count / 10 < report.taken[name] < count * 9 / 10, f"{name}: both sides of its rules were tried"
 
 
+def test_several_processes_find_what_one_does() -> None:
+    alone, spread = fuzz.fuzz(2000, 7), fuzz.spread(2000, 7, 2)
+    assert (spread.inputs, spread.findings) == (alone.inputs, alone.findings)
+    for name in spread.taken.keys() - {"worker"}:  # it takes what is as deep as there is room on the stack
+        assert spread.taken[name] == alone.taken[name]
+
+
 def test_a_reader_that_raises_what_it_should_not_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "_header", lambda text: json.loads(text.decode()))
     assert fuzz.fuzz(2000, 2026).findings
