@@ -117,6 +117,11 @@ def roots(hub: Daemon, word: str) -> list[int]:
     return found
 
 
+def folders_of(account: pwd.struct_passwd) -> list[Path]:
+    """Return the folders of control groups that were made for this user."""
+    return list(Path("/sys/fs/cgroup").glob(f"*/**/triggerhub-{account.pw_uid}-*"))
+
+
 def test_only_the_launcher_stays_root(hub: Daemon, account: pwd.struct_passwd) -> None:
     hub.start()
     assert hub.process is not None
@@ -204,23 +209,26 @@ def test_what_a_build_leaves_is_the_hubs_or_gone(hub: Daemon, account: pwd.struc
     assert {path.lstat().st_uid for path in places[0].rglob("*")} == {account.pw_uid}
 
 
-def test_it_drains_and_leaves_nothing(hub: Daemon) -> None:
+def test_it_drains_and_leaves_nothing(hub: Daemon, account: pwd.struct_passwd) -> None:
     hub.start()
     call(hub, "who")
+    assert ("contained" in hub.cli("functions", "show", "who").stdout) == bool(folders_of(account))
     left = [*roots(hub, "triggerhub-keep"), *roots(hub, "triggerhub-laun")]
     assert len(left) == 2
     assert hub.stop() == 0
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "all that was root is gone")
+    assert not folders_of(account), "control groups and all"
 
 
 @pytest.mark.parametrize("word", ["triggerhub-laun", "hub"])
-def test_what_is_killed_takes_its_own_along(hub: Daemon, word: str) -> None:
+def test_what_is_killed_takes_its_own_along(hub: Daemon, account: pwd.struct_passwd, word: str) -> None:
     hub.start()
     call(hub, "who")
     kept, (launcher,) = roots(hub, "triggerhub-keep"), roots(hub, "triggerhub-laun")
     if word == "hub":
         hub.kill()
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (*kept, launcher)), "root's processes are gone")
+        assert not folders_of(account)
         return
     os.kill(launcher, signal.SIGKILL)
     until(lambda: roots(hub, word) not in ([], [launcher]), "another launcher is there")

@@ -19,6 +19,7 @@ from triggerhub.policy.sandbox.shares import Limit
 
 _ROOT = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("memory", "pids", "cpu")
+_NAME = "triggerhub"
 _PATIENCE = 0.2
 """Seconds that a group may stay busy after its last process."""
 
@@ -102,20 +103,32 @@ class Groups:
 
         *uid* is whose they are, by default this process's own.
         """
-        name = _folder(os.geteuid() if uid is None else uid)
-        places = shares.places(_text(Path("/proc/self/cgroup")), _text(Path("/proc/self/mountinfo")))
-        if all(name in places.separate for name in _CONTROLLERS):
-            parents = tuple(dict.fromkeys(Path(places.separate[name]) for name in _CONTROLLERS))
-            made = cls(tuple(_below(parent, name) for parent in parents), unified=False)
-            # All workers together weigh as one busy process of each core; otherwise as a single one of the host.
-            with contextlib.suppress(OSError):
-                (Path(places.separate["cpu"]) / name / "cpu.shares").write_text(str(1024 * (os.cpu_count() or 1)))
+        places = _places()
+        if above := _separate(places):
+            owner = os.geteuid() if uid is None else uid
+            made = cls(tuple(parent / _folder(owner) for parent in above), unified=False)
+            try:
+                made._open()
+            except OSError as error:
+                raise NoGroups(f"{error.filename} cannot be made: {error.strerror}") from None
+            for folder in made._parents:
+                if not os.access(folder, os.W_OK):
+                    raise NoGroups(f"{folder} is not this user's")
         elif places.unified is not None:
             made = cls((_delegated(Path(places.unified)),), unified=True)
         else:
             raise NoGroups("no control groups for memory are mounted")
         made._clear()
         return made
+
+    def _open(self) -> None:
+        """Make the folders of version 1 that those of the workers are in. Raises OSError."""
+        for folder in () if self._unified else self._parents:
+            folder.mkdir(exist_ok=True)
+            # All workers together weigh as one busy process of each core; otherwise as a single one of the host.
+            with contextlib.suppress(OSError):
+                if (folder / "cpu.shares").exists():
+                    (folder / "cpu.shares").write_text(str(1024 * (os.cpu_count() or 1)))
 
     def make(self, limit: Limit) -> Group:
         """Make the groups of a worker. Raises OSError."""
@@ -124,7 +137,11 @@ class Groups:
         group = Group(folders=folders, unified=self._unified, tmp=limit.tmp)
         try:
             for folder in group.folders:
-                folder.mkdir()
+                try:
+                    folder.mkdir()
+                except FileNotFoundError:
+                    self._open()  # it went with an earlier launcher
+                    folder.mkdir()
                 for file, value, needed in shares.settings(limit, unified=self._unified):
                     if (folder / file).exists():
                         with contextlib.nullcontext() if needed else contextlib.suppress(OSError):
@@ -144,28 +161,60 @@ class Groups:
         return self._parents
 
     def _clear(self) -> None:
+        """Remove what processes that are gone left here, and what hubs that are gone left beside it."""
         for parent in self._parents:
             for folder in parent.glob("worker-*"):
-                owner = folder.name.split("-")[1]
-                if not Path("/proc", owner).exists():
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
+                if not _alive(folder.name.split("-")[1]):
+                    _remove(folder)
+        for other in self.beside():
+            if not _alive(other.name.rpartition("-")[2]):
+                for folder in other.glob("worker-*"):
+                    _remove(folder)
+                _remove(other)
+
+    def beside(self) -> list[Path]:
+        """Return the folders of all hubs of version 1, this one's own included."""
+        above = () if self._unified else [parent.parent for parent in self._parents]
+        return [folder for place in above for folder in place.glob(f"{_NAME}-*-*")]
+
+
+def own() -> list[Path]:
+    """Return the folders of version 1 that this process made and that are there."""
+    return [folder for above in _separate(_places()) for folder in above.glob(f"{_NAME}-*-{os.getpid()}")]
+
+
+def leave() -> None:
+    """Remove them where nothing is in them any more.
+
+    What another user owns, or root alone may remove, stays: that is for who keeps root.
+    """
+    for folder in own():
+        _remove(folder)
+
+
+def _places() -> shares.Places:
+    return shares.places(_text(Path("/proc/self/cgroup")), _text(Path("/proc/self/mountinfo")))
+
+
+def _separate(places: shares.Places) -> tuple[Path, ...]:
+    """Return where this process is in groups of version 1, each place once; nothing where one controller lacks."""
+    if not all(name in places.separate for name in _CONTROLLERS):
+        return ()
+    return tuple(dict.fromkeys(Path(places.separate[name]) for name in _CONTROLLERS))
 
 
 def _folder(uid: int) -> str:
-    return f"triggerhub-{uid}" if uid else "triggerhub"
+    """Return the name of the folder of a hub: of its own, so that it can go with it."""
+    return f"{_NAME}-{uid}-{os.getpid()}"
 
 
-def _below(parent: Path, name: str) -> Path:
-    """Return the folder of ours within a group of version 1. Raises NoGroups."""
-    folder = parent / name
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise NoGroups(f"{folder} cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise NoGroups(f"{folder} is not this user's")
-    return folder
+def _alive(pid: str) -> bool:
+    return Path("/proc", pid).exists()
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _delegated(own: Path) -> Path:

@@ -136,7 +136,7 @@ class LoggingHook:
         def exec_module(module: ModuleType) -> None:
             execute(module)
             if hasattr(module, "getLogger"):
-                set_up(module)
+                part("logs")["set_up"](module, sys.modules["__main__"])
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
@@ -144,47 +144,6 @@ class LoggingHook:
 
 def in_json() -> bool:
     return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
-
-
-def set_up(logging: Any) -> None:
-    class LambdaHandler(logging.Handler):  # type: ignore[misc]
-        def emit(self, record: Any) -> None:
-            record.aws_request_id = request_id or ""
-            try:
-                sys.stdout.write(self.format(record))
-            except Exception:
-                self.handleError(record)
-
-    class JsonFormatter(logging.Formatter):  # type: ignore[misc]
-        def format(self, record: Any) -> str:
-            told = {
-                "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
-                "level": record.levelname,
-                "message": record.getMessage(),
-                "logger": record.name,
-                "requestId": request_id,
-            }
-            if record.exc_info and record.exc_info[0] is not None:
-                kind, error, _ = record.exc_info
-                told |= {"errorType": kind.__name__, "errorMessage": str(error), "stackTrace": stack(error)}
-            more = {name: value for name, value in vars(record).items() if name not in plain}
-            return dumps({**told, **more}, default=str) + "\n"
-
-    plain = {*vars(logging.makeLogRecord({})), "message", "asctime", "aws_request_id"}
-    logging.Formatter.converter = time.gmtime
-    handler = LambdaHandler()
-    handler.setFormatter(
-        JsonFormatter()
-        if in_json()
-        else logging.Formatter(
-            "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
-        )
-    )
-    logging.getLogger().addHandler(handler)
-    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
-    level = "DEBUG" if level == "TRACE" else level
-    if isinstance(logging.getLevelName(level), int):
-        logging.getLogger().setLevel(level)
 
 
 def load(root: str, notation: str) -> Any:
@@ -435,17 +394,22 @@ def serve(handler: Any) -> None:
         request_id = None
 
 
-def forking() -> Any:
-    """Return the loop that runs each event in a fork. Raises Fault."""
-    path = BOOTSTRAP + "/forking.py"
+def part(name: str) -> dict[str, Any]:
+    """Return what a part of the worker defines that not every function needs: ``forking`` or ``logs``."""
+    path = f"{BOOTSTRAP}/{name}.py"
     # The launcher has compiled it already.
-    code = globals().get("FORKING")
+    code = globals().get("PARTS", {}).get(name)
     if code is None:
         with open(path, "rb") as file:
             code = compile(file.read(), path, "exec", dont_inherit=True)
-    names: dict[str, Any] = {"__name__": "_triggerhub_forking", "__file__": path}
+    names: dict[str, Any] = {"__name__": f"_triggerhub_{name}", "__file__": path}
     exec(code, names)
-    return names["Forking"](sys.modules["__main__"]).serve
+    return names
+
+
+def forking() -> Any:
+    """Return the loop that runs each event in a fork. Raises Fault."""
+    return part("forking")["Forking"](sys.modules["__main__"]).serve
 
 
 def widen() -> None:
@@ -477,7 +441,7 @@ def main() -> None:
         except OSError:
             pass  # in a sandbox there is no tether
     if "logging" in sys.modules:
-        set_up(sys.modules["logging"])
+        part("logs")["set_up"](sys.modules["logging"], sys.modules["__main__"])
     else:
         sys.meta_path.insert(0, LoggingHook())
     widen()

@@ -10,8 +10,11 @@ import os
 import signal
 import socket
 
-from . import floor, serve
+from . import floor, groups, serve
 from .plan import MAX
+
+_PATIENCE = 5.0
+"""Seconds that the launchers' sandboxes may take to end once the hub has."""
 
 
 def main(descriptor: int, runtime: str) -> None:
@@ -31,6 +34,7 @@ def main(descriptor: int, runtime: str) -> None:
     while True:
         packet, descriptors, _, _ = socket.recv_fds(control, 16, 1)
         if not packet:
+            groups.clear(held.groups, _PATIENCE)
             os._exit(0)
         if descriptors and os.fork() == 0:
             try:

@@ -20,13 +20,15 @@ import types
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-from . import bare, floor, init, kernel
+from . import bare, floor, groups, init, kernel
 from .floor import Floor
 from .plan import GROW, MAX, BadPlan, Plan, decode, killed
 
 _DESCRIPTORS = 16
 _RUNTIME = "/var/runtime"
 """Where a sandbox has the bootstraps."""
+_PARTS = ("forking", "logs")
+"""What the Python worker has beside it."""
 _NEEDED = ("atexit", "base64", "importlib.util", "io", "json", "threading", "time", "traceback", "types", "typing")
 """What the worker itself imports."""
 _IMPORTED = (
@@ -36,10 +38,10 @@ _IMPORTED = (
     "concurrent.futures", "urllib.parse", "ssl", "email.utils", "http.client", "urllib.request", "asyncio",
 )  # fmt: skip
 """What handlers import most: done once here, every worker has it. What another needs comes before it."""
-_HASTE = (("cpu.shares", "262144"), ("cpu.weight", "10000"))
-"""The largest share of the processor that the control groups of all sandboxes together can have, by either version."""
 _PATIENCE = 5000
 """Milliseconds that the next of the sandboxes may take to end before this process does without."""
+_EMPTY = 1.0
+"""Seconds that their control groups may stay busy then."""
 _QUIET = 50
 """Milliseconds without a request until the next of these is imported: it takes some, for which none shall wait."""
 
@@ -48,7 +50,8 @@ class Programs(NamedTuple):
     """What the Python worker is made of."""
 
     worker: types.CodeType
-    forking: types.CodeType
+    parts: dict[str, types.CodeType]
+    """What not every function needs of it, by name."""
 
 
 @dataclass(slots=True)
@@ -199,7 +202,7 @@ class Launcher:
         To end takes a processor, too, of which their groups have a small share where others want it: until then they
         have the largest.
         """
-        usual = self._hasten() if self._sandboxes else {}
+        usual = groups.hasten(self._shares) if self._sandboxes else {}
         poll = select.poll()
         for handle in self._sandboxes:
             with contextlib.suppress(OSError):
@@ -210,19 +213,11 @@ class Launcher:
                 for handle, _ in ended:
                     poll.unregister(handle)
                     del self._sandboxes[handle]
-            for path, share in usual.items():
-                _write(path, share)
+            groups.restore(usual)
+        if self._floor is None:
+            # Otherwise who keeps root does it: another launcher of the same hub may need them.
+            groups.clear(self._shares, _EMPTY)
         os._exit(0)
-
-    def _hasten(self) -> dict[str, str]:
-        """Let the groups of all sandboxes have the most of the processor; return by file what they had."""
-        usual = {}
-        for path, most in ((f"{folder}/{name}", most) for folder in self._shares for name, most in _HASTE):
-            with contextlib.suppress(OSError):
-                with open(path) as file:
-                    usual[path] = file.read()
-                _write(path, most)
-        return usual
 
     def _live(self, argv: list[str]) -> None:
         """Be the Python worker: in the child, with the interpreter that the launcher has warmed up."""
@@ -230,15 +225,10 @@ class Launcher:
             del sys.modules[name]
         main = types.ModuleType("__main__")
         main.__file__ = f"{_RUNTIME}/worker.py"
-        main.__dict__["FORKING"] = self._programs.forking
+        main.__dict__["PARTS"] = self._programs.parts
         sys.modules["__main__"] = main
         sys.argv = [main.__file__, *argv]
         exec(self._programs.worker, main.__dict__)
-
-
-def _write(path: str, text: str) -> None:
-    with contextlib.suppress(OSError), open(path, "r+") as file:
-        file.write(text)
 
 
 def _settle() -> None:
@@ -274,11 +264,11 @@ def prepare(name: str, *, whole: bool = False) -> None:
 
 def compiled(runtime: str) -> Programs:
     """Return the programs of the Python worker, compiled before anybody asks."""
-    made = []
-    for name in ("worker.py", "forking.py"):
-        with open(f"{runtime}/{name}", "rb") as file:
-            made.append(compile(file.read(), f"{_RUNTIME}/{name}", "exec", dont_inherit=True))
-    return Programs(*made)
+    made = {}
+    for name in ("worker", *_PARTS):
+        with open(f"{runtime}/{name}.py", "rb") as file:
+            made[name] = compile(file.read(), f"{_RUNTIME}/{name}.py", "exec", dont_inherit=True)
+    return Programs(made.pop("worker"), made)
 
 
 def serve(hub: socket.socket, programs: Programs, held: Floor | None = None, *, within: bool = False) -> None:
