@@ -220,7 +220,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
                     held=administering,
                 ) as port,
                 hub.open(),
-                runtime.looked_at(lambda: hub.project.functions.values()),
+                runtime.levels.looked_at(lambda: hub.project.functions.values()),
                 ingress.serve(Doorway(hub, registry).route()),
                 ingress.listen(
                     *settings.listen,

@@ -21,6 +21,8 @@ GB = 1024 * MB
 Reuse = Literal["warm", "fork", "fresh"]
 """What the next call of a function meets: the same process, a new fork of it, or a new sandbox."""
 Level = Literal["contained", "isolated", "confined", "trusted"]
+
+Network = bool | Literal["host"] | tuple[str, ...]
 """How a handler is kept from everything else; from the strongest to none."""
 SystemLevel = Literal["DEBUG", "INFO", "WARN"]
 """How grave the hub's own lines of calls are."""
@@ -210,8 +212,11 @@ class Function:
     """From which level on the hub's own lines of its calls are written, where its log is JSON."""
     level: Level = "isolated"
     """The least isolation that it runs with."""
-    network: bool | tuple[str, ...] = False
-    """Whether it has the host's network, or which ``host:port`` of it; otherwise a loopback of its own."""
+    network: Network = False
+    """What it reaches: whatever the host does, which ``host:port`` of it, or nothing but a loopback of its own.
+
+    With ``host`` it is the host's network itself; otherwise only where that cannot be helped.
+    """
     read: tuple[Path, ...] = ()
     """What of the host it sees beside its code, absolute."""
     write: tuple[Path, ...] = ()

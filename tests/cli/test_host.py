@@ -9,6 +9,7 @@ import pytest
 
 from tests.aws_double.moto import KEYS, moto_server
 from triggerhub.cli import host
+from triggerhub.policy.sandbox.levels import Lack
 
 MOUNT = "22 1 0:1 / {} rw - {} source rw\n"
 
@@ -127,6 +128,10 @@ def test_packages_isolation_and_what_runs_elsewhere() -> None:
     assert some == ("note", "levels isolated, trusted; no kernel-held memory: no groups / Delegate=yes")
     none = said(host.isolation(("trusted",), [("clone: Operation not permitted", "be root")]))
     assert none == ("bad", "only trusted, since clone: Operation not permitted / be root")
+    assert said(host.network(None))[0] == "good"
+    shared = said(host.network(Lack(found="pasta is not installed", remedy="apt install passt")))
+    assert shared[0] == "note"
+    assert "the hub's ports and all on its loopback: pasta is not installed / apt install passt" in shared[1]
 
 
 def test_an_address_that_is_taken(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_doctor_says_what_this_host_gives(run: Run, empty: Path) -> None:
     readings = ran.json
     assert {
         "python", "packages", "sqlite", "disk", "sync", "data folder", "descriptors", "inotify", "memory", "clock", "time zones",
-        "node", "cryptography", "isolation", "installers", "listen", "admin", "runtimes",
+        "node", "cryptography", "isolation", "network", "installers", "listen", "admin", "runtimes",
     } == {one["name"] for one in readings}  # fmt: skip
     for one in readings:
         assert list(one) == ["name", "verdict", "found", "remedy"]

@@ -54,7 +54,7 @@ def test_a_wrong_type_is_not_called_unavailable(check: Check) -> None:
     (line,) = check('[defaults]\nsandbox = { network = "yes" }\n')
     assert (
         line
-        == 'triggerhub.toml:2:23: error[wrong-type]: defaults.sandbox.network: expected true or false or a list like ["…"], got "yes"'
+        == 'triggerhub.toml:2:23: error[wrong-type]: defaults.sandbox.network: expected true or false or "host" or a list like ["…"], got "yes"'
     )
 
 

@@ -108,7 +108,7 @@ def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
 def test_a_function_made_by_the_api_calls_another_with_the_credentials_that_it_was_given(tmp_path: Path) -> None:
     asks = "import boto3, json\ndef handler(event, context):\n    made = boto3.client('lambda').invoke(FunctionName='hello')\n    return json.load(made['Payload'])\n"
     handlers = {"hello.py": "def handler(event, context):\n    return 7\n"}
-    with daemon(tmp_path, "[defaults]\nsandbox = { network = true }\n", handlers) as hub:
+    with daemon(tmp_path, '[defaults]\nsandbox = { network = "host" }\n', handlers) as hub:
         keys = made(
             hub, "inner", "--action", "lambda:InvokeFunction", "--function", "hello"
         )._request_signer._credentials

@@ -420,7 +420,7 @@ async def test_an_idle_worker_that_forks_holds_little_more(bench: Bench) -> None
 
 async def test_a_call_that_is_killed_over_its_memory_is_called_so(bench: Bench) -> None:
     bench.level = "contained"
-    findings = await bench.runtime().findings()
+    findings = await bench.runtime().levels.findings()
     if findings.groups is None:
         pytest.skip("this host has no control groups to give")
     function = bench.python(

@@ -46,7 +46,7 @@ async def grown(bench: Bench) -> None:
 
 
 async def test_it_grows_once_a_function_is_called(alone: Bench) -> None:
-    await alone.runtime().findings()
+    await alone.runtime().levels.findings()
     assert alone.launcher.pid is not None
     small = memory.held([alone.launcher.pid])
     assert await loaded(alone) == ["json"], "a look at the host is no call"

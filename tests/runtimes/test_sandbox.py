@@ -167,7 +167,7 @@ async def test_its_network_is_its_own(bench: Bench) -> None:
                     return error.strerror
         """
         assert json.loads((await bench.call(bench.python(code))).payload) == "Connection refused"
-        assert json.loads((await bench.call(bench.python(code, network=True))).payload) == "reached"
+        assert json.loads((await bench.call(bench.python(code, network="host"))).payload) == "reached"
 
 
 async def test_a_timeout_ends_all_that_it_started_however_it_hid(bench: Bench) -> None:
@@ -385,7 +385,7 @@ async def test_a_level_that_the_host_cannot_give_is_not_run_and_says_what_to_do(
 
 
 async def test_a_host_that_lacks_something_is_looked_at_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggerhub.runtimes.process.AGAIN", 0.01)
+    monkeypatch.setattr("triggerhub.runtimes.levels.AGAIN", 0.01)
     lack = Lack(found="no namespaces", remedy="allow them")
     found = [Findings(lacks={Ability.SANDBOX: lack}), Findings(lacks={Ability.SANDBOX: lack}), Findings()]
     seen: list[object] = []
@@ -396,7 +396,7 @@ async def test_a_host_that_lacks_something_is_looked_at_again(bench: Bench, monk
     monkeypatch.setattr("triggerhub.runtimes.probe.look", look)
     function = bench.python("def handler(e, c): return e")
     runtime = bench.runtime(launcher=Launcher(), found=lambda: seen.append(runtime.level(function)))
-    async with runtime.looked_at(lambda: [function]):
+    async with runtime.levels.looked_at(lambda: [function]):
         with anyio.fail_after(20):
             while len(seen) < 3:
                 await anyio.sleep(0.01)

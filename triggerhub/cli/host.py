@@ -120,7 +120,10 @@ def look(
     if lacks is None:
         yield good("isolation", "made for the running hub by root; triggerhub functions show NAME tells each level")
     else:
-        yield isolation(*_isolation(lacks()))
+        lacking = dict(lacks())
+        shared = lacking.pop(Ability.NETWORK, None) or lacking.get(Ability.SANDBOX)
+        yield isolation(*_isolation(lacking))
+        yield network(shared)
     yield from addresses(project, running)
     yield from aws(project)
 
@@ -312,6 +315,14 @@ def isolation(offered: Sequence[str], lacks: Sequence[tuple[str, str]]) -> Readi
     if "isolated" not in offered:
         return bad("isolation", f"only {' and '.join(offered)}, since {found}", remedy)
     return note("isolation", f"levels {', '.join(offered)}; no kernel-held memory: {found}", remedy)
+
+
+def network(shared: Lack | None) -> Reading:
+    """Say whether functions with ``network = true`` are kept from the host; *shared* is what lacks for that."""
+    if shared is None:
+        return good("network", "true reaches the world by a network of the function's own, and not this host")
+    found = f"true is the host's own network, with the hub's ports and all on its loopback: {shared.found}"
+    return note("network", found, shared.remedy)
 
 
 def kept(hub: int) -> bool:

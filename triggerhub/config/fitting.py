@@ -116,7 +116,7 @@ def sandbox(
         ignored = [(*place, "tmp")] if "tmp" in table else []
         ignored += [(*place, "sandbox", key) for key in ("network", "read", "write") if key in table.get("sandbox", {})]
         for path in ignored:
-            if path[-1] != "network" or table["sandbox"]["network"] is not True:
+            if path[-1] != "network" or table["sandbox"]["network"] not in (True, "host"):
                 message = f'{dotted(path)} has no effect at the level "trusted", which isolates nothing'
                 report.error(path, "bad-sandbox", message, hint, at="key")
 

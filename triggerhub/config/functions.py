@@ -309,6 +309,6 @@ def _sandbox(value: Mapping[str, Any], project: Path) -> Iterator[tuple[str, Any
         yield "level", value["level"]
     if "network" in value:
         network = value["network"]
-        yield "network", network if isinstance(network, bool) else tuple(dict.fromkeys(network))
+        yield "network", tuple(dict.fromkeys(network)) if isinstance(network, list) else network
     for part in ("read", "write"):
         yield part, tuple(Path(os.path.normpath(project / path)) for path in value.get(part, ()))

@@ -147,8 +147,8 @@ class Sandbox(Table):
 
     level: Literal["contained", "isolated", "confined", "trusted"] = "isolated"
     """The least isolation that it runs with; ``trusted`` is none: it runs as the hub's own user."""
-    network: bool | list[Reach] = False
-    """Whether it has the host's network, or a list of ``host:port`` that it reaches by a proxy; else nothing of it."""
+    network: bool | Literal["host"] | list[Reach] = False
+    """Whether it reaches what the host does, or a list of ``host:port`` by a proxy; ``host`` is the host's network."""
     read: list[Place] = []
     """What of the host it sees beside its code and what its triggers speak of."""
     write: list[Place] = []

@@ -37,7 +37,7 @@ _SEES = (
 _IS = "in a sandbox a handler is an ordinary user of its own: what it is granted must be open to that user, too"
 _REACHES = (
     "in a sandbox a handler has no network but what its function's table grants: "
-    'sandbox = { network = ["HOST:PORT"] }, or true for the host\'s'
+    'sandbox = { network = ["HOST:PORT"] }, or true for whatever the host reaches, or "host" for the host itself, too'
 )
 _WALLS = (
     (re.compile(r"\[Errno 30\]|\bEROFS\b|Read-only file system"), _WRITES),

@@ -82,7 +82,7 @@ class Environments:
             )
             if held:
                 prepared = await anyio.to_thread.run_sync(self._inside, function, needs, command[0], room)
-                inside, job = replace(prepared.function, network=True), replace(job, env=prepared.env)
+                inside, job = prepared.function, replace(job, env=prepared.env)
                 if prepared.apart:
                     listed = await _network(function, prepared.registries)
                     inside = replace(inside, network=listed)
@@ -143,11 +143,13 @@ class Environments:
             memory=max(function.memory, installer.MEMORY),
             tmp=_TMP,
         )
+        proxied = packaging.proxied(environ)
         return _Inside(
-            function=inside,
+            # The proxy that those settings name may be this host's own.
+            function=replace(inside, network="host" if proxied or function.network == "host" else True),
             env=environ,
             registries=packaging.registries(environ, texts),
-            apart=function.network is not True and not packaging.proxied(environ),
+            apart=function.network not in (True, "host") and not proxied,
         )
 
 

@@ -76,7 +76,7 @@ def environment(
             variables[REUSE] = "fork"
     if api is not None:
         variables["AWS_LAMBDA_RUNTIME_API"] = api
-    if not isinstance(function.network, bool):
+    if isinstance(function.network, tuple):
         variables |= egress.variables(function.network)
     return (
         variables

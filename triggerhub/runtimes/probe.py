@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -25,8 +25,9 @@ from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.policy.sandbox.shares import Limit
 from triggerhub.runtimes import bubblewrap, reach
 from triggerhub.runtimes.child import Spawn
-from triggerhub.runtimes.groups import Group, Groups, NoGroups
+from triggerhub.runtimes.groups import Groups, NoGroups
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
+from triggerhub.runtimes.launcher import pasta
 from triggerhub.runtimes.sandbox import Extra, Planner, python
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function
@@ -44,6 +45,7 @@ _SETTINGS = (
 _LANDLOCK = (
     "start the hub as an ordinary user on Linux 6.12 or newer, with landlock in lsm= of the kernel's command line"
 )
+_PASTA = "install pasta (Debian, Ubuntu: apt install passt)"
 _GROUPS = (
     "start the hub as root, or as a service with Delegate=yes: "
     "systemd-run --user --scope -p Delegate=yes triggerhub run"
@@ -56,6 +58,8 @@ class Findings:
 
     lacks: Mapping[Ability, Lack] = field(default_factory=dict)
     groups: Groups | None = None
+    carried: bool = False
+    """Whether a function that is to reach the world needs not be in the host's own network for it."""
 
 
 class _Silent:
@@ -68,9 +72,12 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
     async with launcher.held():
         groups = await asyncio.to_thread(_groups)
         # Both at once: calls wait for them.
-        why, loose = await asyncio.gather(_isolates(launcher, planner), _holds(launcher, planner, groups))
+        why, loose, shared = await asyncio.gather(
+            _isolates(launcher, planner), _holds(launcher, planner, groups), _carries(launcher, planner)
+        )
         if why and await _stands_in(launcher, planner, why):
             why, loose = None, await _holds(launcher, planner, groups)
+            shared = await _carries(launcher, planner)
         if why:
             root = launcher.rooted
             lacks[Ability.SANDBOX] = Lack(found=_worded(why, root=root), remedy=_remedy(why, root=root))
@@ -81,9 +88,12 @@ async def look(launcher: Launcher, planner: Planner) -> Findings:
             lacks[Ability.GROUPS] = Lack(found=groups, remedy=_GROUPS)
         elif loose and not why:
             lacks[Ability.GROUPS] = Lack(found=loose, remedy=_GROUPS)
+        if shared and not why:
+            lacks[Ability.NETWORK] = Lack(found=shared, remedy=_PASTA)
+    carried = not shared and not why
     if isinstance(groups, str) or Ability.GROUPS in lacks:
-        return Findings(lacks=lacks)
-    return Findings(lacks=lacks, groups=groups)
+        return Findings(lacks=lacks, carried=carried)
+    return Findings(lacks=lacks, groups=groups, carried=carried)
 
 
 def _groups() -> Groups | str:
@@ -102,10 +112,23 @@ def _worded(found: str, *, root: bool) -> str:
 
 async def _isolates(launcher: Launcher, planner: Planner) -> str | None:
     """Return why a sandbox does not hold; None where it does."""
+    return await _let_loose(launcher, planner, _function())
+
+
+async def _carries(launcher: Launcher, planner: Planner) -> str | None:
+    """Return why no sandbox can reach the world without the host's network; None where one does."""
+    if pasta.find() is None:
+        return "pasta is not installed"
+    return await _let_loose(launcher, planner, replace(_function(), network=True), carried=True)
+
+
+async def _let_loose(launcher: Launcher, planner: Planner, function: Function, *, carried: bool = False) -> str | None:
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as secret:
-        event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name}
+        event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name, "carried": carried}
         try:
-            outcome = await _run(launcher, planner, event, None)
+            extra = Extra(template=True, carried=carried)
+            plan = planner.plan(function, extra)
+            outcome = await _invoked(spawner(launcher, plan), event, cwd=Path(view.TASK))
         except (StartFailed, OSError) as error:
             return str(error).removeprefix("the sandbox could not be made: ")
     return _told(outcome)
@@ -173,7 +196,8 @@ async def _holds(launcher: Launcher, planner: Planner, groups: Groups | str) -> 
     except OSError as error:
         return str(error)
     try:
-        outcome = await _run(launcher, planner, {"hold": _HOLD}, group)
+        plan = planner.plan(_function(), Extra(template=True, group=group))
+        outcome = await _invoked(spawner(launcher, plan, group=group), {"hold": _HOLD}, cwd=Path(view.TASK))
     except (StartFailed, OSError) as error:
         return str(error)
     finally:
@@ -181,11 +205,6 @@ async def _holds(launcher: Launcher, planner: Planner, groups: Groups | str) -> 
     if isinstance(outcome, Crashed):
         return None
     return f"a group held to {_HELD // MB} MB was let have {_HOLD // MB} MB"
-
-
-async def _run(launcher: Launcher, planner: Planner, event: object, group: Group | None) -> Outcome:
-    plan = planner.plan(_function(), Extra(template=True, group=group))
-    return await _invoked(spawner(launcher, plan, group=group), event, cwd=Path(view.TASK))
 
 
 def _function() -> Function:

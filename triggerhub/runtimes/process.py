@@ -11,27 +11,28 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from socket import socket
 
 import anyio
-import structlog
 
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.policy.sandbox import shares, view
-from triggerhub.policy.sandbox.levels import Refusal, decide, speaks
+from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import egress, listener, probe, reach, sandbox
+from triggerhub.runtimes import egress, listener, reach, sandbox
 from triggerhub.runtimes.child import Child, Spawn
+from triggerhub.runtimes.door import Door
 from triggerhub.runtimes.environment import environment
 from triggerhub.runtimes.groups import Group, Groups
-from triggerhub.runtimes.launch import BOOTSTRAP, Door, Launcher, spawner
+from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
 from triggerhub.runtimes.launcher.plan import Bind
+from triggerhub.runtimes.levels import Levels, decided
 from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.program import ProgramWorker
 from triggerhub.runtimes.provided import ProvidedWorker
@@ -40,12 +41,6 @@ from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function, Level
 
-log = structlog.get_logger("sandbox")
-
-AGAIN = 30.0
-"""Seconds until a host that does not give a function its level is looked at again."""
-_LOOKS = 3
-"""How often it is found out what the host gives where the launcher does not live to the end of it."""
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
 _OWN_HEAP = 32 * MB
@@ -102,91 +97,13 @@ class ProcessRuntime:
         self._launcher = launcher or Launcher()
         self._planner = Planner()
         self._room = egress.Room()
-        self._looking: asyncio.Task[Findings] | None = None
-        self._found = found
-        self._last: Findings | None = None
-        """What was found, also while a launcher that died is replaced."""
-        self._levels: dict[tuple[Level, bool], Level | Refusal] = {}
-        """What came of it, by what is asked of a host: it is looked up for every call."""
-        self._decided_of: Findings | None = None
+        self.levels = Levels(self._launcher, self._planner, found)
         for folder in self._scratch.glob("worker-*"):
             remove_tree(folder)
 
-    async def findings(self) -> Findings:
-        """Return what the host gives, found out once for each launcher."""
-        if self._launcher.findings is None:
-            if self._looking is None or self._looking.done():
-                self._looking = asyncio.ensure_future(self._look())
-            # Who waits may be cut; who comes next waits for the same.
-            found = await asyncio.shield(self._looking)
-            if self._last is not found:
-                self._launcher.findings = self._last = found
-                self._found()
-            return found
-        known: Findings = self._launcher.findings
-        return known
-
-    async def _look(self) -> Findings:
-        """Look at what the host gives, anew where the launcher died meanwhile: that says nothing of the host."""
-        for _ in range(_LOOKS):
-            losses = self._launcher.losses
-            found = await probe.look(self._launcher, self._planner)
-            if self._launcher.losses == losses:
-                break
-        return found
-
-    @asynccontextmanager
-    async def looked_at(self, functions: Callable[[], Iterable[Function]]) -> AsyncGenerator[None]:
-        """Find out meanwhile what the host gives, and log for which of *functions* that is not enough.
-
-        While it is not enough for one, it is found out again now and then: somebody may have done what is asked.
-        """
-        task = asyncio.ensure_future(self._look_at(functions))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    async def _look_at(self, functions: Callable[[], Iterable[Function]]) -> None:
-        told: dict[str, Refusal] = {}
-        said = False
-        while True:
-            isolated = [one for one in functions() if one.level != "trusted" and not one.lost]
-            if isolated:
-                if any(isinstance(self.level(one), Refusal) for one in isolated):
-                    self._launcher.findings = None
-                try:
-                    await self.findings()
-                except Exception as error:  # what it is for is said by the first call that needs it
-                    log.error("it could not be found out what sandboxes are worth here", exc_info=error)
-                levels = {one.name: self.level(one) for one in isolated}
-                refused = {name: level for name, level in levels.items() if isinstance(level, Refusal)}
-                for name, refusal in refused.items():
-                    if told.get(name) != refusal:
-                        log.error("a function is not run", function=name, why=refusal.message, do=refusal.hint)
-                if not said or told.keys() - refused.keys():
-                    given = sorted({level for level in levels.values() if isinstance(level, str)})
-                    log.info("functions are isolated", levels=", ".join(given))
-                told, said = refused, True
-            await asyncio.sleep(AGAIN)
-
     def level(self, function: Function) -> Level | Refusal:
         """See ``runtime.Runtime``."""
-        if function.lost:
-            hint = f"`triggerhub functions rollback {function.name} --to VERSION`, or save its files in the folder anew"
-            return Refusal(message=function.lost, hint=hint)
-        findings: Findings | None = self._launcher.findings or self._last
-        if findings is None:
-            return function.level
-        if findings is not self._decided_of:
-            self._decided_of, self._levels = findings, {}
-        asked = function.level, speaks(function)
-        decided = self._levels.get(asked)
-        if decided is None:
-            decided = self._levels[asked] = _decided(function, findings)
-        return decided
+        return self.levels.level(function)
 
     @asynccontextmanager
     async def start(self, function: Function) -> AsyncGenerator[Worker]:
@@ -249,8 +166,8 @@ class ProcessRuntime:
 
     @asynccontextmanager
     async def _sandboxed(self, function: Function, stream: str) -> AsyncGenerator[_Place]:
-        findings = await self.findings()
-        level = _decided(function, findings)
+        findings = await self.levels.findings()
+        level = decided(function, findings)
         if isinstance(level, Refusal):
             raise _refused(f"{level.message}; {level.hint}", host=True)
         if level == "confined":
@@ -258,7 +175,7 @@ class ProcessRuntime:
                 yield place
             return
         held = findings.groups if level == "contained" else None
-        async with self._way_out(function, stream) as extra, self._group(function, held) as group:
+        async with self._way_out(function, stream, findings) as extra, self._group(function, held) as group:
             try:
                 plan = self._planner.plan(function, replace(extra, group=group))
             except sandbox.Missing as error:
@@ -321,10 +238,10 @@ class ProcessRuntime:
                 await asyncio.to_thread(group.remove)
 
     @asynccontextmanager
-    async def _way_out(self, function: Function, stream: str) -> AsyncGenerator[Extra]:
+    async def _way_out(self, function: Function, stream: str, findings: Findings) -> AsyncGenerator[Extra]:
         """Return what is added to the sandbox, the proxy of a network that is a list served meanwhile."""
-        extra = self._extra(function)
-        if isinstance(function.network, bool):
+        extra = self._extra(function, carried=findings.carried)
+        if not isinstance(function.network, tuple):
             yield extra
             return
         folder = self._scratch / f"worker-{function.name}-{stream[:12]}"
@@ -338,8 +255,12 @@ class ProcessRuntime:
         finally:
             await _remove(folder)
 
-    def _extra(self, function: Function) -> Extra:
-        """Return what the function's runtime adds to its sandbox."""
+    def _extra(self, function: Function, *, carried: bool = False) -> Extra:
+        """Return what the function's runtime adds to its sandbox; *carried* as in ``Extra``."""
+        extra = self._of_runtime(function, sandbox.network_of(function, carried=carried) == "host")
+        return replace(extra, carried=carried)
+
+    def _of_runtime(self, function: Function, shares_host: bool) -> Extra:
         chosen = function.interpreter
         match function.runtime:
             case "python":
@@ -347,7 +268,7 @@ class ProcessRuntime:
                 return Extra(template=True) if _forked(function, program) else Extra(prefixes=_folders(program))
             case "node":
                 return Extra(prefixes=_folders(chosen.program if chosen else self._node))
-            case "provided" if function.network is not True:
+            case "provided" if not shares_host:
                 return Extra(listen=API_PORT)
         return Extra()
 
@@ -414,10 +335,6 @@ class ProcessRuntime:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
         heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
         return node, [node, f"--max-old-space-size={heap}", f"{where.runtime}/worker.mjs", function.handler]
-
-
-def _decided(function: Function, findings: Findings) -> Level | Refusal:
-    return decide(function.level, findings.lacks, sockets=speaks(function))
 
 
 def _forked(function: Function, program: str) -> bool:

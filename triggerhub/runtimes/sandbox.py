@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from triggerhub.policy.sandbox import filter as calls
 from triggerhub.policy.sandbox import rights, view
 from triggerhub.runtimes.groups import Group
 from triggerhub.runtimes.launch import BOOTSTRAP
-from triggerhub.runtimes.launcher import kernel
+from triggerhub.runtimes.launcher import kernel, pasta
 from triggerhub.runtimes.launcher.plan import FIRST_UID, UIDS, Bind, Landlock, Plan
 from triggerhub.settings import MB, Function
 
@@ -27,6 +28,8 @@ PROCESSES = 1024
 _MARGIN = 128 * MB
 """What one process may reserve beyond the function's memory before it is refused more."""
 _UNITS = 8 * 1024 * 1024
+_RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+"""Where the host says whom it asks for names; the second, where systemd answers on its loopback, whom that asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Extra:
     """The port within at which the hub serves it."""
     forwards: tuple[tuple[int, str], ...] = ()
     """Ports within, and the sockets among *binds* to which they lead."""
+    carried: bool = False
+    """Whether there is a network beside the host's own by which the world is reached."""
 
 
 class Missing(OSError):
@@ -60,7 +65,7 @@ class Planner:
 
     def plan(self, function: Function, extra: Extra) -> Plan:
         """Return the plan of a worker of *function*. Raises Missing."""
-        network = function.network is True
+        network = network_of(function, carried=extra.carried)
         fixed = [(str(function.code), view.TASK), (str(BOOTSTRAP), view.RUNTIME)]
         if function.opt is not None:
             fixed.append((str(function.opt), view.LAYERS))
@@ -70,7 +75,7 @@ class Planner:
         write = [str(path) for path in function.write]
         prefixes = [*python(), *self._java, *extra.prefixes]
         shown = [str(path) for path in function.shown]
-        settings = list(view.NETWORK) if network else []
+        settings = {"own": (), "carried": (view.HOSTS,), "host": view.NETWORK}[network]
         found = {**self._found, **_found((*read, *write, *prefixes, *shown))}
         for path in (*read, *write):
             if path not in found:
@@ -85,8 +90,10 @@ class Planner:
         binds = [Bind(source=one.source, target=one.target, access=one.access) for one in mounts]
         hostname = function.name.replace(":", "-").replace("_", "-")[:63]
         files = dict(view.FILES)
-        if not network:
-            files["/etc/hosts"] = f"127.0.0.1 localhost {hostname}\n::1 localhost\n"
+        if network == "carried":
+            files[view.RESOLVERS] = view.resolvers(*map(_text, _RESOLVERS), stand_in=pasta.RESOLVER)
+        elif network == "own":
+            files[view.HOSTS] = f"127.0.0.1 localhost {hostname}\n::1 localhost\n"
         return Plan(
             id=0,
             uid=self._uid(function.name),
@@ -95,7 +102,7 @@ class Planner:
             files=tuple(files.items()),
             hidden=tuple(str(path) for path in function.hidden),
             hostname=hostname,
-            network="host" if network else "own",
+            network=network,
             forwards=extra.forwards,
             tmp=function.tmp,
             tmp_inodes=max(function.tmp // 16384, 1024),
@@ -160,6 +167,13 @@ class Planner:
         return self._uids[name]
 
 
+def network_of(function: Function, *, carried: bool) -> Literal["own", "carried", "host"]:
+    """Return whose network a function is in; *carried*: there is one beside the host's own that leads out."""
+    if function.network == "host":
+        return "host"
+    return "own" if function.network is not True else "carried" if carried else "host"
+
+
 def limits(function: Function, *, soft: bool) -> tuple[tuple[int, int, int], ...]:
     """Return the resource limits: number, soft, hard; *soft*: no control group counts memory."""
     reserve = function.memory + _MARGIN
@@ -218,6 +232,13 @@ def _landlock(write: Sequence[tuple[str, str]]) -> Landlock | None:
     return Landlock(
         ruled=rights.ruled(version), everywhere=rights.READING, below=tuple(below), scoped=rights.scoped(version)
     )
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _found(paths: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,8 @@ class Ability(StrEnum):
     """A Landlock that keeps a process to some files, and from signals to others."""
     GROUPS = "groups"
     """Control groups that hold a whole tree of processes to its memory."""
+    NETWORK = "network"
+    """What carries a network that reaches the world and not the host. No level needs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

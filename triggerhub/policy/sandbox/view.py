@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -24,7 +25,8 @@ SETTINGS = (
     "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/timezone",
 )  # fmt: skip
 """What of /etc programs need and nobody minds."""
-NETWORK = ("/etc/hosts", "/etc/resolv.conf")
+HOSTS, RESOLVERS = "/etc/hosts", "/etc/resolv.conf"
+NETWORK = (HOSTS, RESOLVERS)
 """And what they need for a network."""
 FILES = {
     "/etc/passwd": "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
@@ -107,3 +109,28 @@ def objection(path: str, data: str) -> str | None:
     if within(data, path):
         return f"the hub's data is in it ({data}); name a folder beside it"
     return None
+
+
+def resolvers(text: str, upstream: str, *, stand_in: str) -> str:
+    """Return the resolv.conf of a sandbox that has not the host's loopback; *text* is the host's.
+
+    *upstream* says whom a resolver on the host's loopback asks, where that is known. Where nobody else is named it is
+    *stand_in*, which leads to the host's.
+    """
+    lines = [line for line in text.splitlines() if line.split()[:1] not in (["nameserver"], [])]
+    for known in (text, upstream):
+        if named := [one for one in _named(known) if not _loopback(one)]:
+            break
+    return "".join(f"{line}\n" for line in (*lines, *(f"nameserver {one}" for one in named or [stand_in])))
+
+
+def _named(text: str) -> list[str]:
+    words = (line.split() for line in text.splitlines())
+    return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

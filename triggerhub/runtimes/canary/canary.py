@@ -18,7 +18,17 @@ def handler(event: dict[str, Any], context: object) -> int | list[str]:
             kept[place] = 1
         time.sleep(0.2)
         return len(kept)
-    return [name for name, attempt in ATTEMPTS if worked(attempt, event)]
+    held = [name for name, attempt in ATTEMPTS if worked(attempt, event)]
+    return [*held, "there is no way to the world"] if event.get("carried") and not leads_out() else held
+
+
+def leads_out() -> bool:
+    """Whether there is a route to everywhere."""
+    with open("/proc/net/route") as routes:
+        if any(line.split()[1] == "00000000" for line in routes):
+            return True
+    with open("/proc/net/ipv6_route") as routes:
+        return any(line.split()[1] == "00" and line.split()[-1] != "lo" for line in routes)
 
 
 def sees(event: dict[str, Any]) -> bool:

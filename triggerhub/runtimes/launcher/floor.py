@@ -58,7 +58,7 @@ def hold(plan: Plan, floor: Floor) -> None:
     for group in plan.groups:
         if not _within(group, floor.groups):
             raise BadPlan(f"{group} is no control group of the hub's")
-    if plan.listen is not None and (plan.network != "own" or plan.listen < _PORTS):
+    if plan.listen is not None and (plan.network == "host" or plan.listen < _PORTS):
         raise BadPlan(f"port {plan.listen} may not be listened on")
 
 

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import NoReturn
 
-from . import confine, inside, kernel, root
+from . import confine, inside, kernel, pasta, root
 from .plan import INSIDE, Plan
 
 NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
@@ -56,7 +56,13 @@ def run(
             map_ids("self", ids[0], ids[1], deny=True)
         gate = descriptors.pop() if plan.gated else _join(plan.groups) if plan.groups else None
         socket.sethostname(plan.hostname)
-        if plan.network == "own":
+        if plan.network == "carried":
+            if gate is not None:
+                # First: what carries it is held to the function's memory, too.
+                _wait_at(gate)
+                gate = None
+            pasta.enter(plan.uid if rooted else None, map_ids)
+        if plan.network != "host":
             confine.loopback_up()
         if plan.listen is not None:
             _hand_out(plan.listen, descriptors.pop())

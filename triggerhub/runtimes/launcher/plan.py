@@ -70,8 +70,8 @@ class Plan:
     namespaces: bool = True
     """Whether it is made of namespaces; without, it sees the host, and Landlock says what it may touch of that."""
     hostname: str = "localhost"
-    network: Literal["own", "host"] = "own"
-    """Its own loopback and nothing else, or all that the host has."""
+    network: Literal["own", "carried", "host"] = "own"
+    """Its own loopback and nothing else; or with a way to the world, which pasta carries; or all that the host has."""
     forwards: tuple[tuple[int, str], ...] = ()
     """Ports of its own loopback, and the sockets bound into it to which they lead."""
     tmp: int = 512 * 1024 * 1024
@@ -155,6 +155,8 @@ def _plan(given: dict[str, Any]) -> Plan:
     for bind in plan.binds:
         if bind.access not in ("read", "write", "device"):
             raise BadPlan(f"expected an access of read, write or device, got {bind.access!r}")
+    if plan.network not in ("own", "carried", "host"):
+        raise BadPlan(f"expected a network that is own, carried or the host's, got {plan.network!r}")
     for path in [
         *(path for bind in plan.binds for path in (bind.source, bind.target)),
         *(path for path, _ in (*plan.links, *plan.files)),

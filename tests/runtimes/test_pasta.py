@@ -1,0 +1,117 @@
+"""A function that reaches the world reaches nothing of the host, where pasta carries its network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.runtimes import carried
+from tests.runtimes.attacks import ordinary
+from triggerhub.policy.sandbox import view
+from triggerhub.runtimes.launcher import pasta
+from triggerhub.runtimes.launcher.plan import FIRST_UID, BadPlan, Plan, decode, encode
+from triggerhub.runtimes.sandbox import network_of
+from triggerhub.settings import Function
+
+TRIE = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     +-- 127.0.0.0/8 2 0 2
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 127.255.255.255
+           /32 link BROADCAST
+     +-- 192.0.2.0/24 2 0 2
+        |-- 192.0.2.2
+           /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+Local:
+        |-- 192.0.2.2
+           /32 host LOCAL
+        |-- 172.17.0.1
+           /32 host LOCAL
+"""
+INET6 = """fd000000000000000000000000000002 02 40 00 80     eth0
+00000000000000000000000000000001 01 80 10 80       lo
+"""
+
+
+def test_the_host_s_own_addresses_are_read() -> None:
+    assert pasta.addresses(TRIE, INET6) == ["192.0.2.2/32", "172.17.0.1/32", "fd00::2/128"]
+    assert pasta.addresses("", "") == []
+
+
+def test_no_port_leads_either_way() -> None:
+    assert pasta.words("/usr/bin/pasta", 7) == [
+        "/usr/bin/pasta", "--quiet", "--config-net", "--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none",
+        "--dns-forward", "169.254.1.1", "7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("network", "length"), [("10.0.0.1/32", 36), ("fd00:ec2::/32", 48)])
+def test_a_route_is_asked_for_in_the_kernel_s_words(network: str, length: int) -> None:
+    message = pasta.route(network)
+    assert int.from_bytes(message[:4], sys.byteorder) == len(message) == length
+    assert message[17] == int(network.partition("/")[2])
+    assert message[23] == 7, "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("text", "upstream", "made"),
+    [
+        ("nameserver 10.0.0.1\n", "", "nameserver 10.0.0.1\n"),
+        ("search a.example\n\nnameserver 127.0.0.53\n", "nameserver 10.0.0.1\n", "search a.example\nnameserver 10.0.0.1\n"),
+        ("nameserver 127.0.0.1\noptions edns0\n", "", "options edns0\nnameserver 1.2.3.4\n"),
+        ("nameserver ::1\nnameserver fe80::1%eth0\n", "", "nameserver fe80::1%eth0\n"),
+        ("", "", "nameserver 1.2.3.4\n"),
+    ],
+)  # fmt: skip
+def test_no_resolver_is_on_a_loopback_that_is_not_there(text: str, upstream: str, made: str) -> None:
+    assert view.resolvers(text, upstream, stand_in="1.2.3.4") == made
+
+
+@pytest.mark.parametrize(
+    ("network", "carried", "whose"),
+    [
+        (False, True, "own"), (("a.example:443",), True, "own"), (True, True, "carried"), (True, False, "host"),
+        ("host", True, "host"),
+    ],
+)  # fmt: skip
+def test_whose_network_a_function_is_in(network: object, carried: bool, whose: str) -> None:
+    function = Function(name="f", runtime="python", code=Path("/x"), network=network)  # type: ignore[arg-type]
+    assert network_of(function, carried=carried) == whose
+
+
+def test_a_plan_names_a_network_that_there_is() -> None:
+    assert decode(encode(Plan(id=1, uid=FIRST_UID, binds=(), network="carried"))).network == "carried"
+    with pytest.raises(BadPlan, match="own, carried or the host's"):
+        decode(encode(Plan(id=1, uid=FIRST_UID, binds=(), network="none")))  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(pasta.find() is None, reason="pasta is not installed: apt install passt")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="it takes root and ip to make a world")
+@pytest.mark.parametrize("who", ["root", "user"])
+def test_the_world_is_reached_and_the_host_is_not(who: str) -> None:
+    if who == "user" and (why := ordinary.why_not()):
+        pytest.skip(why)
+    with tempfile.TemporaryDirectory(prefix="carried-") as folder:
+        Path(folder).chmod(0o755)
+        words = [sys.executable, "-m", "tests.runtimes.carried", folder, *(["--user"] if who == "user" else [])]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ordinary.ROOT, timeout=180)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["carried"], found["lack"]
+    for runtime in ("python", "provided"):
+        assert found[runtime]["world"] == "reached", found
+        for place in sorted(carried.PLACES.keys() - {"world"}):
+            assert found[runtime][place] in ("Connection refused", "No route to host"), (runtime, place, found)
