@@ -178,3 +178,12 @@ def test_messages_of_a_stream_are_read_by_botocore(payload: bytes) -> None:
     assert message.headers == {
         ":message-type": "event", ":event-type": "PayloadChunk", ":content-type": "application/octet-stream",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{"Layers": ["x"] * 1_001}, {"Tags": {f"k{n}": "v" for n in range(1_001)}}])
+def test_lists_and_maps_without_a_bound_have_one(more: dict[str, Any]) -> None:
+    (member,) = more
+    with pytest.raises(ApiError, match="Member must have length less than or equal to 1000") as caught:
+        read("CreateFunction", {**FUNCTION, **more})
+    assert caught.value.kind == "ValidationException"
+    assert f"at '{member.lower()}' failed to satisfy constraint" in caught.value.message

@@ -77,7 +77,10 @@ def test_an_unknown_function_or_trigger_is_exit_code_1_and_names_those_that_ther
     ):
         ran = on(*arguments)
         assert (ran.code, ran.out) == (1, ""), arguments
-        assert ran.err == "error: no function 'nobody'\n  This hub has: broken, doomed, echo, ending, failing, held, nasty, shell.\n"
+        assert (
+            ran.err
+            == "error: no function 'nobody'\n  This hub has: broken, doomed, echo, ending, failing, held, nasty, shell.\n"
+        )
     for arguments in (
         ["send", "no", "-d", "1"],
         ["triggers", "show", "no"],

@@ -189,6 +189,18 @@ def linked() -> bytes:
     return zipped({info: "/etc/passwd"})  # type: ignore[dict-item]
 
 
+def test_what_is_large_beside_its_code_is_refused_unread(lambdas: Any, name: str) -> None:
+    many = {f"k{number}": "v" for number in range(50_000)}
+    arn = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
+    large = (413, "RequestTooLargeException")
+    told = "Request must be smaller than 262144 bytes"
+    status, kind, says = refused(lambdas.tag_resource, Resource=arn, Tags=many)
+    assert (status, kind, says) == (*large, f"{told} for the TagResource operation")
+    asked = {"FunctionName": name, "Role": ROLE, "Runtime": RUNTIME, "Handler": "app.handler"}
+    status, kind, says = refused(lambdas.create_function, **asked, Code={"ZipFile": b"PK"}, Tags=many)
+    assert (status, kind, says) == (*large, f"{told} beside its ZipFile for the CreateFunction operation")
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "says"),
     [

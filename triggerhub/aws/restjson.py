@@ -7,12 +7,15 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping
 
+from triggerhub.aws import constraints
 from triggerhub.aws.service import Operation, Service, Shape
 from triggerhub.model import Json
 
 _WORDS = {"integer": "Integer", "long": "Long", "double": "Double", "boolean": "Boolean", "string": "String"}
 _RANGE = {"integer": 2**31, "long": 2**63}
 _DEPTH = 32
+_MEMBERS = 1_000
+"""The most members of a list or map, unless the description allows more: each is looked at on its own."""
 
 
 class ApiError(Exception):
@@ -124,8 +127,7 @@ def _members(
 
 def _value(service: Service, shape: Shape, value: Json, at: str, depth: int) -> Json:
     kind = shape["type"]
-    if depth > _DEPTH:
-        raise unreadable(f"{at} is nested too deeply")
+    _bound(shape, value, at, depth)
     match kind, value:
         case "structure", dict():
             shapes = {name: service.shapes[one["shape"]] for name, one in shape.get("members", {}).items()}
@@ -153,6 +155,17 @@ def _value(service: Service, shape: Shape, value: Json, at: str, depth: int) -> 
             except (binascii.Error, ValueError) as error:
                 raise unreadable(f"{at}: expected base64: {error}") from error
     raise unreadable(f"{at}: {_kind(value)} cannot be converted to {_WORDS.get(kind, kind.capitalize())}")
+
+
+def _bound(shape: Shape, value: Json, at: str, depth: int) -> None:
+    """Refuse what is nested too deeply, and a list or map of more members than anybody has any use for."""
+    if depth > _DEPTH:
+        raise unreadable(f"{at} is nested too deeply")
+    most = max(shape.get("max", 0), _MEMBERS)
+    if shape["type"] in ("list", "map") and isinstance(value, list | dict) and len(value) > most:
+        path = ".".join(f"{name[:1].lower()}{name[1:]}" for name in at.split("."))
+        must = f"Member must have length less than or equal to {most}"
+        raise ApiError("ValidationException", constraints.message([constraints.violation("***", path, must)]))
 
 
 def _no_null(values: Iterable[Json], at: str) -> Iterable[Json]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from urllib.parse import parse_qs, unquote
@@ -25,19 +24,19 @@ from triggerhub.errors import BacklogFull, BadInput, Conflict, NotFound, StoreBr
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import sigv4
-from triggerhub.settings import MB
 from triggerhub.source import Parts
 from triggerhub.web import refusal
 from triggerhub.web.access import asker
-from triggerhub.web.lambda_api import shape, support, whole
+from triggerhub.web.lambda_api import body, shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
+from triggerhub.web.lambda_api.body import LARGE, Bodies
 from triggerhub.web.lambda_api.caller import Callers, shown
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
-from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking, too_large
+from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking
 from triggerhub.web.lambda_api.layerpolicies import LayerPolicies
 from triggerhub.web.lambda_api.layers import Layers
 from triggerhub.web.lambda_api.link import PLACE, Links, is_link
@@ -54,13 +53,6 @@ from triggerhub.web.lambda_api.wanted import call, wanted
 log = structlog.get_logger("lambda")
 
 INVOKE = "/2015-03-31/functions/", "/invocations"
-CODE = 70_167_211
-"""The most bytes of a request that may carry a zip archive in base64."""
-CARRIES_CODE = frozenset(("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion"))
-GATHERED = 16
-"""How many large requests of one key are gathered at once: who sent them is known only when they are there."""
-LARGE = 1 * MB
-"""A body above this is parsed in a thread."""
 _KINDS = frozenset(("RequestResponse", "Event", "DryRun"))
 _TAILS = frozenset(("None", "Tail"))
 _QUALIFIER = re.compile(r"[A-Za-z0-9$_-]{1,128}")
@@ -76,7 +68,7 @@ class LambdaApi:
         self._registry = registry
         self._app = app
         self._caller = Callers(hub, registry)
-        self._gathering: Counter[str] = Counter()
+        self._bodies = Bodies()
         self._links = Links()
         self._invoking = Invoking(hub, Targets(hub))
         self.operations = operations(hub, registry, self._invoking)
@@ -134,7 +126,7 @@ class LambdaApi:
             chosen = qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None
             plain = "/" not in name and (chosen is None or _QUALIFIER.fullmatch(chosen))
             if plain and kind in _KINDS and tail in _TAILS and (qualifier is None or len(qualifier) == 1):
-                payload = await _body(receive, SYNCHRONOUS, "InvokeFunction")
+                payload = await body.read(receive, SYNCHRONOUS, "InvokeFunction")
                 if signature is not None:
                     caller = self._caller.verified(signature, scope, headers, payload)
                     self._caller.require(caller, [call(unquote(name), chosen)])
@@ -174,11 +166,17 @@ class LambdaApi:
             message = f"AWS Lambda has no operation {scope['method']} {path[:200]}"
             raise ApiError("UnknownOperationException", message)
         operation, parts = found
-        body = await self._gathered(receive, operation, signature, headers)
-        caller = None if signature is None else self._caller.verified(signature, scope, headers, body)
-        given = await _given(lambdas, operation, parts, query, headers, body)
+        sent = await self._bodies.gathered(receive, operation, signature, headers)
+        caller = None
+        if signature is not None:
+            digest = await asyncio.to_thread(sigv4.digest, sent) if len(sent) > LARGE else None
+            caller = self._caller.verified(signature, scope, headers, sent, digest)
+        rest, archive = body.parted(operation.name, sent)
+        given = _given(lambdas, operation, parts, query, headers, rest)
         if caller is not None:
             self._caller.require(caller, wanted(self._registry, operation.name, given))
+        if archive is not None:
+            await body.put_back(given, archive)
         who = None if caller is None else caller.principal
         whole.check(operation.name, given)
         perform = self.operations.get(operation.name)
@@ -197,31 +195,6 @@ class LambdaApi:
             result = shape.without_variables(result)
         status, fields, text = restjson.write(lambdas, operation, result)
         return Answer(status=status, body=text, headers=tuple(fields))
-
-    async def _gathered(
-        self,
-        receive: Receive,
-        operation: Operation,
-        signature: sigv4.Signature | None,
-        headers: Mapping[str, str],
-    ) -> bytes:
-        """Return the body of a request. Raises ApiError where its key has too many large ones under way."""
-        if operation.name not in CARRIES_CODE:
-            return await _body(receive, SYNCHRONOUS, operation.name)
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) <= LARGE:
-            return await _body(receive, CODE, operation.name)
-        key = "" if signature is None else signature.access_key
-        if self._gathering[key] >= GATHERED:
-            text = f"{GATHERED} requests of this access key are carrying code now; ask again when one is done."
-            raise ApiError("TooManyRequestsException", text, Reason="CallerRateLimitExceeded")
-        self._gathering[key] += 1
-        try:
-            return await _body(receive, CODE, operation.name)
-        finally:
-            self._gathering[key] -= 1
-            if not self._gathering[key]:
-                del self._gathering[key]
 
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
@@ -252,18 +225,15 @@ def refused(lambdas: Service, operation: Operation) -> ApiError:
     return ApiError(kind, f"triggerhub does not do {operation.name}: {why}.")
 
 
-async def _given(
+def _given(
     lambdas: Service,
     operation: Operation,
     parts: Mapping[str, str],
     query: Mapping[str, list[str]],
     headers: Mapping[str, str],
-    body: bytes,
+    sent: bytes,
 ) -> dict[str, Json]:
-    def read() -> dict[str, Json]:
-        return restjson.read(lambdas, operation, path=parts, query=query, headers=headers, body=body)
-
-    given = read() if len(body) <= LARGE else await asyncio.to_thread(read)
+    given = restjson.read(lambdas, operation, path=parts, query=query, headers=headers, body=sent)
     if operation.input is not None and (broken := constraints.violations(lambdas, operation.input, given)):
         raise ApiError("ValidationException", constraints.message(broken))
     return given
@@ -302,31 +272,6 @@ def _signature(scope: Scope, headers: Mapping[str, str]) -> sigv4.Signature | No
     if authorization is not None and not authorization.startswith(sigv4.ALGORITHM) and "asker" in scope:
         return None
     return shown(headers, scope["query_string"].decode("latin-1"))
-
-
-async def _body(receive: Receive, most: int, operation: str) -> bytes:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _gone()
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > most:
-            raise too_large(most, operation)
-        return body
-    parts, size = [message["body"]], len(message["body"])
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _gone()
-        size += len(message.get("body", b""))
-        if size > most:
-            raise too_large(most, operation)
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
-
-
-def _gone() -> ApiError:
-    return ApiError("InvalidRequestContentException", "The client left before the request was there.")
 
 
 def _translated(error: TriggerhubError) -> ApiError:

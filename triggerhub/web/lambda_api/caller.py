@@ -152,8 +152,15 @@ class Callers:
         anybody = self._hub.project.console.auth == "none" and not scope.get("from_afar") and not self._hub.tokens.keys
         return not scope.get("trusted") and not anybody
 
-    def verified(self, signature: Signature, scope: Scope, headers: Mapping[str, str], body: bytes) -> Caller:
-        """Return who signed a request. Raises ApiError.
+    def verified(
+        self,
+        signature: Signature,
+        scope: Scope,
+        headers: Mapping[str, str],
+        body: bytes,
+        digest: str | None = None,
+    ) -> Caller:
+        """Return who signed a request, of whose body the *digest* may be known already. Raises ApiError.
 
         Where there are no access keys and nobody is asked who he is, any signature will do.
         """
@@ -165,6 +172,7 @@ class Callers:
             query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             headers=headers,
             body=body,
+            digest=digest,
         )
         token = verified(self._hub, signature, request)
         client = scope.get("client")
