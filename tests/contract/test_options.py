@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.contract.package import answering, called, create, opened, zipped
 from tests.contract.test_functions import ARN, refused
 from tests.e2e.daemon import Daemon, until
+from triggerhub.web.lambda_api.urls import reached
 
 WEB = """
 import json
@@ -220,6 +221,21 @@ def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: s
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "found"),
+    [
+        ("127.0.0.1:8700", "hub.example:8701", "127.0.0.1:8700"),
+        ("0.0.0.0:8700", "hub.example:8701", "hub.example:8700"),
+        (":::8700", "[2001:db8::1]:8701", "[2001:db8::1]:8700"),
+        ("::1:8700", "localhost:8701", "[::1]:8700"),
+        ("0.0.0.0:8700", "", "0.0.0.0:8700"),
+        ("0.0.0.0:8700", "[", "0.0.0.0:8700"),
+    ],
+)
+def test_a_function_url_is_told_as_the_client_reaches_it(listen: str, host: str, found: str) -> None:
+    assert reached(listen, host) == found
 
 
 def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any, hub: Daemon) -> None:

@@ -183,8 +183,9 @@ class LambdaApi:
         if perform is None:
             raise refused(lambdas, operation)
         try:
-            link = partial(self._links.to, f"{scope.get('scheme', 'http')}://{headers.get('host', '')}")
-            result = await perform(Asked(operation=operation.name, given=given, link=link))
+            host = headers.get("host", "")
+            link = partial(self._links.to, f"{scope.get('scheme', 'http')}://{host}")
+            result = await perform(Asked(operation=operation.name, given=given, host=host, link=link))
         except Exception:
             await self._caller.noted(who, scope, operation, given, ok=False)
             raise

@@ -16,6 +16,8 @@ class Asked:
 
     operation: str
     given: Mapping[str, Json]
+    host: str = ""
+    """By which name or address the client called the hub."""
     link: Callable[[str], str] = str
     """Makes the address where the client can fetch an archive for a while."""
 

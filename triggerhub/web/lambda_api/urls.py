@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from triggerhub.aws import arn
 from triggerhub.aws.reference import LATEST, is_version
@@ -64,7 +66,7 @@ class Urls:
                 modified=moment,
             )
 
-        return self._shown(name, alias, await self._urls.put(name, alias, create))
+        return self._shown(asked, name, alias, await self._urls.put(name, alias, create))
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = _place(asked)
@@ -78,13 +80,13 @@ class Urls:
                 modified=now(),
             )
 
-        return self._shown(name, alias, await self._urls.update(name, alias, update))
+        return self._shown(asked, name, alias, await self._urls.update(name, alias, update))
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
         self._functions.shown(found.name, found.qualifier)
         alias = found.qualifier or ""
-        return self._shown(found.name, alias, self._urls.get(found.name, alias))
+        return self._shown(asked, found.name, alias, self._urls.get(found.name, alias))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
         await self._urls.delete(*_place(asked))
@@ -93,12 +95,13 @@ class Urls:
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         name = named(asked.given["FunctionName"]).name
         rows = [(alias or LATEST, (alias, url)) for alias, url in self._urls.rows(name)]
-        return shape.page(asked.given, rows, "FunctionUrlConfigs", lambda row: self._shown(name, *row))
+        return shape.page(asked.given, rows, "FunctionUrlConfigs", lambda row: self._shown(asked, name, *row))
 
-    def _shown(self, name: str, alias: str, url: Url) -> dict[str, Json]:
+    def _shown(self, asked: Asked, name: str, alias: str, url: Url) -> dict[str, Json]:
         scheme = "https" if self._hub.project.hub.tls else "http"
+        ingress = reached(self._hub.addresses.get("listen", ""), asked.host)
         found: dict[str, Json] = {
-            "FunctionUrl": f"{scheme}://{self._hub.addresses.get('listen', '')}{PREFIX}{url.id}/",
+            "FunctionUrl": f"{scheme}://{ingress}{PREFIX}{url.id}/",
             "FunctionArn": arn.function(name, alias or None),
             "AuthType": url.auth,
             "CreationTime": shape.when(url.created),
@@ -108,6 +111,16 @@ class Urls:
         if url.cors:
             found["Cors"] = url.cors
         return found
+
+
+def reached(listen: str, host: str) -> str:
+    """Return how a client who calls the hub *host* reaches what listens at *listen*, maybe at all addresses."""
+    address, _, port = listen.rpartition(":")
+    address = address.strip("[]")
+    if address in ("0.0.0.0", "::"):
+        with suppress(ValueError):
+            address = urlsplit(f"//{host}").hostname or address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _place(asked: Asked) -> tuple[str, str]:
