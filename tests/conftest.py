@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Hubs and commands are started by the hundred, and most of a start is the compiling of what nobody kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes is the machine's business: a pause of the system is no finding.
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
