@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon
+from tests.e2e.toml import HUB, queue
 from triggerhub import cli
 
-TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
-drain = "1s"
-
+HASTY = HUB + 'drain = "1s"\n'
+"""A hub that waits for nobody who is held when it ends."""
+TOML = (
+    HASTY
+    + """
 [functions.broken]
 retry = { attempts = 1 }
 
@@ -47,23 +47,6 @@ path = "/hook"
 auth = "none"
 functions = ["echo", "shell"]
 
-[triggers.keyed]
-type = "queue"
-name = "keyed"
-key = "$.body.id"
-filter = { body = { kind = ["order"] } }
-function = "echo"
-
-[triggers.fail]
-type = "queue"
-name = "fail"
-function = "broken"
-
-[triggers.doom]
-type = "queue"
-name = "doom"
-function = "doomed"
-
 [triggers.yearly]
 type = "cron"
 schedule = "0 0 1 1 *"
@@ -75,6 +58,10 @@ schedule = "* * * * *"
 enabled = false
 function = "echo"
 """
+    + queue("keyed", "echo", 'key = "$.body.id"', 'filter = { body = { kind = ["order"] } }')
+    + queue("fail", "broken")
+    + queue("doom", "doomed")
+)
 ECHO = """
 def handler(event, context):
     print("got it")

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ECHO, HELD, Run
+from tests.cli.conftest import ECHO, HASTY, HELD, Run
 from tests.e2e.daemon import GUARD, Daemon, daemon, until
+from tests.e2e.toml import queue, webhook
 
-TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
-drain = "1s"
-
+ORDERS = 'filter = { body = { kind = ["order"] } }'
+TOML = (
+    HASTY
+    + """
 [functions.echo]
 on_success = ["queue:done", "function:after"]
 
@@ -48,34 +47,12 @@ function = "after"
 type = "files"
 path = "out"
 function = "after"
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-filter = { body = { kind = ["order"] } }
-function = "echo"
-
-[triggers.now]
-type = "webhook"
-path = "/now"
-auth = "none"
-respond = "result"
-filter = { body = { kind = ["order"] } }
-function = "after"
-
-[triggers.jobs]
-type = "queue"
-name = "jobs"
-key = "$.body.id"
-function = "held"
-
-[triggers.done]
-type = "queue"
-name = "done"
-filter = { body = { never = ["so"] } }
-function = "after"
 """
+    + webhook("hook", "echo", ORDERS)
+    + webhook("now", "after", ORDERS, answers=True)
+    + queue("jobs", "held", 'key = "$.body.id"')
+    + queue("done", "after", 'filter = { body = { never = ["so"] } }')
+)
 FLAKY = """
 def handler(event, context):
     raise ValueError("not today")
@@ -96,11 +73,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def page(hub: Daemon, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{hub.admin}{path}", timeout=GUARD) as answer:
         return answer.read().decode()
-
-
-@pytest.fixture
-def on(hub: Daemon, run: Run) -> Run:
-    return lambda *arguments, **options: run("-C", str(hub.project), *arguments, **options)
 
 
 def test_an_answer_that_was_filtered_has_an_id_that_says_which_leaf_failed(hub: Daemon, on: Run) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.contract.conftest import client
 from tests.contract.package import called
 from tests.e2e.daemon import Daemon, daemon
+from tests.e2e.toml import webhook
 
 SITE = f"import sys\nsys.path.append({str(Path(mangum.__file__).parents[1])!r})\n"
 POWERTOOLS = """
@@ -137,14 +138,7 @@ methods = ["GET"]
 auth = "none"
 respond = "result"
 function = "web"
-
-[triggers.tools]
-type = "webhook"
-path = "/tools"
-auth = "none"
-respond = "result"
-function = "tools"
-"""
+""" + webhook("tools", "tools", answers=True)
 
 
 @pytest.fixture(scope="module")

@@ -21,29 +21,21 @@ from pathlib import Path
 
 from tests.e2e.daemon import Daemon, daemon, granted, until
 from tests.e2e.sheet import Sheet
+from tests.e2e.toml import webhook
 
 HOUR, DAY = 3600, 86400
 STEPS = (HOUR, -HOUR, HOUR, DAY, -HOUR)
 FROZEN = 2.5
 """Seconds; more than the handler's timeout."""
-TOML = """
+TOML = (
+    """
 [defaults]
 timeout = "2s"
 GRANTEDretry = { attempts = 1 }
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "linger"
-
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-respond = "result"
-function = "linger"
 """
+    + webhook("hook", "linger")
+    + webhook("ask", "linger", answers=True)
+)
 LINGER = """
 import pathlib, time
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.ports import free_port
+from tests.e2e.toml import HUB
 
 GUARD = 120.0
 """Seconds after which waiting for anything is given up: only ever a guard against hanging."""
@@ -64,11 +65,14 @@ class Daemon:
     python: str = sys.executable
     environ: Mapping[str, str] = field(default_factory=dict)
 
+    def filled(self, toml: str) -> str:
+        """Return a configuration with this hub's ports in it."""
+        text = toml if "[hub]" in toml else HUB + toml
+        return text.replace("{LISTEN}", str(self.listen)).replace("{ADMIN}", str(self.admin))
+
     def write(self, toml: str, handlers: Mapping[str, str] | None = None) -> None:
-        """Write the configuration (ports are filled in) and handler files."""
-        text = toml.replace("{LISTEN}", str(self.listen)).replace("{ADMIN}", str(self.admin))
-        hub = f'[hub]\nlisten = "127.0.0.1:{self.listen}"\nadmin = "127.0.0.1:{self.admin}"\n'
-        self.project.joinpath("triggerhub.toml").write_text(text if "[hub]" in text else hub + text)
+        """Write the configuration, with its ports, and handler files."""
+        self.project.joinpath("triggerhub.toml").write_text(self.filled(toml))
         folder = self.project / "handlers"
         folder.mkdir(exist_ok=True)
         for name, body in (handlers or {}).items():

@@ -30,10 +30,9 @@ from tests.e2e.chaos import held
 from tests.e2e.daemon import GUARD, Daemon, daemon, granted, until
 from tests.e2e.sheet import Sheet
 from tests.e2e.soak import percentile
+from tests.e2e.toml import webhook
 
 MB = 1024 * 1024
-HOOK = '\n[triggers.{name}]\ntype = "webhook"\npath = "/{name}"\nauth = "none"\nfunction = "{name}"\n'
-ASK = HOOK + 'respond = "result"\n'
 RUNS = """
 import os
 
@@ -122,7 +121,12 @@ def hung_neighbour(folder: Path, sheet: Sheet, rounds: int = 20, calls: int = 50
     """
     gates = folder / "gates"
     gates.mkdir()
-    toml = '[functions.hang]\ntimeout = "15m"\n' + granted(gates) + HOOK.format(name="hang") + ASK.format(name="quick")
+    toml = (
+        '[functions.hang]\ntimeout = "15m"\n'
+        + granted(gates)
+        + webhook("hang", "hang")
+        + webhook("quick", "quick", answers=True)
+    )
     gate = gates / "gate"
     # Waits in the kernel: one that looks every now and then takes the processor from those that are measured.
     hang = f"""
@@ -179,10 +183,10 @@ def poisonous(folder: Path, sheet: Sheet, events: int = 5) -> None:
     handlers = {"well.py": "def handler(event, context):\n    return 1\n"}
     for name, (deed, _, _) in POISONS.items():
         # The others are not to be late on a busy machine.
-        toml += f'[functions.{name}]\ntimeout = "{"1s" if name == "late" else "30s"}"\n' + HOOK.format(name=name)
+        toml += f'[functions.{name}]\ntimeout = "{"1s" if name == "late" else "30s"}"\n' + webhook(name, name)
         note = RUNS.replace("{runs!r}", repr(str(runs / name)))
         handlers[f"{name}.py"] = f"{note}\n\ndef handler(event, context):\n    ran(context)\n    {deed}\n"
-    toml += HOOK.format(name="well")
+    toml += webhook("well", "well")
     with daemon(project, toml, handlers) as hub, Client(hub.listen) as client:
         sent = 0
         for _ in range(events):
@@ -236,7 +240,7 @@ def overloaded(folder: Path, sheet: Sheet, seconds: float, backlog: int = 500, s
     """Send ten times what the workers can do; what is not refused is done, and the hub does not grow."""
     pause, concurrency = 0.05, 2
     capacity = concurrency / pause
-    toml = f"[functions.work]\nconcurrency = {concurrency}\n" + HOOK.format(name="work") + f"backlog = {backlog}\n"
+    toml = f"[functions.work]\nconcurrency = {concurrency}\n" + webhook("work", "work", f"backlog = {backlog}")
     work = f"import time\n\ndef handler(event, context):\n    time.sleep({pause})\n"
     with daemon(folder / "project", toml, {"work.py": work}) as hub:
         tally, stop = Tally(), threading.Event()
@@ -283,8 +287,8 @@ def overloaded(folder: Path, sheet: Sheet, seconds: float, backlog: int = 500, s
 
 def few_descriptors(folder: Path, sheet: Sheet, clients: int = 500, seconds: float = 3.0) -> None:
     """Have more clients than the hub has descriptors, by its own bound and where even that is too many."""
-    toml = "[defaults]\nretry = { attempts = 1 }\n" + ASK.format(name="ask")
-    toml += HOOK.format(name="hook") + HOOK.format(name="fresh")
+    toml = "[defaults]\nretry = { attempts = 1 }\n" + webhook("ask", "ask", answers=True)
+    toml += webhook("hook", "hook") + webhook("fresh", "fresh")
     plain = "def handler(event, context):\n    return 1\n"
     handlers = {"ask.py": plain, "hook.py": plain, "fresh.py": plain}
     with daemon(folder / "project", toml, handlers, start=False) as hub:
@@ -355,7 +359,7 @@ def again_and_again(folder: Path, sheet: Sheet, times: int = 1000, connections: 
     runs = folder / "runs"
     note = RUNS.replace("{runs!r}", repr(str(runs)))
     work = f"{note}\n\ndef handler(event, context):\n    ran(context)\n"
-    toml = "[defaults]\n" + granted(runs) + HOOK.format(name="work")
+    toml = "[defaults]\n" + granted(runs) + webhook("work", "work")
     with daemon(folder / "project", toml, {"work.py": work}) as hub:
         tally, told = Tally(), set[str]()
         killed = threading.Event()

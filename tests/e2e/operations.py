@@ -26,6 +26,7 @@ from tests.e2e import chaos
 from tests.e2e.daemon import daemon, granted, until
 from tests.e2e.floods import Client, Tally, answered, threads
 from tests.e2e.sheet import Sheet
+from tests.e2e.toml import HUB, webhook
 from tests.faults.corruption import make, sweep
 
 ROOT = Path(__file__).parents[2]
@@ -34,25 +35,16 @@ ROOT = Path(__file__).parents[2]
 
 MEMORY, TIMEOUT = 128, 100
 """What a function of edition 0 has, in MB and in seconds; each edition has one more."""
-EDITION = """
+EDITION = (
+    """
 [functions.mark]
 memory = "{memory}MB"
 timeout = "{timeout}s"
 env = {{ ONE = "{number}", OTHER = "{number}" }}
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "mark"
-
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-respond = "result"
-function = "mark"
 """
+    + webhook("hook", "mark")
+    + webhook("ask", "mark", answers=True)
+)
 MARK = """
 import json, os
 
@@ -92,11 +84,10 @@ def reloads(folder: Path, sheet: Sheet, times: int = 200, every: int = 10) -> No
                     tally.add(answered(client, path))
 
         problems, draft = 0, project / "draft"
-        ports = f'[hub]\nlisten = "127.0.0.1:{hub.listen}"\nadmin = "127.0.0.1:{hub.admin}"\n' + grant
         with threads(4, send):
             for number in range(1, times + 1):
                 broken = number % every == 0
-                good = ports + edition(number)
+                good = hub.filled(grant + edition(number))
                 # Whole at any moment: who writes into the file itself has the hub read the half of it.
                 draft.write_text(good.replace("[triggers.ask]", "[triggers.ask") if broken else good)
                 draft.rename(project / "triggerhub.toml")
@@ -211,7 +202,7 @@ def sound(path: Path) -> bool:
 
 # damage, and a newer database
 
-PLAIN = '[triggers.hook]\ntype = "webhook"\npath = "/hook"\nauth = "none"\nfunction = "work"\n'
+PLAIN = webhook("hook", "work")
 WORK = {"work.py": "def handler(event, context):\n    return 1\n"}
 
 
@@ -276,9 +267,8 @@ def terminated(folder: Path, sheet: Sheet, times: int = 20, grace: float = 5.0, 
     project.mkdir()
     (project / "drop").mkdir()
     toml = chaos.TOML.replace("LEDGER_PATH", str(ledger)).replace("GRANTED", granted(ledger)).replace("THIS_LIFE", "0")
-    ports = '[hub]\nlisten = "127.0.0.1:{LISTEN}"\nadmin = "127.0.0.1:{ADMIN}"\n'
     report = chaos.Report(seed, chaos.Told(), {}, chaos.Ledger())
-    with daemon(project, f'{ports}drain = "{grace:.0f}s"\n{toml}', chaos.HANDLERS, start=False) as hub:
+    with daemon(project, f'{HUB}drain = "{grace:.0f}s"\n{toml}', chaos.HANDLERS, start=False) as hub:
         hub.start()
         stop, took, codes = threading.Event(), list[float](), list[int]()
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.daemon import Daemon, daemon, granted
+from tests.e2e.toml import webhook
 
 RATE = 200
 SENDERS = 4
@@ -29,17 +30,12 @@ WARM = 0.2
 """The part of the run that only warms up."""
 MB = 1024 * 1024
 TOML = """
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "work"
 
 [triggers.tick]
 type = "cron"
 schedule = "* * * * *"
 function = "work"
-"""
+""" + webhook("hook", "work")
 WORK = """
 import json, os, time
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.toml import queue, webhook
 from triggerhub.config import fitting
 from triggerhub.config.load import load
 from triggerhub.settings import GB
@@ -37,12 +38,9 @@ BAD = {
     "program.sh": ("#!/bin/sh\nexit 7\n", "Runtime.ExitError", "what it wrote before is in the log"),
     "lacks.sh": ("#!/no/such/interpreter\n", "Runtime.InvalidEntrypoint", "triggerhub check names"),
 }  # fmt: skip
+STEMS = [name.partition(".")[0] for name in BAD]
 HOARDED = {"Runtime.OutOfMemory": "raise its memory", "MemoryError": ""}
 GOOD = "def handler(event, context): return 'well'\n"
-
-
-def queue(name: str) -> str:
-    return f'[triggers.{name}]\ntype = "queue"\nname = "{name}"\nfunction = "{name}"\n'
 
 
 TOML = """
@@ -50,24 +48,17 @@ TOML = """
 timeout = "2s"
 memory = "128MB"
 retry = { attempts = 2, initial = "10ms", max = "10ms" }
-
-[triggers.good]
-type = "webhook"
-path = "/good"
-auth = "none"
-respond = "result"
-function = "good"
-"""
+""" + webhook("good", "good", answers=True)
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     handlers = {name: text for name, (text, _, _) in BAD.items()}
-    toml = TOML + "".join(queue(name.partition(".")[0]) for name in BAD)
+    toml = TOML + "".join(queue(stem, stem) for stem in STEMS)
     with daemon(tmp_path_factory.mktemp("project"), toml, {**handlers, "good.py": GOOD}) as running:
         # All at once, so that each has the others for neighbours.
-        for name in BAD:
-            running.cli("send", name.partition(".")[0], "-d", "1", check=True)
+        for stem in STEMS:
+            running.api("POST", f"/api/v1/triggers/{stem}/send", b"1")
         yield running
 
 

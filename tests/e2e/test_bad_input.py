@@ -11,20 +11,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.toml import webhook
 
-TOML = """
+TOML = (
+    """
 [triggers.keyed]
 type = "webhook"
 path = "/keyed"
 auth = "none"
 key = "$.body.id"
 filter = { body = { id = [{ exists = true }] } }
-function = "echo"
-
-[triggers.plain]
-type = "webhook"
-path = "/plain"
-auth = "none"
 function = "echo"
 
 [triggers.part]
@@ -41,25 +37,15 @@ path = "/signed"
 auth = { type = "github", secret = { secret = "SIGNING" } }
 function = "echo"
 
-[triggers.say]
-type = "webhook"
-path = "/say"
-auth = "none"
-respond = "result"
-function = "say"
-
-[triggers.node]
-type = "webhook"
-path = "/node"
-auth = "none"
-respond = "result"
-function = "nodesay"
-
 [triggers.jobs]
 type = "queue"
 name = "jobs"
 function = "echo"
 """
+    + webhook("plain", "echo")
+    + webhook("say", "say", answers=True)
+    + webhook("node", "nodesay", answers=True)
+)
 HANDLERS = {
     "echo.py": "def handler(event, context):\n    return event\n",
     "say.py": "import json\n\ndef handler(event, context):\n    return json.loads(event['body'])\n",

@@ -12,23 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.toml import webhook
 
-TOML = """
+TOML = (
+    """
 [defaults]
 retry = { attempts = 2, initial = "50ms" }
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "echo"
-
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-respond = "result"
-function = "echo"
 
 [triggers.drop]
 type = "files"
@@ -36,6 +25,9 @@ path = "drop"
 settle = "50ms"
 function = "echo"
 """
+    + webhook("hook", "echo")
+    + webhook("ask", "echo", answers=True)
+)
 ECHO = """
 def handler(event, context):
     print("got it")

@@ -17,10 +17,12 @@ import pytest
 
 from tests.e2e.daemon import until
 from tests.e2e.ports import free_port
+from tests.e2e.toml import webhook
 from tests.runtimes.attacks import ordinary
 
 ROOT = Path(__file__).parents[2]
-TOML = """
+TOML = (
+    """
 [hub]
 listen = "127.0.0.1:{listen}"
 admin = "127.0.0.1:{admin}"
@@ -39,34 +41,10 @@ sandbox = {{ level = "confined" }}
 
 [functions.netted]
 sandbox = {{ level = "confined", network = true }}
-
-[triggers.bare]
-type = "webhook"
-path = "/bare"
-auth = "none"
-respond = "result"
-function = "bare"
-
-[triggers.free]
-type = "webhook"
-path = "/free"
-auth = "none"
-respond = "result"
-function = "free"
-
-[triggers.kept]
-type = "webhook"
-path = "/kept"
-auth = "none"
-respond = "result"
-function = "kept"
-
-[triggers.later]
-type = "webhook"
-path = "/later"
-auth = "none"
-function = "kept"
 """
+    + "".join(webhook(name, name, answers=True) for name in ("bare", "free", "kept"))
+    + webhook("later", "kept")
+)
 
 
 @dataclass

@@ -8,14 +8,9 @@ import sys
 from pathlib import Path
 
 from tests.e2e.daemon import GUARD, daemon, until
+from tests.e2e.toml import webhook
 
-TOML = """
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "echo"
-"""
+TOML = webhook("hook", "echo")
 ECHO = "def handler(event, context):\n    print('a line')\n"
 
 

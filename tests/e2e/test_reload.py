@@ -11,15 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.toml import webhook
 
-TOML = """
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-respond = "result"
-function = "echo"
-"""
+TOML = webhook("ask", "echo", answers=True)
 ECHO = 'def handler(event, context):\n    return "one"\n'
 SOURCE = """
 import json

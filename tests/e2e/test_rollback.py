@@ -13,15 +13,9 @@ import pytest
 
 from tests.contract.conftest import client
 from tests.e2e.daemon import Daemon, daemon, granted, until
+from tests.e2e.toml import webhook
 
-TOML = """
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-respond = "result"
-function = "echo"
-"""
+TOML = webhook("ask", "echo", answers=True)
 
 
 def saying(word: str) -> str:

@@ -16,28 +16,19 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, granted, until
+from tests.e2e.toml import HUB, webhook
 
-TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
+TOML = (
+    HUB
+    + """
 drain = "DRAIN"
 
 [defaults]
 GRANTED
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "gated"
-
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-respond = "result"
-function = "gated"
 """
+    + webhook("hook", "gated")
+    + webhook("ask", "gated", answers=True)
+)
 GATED = """
 import pathlib, time
 

@@ -13,18 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, granted, until
+from tests.e2e.toml import HUB, webhook
 
-TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
+TOML = (
+    HUB
+    + """
 data = "DATA"
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "mark"
 
 [triggers.tick]
 type = "cron"
@@ -34,6 +28,8 @@ function = "mark"
 [defaults]
 GRANTED
 """
+    + webhook("hook", "mark")
+)
 MARK = """
 import pathlib, time
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import GUARD, Daemon, daemon, until
+from tests.e2e.toml import webhook
 from tests.runtimes.attacks.world import named
 
 BUSY = 50
@@ -21,14 +22,7 @@ TOML = """
 concurrency = 50
 memory = "128MB"
 sandbox = { level = "LEVEL", write = WRITE }
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "busy"
-retry = { attempts = 1 }
-"""
+""" + webhook("hook", "busy", "retry = { attempts = 1 }")
 HANDLER = """
 import ctypes, os, pathlib, time
 

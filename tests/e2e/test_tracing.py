@@ -16,20 +16,10 @@ from tests.contract.conftest import client
 from tests.contract.package import answering, called, create
 from tests.contract.test_functions import refused
 from tests.e2e.daemon import daemon, until
+from tests.e2e.toml import webhook
 
-TOML = """
-[triggers.orders]
-type = "webhook"
-path = "/orders"
-auth = "none"
-function = "ship"
-
-[triggers.ask]
-type = "webhook"
-path = "/ask"
-auth = "none"
-function = "ship"
-respond = "result"
+TOML = (
+    """
 
 [triggers.many]
 type = "webhook"
@@ -43,6 +33,9 @@ env = { TOKEN = { secret = "SHIP_TOKEN" } }
 on_success = ["webhook:{URL}/told"]
 retry = { attempts = 2, initial = "1ms" }
 """
+    + webhook("orders", "ship")
+    + webhook("ask", "ship", answers=True)
+)
 SHIP = """
 import os
 

@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 
 from tests.e2e.daemon import Daemon, until
+from tests.e2e.toml import HUB
 from tests.runtimes.attacks import ordinary
 from tests.runtimes.attacks.world import named
 from tests.runtimes.test_dependencies import wheel
 
 NAME = f"hub-{os.getpid()}"
 SLOW = f"61.{os.getpid()}"
-TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
+TOML = (
+    HUB
+    + """
 user = "%s"
 [functions.slow]
 timeout = "1s"
@@ -37,6 +37,7 @@ sandbox = { level = "trusted" }
 env = { TOKEN = { secret = "TOKEN" } }
 sandbox = { read = ["shown"] }
 """
+)
 WHO = """
 import os
 def handler(event, context):

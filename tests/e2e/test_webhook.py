@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.toml import HUB
 from tests.web.test_ingress_tls import issue
 
-TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
+TOML = (
+    HUB
+    + """
 tls = { cert = "../hub.pem", key = "../hub.key" }
 trusted_proxies = ["127.0.0.1"]
 
@@ -63,6 +63,7 @@ timeout = "1s"
 concurrency = 1
 retry = { attempts = 1 }
 """
+)
 HANDLERS = {
     "echo.py": "def handler(event, context):\n    return event\n",
     "other.py": "def handler(event, context):\n    pass\n",

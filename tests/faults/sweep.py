@@ -244,15 +244,14 @@ def main() -> int:
         serve(options.within, options.seed)
         return 0
     print(f"seed {options.seed}", flush=True)
-    folder = scratch()
     report = Report(options.seed)
     try:
-        for point in play(folder, chosen(options.points, options.seed, options.sample), options.seed):
-            report.points.append(point)
-            if len(report.points) % 200 == 0:
-                print(f"{len(report.points)} points", flush=True)
+        with scratch() as folder:
+            for point in play(folder, chosen(options.points, options.seed, options.sample), options.seed):
+                report.points.append(point)
+                if len(report.points) % 200 == 0:
+                    print(f"{len(report.points)} points", flush=True)
     finally:
-        shutil.rmtree(folder)
         print(report.table())
     for sentence in report.findings[:40]:
         print(f"BROKEN: {sentence}")

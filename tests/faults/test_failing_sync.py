@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import daemon
+from tests.e2e.toml import webhook
 from tests.powercut import disk
 
 pytestmark = pytest.mark.skipif(disk.compiler() is None, reason="there is no C compiler: apt install gcc")
-TOML = """
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "work"
-"""
+TOML = webhook("hook", "work")
 WORK = "def handler(event, context):\n    return 'done'\n"
 
 

@@ -12,26 +12,19 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon, until
+from tests.e2e.toml import webhook
 
 MB = 1024 * 1024
-TOML = """
+TOML = (
+    """
 [functions.work]
 timeout = "5m"
 env = { GATE = "GATES/gate" }
 sandbox = { read = ["GATES"] }
-
-[triggers.hook]
-type = "webhook"
-path = "/hook"
-auth = "none"
-function = "work"
-
-[triggers.loud]
-type = "webhook"
-path = "/loud"
-auth = "none"
-function = "loud"
 """
+    + webhook("hook", "work")
+    + webhook("loud", "loud")
+)
 WORK = """
 import os, time
 

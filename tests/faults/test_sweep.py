@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,8 @@ pytestmark = pytest.mark.skipif(disk.compiler() is None, reason="there is no C c
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    folder = cuts.scratch()
-    yield folder
-    shutil.rmtree(folder)
+    with cuts.scratch() as folder:
+        yield folder
 
 
 @pytest.mark.timeout(300)

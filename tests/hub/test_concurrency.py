@@ -225,22 +225,29 @@ async def test_a_function_that_comes_back_while_a_worker_is_lent_keeps_to_its_co
         assert (len(runtime.started), len(runtime.ended)) == (2, 1)
 
 
+@asynccontextmanager
+async def another(made: Pool, work: Function) -> AsyncGenerator[list[Any]]:
+    """Somebody else who asks for a worker, and what was got; when it is over he has his."""
+    got: list[Any] = []
+
+    async def ask() -> None:
+        got.append(await made.acquire(work))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.sleep(0.001)
+            yield got
+
+
 async def test_who_waits_for_a_worker_of_a_removed_function_gets_one() -> None:
     async with pool() as (made, runtime):
         work = function(concurrency=1)
         made.serve(work)
         lent = await made.acquire(work)
-        got = []
-
-        async def ask() -> None:
-            got.append(await made.acquire(work))
-
-        with anyio.fail_after(5):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ask)
-                await anyio.sleep(0.001)
-                made.forget("work")
-                made.release(lent)
+        async with another(made, work) as got:
+            made.forget("work")
+            made.release(lent)
         made.release(got[0])
         await anyio.sleep(0.001)
         assert (len(runtime.started), len(runtime.ended)) == (2, 2)
@@ -248,20 +255,13 @@ async def test_who_waits_for_a_worker_of_a_removed_function_gets_one() -> None:
 
 async def test_a_newcomer_takes_what_is_free_beside_those_that_were_called() -> None:
     async with pool() as (made, _):
-        work, got = function(concurrency=2), []
+        work = function(concurrency=2)
         lent = [await made.acquire(work) for _ in range(2)]
-
-        async def ask() -> None:
+        async with another(made, work) as got:
+            for slot in lent:
+                made.release(slot)
+            # The first was called and has not run yet; there is a worker for this one, too.
             got.append(await made.acquire(work))
-
-        with anyio.fail_after(5):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ask)
-                await anyio.sleep(0.001)
-                for slot in lent:
-                    made.release(slot)
-                # The first was called and has not run yet; there is a worker for this one, too.
-                got.append(await made.acquire(work))
     assert len({*map(id, got)}) == 2
 
 

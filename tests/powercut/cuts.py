@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,10 +156,12 @@ async def _cut(report: Report, records: list[disk.Record], cuts: int, draw: rand
     report.acknowledged += ledger.acknowledged
 
 
-def scratch() -> Path:
-    """Return where the images are built: in memory where there is such a folder."""
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the images, afterwards gone: in memory where there is such a place."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="triggerhub-", dir=memory if os.access(memory, os.W_OK) else None))
+    with tempfile.TemporaryDirectory(prefix="triggerhub-", dir=memory if os.access(memory, os.W_OK) else None) as made:
+        yield Path(made)
 
 
 def main() -> int:
@@ -168,11 +171,8 @@ def main() -> int:
     parser.add_argument("--control", choices=CONTROLS, default="", help="a weaker store, which must be found out")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    folder = scratch()
-    try:
+    with scratch() as folder:
         report = play(folder, options.cuts, options.seed, control=options.control)
-    finally:
-        shutil.rmtree(folder)
     print(report.table())
     for sentence in (report.lost + report.corrupt)[:20]:
         print(f"BROKEN: {sentence}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +17,8 @@ needs_compiler = pytest.mark.skipif(disk.compiler() is None, reason="there is no
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    folder = cuts.scratch()
-    yield folder
-    shutil.rmtree(folder)
+    with cuts.scratch() as folder:
+        yield folder
 
 
 @needs_compiler

@@ -37,14 +37,21 @@ class Echo(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[int]:
+@contextmanager
+def echoing() -> Iterator[int]:
+    """A server that tells what it is asked; its port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as http:
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
         yield http.server_port
         http.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    with echoing() as port:
+        yield port
 
 
 class Way:

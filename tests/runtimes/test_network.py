@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 
 import pytest
 
 from tests.runtimes.conftest import Bench
-from tests.runtimes.test_egress import Echo
+from tests.runtimes.test_egress import echoing
 from triggerhub.model import Returned
 
 PYTHON = """
@@ -50,12 +48,8 @@ export const handler = async (event) => {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield http.server_port
-        http.shutdown()
-        thread.join()
+    with echoing() as port:
+        yield port
 
 
 def told(outcome: object) -> object:

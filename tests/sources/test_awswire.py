@@ -154,12 +154,19 @@ async def test_silence_is_no_answer_and_its_connection_is_not_used_again() -> No
             await asyncio.sleep(0)
 
 
-async def test_a_cancelled_request_takes_its_connection_with_it() -> None:
+@asynccontextmanager
+async def unanswered() -> AsyncGenerator[tuple[Wire, list[int], asyncio.Task[tuple[int, bytes]], asyncio.Event]]:
+    """A wire as ``wired``, a request of it that has come and is answered once the event is set, and that event."""
     hold = asyncio.Event()
     async with wired(OK, hold=hold) as (wire, made):
         asking = asyncio.create_task(wire.ask(ASK))
         while not made:
             await asyncio.sleep(0.01)
+        yield wire, made, asking, hold
+
+
+async def test_a_cancelled_request_takes_its_connection_with_it() -> None:
+    async with unanswered() as (wire, made, asking, hold):
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -169,11 +176,7 @@ async def test_a_cancelled_request_takes_its_connection_with_it() -> None:
 
 
 async def test_closing_leaves_nobody_waiting() -> None:
-    hold = asyncio.Event()
-    async with wired(OK, hold=hold) as (wire, made):
-        asking = asyncio.create_task(wire.ask(ASK))
-        while not made:
-            await asyncio.sleep(0.01)
+    async with unanswered() as (wire, _, asking, _):
         wire.close()
         with pytest.raises(NoAnswer):
             await asking

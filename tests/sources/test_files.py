@@ -112,14 +112,20 @@ async def test_a_new_file_fires_once_it_has_settled(tmp_path: Path) -> None:
     assert not [name for name in ctx.stored if name.startswith("f:")]
 
 
+async def growing(path: Path) -> AsyncGenerator[int]:
+    """Write 40,000 bytes into a file for longer than it takes to settle; tells of each piece."""
+    with path.open("wb", buffering=0) as file:
+        for number in range(40):
+            file.write(b"x" * 1000)
+            await anyio.sleep(0.03)
+            yield number
+
+
 async def test_a_file_that_is_still_written_never_fires(tmp_path: Path) -> None:
     opts = options(tmp_path, settle="300ms")
     async with watching(context(), opts) as ctx:
-        with (tmp_path / "growing").open("wb", buffering=0) as file:
-            for _ in range(40):
-                file.write(b"x" * 1000)
-                await anyio.sleep(0.03)
-                assert not ctx.events
+        async for _ in growing(tmp_path / "growing"):
+            assert not ctx.events
         (event,) = await ctx.arrived(1)
         await quiet(ctx, opts)
     assert body(event)["s3"]["object"]["size"] == 40_000
@@ -129,13 +135,10 @@ async def test_a_file_that_is_still_written_never_fires(tmp_path: Path) -> None:
 async def test_a_renamed_file_that_is_still_written_never_fires(tmp_path: Path) -> None:
     opts = options(tmp_path, settle="300ms")
     async with watching(context(), opts) as ctx:
-        with (tmp_path / "log.tmp").open("wb", buffering=0) as file:
-            for number in range(40):
-                file.write(b"x" * 1000)
-                if number == 20:
-                    (tmp_path / "log.tmp").rename(tmp_path / "log")
-                await anyio.sleep(0.03)
-                assert not ctx.events
+        async for number in growing(tmp_path / "log.tmp"):
+            if number == 20:
+                (tmp_path / "log.tmp").rename(tmp_path / "log")
+            assert not ctx.events
         (event,) = await ctx.arrived(1)
     assert body(event)["s3"]["object"]["size"] == 40_000
 

@@ -13,10 +13,16 @@ from tests.stores.rig import Hand, Home, accounts
 STORES = ("memory", "sqlite")
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The folder of a store."""
+    return tmp_path / "var"
+
+
 @pytest.fixture(params=STORES)
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+def home(request: pytest.FixtureRequest, data: Path) -> Home:
     """Where to open a store, as often as the test likes."""
-    return Home(request.param, tmp_path / "var")
+    return Home(request.param, data)
 
 
 @pytest_asyncio.fixture

@@ -36,11 +36,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "var"
-
-
 async def fill(data: Path) -> str:
     async with open_store(data) as store:
         return await Hand(store).put()

@@ -23,11 +23,6 @@ from triggerhub.stores.sqlite import SQLiteStore, open_store
 from triggerhub.stores.transaction import Transaction
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "var"
-
-
 @pytest_asyncio.fixture
 async def store(data: Path) -> AsyncGenerator[SQLiteStore]:
     async with open_store(data) as store:

@@ -20,10 +20,6 @@ expect.set_options(timeout=GUARD * 1000)
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 TOML = """
-[hub]
-listen = "127.0.0.1:{LISTEN}"
-admin = "127.0.0.1:{ADMIN}"
-
 [defaults]
 retry = { attempts = 2, initial = "10ms", max = "10ms" }
 
@@ -56,6 +52,17 @@ type = "cron"
 schedule = "30 2 * * *"
 function = "mail"
 """
+PAGES = [
+    "/",
+    "/deliveries",
+    "/dead-letters",
+    "/functions",
+    "/functions/ship",
+    "/triggers",
+    "/triggers/orders",
+    "/alarms",
+    "/settings",
+]
 SECRETS = {"SHIP_TOKEN": "s3cret-of-the-shop"}
 HANDLERS = {
     "ship.py": """

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Route, expect
 from tests.contract.conftest import client
 from tests.contract.package import answering, called, create
 from tests.e2e.daemon import GUARD, until
-from tests.web.console.conftest import Site, Visitor, visiting
+from tests.web.console.conftest import PAGES, Site, Visitor, visiting
 
 LOOKS: dict[str, tuple[dict[str, Any], str]] = {
     "light": (
@@ -32,18 +32,6 @@ LOOKS: dict[str, tuple[dict[str, Any], str]] = {
     ),
 }
 """How it is looked at, and what is asked of it there: all of it once, and what differs."""
-PAGES = (
-    "/",
-    "/deliveries",
-    "/deliveries/{id}?q=state%3Adead",
-    "/dead-letters",
-    "/functions",
-    "/functions/ship",
-    "/triggers",
-    "/triggers/orders",
-    "/alarms",
-    "/settings",
-)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +46,7 @@ def dead(site: Site) -> str:
 def test_every_page_is_accessible_and_whole(site: Site, browser: Browser, axe: str, dead: str, look: str) -> None:
     options, question = LOOKS[look]
     with visiting(browser, site.base, **options) as visitor:
-        for path in PAGES:
+        for path in (*PAGES, "/deliveries/{id}?q=state%3Adead"):
             visitor.go(path.format(id=dead))
             visitor.sees("#live[data-state=live]")
             visitor.page.evaluate(axe)

@@ -15,21 +15,10 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.e2e.daemon import until
-from tests.web.console.conftest import HOSTILE, SECRETS, Site
+from tests.web.console.conftest import HOSTILE, PAGES, SECRETS, Site
 from triggerhub.policy import alarm
 from triggerhub.web.console.alarms import linked
 
-PAGES = [
-    "/",
-    "/deliveries",
-    "/dead-letters",
-    "/functions",
-    "/functions/ship",
-    "/triggers",
-    "/triggers/orders",
-    "/alarms",
-    "/settings",
-]
 NAUGHTY = f"{HOSTILE} \u202egnp.exe\x00\x1b[31m sold out \ud83d\ude00"
 
 

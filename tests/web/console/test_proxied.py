@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.e2e.daemon import GUARD, daemon
+from tests.e2e.toml import HUB
 from tests.web.console.conftest import HANDLERS, SECRETS, TOML, Site
 from tests.web.console.test_access import ACCESS, WORD, cheap
 from tests.web.fakehub import FakeHub
@@ -21,7 +22,7 @@ PROXY, OTHER = "127.0.0.1", "127.0.0.2"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    toml = TOML.replace("[hub]\n", f'[hub]\ntrusted_proxies = ["{PROXY}"]\n') + ACCESS
+    toml = f'{HUB}trusted_proxies = ["{PROXY}"]\n{TOML}{ACCESS}'
     with daemon(tmp_path_factory.mktemp("hub"), toml, HANDLERS, start=False) as hub:
         hub.start(environ={**SECRETS, "ANNA": cheap(WORD)})
         yield Site(hub)
