@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
+from botocore.loaders import Loader
 
 from tests.e2e.daemon import Daemon, daemon
 
@@ -41,13 +43,21 @@ function = "hello"
 """
 
 
+LOADER = Loader()
+"""Reads the description of a service once for all clients."""
+
+
+def session(key: str, secret: str, region: str) -> boto3.Session:
+    core = botocore.session.get_session()
+    core.register_component("data_loader", LOADER)
+    return boto3.Session(key, secret, region_name=region, botocore_session=core)
+
+
 def client(hub: Daemon, service: str = "lambda", **options: Any) -> Any:
     """A client of boto3's that is pointed at a hub, and does not try again."""
-    session = boto3.Session(
-        aws_access_key_id="AKIDAKIDAKIDAKIDAKID", aws_secret_access_key="secret", region_name="us-east-1"
-    )
     config = Config(retries={"total_max_attempts": 1}, read_timeout=30, **options)
-    made = session.client(service, endpoint_url=f"http://127.0.0.1:{hub.admin}", config=config)
+    found = session("AKIDAKIDAKIDAKIDAKID", "secret", "us-east-1")
+    made = found.client(service, endpoint_url=f"http://127.0.0.1:{hub.admin}", config=config)
     made.meta.events.register("after-call.lambda.Invoke", _read)
     return made
 

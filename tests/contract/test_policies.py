@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import client
+from tests.contract.keys import made, signed, signing
 from tests.contract.package import ROLE, RUNTIME, answering, called, create
 from tests.contract.test_functions import refused
-from tests.contract.test_keys import made, signed, signing
 from tests.e2e.daemon import Daemon, daemon
 
 ARN = "arn:aws:lambda:us-east-1:000000000000"
@@ -32,9 +32,7 @@ def policy(*statements: Any) -> str:
 
 def keyed(hub: Daemon, name: str, *statements: Any) -> Any:
     """A client that signs with a new key of a policy."""
-    file = hub.project / f"{name}.json"
-    file.write_text(policy(*statements))
-    return made(hub, name, "--policy", str(file))
+    return made(hub, name, policy=policy(*statements))
 
 
 def says(client_: Any, call: Any, **given: Any) -> str:
@@ -62,7 +60,7 @@ def unallowed(resource: str, action: str) -> str:
 def test_a_key_may_what_its_policy_says(tmp_path: Path) -> None:
     handlers = {"hello.py": "def handler(event, context):\n    return 1\n"}
     with daemon(tmp_path, "", handlers) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         for name in ("orders", "web"):
             create(admin, name, answering(1), Tags={"team": "blue" if name == "orders" else "red"}, Publish=True)
         admin.create_alias(FunctionName="orders", Name="live", FunctionVersion="1")
@@ -128,7 +126,7 @@ def test_a_key_may_what_its_policy_says(tmp_path: Path) -> None:
 
 def test_a_function_that_cannot_be_run_any_more_is_guarded_as_before(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         create(admin, "red", answering(1), Tags={"team": "red"})
         red = {"StringEquals": {"aws:ResourceTag/team": "red"}}
         one = keyed(hub, "one", allow("*"), deny("*", Condition=red))
@@ -143,7 +141,7 @@ def test_a_function_that_cannot_be_run_any_more_is_guarded_as_before(tmp_path: P
 
 def test_what_a_request_says_of_itself_is_what_conditions_are_about(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         ip, here = {"aws:SourceIp": "127.0.0.0/8"}, {"IpAddress": {"aws:SourceIp": "127.0.0.1"}}
         one = keyed(
             hub, "deploy",
@@ -195,8 +193,8 @@ def test_a_function_s_policy_denies_keys_what_theirs_allow(tmp_path: Path) -> No
     with daemon(tmp_path, "", {}) as hub:
         create(client(hub), "web", answering(1))
         url = client(hub).create_function_url_config(FunctionName="web", AuthType="AWS_IAM")["FunctionUrl"]
-        admin = made(hub, "admin", "--role", "admin")
-        guest = made(hub, "guest", "--role", "operator")
+        admin = made(hub, "admin", role="admin")
+        guest = made(hub, "guest", role="operator")
         keys = guest._request_signer._credentials
         assert called(guest, "web")["answer"] == 1
         assert signed(url, keys)[0] == 200

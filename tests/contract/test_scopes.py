@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.contract.keys import made, signed
 from tests.contract.package import ROLE, RUNTIME, answering, create, zipped
 from tests.contract.test_functions import refused
-from tests.contract.test_keys import made, signed
 from tests.contract.test_policies import ARN, allow, denied, deny, keyed, policy, says, unallowed
 from tests.e2e.daemon import daemon
 from triggerhub.aws.restjson import ApiError
@@ -80,7 +80,7 @@ BY_NAME: list[tuple[str, dict[str, Any]]] = [
 
 def test_a_qualifier_evades_no_policy(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         for name in ("secret", "mine"):
             create(admin, name, answering(1), Publish=True)
             for alias in ("live", "other"):
@@ -120,7 +120,7 @@ def test_a_qualifier_evades_no_policy(tmp_path: Path) -> None:
 
 def test_who_may_not_call_a_function_calls_it_in_no_other_way(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         web = "def handler(event, context):\n    return {'n': 1}\n"
         create(admin, "web", zipped({"app.py": web}))
         url = admin.create_function_url_config(FunctionName="web", AuthType="AWS_IAM")["FunctionUrl"]
@@ -167,7 +167,7 @@ def test_functions_of_other_accounts_and_regions_are_none_of_ours(lambdas: Any, 
 
 def test_a_function_that_a_key_names_as_a_target_is_one_that_it_may_call(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         for name in ("mine", "helper", "secret"):
             create(admin, name, answering(1))
         queue, topic = "arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sns:us-east-1:000000000000:t"
@@ -178,7 +178,7 @@ def test_a_function_that_a_key_names_as_a_target_is_one_that_it_may_call(tmp_pat
             allow("*", on=[*functions, f"{ARN}:event-source-mapping:*"]),
             {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queue},
         )  # fmt: skip
-        simple = made(hub, "simple", "--action", "lambda:*", "--function", "mine")
+        simple = made(hub, "simple", actions=["lambda:*"], functions=["mine"])
         secret = f"{ARN}:function:secret"
         refusal = unallowed(secret, "InvokeFunction")
         for which in ("OnSuccess", "OnFailure"):
@@ -212,7 +212,7 @@ def test_a_function_that_a_key_names_as_a_target_is_one_that_it_may_call(tmp_pat
 
 def test_a_layer_is_for_a_key_that_may_get_it(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         create(admin, "mine", answering(1))
         layers = {
             name: admin.publish_layer_version(LayerName=name, Content={"ZipFile": answering(1)})["LayerVersionArn"]
@@ -237,7 +237,7 @@ def test_a_layer_is_for_a_key_that_may_get_it(tmp_path: Path) -> None:
 
 def test_tags_that_differ_by_capitals_are_refused_as_conditions_do_not_tell_them_apart(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
-        admin = made(hub, "admin", "--role", "admin")
+        admin = made(hub, "admin", role="admin")
         create(admin, "red", answering(1), Tags={"team": "red"})
         arn = f"{ARN}:function:red"
         one = keyed(
