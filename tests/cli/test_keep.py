@@ -14,27 +14,28 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon, daemon
+from tests.e2e.toml import queue
 from triggerhub.stores.migrate import scripts
 
-TOML = """
-[triggers.topic]
-type = "queue"
-name = "topic"
-function = "echo"
-"""
+TOML = queue("topic", "echo")
 ECHO = {"echo.py": "def handler(event, context):\n    return event\n"}
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Daemon:
-    """A project whose hub ran one event and is down."""
-    (tmp_path / "project").mkdir()
-    with daemon(tmp_path / "project", TOML, ECHO, start=False) as hub:
-        hub.start()
-        assert hub.cli("send", "topic", "-d", "hello").returncode == 0
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a hub leaves that ran one event and was stopped."""
+    with daemon(tmp_path_factory.mktemp("left"), TOML, ECHO) as hub:
+        hub.api("POST", "/api/v1/triggers/topic/send", b"hello")
         hub.settled()
-        hub.stop()
-        return hub
+        assert hub.stop() == 0
+        return hub.project
+
+
+@pytest.fixture
+def kept(left: Path, tmp_path: Path) -> Daemon:
+    """A project of one's own whose hub ran one event and is down."""
+    shutil.copytree(left, tmp_path / "project", symlinks=True)
+    return Daemon(tmp_path / "project")
 
 
 def members(path: Path) -> list[str]:

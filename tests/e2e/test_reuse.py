@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.e2e.daemon import daemon, until
+from tests.e2e.toml import queue
 
 COUNT = """
 import os
@@ -17,14 +18,14 @@ def handler(event, context):
     calls += 1
     return [loaded, calls]
 """
-TOML = '[functions.count]\nreuse = "{}"\nconcurrency = 1\n[triggers.events]\ntype = "queue"\nname = "events"\nfunction = "count"\n'
+TOML = '[functions.count]\nreuse = "{}"\nconcurrency = 1\n' + queue("events", "count")
 
 
 def test_reuse_is_what_the_next_call_meets(tmp_path: Path) -> None:
     with daemon(tmp_path, TOML.format("fork"), {"count.py": COUNT}) as hub:
 
         def called() -> tuple[set[str], list[int]]:
-            answers = [json.loads(hub.cli("invoke", "count", check=True).stdout) for _ in range(3)]
+            answers = [hub.api("POST", "/api/v1/functions/count/invoke", b"{}") for _ in range(3)]
             return {loaded for loaded, _ in answers}, [calls for _, calls in answers]
 
         def changed(reuse: str) -> None:
@@ -39,7 +40,7 @@ def test_reuse_is_what_the_next_call_meets(tmp_path: Path) -> None:
         assert (len(loaded), calls) == (1, [1, 1, 1])
         assert ", reuse fork" in hub.cli("functions", "show", "count", check=True).stdout
         for _ in range(20):
-            hub.cli("send", "events", "-d", "{}", check=True)
+            hub.api("POST", "/api/v1/triggers/events/send", b"{}")
         assert hub.settled()["succeeded"] == 20
         changed("fresh")
         loaded, calls = called()
