@@ -6,7 +6,7 @@ Pure. A thousand dead letters of one cause are one thing to look at, not a thous
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from triggerhub.model import Millis
@@ -19,7 +19,6 @@ _CHANGING = re.compile(
     r"|\b(?=[0-9a-fA-F]*[0-9])(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{12,}\b"  # a digest
     r"|[0-9]+(?:[.,:][0-9]+)*"
 )
-_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,39 +54,30 @@ def fingerprint(kind: str | None, message: str | None) -> str:
     """Return what is the same in errors of one cause; empty where there was no error."""
     if kind is None:
         return ""
-    first = _SPACE.sub(" ", (message or "")[: 8 * LONGEST]).strip()
+    first = " ".join((message or "")[: 8 * LONGEST].split())
     return f"{kind}: {_CHANGING.sub('#', first)[:LONGEST]}"
 
 
 def group(graves: Iterable[Grave]) -> list[Group]:
     """Return the groups, the one with the newest death first."""
-    found: dict[tuple[str, str], Group] = {}
+    found: dict[tuple[str, str], list[Grave]] = {}
     for one in graves:
-        mark = fingerprint(one.type, one.message)
-        sample = "" if one.type is None else f"{one.type}: {one.message}"
-        known = found.get((one.function, mark))
-        if known is None:
-            known = Group(
-                function=one.function,
-                fingerprint=mark,
-                sample=sample,
-                count=one.count,
-                first=one.first,
-                last=one.last,
-                newest=one.newest,
-            )
-        else:
-            newer = one.newest > known.newest
-            known = replace(
-                known,
-                count=known.count + one.count,
-                first=min(known.first, one.first),
-                last=max(known.last, one.last),
-                newest=one.newest if newer else known.newest,
-                sample=sample if newer else known.sample,
-            )
-        found[one.function, mark] = known
-    return sorted(found.values(), key=lambda one: (one.last, one.newest), reverse=True)
+        found.setdefault((one.function, fingerprint(one.type, one.message)), []).append(one)
+    groups = [_together(alike, mark) for (_, mark), alike in found.items()]
+    return sorted(groups, key=lambda one: (one.last, one.newest), reverse=True)
+
+
+def _together(alike: Sequence[Grave], mark: str) -> Group:
+    newest = max(alike, key=lambda one: one.newest)
+    return Group(
+        function=newest.function,
+        fingerprint=mark,
+        sample="" if newest.type is None else f"{newest.type}: {newest.message}",
+        count=sum(one.count for one in alike),
+        first=min(one.first for one in alike),
+        last=max(one.last for one in alike),
+        newest=newest.newest,
+    )
 
 
 def shown(one: Group, hide: Callable[[str], str]) -> Group:
