@@ -160,6 +160,8 @@ class Query:
     and of what is unfinished or cancelled, about the newest so many are looked at."""
     typed: bool = False
     """Whether *error* is a part of ``TYPE`` alone: the message is not even looked at."""
+    later: Millis | None = None
+    """With *error*: only those that are queued for a time after this."""
     key: str | None = None
     """The whole dedup or ordering key; beyond the keys that are still remembered, the newest :data:`LOOKED_AT`
     deliveries are looked at."""

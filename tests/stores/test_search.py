@@ -35,6 +35,8 @@ async def test_errors_are_found_by_a_part_of_their_text(hand: Hand) -> None:
     assert fine not in await hand.listed(error="e")
     assert await hand.listed(error="timed", typed=True) == []
     assert len(await hand.listed(error="e", typed=True)) == 3
+    assert await hand.listed(error="", state=State.QUEUED, later=NOW) == [waiting]
+    assert await hand.listed(error="", state=State.QUEUED, later=NOW + 100) == []
 
 
 async def test_deliveries_are_found_by_their_keys(hand: Hand) -> None:

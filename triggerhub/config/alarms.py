@@ -13,11 +13,8 @@ from triggerhub.config.secrets import Secrets
 from triggerhub.config.values import NAME
 from triggerhub.model import Millis
 from triggerhub.policy import units
-from triggerhub.policy.alarm import MEASURES, waits_for_less
+from triggerhub.policy.alarm import MEASURES, OF_CALLS, waits_for_less
 from triggerhub.settings import Alarm, Condition
-
-_OF_CALLS = frozenset(("errors", "error_rate", "invocations", "throttles", "p50", "p95", "p99"))
-"""What is counted of calls: those of an alias are its versions'."""
 
 
 def build(
@@ -51,7 +48,7 @@ def build(
             message = f'alarms.{name}.when: there is no {kind} "{when.name}"'
             report.error((*base, "when"), f"unknown-{'function' if of == 'either' else of}", message,
                          suggestion(when.name, there))  # fmt: skip
-        elif when.measure in _OF_CALLS and is_alias(when.name):
+        elif when.measure in OF_CALLS and is_alias(when.name):
             message = f"alarms.{name}.when: {when.measure} counts calls, and those of an alias are its versions'"
             hint = "name a version, or measure what is an alias's own: succeeded, retries, dead, queued, lag"
             report.error((*base, "when"), "bad-alarm", message, hint)

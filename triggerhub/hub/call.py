@@ -139,12 +139,12 @@ class Caller:
             )
         except StartFailed as error:
             self._metrics.count("invocations", function.name)
-            self._metrics.failed(function.name)
+            fault = Fault(type=error.type, message=error.message)
+            self._metrics.failed(function.name, None if invocation.deliveries else fault, self._clock.now())
             line = report.unstarted(
                 invocation.request_id, error.type, error.message, level=report.least(function), now=self._clock.now()
             )
             self._output.write(function, invocation.request_id, "hub", line)
-            fault = Fault(type=error.type, message=error.message)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
             return Crashed(
                 fault=fault, payload=error.payload, usage=usage, scarce=error.scarce, severed=error.severed
@@ -184,7 +184,7 @@ class Caller:
             self._metrics.count("cold_starts", name)
         error, end = None, report.ended(outcome)
         if not isinstance(outcome, Returned | Interrupted):
-            self._metrics.failed(name)
+            self._metrics.failed(name, None if invocation.deliveries else outcome.fault, self._clock.now())
             error = self._hide(outcome.fault.type)
         level = self._pool.level(function)
         took = report.Took(

@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 
 from triggerhub.hub.clock import Clock
-from triggerhub.model import Millis
+from triggerhub.model import Fault, Millis
 from triggerhub.policy.quantile import quantile
 from triggerhub.settings import HOUR, MINUTE, SECOND
 from triggerhub.telemetry.durations import between
@@ -114,6 +114,10 @@ class Pulse:
         now = self._clock.now()
         since, totals = _before(self._functions, now - length)
         return _between((since, totals.get(name, Totals())), (now, self._metrics.totals(name)))
+
+    def last_failure(self, name: str) -> tuple[Fault, Millis] | None:
+        """Return what a function failed with the last time that a caller waited, and when; None where it has not."""
+        return self._metrics.last_failures.get(name)
 
     def memory(self, function: str) -> int | None:
         """Return the most that a worker of it used within the last five to ten minutes, in bytes."""

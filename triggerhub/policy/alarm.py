@@ -51,6 +51,8 @@ MEASURES: Mapping[str, Measure] = {
     "lag": Measure(of="either", kind="time", counted=False, says="how long the oldest delivery that is due has waited"),
     "degraded": Measure(of="trigger", kind="count", counted=False, says="1 while the trigger's source does not work"),
 }
+OF_CALLS = frozenset(("errors", "error_rate", "invocations", "throttles", "p50", "p95", "p99"))
+"""What is counted of calls: those of an alias are its versions'."""
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,

@@ -31,6 +31,12 @@ LANE_BY_ERROR = (
     "WHERE function = ? AND trigger = ? AND state = ? AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?) "
     "WHERE error_type IS NOT NULL AND instr(lower(iif(?, error_type, error_type || ': ' || error_message)), ?) LIMIT ?"
 )
+LATER = (
+    "SELECT id FROM (SELECT id, error_type FROM delivery INDEXED BY delivery_claimable "
+    "WHERE function = ? AND trigger = ? AND state = 0 AND blocked = 0 AND due > ? "
+    f"ORDER BY due LIMIT {LOOKED_AT}) WHERE error_type IS NOT NULL LIMIT ?"
+)
+"""Reads what is not due yet alone, however many wait that are."""
 BY_KEY = (
     "SELECT id FROM (SELECT id, function, trigger, state, dedup_key, ordering_key FROM delivery "
     f"WHERE {_BOUNDS} ORDER BY id DESC LIMIT {LOOKED_AT}) WHERE (dedup_key = :key OR ordering_key = :key) LIMIT :limit"
@@ -67,6 +73,11 @@ def _by_error(db: sqlite3.Connection, query: Query, names: dict[str, Any]) -> It
         f"AND entry IN ('queued', 'running', 'dead', 'cancelled') AND {_OF} AND (:entry IS NULL OR entry = :entry)",
         {**names, "entry": query.state},
     ).fetchall()
+    if query.later is not None:
+        for function, trigger, _, _ in lanes:
+            for row in db.execute(LATER, (function, trigger, query.later, query.limit)):
+                yield row[0]
+        return
     dead = sum(lane[3] for lane in lanes if lane[2] == State.DEAD)
     if 0 < dead <= LOOKED_AT:
         for row in db.execute(DEAD_BY_ERROR, names):
@@ -93,6 +104,7 @@ def fits(row: Delivery, query: Query) -> bool:
         and query.function in (None, row.function)
         and query.trigger in (None, row.trigger)
         and row.created >= (query.since or 0)
+        and (query.later is None or row.waits(query.later))
         and (query.before is None or row.id < query.before)
         and (query.key is None or query.key in (row.dedup_key, row.ordering_key))
         and (query.error is None or (row.error is not None and tells(row.error, query.error, typed=query.typed)))

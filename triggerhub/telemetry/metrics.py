@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from triggerhub.model import Fault, Millis
 from triggerhub.policy.embedded import Sample
 from triggerhub.store import Stats
 from triggerhub.telemetry.durations import BOUNDS_MS, Histogram, Packed, pack
@@ -97,6 +98,8 @@ class Metrics:
         self._own: dict[Own, list[float]] = {}
         """Counts and sums of what handlers wrote."""
         self._left_out = 0
+        self.last_failures: dict[str, tuple[Fault, Millis]] = {}
+        """What each function failed with the last time that a caller waited, and when."""
         self.on_failure: Callable[[str], None] | None = None
         """Is told at once of each function of which an error was counted."""
 
@@ -104,9 +107,14 @@ class Metrics:
         """Add to a counter of :data:`EVENTS` (by trigger) or :data:`CALLS` (by function)."""
         self._counters[what][label] += number
 
-    def failed(self, function: str) -> None:
-        """Count an error of a function whose call was counted before."""
+    def failed(self, function: str, fault: Fault | None = None, now: Millis = 0) -> None:
+        """Count an error of a function whose call was counted before; *fault* is remembered as the last one.
+
+        It is that of a call whose caller waited: what else failed stands with its delivery.
+        """
         self._counters["errors"][function] += 1
+        if fault is not None:
+            self.last_failures[function] = fault, now
         if self.on_failure is not None:
             self.on_failure(function)
 

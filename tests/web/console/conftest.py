@@ -32,6 +32,11 @@ retry = { attempts = 1 }
 [functions.later]
 retry = { attempts = 2, initial = "1h", max = "1h" }
 
+[functions.asked]
+dead_letters = { keep = "3d" }
+[functions.asked.sandbox]
+network = ["127.0.0.1:9"]
+
 [triggers.orders]
 type = "webhook"
 path = "/orders"
@@ -92,6 +97,10 @@ def handler(event, context):
     "later.py": """
 def handler(event, context):
     raise TimeoutError("carrier 7 did not answer")
+""",
+    "asked.py": """
+def handler(event, context):
+    return event["total"]
 """,
     "mail.py": """
 def handler(event, context):

@@ -321,6 +321,16 @@ def test_settings_are_searched_by_table_key_and_value(site: Site) -> None:
     assert [table for table, _ in found("numeric") if table] == ["triggers.orders"]
     assert found("s3cret") == [("", "s3cret")], "it is said that none fits"
     assert len(found()) > 40
+    text = site.get("/settings/values").text
+    assert not re.search(r'"what">(frozenset|[^<]*[a-z]ms<|&lt;)', text)
+    written = (site.hub.project / "triggerhub.toml").read_text().split("\n")
+    for key, table, line in (
+        ("function", "[triggers.nightly]", 'function = "mail"'),
+        ("sandbox.network", "[functions.asked]", 'network = ["127.0.0.1:9"]'),
+        ("dead_letters.keep", "[functions.asked]", 'dead_letters = { keep = "3d" }'),
+    ):
+        place = written.index(line, written.index(table)) + 1
+        assert re.search(rf"<code>{key}</code></th>[^\n]*triggerhub.toml:{place}<", text), key
 
 
 def test_functions_say_how_often_they_are_called_and_fail(site: Site, dead: str) -> None:
@@ -330,8 +340,8 @@ def test_functions_say_how_often_they_are_called_and_fail(site: Site, dead: str)
     assert float(calls.replace(",", "")) / 7 < float(rate) <= float(calls.replace(",", ""))
     assert re.search(rf'data-label="errors"[^>]*>{errors}<span class="quiet">, [\d.]+ %</span>', shown[0])
     page = site.get("/functions/ship").text
-    assert re.search(r"<b>[\d.]+<small> per minute</small></b><em>[\d,]+ in [\d.]+ (s|min), ", page)
-    assert re.search(rf"<b>[\d.]+ %</b><em>{errors} in [\d.]+ (s|min), ", page)
+    assert re.search(r"<b>[\d.]+<small> per minute</small></b><em>[\d,]+ in the last \d+ (s|min), ", page)
+    assert re.search(rf"<b>[\d.]+ %</b><em>{errors} in the last \d+ (s|min), ", page)
 
 
 def test_what_held_an_attempt_back_is_said_not_to_be_kept(site: Site) -> None:
@@ -376,21 +386,33 @@ def test_what_is_to_be_tried_again_needs_attention(site: Site) -> None:
     ("when", "search"),
     [
         ("dead(both) > 0 in 1m", "fn:both state:dead"),
-        ("errors(both) > 0 in 1m", "fn:both"),
-        ("error_rate(both) > 5% in 1m", "fn:both"),
+        ("errors(both) > 0 in 1m", "/functions/both"),
+        ("p95(f) > 5s in 1m", "/functions/f"),
         ("lag(both) > 5s", "trigger:both"),
         ("lag(f) > 5s", "fn:f"),
         ("accepted(both) < 1 in 1m", "trigger:both"),
     ],
 )
-def test_an_alarm_leads_to_the_deliveries_that_it_is_about(when: str, search: str) -> None:
+def test_an_alarm_leads_to_what_it_is_about(when: str, search: str) -> None:
     project: Any = SimpleNamespace(
         alarms={"a": SimpleNamespace(when=alarm.parse(when))},
         triggers={"both": None},
         functions={"both": None, "f": None},
     )
     ((_, address),) = linked([{"name": "a"}], project)
-    assert address == f"/deliveries?{urlencode({'q': search})}"
+    assert address == (search if search[0] == "/" else f"/deliveries?{urlencode({'q': search})}")
+
+
+def test_what_fails_while_a_caller_waits_needs_attention(site: Site) -> None:
+    ran = site.hub.cli("invoke", "asked", "-d", "{}")
+    assert ran.returncode != 0
+    text = site.get("/overview/attention").text
+    assert re.search(
+        r"<b>asked</b> KeyError: &#39;total&#39;</a>\s+<small>of 1 call in the last \d+ (s|min) failed, ", text
+    )
+    assert 'href="/functions/asked"' in text
+    log = site.hub.cli("logs", "asked", check=True).stdout
+    assert "Status: error\tError Type: KeyError" in log
 
 
 def test_the_doctor_looks_at_the_machine_of_a_hub_that_goes_on(site: Site) -> None:

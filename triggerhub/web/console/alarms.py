@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from triggerhub.hub.hub import Hub
 from triggerhub.model import State
-from triggerhub.policy.alarm import MEASURES
+from triggerhub.policy.alarm import MEASURES, OF_CALLS
 from triggerhub.policy.searching import Search
 from triggerhub.settings import Condition, Project
 from triggerhub.web.console import answer
@@ -41,13 +41,15 @@ class Alarms:
 
 
 def linked(rows: Sequence[dict[str, Any]], project: Project) -> list[tuple[dict[str, Any], str]]:
-    """Return alarms, each with the address of the deliveries that it is about."""
+    """Return alarms, each with the address of what it is about: deliveries, or a function whose calls it counts."""
     known = project.alarms
     return [(row, _address(known[row["name"]].when, project)) for row in rows if row["name"] in known]
 
 
 def _address(when: Condition, project: Project) -> str:
-    # A call that failed need not be a dead letter: what is tried again may have succeeded by now.
+    if when.measure in OF_CALLS:
+        # Not every call is of a delivery, and what failed and was tried again may have succeeded by now.
+        return f"/functions/{quote(when.name, safe='')}"
     state, of = State.DEAD if when.measure == "dead" else None, MEASURES[when.measure].of
     if of == "trigger" or (of == "either" and when.name in project.triggers):
         search = Search(trigger=when.name, state=state)

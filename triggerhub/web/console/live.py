@@ -29,7 +29,7 @@ STILL = 15
 """Beats without a change after which a word is said all the same, so that a dead connection is noticed."""
 RATE = 10 * SECOND
 LOOKED = 200
-"""Deliveries of a function that wait to be tried again, whose causes are told; the newest."""
+"""Deliveries of a function that wait to be tried again, whose causes are told at most."""
 
 
 class Readings:
@@ -66,17 +66,19 @@ class Readings:
         return self._groups
 
     async def again(self) -> list[Group]:
-        """Return what failed and waits to be tried again, by cause, of the newest :data:`LOOKED` of each function."""
+        """Return what failed and waits to be tried again, by cause, of :data:`LOOKED` deliveries of each function."""
         await self.graves()
         return self._again
 
     async def _wait(self) -> list[Group]:
         stats = await self._hub.stats()
         waiting = {lane.function for lane, counts in stats.by_lane.items() if counts.get(State.QUEUED)}
-        found: list[Grave] = []
+        found, now = list[Grave](), time.time_ns() // 1_000_000
         for name in sorted(waiting & self._hub.project.functions.keys()):
             # Every text has an empty one in it: these are those with an error.
-            rows = await self._hub.deliveries.page(Query(function=name, state=State.QUEUED, error="", limit=LOOKED))
+            rows = await self._hub.deliveries.page(
+                Query(function=name, state=State.QUEUED, error="", later=now, limit=LOOKED)
+            )
             found += map(waits, rows)
         return group(found)
 

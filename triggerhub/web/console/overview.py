@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from starlette.requests import Request
@@ -9,7 +10,9 @@ from starlette.responses import Response
 
 from triggerhub.hub.canaries import Canaries
 from triggerhub.hub.hub import Hub
-from triggerhub.model import Json
+from triggerhub.hub.pulse import Point
+from triggerhub.model import Fault, Json, Millis
+from triggerhub.web.access import asker
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.alarms import linked
 from triggerhub.web.console.frame import Frame
@@ -59,12 +62,15 @@ class Overview:
     async def _needs(self, request: Request) -> dict[str, Any]:
         groups = await self._frame.graves(request)
         status = await self._hub.status()
+        again = await self._frame.again(request)
+        named = {one.function for one in (*groups, *again)}
         still = [row for row in await self._hub.functions() if row["paused"]]
         paused = [row for row in await self._hub.triggers() if row["state"] == "paused"]
         return {
             "groups": groups[:MOST],
             "more": max(len(groups) - MOST, 0),
-            "again": (await self._frame.again(request))[:MOST],
+            "again": again[:MOST],
+            "failing": self._failing(named, told=asker(request.scope).principal.payloads),
             "looked": LOOKED,
             "problems": status["problems"],
             "alarms": linked(status["alarms"], self._hub.project),
@@ -74,3 +80,12 @@ class Overview:
             "started": status["started"],
             "drift": status["counts"]["drift"],
         }
+
+    def _failing(self, named: Collection[str], *, told: bool) -> list[tuple[str, Point, Fault | None, Millis]]:
+        """Return the functions whose calls failed lately and left nothing else that names them: somebody waited."""
+        found = []
+        for name in self._hub.project.functions:
+            recent, last = self._hub.pulse.function(name), self._hub.pulse.last_failure(name)
+            if recent.errors and last is not None and name not in named:
+                found.append((name, recent, self._hub.veil.fault(last[0], told=told), last[1]))
+        return sorted(found, key=lambda one: -one[3])[:MOST]

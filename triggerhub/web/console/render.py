@@ -64,6 +64,7 @@ def environment() -> Environment:
         "lasting": lasting,
         "counted": units.counted,
         "took": took,
+        "span": span,
         "size": size,
         "number": number,
         "percent": percent,

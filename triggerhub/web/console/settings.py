@@ -104,6 +104,9 @@ def _tables(project: Project) -> list[Table]:
     ):
         rows = []
         for key, value in _values(held):
+            key = _WRITTEN.get((top[0], key[0]), key)
+            if key == ("functions",) and (*top, "function") in project.lines:
+                key = ("function",)
             where = project.lines.get((*top, *key))
             if where is None and top[0] == "functions":
                 where = project.lines.get(("defaults", *key))
@@ -118,7 +121,16 @@ _DURATIONS = {
 }  # fmt: skip
 _SIZES = {"keep_size", "memory", "tmp", "body"}
 _ADDRESSES = {"listen", "admin"}
-_LEFT_OUT = {"code", "project", "name"}
+_LEFT_OUT = {
+    "code", "project", "name", "version", "content", "source", "lost", "needs", "opt", "interpreter", "leads", "held",
+    "loops", "system_level", "shown", "hidden", "written",
+}  # fmt: skip
+"""What nobody writes: it follows from something else, or comes by the Lambda API."""
+_WRITTEN = {
+    **{("functions", name): ("sandbox", name) for name in ("level", "network", "read", "write")},
+    ("functions", "dead_letters_keep"): ("dead_letters", "keep"),
+}
+"""What is written under another key."""
 
 
 def _values(held: object, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -148,6 +160,8 @@ def _text(value: object, key: str = "") -> str:
         return value.text
     if isinstance(value, Secret):
         return "•••"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int) and key in _DURATIONS:
         return units.show_duration(value)
     if isinstance(value, int) and key in _SIZES:
@@ -155,8 +169,6 @@ def _text(value: object, key: str = "") -> str:
     if key in _ADDRESSES and isinstance(value, tuple):
         host, port = value
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     if is_dataclass(value) and not isinstance(value, type) and type(value).__str__ is object.__str__:
