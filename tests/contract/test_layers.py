@@ -87,6 +87,29 @@ def test_layers_that_cannot_be_had_together_are_refused(hub: Daemon, layers: lis
     assert told.startswith(says)
 
 
+def test_code_and_layers_together_are_no_more_than_code_may_be(hub: Daemon) -> None:
+    lambdas, mb = client(hub), 1_000_000
+    code = zipped({"app.py": VERSION.format(answer=1), "noise": bytes(60 * mb)})
+    arns = []
+    for number in (1, 2):
+        layer = zipped({f"noise{number}": bytes(number * 70 * mb)})
+        arns.append(
+            lambdas.publish_layer_version(LayerName=f"large{number}", Content={"ZipFile": layer})["LayerVersionArn"]
+        )
+    asked = {"Runtime": RUNTIME, "Handler": "app.handler", "Role": ROLE}
+    total = 270 * mb + len(VERSION.format(answer=1))
+    told = "Function code combined with layers exceeds the maximum allowed size of 262144000 bytes."
+    says = (400, "InvalidParameterValueException", f"{told} The actual size is {total} bytes.")
+    assert refused(lambdas.create_function, FunctionName="sum", **asked, Code={"ZipFile": code}, Layers=arns) == says
+    create(lambdas, "sum", code)
+    assert refused(lambdas.update_function_configuration, FunctionName="sum", Layers=arns) == says
+    lambdas.update_function_code(FunctionName="sum", ZipFile=answering(2))
+    lambdas.update_function_configuration(FunctionName="sum", Layers=arns)
+    for dry in (True, False):
+        assert refused(lambdas.update_function_code, FunctionName="sum", ZipFile=code, DryRun=dry) == says
+    assert called(lambdas, "sum")["answer"] == 2
+
+
 def test_code_is_fetched_from_s3(tmp_path: Path, s3: str) -> None:
     bucket = boto3.client(
         "s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"

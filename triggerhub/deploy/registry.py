@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from triggerhub.archive import UNZIPPED
 from triggerhub.aws.reference import LATEST
 from triggerhub.config import deployed as known
 from triggerhub.config import interpreters
@@ -22,9 +23,9 @@ from triggerhub.deploy import record
 from triggerhub.deploy.canary import Tallies
 from triggerhub.deploy.layers import Layers
 from triggerhub.deploy.mappings import Mappings
-from triggerhub.deploy.record import Deployed, EventConfig, Version
+from triggerhub.deploy.record import Deployed, EventConfig, LayerUse, Version
 from triggerhub.deploy.shelf import Shelf
-from triggerhub.errors import ConfigError, TriggerhubError
+from triggerhub.errors import BadInput, ConfigError, TriggerhubError
 from triggerhub.settings import (
     AS_LAMBDA,
     DEPLOYED,
@@ -48,6 +49,14 @@ Assemble = Callable[[Path, Sequence[Path]], Path]
 """Puts layers, the later over the earlier, together as one folder below another; returns it."""
 Serve = Callable[[Mapping[str, Function], set[str]], None]
 """Takes over all functions there are now; the set names those that are new, other or gone."""
+
+
+class TooMuchCode(BadInput):
+    """Code and layers together unpack to more than Lambda takes."""
+
+
+class LayersFailed(TriggerhubError):
+    """The layers of a function cannot be put together."""
 
 
 class Registry:
@@ -182,6 +191,8 @@ class Registry:
         made, before = {}, self.functions.get(deployed.name)
         for version in (deployed.latest, *deployed.versions.values()):
             try:
+                if version.layers and self._is_new(deployed.name, version):
+                    self.check_size(self.shelf.size(version.code), version.layers)
                 function = self._function(deployed, version)
             except (OSError, TriggerhubError) as error:
                 if before is None or before.version(version.number) != version:
@@ -242,10 +253,27 @@ class Registry:
             **_asynchronous(deployed, number, version),
         )
 
+    def _is_new(self, name: str, version: Version) -> bool:
+        """Whether a version's code and layers are others than any that the function has had."""
+        before = self.functions.get(name)
+        had = () if before is None else (before.latest, *before.versions.values())
+        return not any((one.code, one.layers) == (version.code, version.layers) for one in had)
+
+    def check_size(self, unpacked: int, layers: Sequence[LayerUse]) -> None:
+        """Raise TooMuchCode where code that unpacks to so many bytes is too much together with *layers*. Blocks."""
+        total = unpacked + sum(self.shelf.size(layer.code) for layer in layers)
+        if total > UNZIPPED:
+            text = f"Function code combined with layers exceeds the maximum allowed size of {UNZIPPED} bytes."
+            raise TooMuchCode(f"{text} The actual size is {total} bytes.")
+
     def _layered(self, version: Version) -> Path | None:
         if not version.layers:
             return None
-        return self._assemble(self.opt, [self.shelf.path(layer.code) for layer in version.layers])
+        try:
+            return self._assemble(self.opt, [self.shelf.path(layer.code) for layer in version.layers])
+        except ConfigError as error:
+            log.error("the layers of a function cannot be put together", why=str(error))
+            raise LayersFailed("The layers cannot be put together; the hub's log says why.") from error
 
 
 def _asynchronous(deployed: Deployed, qualifier: str, version: Version) -> dict[str, Any]:

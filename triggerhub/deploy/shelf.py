@@ -44,6 +44,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._held: int | None = None
         """How much the archives take, once that was looked at."""
+        self._sizes: dict[str, int] = {}
         self.archives = home / "archives"
         self._boots = home / "unpacked"
         self._unpacked = self._boots / _boot()
@@ -120,6 +121,13 @@ class Shelf:
 
     def path(self, name: str) -> Path:
         return self.archives / name
+
+    def size(self, name: str) -> int:
+        """Return how many bytes an archive unpacks to. BadArchive, OSError."""
+        if name not in self._sizes:
+            with self.path(name).open("rb") as file:
+                self._sizes[name] = archive.check(file)
+        return self._sizes[name]
 
     def collect(self, keep: Collection[str] | None) -> None:
         """Remove archives that are not in *keep* (None is all of them), drafts, and what other boots unpacked."""

@@ -205,6 +205,8 @@ class Functions:
         _at(deployed, given)
         data = await code.taken(given)
         if given.get("DryRun"):
+            unpacked = await anyio.to_thread.run_sync(members.look_at, data)
+            await anyio.to_thread.run_sync(self._registry.check_size, unpacked, deployed.latest.layers)
             planned = replace(deployed.latest, code=hashlib.sha256(data).hexdigest(), code_size=len(data))
             return shape.configuration(deployed, planned, None)
         kept = await code.kept(self._registry, data)

@@ -175,14 +175,15 @@ def runtime(name: str) -> None:
         raise ApiError("InvalidParameterValueException", f"Runtime: {error.message}{hint}.") from error
 
 
-def look_at(data: bytes) -> None:
-    """Raise ApiError for an archive that cannot be a function's code. Blocks."""
+def look_at(data: bytes) -> int:
+    """Return how many bytes an archive unpacks to. Raises ApiError where it cannot be a function's code. Blocks."""
     try:
         claimed = archive.check(io.BytesIO(data))
     except BadArchive as error:
         raise bad_archive(error) from error
     if claimed == 0:
         raise ApiError("InvalidParameterValueException", "Uploaded file must be a non-empty zip")
+    return claimed
 
 
 def bad_archive(error: BadArchive) -> ApiError:
