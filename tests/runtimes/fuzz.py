@@ -215,7 +215,8 @@ def serve(given: Input) -> bool:
         raise Left(status)
 
     real = os.read, os.write, os._exit
-    worker.unread = b""
+    # It is this process's, however that came to be: a child that a handler forked would not answer.
+    worker.unread, worker.OWNER = b"", os.getpid()
     try:
         os.read, os.write, os._exit = read, write, leave  # type: ignore[assignment]
         with contextlib.redirect_stdout(io.StringIO()):
