@@ -1,7 +1,8 @@
 """Be a host with a world beyond it, and say what a function with ``network = true`` reaches of both.
 
 Run as root, as ``python -m tests.runtimes.carried FOLDER``: makes two network namespaces of its own, and prints as
-JSON what a handler got from each place. With ``--user`` the hub is an ordinary user's.
+JSON what a handler got from each place. With ``--user`` the hub is an ordinary user's, with ``--kept`` the
+launcher is held to a floor.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from triggerhub.model import Returned
 from triggerhub.policy.sandbox.levels import Ability
 from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.launcher import kernel
+from triggerhub.runtimes.privilege import Keeper
 
 PORT = 8080
 WORLD, HOST, BRIDGE = "10.77.0.2", "10.77.0.1", "10.78.0.1"
@@ -93,9 +95,11 @@ def hosted() -> Iterator[None]:
         yield
 
 
-async def said(folder: Path) -> dict[str, object]:
-    """Return what handlers of this process's own reach, by runtime and network."""
-    launcher = Launcher()
+async def said(folder: Path, keeper: Keeper | None) -> dict[str, object]:
+    """Return what handlers reach, by runtime; *keeper* starts the launcher, where that is held to a floor."""
+    launcher = Launcher(keeper)
+    if keeper is not None:
+        keeper.allow((), [folder])
     found: dict[str, object] = {}
     with ExitStack() as ends:
         for address in ("127.0.0.1", HOST, BRIDGE):
@@ -121,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--user", action="store_true", help="let the hub be an ordinary user's")
+    parser.add_argument("--kept", action="store_true", help="let the launcher be root's, and the hub another's")
     parser.add_argument("--within", action="store_true", help="in the network that is there")
     arguments = parser.parse_args()
     with contextlib.nullcontext() if arguments.within else hosted():
@@ -131,7 +136,8 @@ def main() -> None:
             sys.stderr.write(done.stderr)
             print(done.stdout)
         else:
-            print(json.dumps(asyncio.run(said(arguments.folder / "bench"))))
+            keeper = Keeper(uid=ordinary.UID) if arguments.kept else None
+            print(json.dumps(asyncio.run(said(arguments.folder / "bench", keeper))))
 
 
 if __name__ == "__main__":

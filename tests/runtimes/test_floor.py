@@ -49,6 +49,7 @@ def shown(source: str, access: str = "read", target: str = "/mnt/x") -> Plan:
         plan(groups=("/sys/fs/cgroup/pids/triggerhub-9/worker-1-2",)),
         plan(listen=9001),
         plan(network="host"),
+        plan(network="carried", listen=9001),
         plan(files=(("/etc/passwd", "x"),), links=(("/var/tmp", "/tmp"),)),
     ],
 )

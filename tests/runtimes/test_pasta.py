@@ -8,15 +8,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
+import structlog
 
-from tests.runtimes import carried
+from tests.runtimes import carried as hosts
 from tests.runtimes.attacks import ordinary
+from tests.runtimes.conftest import Bench
 from triggerhub.policy.sandbox import view
+from triggerhub.policy.sandbox.levels import Ability, Lack
+from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.launcher import pasta
 from triggerhub.runtimes.launcher.plan import FIRST_UID, BadPlan, Plan, decode, encode
+from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.sandbox import network_of
 from triggerhub.settings import Function
 
@@ -100,18 +107,45 @@ def test_a_plan_names_a_network_that_there_is() -> None:
 
 @pytest.mark.skipif(pasta.find() is None, reason="pasta is not installed: apt install passt")
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="it takes root and ip to make a world")
-@pytest.mark.parametrize("who", ["root", "user"])
+@pytest.mark.parametrize("who", ["root", "user", "kept"])
 def test_the_world_is_reached_and_the_host_is_not(who: str) -> None:
     if who == "user" and (why := ordinary.why_not()):
         pytest.skip(why)
     with tempfile.TemporaryDirectory(prefix="carried-") as folder:
         Path(folder).chmod(0o755)
-        words = [sys.executable, "-m", "tests.runtimes.carried", folder, *(["--user"] if who == "user" else [])]
+        words = [sys.executable, "-m", "tests.runtimes.carried", folder, *([f"--{who}"] if who != "root" else [])]
         done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ordinary.ROOT, timeout=180)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["carried"], found["lack"]
     for runtime in ("python", "provided"):
         assert found[runtime]["world"] == "reached", found
-        for place in sorted(carried.PLACES.keys() - {"world"}):
+        for place in sorted(hosts.PLACES.keys() - {"world"}):
             assert found[runtime][place] in ("Connection refused", "No route to host"), (runtime, place, found)
+
+
+@pytest.mark.parametrize("carried", [False, True])
+async def test_who_shares_the_host_s_network_is_said_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, carried: bool
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.levels.AGAIN", 0.001)
+    lack = Lack(found="pasta is not installed", remedy="apt install passt")
+    looked = anyio.Event()
+
+    async def look(launcher: Launcher, planner: object) -> Findings:
+        return Findings(lacks={} if carried else {Ability.NETWORK: lack}, carried=carried)
+
+    def functions() -> list[Function]:
+        asked.append(None)
+        if len(asked) > 3:
+            looked.set()
+        return [open_one, replace(open_one, name="closed", network=False)]
+
+    asked: list[None] = []
+    open_one = bench.python("", network=True)
+    monkeypatch.setattr("triggerhub.runtimes.probe.look", look)
+    with structlog.testing.capture_logs() as said, anyio.fail_after(20):
+        async with bench.runtime(launcher=Launcher()).levels.looked_at(functions):
+            await looked.wait()
+    told = [one for one in said if "share the host's network" in one["event"]]
+    assert [(one["functions"], one["do"]) for one in told] == ([] if carried else [("f", "apt install passt")])
