@@ -92,7 +92,8 @@ class World:
             found.append(f"files were made outside: {[path.name for path in self.outside.iterdir()]}")
         try:
             os.kill(self.victim, 0)
-            if os.getpriority(os.PRIO_PROCESS, self.victim):
+            # It began with this process's own, which need not be the usual.
+            if os.getpriority(os.PRIO_PROCESS, self.victim) != os.getpriority(os.PRIO_PROCESS, 0):
                 found.append("the hub was slowed")
         except OSError:
             found.append("the hub is gone")
