@@ -29,6 +29,7 @@ from triggerhub.config.load import ENVIRONMENTS, FILE, LAYERS, VERSIONS, Loaded,
 from triggerhub.config.problem import render
 from triggerhub.config.rest import settled
 from triggerhub.deploy.registry import Registry
+from triggerhub.deploy.sweep import sweeping
 from triggerhub.errors import ConfigError, NotFound, TriggerhubError
 from triggerhub.hub.call import Answered, Caller, Tap
 from triggerhub.hub.canaries import Canaries
@@ -231,7 +232,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
                 ) as listen,
             ):
                 hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
-                async with canaries.watching(), hub.sources():
+                async with canaries.watching(), sweeping(registry, hub.folders), hub.sources():
                     counts = {"functions": len(project.functions), "triggers": len(project.triggers)}
                     log.info("ready", pid=os.getpid(), **counts, **hub.addresses)
                     yield hub

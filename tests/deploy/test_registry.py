@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 
-from tests.contract.package import RUNTIME, answering
+from tests.contract.package import RUNTIME, answering, zipped
 from triggerhub.archive import BadArchive
 from triggerhub.aws import arn
-from triggerhub.deploy.record import Deployed, EventConfig, Version, to_json
+from triggerhub.deploy.record import Deployed, EventConfig, LayerUse, Version, to_json
 from triggerhub.deploy.registry import SCOPE, Registry
 from triggerhub.deploy.shelf import Shelf, StorageExceeded
 from triggerhub.errors import StoreFull
 from triggerhub.policy.retry import backoff
+from triggerhub.runtimes.layers import assemble
 from triggerhub.settings import HOUR, MINUTE, Destination, Function
 from triggerhub.stores.memory import MemoryStore
 
 
-def nothing(home: Path, layers: Sequence[Path]) -> Path:
+def nothing(home: Path, layers: Sequence[Path], before: Callable[[], None]) -> Path:
     raise AssertionError("there are no layers here")
 
 
@@ -145,3 +146,84 @@ def test_archives_leave_the_disk_what_it_must_keep(tmp_path: Path, monkeypatch: 
         Shelf(tmp_path / "functions", spare=2**60).put(answering(1))
     assert list((tmp_path / "functions" / "archives").iterdir()) == []
     Shelf(tmp_path / "functions", spare=0).put(answering(1))
+
+
+def lying(made: Registry) -> list[set[str]]:
+    """The names of archives, of what is unpacked of them, and of layers that are put together."""
+    unpacked = next((made.shelf.archives.parent / "unpacked").iterdir())
+    return [
+        {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        for folder in (made.shelf.archives, unpacked, made.opt)
+    ]
+
+
+async def swept(made: Registry, *held: Path) -> list[set[str]]:
+    """What lies there after two sweeps."""
+    for _ in range(2):
+        await made.sweep(lambda: set(held))
+    return lying(made)
+
+
+async def test_code_that_nothing_needs_any_more_is_removed_once_its_workers_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = registry(MemoryStore(), tmp_path)
+    await made.load()
+    old = (await deploy(made, "one", 1)).latest.code
+    held = {made.served["one"].code}
+    new = (await deploy(made, "one", 2)).latest.code
+    sent = await made.put(answering("on its way"))
+    assert await swept(made) == [{old, new, sent}, {old, new, sent}, set()], "each was sent a moment ago"
+    monkeypatch.setattr("triggerhub.deploy.shelf.CLAIMED", 0)
+    assert (await swept(made, *held))[0] == {old, new}, "a worker runs the old one"
+    assert await made.sweep(set) == 0, "only what the last sweep found, too"
+    draft = tmp_path / "backup.draft"
+    draft.touch()
+    assert await swept(made) == [{old, new}, {old, new}, set()], "a backup may need it"
+    draft.unlink()
+    assert await swept(made) == [{new}, {new}, set()]
+    assert (made.served["one"].code / "app.py").exists()
+    await made.change("one", lambda _: None)
+    sent = await made.put(code := answering("again"))
+    assert await swept(made) == [set(), set(), set()]
+    assert await made.put(code) == sent, "what was removed may come again"
+    assert lying(made) == [{sent}, {sent}, set()]
+
+
+async def test_where_a_record_could_not_be_read_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.deploy.shelf.CLAIMED", 0)
+    store = MemoryStore()
+    two = (await deploy(registry(store, tmp_path), "two", 2)).latest.code
+    await store.set_checkpoints(SCOPE, {"two": "?"})
+    again = registry(store, tmp_path)
+    await again.load()
+    assert (await swept(again))[0] == {two}
+
+
+async def test_layers_are_put_together_where_the_disk_has_room_and_go_when_no_function_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Registry(MemoryStore(), tmp_path / "functions", assemble=assemble)
+    await made.load()
+    layers = [
+        LayerUse(arn=name, code=await made.put(zipped({name: name})), code_size=1) for name in ("first", "second")
+    ]
+    one = await deploy(made, "one", 1, layers=tuple(layers))
+    other = replace(one, latest=replace(one.latest, layers=tuple(reversed(layers))))
+    opt = made.served["one"].opt
+    assert opt is not None
+    await made.change("one", lambda _: other)
+    assert len(lying(made)[2]) == 2
+    assert (await swept(made, opt))[2] == {path.name for path in made.opt.iterdir()}, "a worker sees them"
+    now = made.served["one"].opt
+    assert now is not None
+    assert (await swept(made))[2] == {now.name}
+    true = os.statvfs(tmp_path)
+    scarce = SimpleNamespace(f_blocks=true.f_blocks, f_frsize=true.f_frsize, f_bavail=0)
+    monkeypatch.setattr("triggerhub.deploy.shelf.os.statvfs", lambda _: scarce)
+    with pytest.raises(StorageExceeded, match="the disk must keep"):
+        await made.change("one", lambda _: one)
+    await made.change("one", lambda _: replace(other, latest=replace(other.latest, timeout=9)))
+    assert lying(made)[2] == {now.name}

@@ -253,6 +253,21 @@ async def test_who_waits_for_a_worker_of_a_removed_function_gets_one() -> None:
         assert (len(runtime.started), len(runtime.ended)) == (2, 2)
 
 
+async def test_what_lent_workers_run_is_known_until_they_end() -> None:
+    async with pool() as (made, _):
+        work = function(concurrency=1)
+        later = function(concurrency=1, version="work-2")
+        made.serve(work)
+        lent = await made.acquire(work)
+        made.serve(later)
+        assert {one.version for one in made.running()} == {work.version, "work-2"}
+        made.forget("work")
+        assert work in made.running()
+        made.release(lent)
+        await anyio.sleep(0.001)
+        assert list(made.running()) == []
+
+
 async def test_a_newcomer_takes_what_is_free_beside_those_that_were_called() -> None:
     async with pool() as (made, _):
         work = function(concurrency=2)

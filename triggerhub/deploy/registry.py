@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from triggerhub import archive
 from triggerhub.archive import UNZIPPED
 from triggerhub.aws.reference import LATEST
 from triggerhub.config import deployed as known
@@ -24,7 +26,7 @@ from triggerhub.deploy.canary import Tallies
 from triggerhub.deploy.layers import Layers
 from triggerhub.deploy.mappings import Mappings
 from triggerhub.deploy.record import Deployed, EventConfig, LayerUse, Version
-from triggerhub.deploy.shelf import Shelf
+from triggerhub.deploy.shelf import Shelf, put_aside
 from triggerhub.errors import BadInput, ConfigError, TriggerhubError
 from triggerhub.settings import (
     AS_LAMBDA,
@@ -45,8 +47,9 @@ SCOPE = "lambda-function"
 LEVEL: SystemLevel = "INFO"
 """The least of lines in JSON, where nothing else is said."""
 Change = Callable[[Deployed | None], Deployed | None]
-Assemble = Callable[[Path, Sequence[Path]], Path]
-"""Puts layers, the later over the earlier, together as one folder below another; returns it."""
+Assemble = Callable[[Path, Sequence[Path], Callable[[], None]], Path]
+"""Puts layers, the later over the earlier, together as one folder below another; returns it. Before it makes one that
+is not there yet, it asks whether that may be."""
 Serve = Callable[[Mapping[str, Function], set[str]], None]
 """Takes over all functions there are now; the set names those that are new, other or gone."""
 
@@ -82,6 +85,10 @@ class Registry:
         self._store = store
         self._data, self._sync = home.parent, sync
         self._left_out: list[str] = []
+        self._whole = False
+        """Whether everything was read that may need code."""
+        self._unused: set[Path] = set()
+        """The folders of layers that nothing needed at the last sweep."""
         self.generation = 0
         """Another number whenever there are other functions than before."""
         self._serve: Serve = lambda _functions, _changed: None
@@ -102,12 +109,12 @@ class Registry:
                     "the record of a deployed function cannot be read; it is left out", function=name, why=repr(error)
                 )
         await anyio.to_thread.run_sync(self._settle, whole)
+        self._whole = whole
 
     def _settle(self, whole: bool) -> None:
         """Serve what was read; where that was not all, what nothing seems to need may be another record's."""
-        codes = {code for one in self.functions.values() for code in one.codes} | self.layers.codes
         try:
-            self.shelf.collect(codes if whole else None)
+            self.shelf.collect(self.codes if whole else None)
         except OSError as error:
             log.warning("old code could not be removed", error=str(error))
         for deployed in self.functions.values():
@@ -116,6 +123,33 @@ class Registry:
             self._name(self._names())
         except OSError as error:
             log.error("the names of deployed functions could not be written", error=str(error))
+
+    @property
+    def codes(self) -> set[str]:
+        """The archives that functions and layers need."""
+        return {code for one in self.functions.values() for code in one.codes} | self.layers.codes
+
+    async def sweep(self, held: Callable[[], set[Path]]) -> int:
+        """Remove code and layers' folders that nothing needed at the last sweep either, but for what *held* names.
+
+        Returns how many. While a backup is made, nothing is removed: it may need what was there when it began. OSError.
+        """
+        if not self._whole or any(self._data.glob("backup.draft*")):
+            return 0
+        async with self._lock:
+            needed = {one.opt for one in self.served.values() if one.opt is not None}
+            gone = await anyio.to_thread.run_sync(self._swept, self.codes, needed | held())
+        for folder in gone:
+            await anyio.to_thread.run_sync(archive.remove, folder)
+        return len(gone)
+
+    def _swept(self, codes: Collection[str], held: Collection[Path]) -> list[Path]:
+        gone = self.shelf.sweep(codes, held)
+        folders = set(self.opt.iterdir()) if self.opt.is_dir() else set()
+        unused = {one for one in folders if one not in held and not one.name.startswith(".")}
+        gone += [put_aside(folder) for folder in unused & self._unused]
+        self._unused = unused
+        return gone
 
     def _names(self) -> set[str]:
         """Return what the hub calls all functions that there are, whether they can be run here or not."""
@@ -191,7 +225,7 @@ class Registry:
         made, before = {}, self.functions.get(deployed.name)
         for version in (deployed.latest, *deployed.versions.values()):
             try:
-                if version.layers and self._is_new(deployed.name, version):
+                if version.layers and self._is_new(version):
                     self.check_size(self.shelf.size(version.code), version.layers)
                 function = self._function(deployed, version)
             except (OSError, TriggerhubError) as error:
@@ -253,10 +287,15 @@ class Registry:
             **_asynchronous(deployed, number, version),
         )
 
-    def _is_new(self, name: str, version: Version) -> bool:
-        """Whether a version's code and layers are others than any that the function has had."""
-        before = self.functions.get(name)
-        had = () if before is None else (before.latest, *before.versions.values())
+    def _room(self, version: Version) -> None:
+        """Raise StorageExceeded where the disk has no room for a version's layers. What was accepted is not asked."""
+        if self._is_new(version):
+            # They are unpacked one by one, and then copied together.
+            self.shelf.require(2 * sum(self.shelf.size(layer.code) for layer in version.layers))
+
+    def _is_new(self, version: Version) -> bool:
+        """Whether no function has a version's code and layers together yet."""
+        had = (one for each in self.functions.values() for one in (each.latest, *each.versions.values()))
         return not any((one.code, one.layers) == (version.code, version.layers) for one in had)
 
     def check_size(self, unpacked: int, layers: Sequence[LayerUse]) -> None:
@@ -270,7 +309,9 @@ class Registry:
         if not version.layers:
             return None
         try:
-            return self._assemble(self.opt, [self.shelf.path(layer.code) for layer in version.layers])
+            return self._assemble(
+                self.opt, [self.shelf.path(layer.code) for layer in version.layers], partial(self._room, version)
+            )
         except ConfigError as error:
             log.error("the layers of a function cannot be put together", why=str(error))
             raise LayersFailed("The layers cannot be put together; the hub's log says why.") from error

@@ -12,6 +12,7 @@ import io
 import os
 import secrets
 import threading
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ from triggerhub.settings import GB
 
 TOTAL = 75 * GB
 """How much all archives may take, as at AWS."""
+CLAIMED = 600.0
+"""Seconds for which an archive that was put is nobody's to take away: who put it has yet to refer to it."""
 SPARE = 1 * GB
 """How much of the disk, or a twentieth of a smaller one, is left to everything else."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -45,6 +48,10 @@ class Shelf:
         self._held: int | None = None
         """How much the archives take, once that was looked at."""
         self._sizes: dict[str, int] = {}
+        self._claimed: dict[str, float] = {}
+        """When archives were put, on the monotonic clock."""
+        self._idle: set[str] = set()
+        """Those that nothing needed at the last sweep."""
         self.archives = home / "archives"
         self._boots = home / "unpacked"
         self._unpacked = self._boots / _boot()
@@ -53,6 +60,8 @@ class Shelf:
         """Keep an archive and unpack it; return its name. Raises BadArchive, StorageExceeded, OSError."""
         name = hashlib.sha256(data).hexdigest()
         path = self.archives / name
+        with self._lock:
+            self._claimed[name] = time.monotonic()
         if not path.exists():
             self._make_room(len(data), archive.check(io.BytesIO(data)))
             try:
@@ -68,19 +77,23 @@ class Shelf:
             raise
         return name
 
-    def _make_room(self, size: int, unpacked: int) -> None:
-        """Take *size* bytes for an archive. Raises StorageExceeded, OSError."""
+    def require(self, size: int) -> None:
+        """Raise StorageExceeded where *size* bytes more would leave too little of the disk. OSError."""
         self.archives.mkdir(parents=True, exist_ok=True, mode=0o700)
         disk = os.statvfs(self.archives)
         spare = min(self._spare, disk.f_blocks * disk.f_frsize // 20)
-        if disk.f_bavail * disk.f_frsize - size - unpacked < spare:
+        if disk.f_bavail * disk.f_frsize - size < spare:
             raise StorageExceeded(f"the disk must keep {show_size(spare)} free", hint="Free some space.")
+
+    def _make_room(self, size: int, unpacked: int) -> None:
+        """Take *size* bytes for an archive. Raises StorageExceeded, OSError."""
+        self.require(size + unpacked)
         with self._lock:
             if self._held is None:
                 self._held = sum(path.stat().st_size for path in self.archives.iterdir())
             if self._held + size > self._total:
                 text = f"all archives may take {show_size(self._total)}"
-                raise StorageExceeded(text, hint="The next start removes those that nothing refers to any more.")
+                raise StorageExceeded(text, hint="Those that nothing refers to any more go within minutes.")
             self._held += size
 
     def _take(self, size: int) -> None:
@@ -129,6 +142,31 @@ class Shelf:
                 self._sizes[name] = archive.check(file)
         return self._sizes[name]
 
+    def sweep(self, keep: Collection[str], held: Collection[Path]) -> list[Path]:
+        """Take away archives that are not in *keep* and were not at the last sweep; return folders to be removed.
+
+        What was unpacked of one stays, and the archive too, while its folder is in *held*. OSError.
+        """
+        gone = []
+        with self._lock:
+            now = time.monotonic()
+            self._claimed = {name: then for name, then in self._claimed.items() if now - then < CLAIMED}
+            names = {path.name for folder in (self.archives, self._unpacked) for path in _entries(folder)}
+            idle = {name for name in names - set(keep) - self._claimed.keys() if self._unpacked / name not in held}
+            for name in idle & self._idle:
+                gone += self._taken_away(name)
+            self._idle = idle
+        return gone
+
+    def _taken_away(self, name: str) -> list[Path]:
+        path, folder = self.path(name), self._unpacked / name
+        if path.exists():
+            size = path.stat().st_size
+            path.unlink()
+            self._held = None if self._held is None else self._held - size
+        self._sizes.pop(name, None)
+        return [put_aside(folder)] if folder.is_dir() else []
+
     def collect(self, keep: Collection[str] | None) -> None:
         """Remove archives that are not in *keep* (None is all of them), drafts, and what other boots unpacked."""
         for path in self.archives.iterdir() if self.archives.is_dir() else ():
@@ -141,6 +179,18 @@ class Shelf:
         for folder in self._unpacked.iterdir() if self._unpacked.is_dir() else ():
             if folder.name.startswith(".") or (keep is not None and folder.name not in keep):
                 archive.remove(folder)
+
+
+def put_aside(folder: Path) -> Path:
+    """Give a folder a name that means nothing to anybody, so that it can be removed at leisure; return it."""
+    aside = folder.with_name(f".{os.getpid()}.{secrets.token_hex(6)}")
+    folder.rename(aside)
+    return aside
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, but for drafts."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
 def _boot() -> str:

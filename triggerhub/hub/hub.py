@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Literal, Unpack
 
@@ -367,6 +368,10 @@ class Hub:
     def follow(self, function: str | None = None) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Json]]]:
         """Follow the lines that functions write from now on."""
         return self._output.follow(function)
+
+    def folders(self) -> set[Path]:
+        """Return the folders that workers see as their code and layers, be they of versions that are superseded."""
+        return {path for one in self._pool.running() for path in (one.code, one.opt) if path is not None}
 
     async def functions(self) -> list[dict[str, Json]]:
         """name, runtime, handler, version, source, limits, paused, workers, running, triggers, counts by state."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -45,6 +45,8 @@ class Pool:
         self._benches: dict[str, Bench] = {}
         self._reserved: WeakValueDictionary[str, Room] = WeakValueDictionary()
         """Of functions with a reservation, what all their versions share."""
+        self._slots: set[Slot] = set()
+        """Of all workers that there are, lent and superseded ones too."""
         self._closing = False
         self._tasks: TaskGroup
 
@@ -109,6 +111,13 @@ class Pool:
         runs = function.leads is not None or function.name in self._benches
         level = self._runtime.level(function) if runs else None
         return level if isinstance(level, str) else None
+
+    def running(self) -> Iterator[Function]:
+        """Yield what workers run, versions that are superseded too, and what those would who wait for these."""
+        for slot in self._slots:
+            yield slot.function
+            if slot.bench is not None:
+                yield slot.bench.function
 
     def live(self, name: str) -> int:
         bench = self._benches.get(name)
@@ -299,6 +308,7 @@ class Pool:
             bench.live -= 1
 
     async def _keep(self, slot: Slot, function: Function) -> None:
+        self._slots.add(slot)
         try:
             with slot.scope:
                 async with self._runtime.start(function) as slot.worker:
@@ -321,6 +331,8 @@ class Pool:
             if not slot.started.done():
                 slot.started.cancel()
             raise
+        finally:
+            self._slots.discard(slot)
 
     @staticmethod
     def _fail(slot: Slot, error: StartFailed) -> None:

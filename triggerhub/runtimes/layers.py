@@ -54,15 +54,16 @@ def extensions(layers: Sequence[Path]) -> list[str]:
     return sorted(names)
 
 
-def assemble(home: Path, layers: Sequence[Path]) -> Path:
+def assemble(home: Path, layers: Sequence[Path], before: Callable[[], None] = lambda: None) -> Path:
     """Return the folder below *home* that has all of *layers*, the later over the earlier.
 
-    Made where it is not there yet; appears whole or not at all, also when several do it at once. Raises
-    ConfigError for a layer that cannot be read or must not be unpacked.
+    Made where it is not there yet, after *before*, which may raise; appears whole or not at all, also when several do
+    it at once. Raises ConfigError for a layer that cannot be read or must not be unpacked.
     """
     target = home / identify(layers)
     if target.is_dir():
         return target
+    before()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
     try:

@@ -103,7 +103,7 @@ def archive(database: Path, blobs: Path) -> Iterator[bytes]:
             yield from _file(f"blobs/{name}", blobs / name, files)
     code = database.parent / CODE
     for path in sorted(code.iterdir()) if code.is_dir() else ():
-        if _HASH.fullmatch(path.name):
+        if _HASH.fullmatch(path.name) and path.exists():
             yield from _file(f"{CODE}/{path.name}", path, files)
     names = database.parent / DEPLOYED_NAMES
     if names.exists():

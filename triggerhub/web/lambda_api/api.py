@@ -20,6 +20,7 @@ from triggerhub.aws import constraints, restjson
 from triggerhub.aws.restjson import ApiError
 from triggerhub.aws.service import Operation, Service
 from triggerhub.deploy.registry import Registry
+from triggerhub.deploy.shelf import StorageExceeded
 from triggerhub.errors import BacklogFull, BadInput, Conflict, NotFound, StoreBroken, StoreFull, TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
@@ -282,6 +283,8 @@ def _translated(error: TriggerhubError) -> ApiError:
             return ApiError("ResourceNotFoundException", text)
         case Conflict():
             return ApiError("ResourceConflictException", text)
+        case StorageExceeded():
+            return ApiError("CodeStorageExceededException", f"Code storage limit exceeded: {text}")
         case BacklogFull():
             return ApiError("TooManyRequestsException", text, Reason="CallerRateLimitExceeded")
         case BadInput():
