@@ -359,3 +359,7 @@ class Project:
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
     """Where the file says what: the line of each key, by its path."""
+    texts: Mapping[tuple[str, ...], str] = field(default_factory=dict, compare=False)
+    """What it says of the code of functions, as it stands there: ``handler``, ``command``, ``runtime``, ``layers``."""
+    inline: Mapping[tuple[str, ...], str] = field(default_factory=dict, compare=False)
+    """The handlers' files that say a key of a function, by the path that it would have in triggerhub.toml."""

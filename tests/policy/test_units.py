@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggerhub.policy.units import counted, duration, rate, show_duration, show_size, size
+from triggerhub.policy.units import counted, duration, rate, show_duration, show_rate, show_size, size
 from triggerhub.settings import Rate
 
 
@@ -75,3 +75,8 @@ def test_what_is_shown_reads_back(value: int) -> None:
 )
 def test_of_one_thing_it_is_said_in_the_singular(count: int, words: str) -> None:
     assert counted(count, "more kind") == words
+
+
+@pytest.mark.parametrize("text", ["1/s", "50/m", "3/h", "100/d"])
+def test_a_rate_is_shown_as_it_is_read(text: str) -> None:
+    assert show_rate(rate(text)) == text

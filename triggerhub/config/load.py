@@ -19,7 +19,7 @@ from triggerhub.config.locate import walk
 from triggerhub.config.plugins import PluginError, Plugins
 from triggerhub.config.problem import MOST, Problem, Report
 from triggerhub.config.problem import render as render
-from triggerhub.config.schema import NAMED, TABLES, given
+from triggerhub.config.schema import NAMED, TABLES, given, keys
 from triggerhub.config.secrets import Secrets
 from triggerhub.config.triggers import Triggers
 from triggerhub.settings import HubSettings, Project
@@ -110,6 +110,12 @@ class _Loading:
         loaded = Project(
             hub=hub,
             lines=self._report.places.lines(),
+            texts=self._report.places.texts(("handler", "command", "runtime", "layers")),
+            inline={
+                ("functions", name, *key): file
+                for name, (file, said) in functions.inline.items()
+                for key in keys(given(said))
+            },
             console=access,
             defaults=functions.defaults,
             retries=functions.retries,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -72,6 +72,11 @@ class Places:
         """Return the line of every key that no array holds."""
         paths = {path: place for path, place in self.keys.items() if all(isinstance(part, str) for part in path)}
         return {tuple(map(str, path)): self.span(*place).line for path, place in paths.items()}
+
+    def texts(self, names: Collection[str]) -> dict[tuple[str, ...], str]:
+        """Return the values of the keys so called as they are written, each of one line."""
+        found = {path: place for path, place in self.values.items() if path and path[-1] in names}
+        return {tuple(map(str, path)): " ".join(self.text[start:end].split()) for path, (start, end) in found.items()}
 
     def offset(self, path: Path) -> int:
         """Where a value is written, to sort by; before all others where it is not known."""

@@ -6,7 +6,7 @@ layers can be merged key by key. The docstring below a key is its description in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -46,6 +46,14 @@ def given(table: Table) -> dict[str, Any]:
     """Return what was written in a table, inline tables within it as dicts too."""
     values = {name: getattr(table, name) for name in table.model_fields_set}
     return {name: given(value) if isinstance(value, Table) else value for name, value in values.items()}
+
+
+def keys(written: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every key that was written, of those within inline tables too."""
+    for key, value in written.items():
+        yield (*above, key)
+        if isinstance(value, Mapping):
+            yield from keys(value, (*above, key))
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

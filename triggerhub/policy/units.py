@@ -70,3 +70,11 @@ def show_size(count: int) -> str:
         if count and count % _SIZES[unit] == 0:
             return f"{count // _SIZES[unit]}{unit}"
     return f"{count}B"
+
+
+def show_rate(rate: Rate) -> str:
+    """Write a rate as :func:`rate` reads it."""
+    for unit, per in _PERIODS.items():
+        if rate.per == per:
+            return f"{rate.count}/{unit}"
+    return f"{rate.count} in {show_duration(rate.per)}"

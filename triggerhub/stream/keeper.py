@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import anyio
 
@@ -31,6 +32,11 @@ class Start:
     where: tree.Start
     at: Millis = 0
     """The moment of AT_TIMESTAMP."""
+
+    def __str__(self) -> str:
+        if self.where != "AT_TIMESTAMP":
+            return self.where.lower()
+        return datetime.fromtimestamp(self.at / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 async def keep(ctx: Context, endpoint: Endpoint, start: Start, plan: Plan) -> None:
