@@ -119,6 +119,10 @@ class Delivery:
         """Whether it is queued for a time to come."""
         return self.state is State.QUEUED and self.due > now
 
+    def retrying(self, now: Millis) -> bool:
+        """Whether it was tried, and waits for the moment of its next attempt."""
+        return self.attempts > 0 and self.waits(now)
+
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:

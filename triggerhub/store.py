@@ -297,9 +297,13 @@ class Store(Protocol):
         ...
 
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
-        """Queue finished deliveries again, attempts and losses from 0, ids kept; return those that were.
+        """Queue finished deliveries again, attempts and losses from 0, ids kept, due now; return those that were."""
+        ...
 
-        They are due now, and so are queued ones whose time is to come, with the attempts that they have: these, too.
+    async def retry(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
+        """Make due now what was tried and waits for its next attempt; return those that did.
+
+        Nothing else of them changes: attempts go on counting, and an ordered one keeps its place in line.
         """
         ...
 

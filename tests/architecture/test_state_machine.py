@@ -107,6 +107,10 @@ async def redrive(store: MemoryStore, _: Claimed | None) -> None:
     await store.redrive([DELIVERY], now=NOW)
 
 
+async def retry(store: MemoryStore, _: Claimed | None) -> None:
+    await store.retry([DELIVERY], now=NOW)
+
+
 async def discard(store: MemoryStore, _: Claimed | None) -> None:
     await store.discard([DELIVERY], now=NOW)
 
@@ -117,7 +121,7 @@ async def prune(store: MemoryStore, _: Claimed | None) -> None:
 
 ACTS = (
     append, claim, settle(Complete()), settle(Bury("failed")), settle(Retry(NOW)), settle(Retry(NOW, counted=False)),
-    record(Complete()), record(Bury("spent")), record(Leave("left")), die, cancel, redrive, discard, prune,
+    record(Complete()), record(Bury("spent")), record(Leave("left")), die, cancel, redrive, retry, discard, prune,
 )  # fmt: skip
 
 

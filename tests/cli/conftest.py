@@ -61,6 +61,7 @@ function = "echo"
     + queue("keyed", "echo", 'key = "$.body.id"', 'filter = { body = { kind = ["order"] } }')
     + queue("fail", "broken")
     + queue("doom", "doomed")
+    + queue("patient", "broken", 'retry = { attempts = 2, initial = "1h", max = "1h", jitter = false }')
 )
 ECHO = """
 def handler(event, context):

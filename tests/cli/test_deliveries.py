@@ -168,6 +168,28 @@ def test_redelivering_keeps_the_id_and_counts_attempts_anew(on: Run, queued: Que
     on("deliveries", "cancel", held)
 
 
+def test_what_waits_for_its_next_attempt_is_tried_now(on: Run) -> None:
+    one, two = (on("send", "patient", "-d", "{}", "--json").json["deliveries"][0] for _ in range(2))
+
+    def waits(delivery: str) -> bool:
+        row = on("deliveries", "show", delivery, "--json").json
+        return (row["state"], row["attempts"]) == ("queued", 1) and row["due"] > row["created"]
+
+    until(lambda: waits(one) and waits(two), "both failed once")
+    ran = on("deliveries", "retry", one)
+    assert (ran.code, ran.out, ran.err) == (0, "to be tried now: 1 delivery\n", "")
+    over = on("deliveries", "wait", one, "--timeout", "30s", "--json")
+    assert (over.code, over.json["state"], over.json["attempts"]) == (1, "dead", 2)
+    again = on("deliveries", "retry", one)
+    assert (again.code, again.out) == (1, "to be tried now: 0 deliveries\n")
+    assert again.err == "1 left as they are: not waiting for a further attempt, or unknown\n"
+    counted = on("deliveries", "retry", "--trigger", "patient", "--dry-run")
+    assert counted.out == "dry run: deliveries retry would take 1 delivery\n"
+    assert waits(two)
+    assert on("deliveries", "retry", "--trigger", "patient", "--json").json["changed"] == 1
+    assert on("deliveries", "wait", two, "--timeout", "30s").code == 1
+
+
 def test_dead_letters_are_redriven_by_filter_and_the_dry_run_changes_nothing(on: Run, queued: Queued) -> None:
     ids = {queued("doomed") for _ in range(3)}
     order = ["dlq", "redrive", "--function", "doomed", "--since", "1d"]

@@ -89,7 +89,7 @@ def test_an_unknown_function_or_trigger_is_exit_code_1_and_names_those_that_ther
     ):
         ran = on(*arguments)
         assert (ran.code, ran.out) == (1, ""), arguments
-        assert ran.err == "error: no trigger 'no'\n  This hub has: doom, fail, hook, keyed, off, yearly.\n"
+        assert ran.err == "error: no trigger 'no'\n  This hub has: doom, fail, hook, keyed, off, patient, yearly.\n"
 
 
 def test_async_queues_and_says_how_to_wait(on: Run) -> None:

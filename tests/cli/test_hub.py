@@ -33,7 +33,7 @@ def test_status_says_what_the_hub_is(on: Run, hub: Daemon) -> None:
 
 def test_functions_are_listed_and_shown(on: Run) -> None:
     rows = on("functions", "list", "--json").json
-    assert [row["name"] for row in rows] == ["broken", "doomed", "echo", "held", "nasty", "shell"]
+    assert [row["name"] for row in rows] == ["broken", "doomed", "echo", "ending", "failing", "held", "nasty", "shell"]
     for row in rows:
         assert {
             "name", "runtime", "handler", "version", "source", "timeout_ms", "memory", "concurrency", "level", "paused",
@@ -47,12 +47,12 @@ def test_functions_are_listed_and_shown(on: Run) -> None:
     shown = on("functions", "show", "echo").out
     assert shown.startswith("echo\n")
     assert "timeout      30.0 s" in shown
-    assert "triggers     hook, keyed, yearly, off" in shown
+    assert "triggers     hook, yearly, off, keyed" in shown
 
 
 def test_triggers_are_listed_and_shown(on: Run) -> None:
     rows = {row["name"]: row for row in on("triggers", "list", "--json").json}
-    assert list(rows) == ["hook", "keyed", "fail", "doom", "yearly", "off"]
+    assert list(rows) == ["hook", "yearly", "off", "keyed", "fail", "doom", "patient"]
     for row in rows.values():
         assert {"name", "type", "functions", "state", "why", "next", "counts"} <= set(row)
     assert rows["yearly"]["next"].endswith("-01-01T00:00:00.000Z")
@@ -60,7 +60,7 @@ def test_triggers_are_listed_and_shown(on: Run) -> None:
     assert rows["hook"]["functions"] == ["echo", "shell"]
     header, *lines = on("triggers", "list").out.rstrip("\n").split("\n")
     assert header.split() == ["NAME", "TYPE", "STATE", "NEXT", "QUEUED", "RUNNING", "DONE", "DEAD", "FUNCTIONS", "WHY"]
-    assert len(lines) == 6
+    assert len(lines) == 7
     shown = on("triggers", "show", "yearly").out
     assert "-01-01T00:00:00.000Z (in " in shown
 

@@ -179,8 +179,11 @@ def test_completion_is_printed_for_a_shell(shell: str, run: Run) -> None:
     ("line", "expected"),
     [
         ("triggerhub dl", {"dlq"}),
-        ("triggerhub deliveries ", {"list", "show", "wait", "cancel", "redeliver"}),
-        ("triggerhub -C {project} invoke ", {"broken", "doomed", "echo", "held", "nasty", "shell"}),
+        ("triggerhub deliveries ", {"list", "show", "wait", "cancel", "retry", "redeliver"}),
+        (
+            "triggerhub -C {project} invoke ",
+            {"broken", "doomed", "echo", "ending", "failing", "held", "nasty", "shell"},
+        ),
         ("triggerhub -C {project} send ke", {"keyed"}),
         ("triggerhub -C {project} dlq list --function do", {"doomed"}),
         ("triggerhub -C /nowhere invoke ", set()),

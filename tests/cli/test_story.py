@@ -46,6 +46,12 @@ def test_every_state_says_what_to_do_next(state: str, step: str) -> None:
     assert step in event(row(state))
 
 
+def test_what_waits_for_its_next_attempt_can_be_tried_now() -> None:
+    waiting = row("queued", attempts=1, due="2999-01-01T12:00:00.000Z")
+    assert told(waiting).endswith(f"\ntriggerhub deliveries retry {ID} tries it now")
+    assert told(row("queued", due="2999-01-01T12:00:00.000Z")).endswith(f"\ntriggerhub deliveries wait {ID}")
+
+
 @pytest.mark.parametrize(
     ("trigger", "says"),
     [("t", "trigger t"), ("api", "invoke --async"), ("destination:pay", "a destination of function pay")],

@@ -36,6 +36,7 @@ ID = "019a0000-0000-7000-8000-000000000001"
         (["deliveries", "list", "--state", "lost"], "'lost' is not one of"),
         (["deliveries", "wait", ID, "--timeout", "soon"], "soon"),
         (["deliveries", "cancel"], "deliveries cancel: which ones?"),
+        (["deliveries", "retry"], "deliveries retry: which ones?"),
         (["deliveries", "redeliver"], "Missing argument"),
         (["dlq", "redrive"], "dlq redrive: which ones?"),
         (["dlq", "discard"], "dlq discard: which ones?"),

@@ -16,6 +16,7 @@ from triggerhub.model import Invocation
 from triggerhub.settings import RetryPolicy, Secret
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
+from triggerhub.testing import FakeClock
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,36 @@ async def test_redrive_runs_a_dead_letter_again_under_its_own_id(tmp_path: Path)
         assert (await r.hub.deliveries.wait(answer.deliveries[0], 20)).state == "succeeded"
         stats = await r.store.stats()
     assert (stats.accepted, stats.drift) == (1, 0)
+
+
+async def test_what_waits_for_its_next_attempt_is_tried_now_but_not_while_paused(tmp_path: Path) -> None:
+    clock, tries, well = FakeClock(), [], []
+
+    async def mended(invocation: Invocation) -> Any:
+        tries.append(json.loads(invocation.payload))
+        if not well:
+            raise BrokenPipeError
+        return "ok"
+
+    policy = RetryPolicy(attempts=3, initial=600_000, max=600_000, jitter=False)
+    async with rig(tmp_path, {"work": mended}, functions=[function(retry=policy)], clock=clock) as r:
+        (one,), (two,) = await r.emit("hand", 1), await r.emit("hand", 2)
+        waiting = [*one.deliveries, *two.deliveries]
+        await r.until(lambda: all(r.store.rows[row].delivery.retrying(clock.now()) for row in waiting), "both wait")
+        well.append(True)
+        await r.hub.pause("function", "work")
+        assert await r.hub.deliveries.retry(one.deliveries) == list(one.deliveries)
+        assert await r.hub.deliveries.retry(one.deliveries) == []
+        await r.idle()
+        assert tries == [1, 2]
+        await r.hub.resume("function", "work")
+        row = await r.hub.deliveries.wait(one.deliveries[0], 20)
+        assert (row.state, row.attempts) == ("succeeded", 2)
+        await r.idle()
+        assert tries == [1, 2, 1]
+        assert r.store.rows[two.deliveries[0]].delivery.retrying(clock.now())
+        stats = await r.store.stats()
+    assert (stats.accepted, stats.drift) == (2, 0)
 
 
 async def test_discard_removes_a_dead_letter_and_counts_it(tmp_path: Path) -> None:

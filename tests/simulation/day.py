@@ -1,6 +1,6 @@
 """Live through a day of a hub, drawn from a seed.
 
-Events come in bursts, handlers fail, hang, crash and cannot start, people cancel, pause and redrive, and
+Events come in bursts, handlers fail, hang, crash and cannot start, people cancel, pause, retry and redrive, and
 the hub ends well or dies and is started again on the same store, at any moment and also half-way through
 what it asks of the store.
 """
@@ -478,9 +478,11 @@ class Day:
         if self._trouble == "storm" and some and not rows[some[0]].delivery.state.finished:
             await hub.deliveries.cancel(chosen, "asked")
             return
-        match draw.choice(("cancel", "redrive", "discard", "pause", "audit")):
+        match draw.choice(("cancel", "redrive", "retry", "discard", "pause", "audit")):
             case "cancel":
                 await hub.deliveries.cancel(chosen, "asked")
+            case "retry":
+                await hub.deliveries.retry([one for one in rows if rows[one].delivery.retrying(self.clock.now())])
             case "redrive":
                 await hub.deliveries.redrive([one for one in chosen if rows[one].delivery.state.finished])
             case "discard":

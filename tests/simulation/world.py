@@ -27,7 +27,7 @@ AUDIT = 64
 """Steps between looks at every row."""
 LATENESS = (0.2, 2.0, 10.0, 1200.0)
 """Seconds within which a settle comes to the store that its hub had asked for when it died."""
-LOOKED_AT = ("append", "claim", "settle", "reap", "cancel", "redrive", "discard", "prune")
+LOOKED_AT = ("append", "claim", "settle", "reap", "cancel", "redrive", "retry", "discard", "prune")
 
 
 class Died(StoreBroken):
@@ -173,6 +173,11 @@ class World:
             self.lost[delivery] = 0
             if delivery in self.running:
                 self.problem(f"{delivery} was redriven while it ran")
+
+    def _retry(self, arguments: tuple[Any, ...], result: Sequence[str]) -> None:
+        for delivery in result:
+            if delivery in self.running:
+                self.problem(f"{delivery} was tried now while it ran")
 
     def _discard(self, arguments: tuple[Any, ...], result: Sequence[str]) -> None:
         self.removed.update(result)

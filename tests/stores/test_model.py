@@ -300,18 +300,28 @@ class Machine(RuleBasedStateMachine):
     def redrive(self, picks: list[int]) -> None:
         asked = self.some(picks)
         said = self.run(self.store.redrive(asked, now=self.now))
-        rows = {one: self.model.rows[one] for one in dict.fromkeys(asked) if self.is_there(one)}
+        wanted = [one for one in dict.fromkeys(asked) if self.is_there(one) and self.model.rows[one].state.finished]
+        assert said == wanted
+        for one in wanted:
+            row = self.model.rows[one]
+            row.state, row.attempts, row.lost, row.due = State.QUEUED, 0, 0, self.now
+            row.finished = row.reason = row.error = None
+
+    @rule(picks=st.lists(st.integers(0, 100), min_size=1, max_size=4))
+    def retry(self, picks: list[int]) -> None:
+        asked = self.some(picks)
+        said = self.run(self.store.retry(asked, now=self.now))
         wanted = [
-            one for one, row in rows.items() if row.state.finished or (row.state is State.QUEUED and row.due > self.now)
+            one
+            for one in dict.fromkeys(asked)
+            if self.is_there(one)
+            and (row := self.model.rows[one]).state is State.QUEUED
+            and row.attempts > 0
+            and row.due > self.now
         ]
         assert said == wanted
         for one in wanted:
-            row = rows[one]
-            if not row.state.finished:
-                row.due = self.now
-                continue
-            row.state, row.attempts, row.lost, row.due = State.QUEUED, 0, 0, self.now
-            row.finished = row.reason = row.error = None
+            self.model.rows[one].due = self.now
 
     @rule(picks=st.lists(st.integers(0, 100), min_size=1, max_size=3))
     def discard(self, picks: list[int]) -> None:

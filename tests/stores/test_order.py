@@ -127,6 +127,24 @@ async def test_a_retry_gives_way_to_an_older_one_that_was_redriven(hand: Hand) -
     assert await hand.take_ids() == [first]
 
 
+async def test_who_is_tried_now_keeps_his_place_in_line(hand: Hand) -> None:
+    first, second = await hand.put(order="k"), await hand.put(order="k")
+    (running,) = await hand.take()
+    assert await hand.settle(running, Bury("no"))
+    (running,) = await hand.take()
+    assert running.delivery.id == second
+    assert await hand.settle(running, Retry(NOW + 60_000))
+    await hand.store.redrive([first], now=NOW)
+    third = await hand.put(order="k")
+    assert await hand.store.retry([second], now=NOW) == [second]
+    done = []
+    for _ in range(3):
+        (running,) = await hand.take()
+        done.append(running.delivery.id)
+        assert await hand.settle(running)
+    assert done == [first, second, third]
+
+
 async def test_many_redriven_at_once_go_oldest_first(hand: Hand) -> None:
     line = [await hand.put(order="k") for _ in range(4)]
     await hand.store.cancel(line, now=NOW, reason="no")

@@ -119,6 +119,35 @@ async def test_an_event_shows_its_own_deliveries_only(hand: Hand) -> None:
     assert {one.event_id for one in found[1]} == {first.event.id}
 
 
+# retry
+
+
+async def test_what_waits_for_its_next_attempt_is_due_now_and_nothing_else(hand: Hand) -> None:
+    waiting = await hand.put()
+    (claimed,) = await hand.take()
+    fault = Fault(type="E", message="m")
+    assert await hand.settle(claimed, Retry(NOW + 60_000), attempt=attempt("raised", error=fault))
+    gone, done = await dead(hand), await succeeded(hand)
+    running = await hand.put()
+    await hand.take()
+    delayed = await hand.put(due=NOW + 1000)
+    hand.now += 100
+    before = await hand.look(waiting)
+    others = [await hand.look(one) for one in (gone, done, running, delayed)]
+    asked = [delayed, gone, waiting, running, NOBODY, done, waiting]
+    assert await hand.store.retry(asked, now=hand.now) == [waiting]
+    found = await hand.look(waiting)
+    assert (found.due, before.due) == (NOW + 100, NOW + 60_000)
+    before.due = found.due
+    assert found == before
+    assert [await hand.look(one) for one in (gone, done, running, delayed)] == others
+    assert await hand.store.retry([waiting], now=hand.now) == []
+    (claimed,) = await hand.take()
+    assert (claimed.delivery.id, claimed.delivery.attempts) == (waiting, 2)
+    assert (await hand.store.stats()).drift == 0
+    assert await hand.store.audit() == []
+
+
 # redrive
 
 

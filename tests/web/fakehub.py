@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -165,6 +166,13 @@ class FakeHub:
 
     async def redrive(self, deliveries: Sequence[str]) -> list[str]:
         return await self._move("redrive", deliveries, True, State.QUEUED)
+
+    async def retry(self, deliveries: Sequence[str]) -> list[str]:
+        now = time.time_ns() // 1_000_000
+        due = [one for one in deliveries if one in self.rows and self.rows[one].retrying(now)]
+        self.rows |= {one: replace(self.rows[one], due=now) for one in due}
+        self.did.append(("retry", *due))
+        return due
 
     async def discard(self, deliveries: Sequence[str], reason: str) -> list[str]:
         return await self._move("discard", deliveries, True, None)

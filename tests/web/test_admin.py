@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -529,6 +530,35 @@ async def test_redrive_by_id_leaves_what_is_not_dead(tmp_path: Path) -> None:
         unknown = "019a0000-0000-7000-8000-000000000001"
         lines = (await client.post("/api/v1/dead-letters/redrive", {"ids": [unknown]})).lines
         assert lines[-1]["error"]["code"] == "not-found"
+
+
+async def test_what_waits_for_its_next_attempt_is_tried_now_alone_or_all_of_a_function(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        later = time.time_ns() // 1_000_000 + 600_000
+        one, two = (client.hub.add(number, State.QUEUED, attempts=2, due=later).id for number in (1, 2))
+        other = client.hub.add(3, State.QUEUED, function="count", attempts=1, due=later).id
+        delayed = client.hub.add(4, State.QUEUED, attempts=0, due=later).id
+        done, running = client.hub.add(5).id, client.hub.add(6, State.RUNNING).id
+        answer = await client.post(f"/api/v1/deliveries/{one}/retry")
+        assert (answer.status, answer.json["id"], answer.json["attempts"]) == (200, one, 2)
+        assert client.hub.rows[one].due < later
+        for row, why in ((one, "It is due"), (delayed, "delayed"), (done, "Redeliver"), (running, "under way")):
+            answer = await client.post(f"/api/v1/deliveries/{row}/retry")
+            assert (answer.status, answer.code) == (409, "conflict")
+            assert "waits for no further attempt" in answer.json["error"]["message"]
+            assert why in answer.json["error"]["hint"]
+        assert (await client.post(f"/api/v1/deliveries/{'019a0000-0000-7000-8000-000000000001'}/retry")).status == 404
+        hint = (await client.post(f"/api/v1/deliveries/{two}/redeliver")).json["error"]["hint"]
+        assert "retry it now" in hint
+        lines = (await client.post("/api/v1/deliveries/retry", {"function": "hello", "dry_run": True})).lines
+        assert lines[-1]["total"] == 1
+        lines = (await client.post("/api/v1/deliveries/retry", {"function": "hello"})).lines
+        assert (lines[-1]["changed"], lines[-1]["skipped"]) == (1, 0)
+        assert client.hub.did[-1] == ("retry", two)
+        lines = (await client.post("/api/v1/deliveries/retry", {"ids": [other, delayed]})).lines
+        assert (lines[-1]["changed"], lines[-1]["skipped"]) == (1, 1)
+        lines = (await client.post("/api/v1/deliveries/retry", {"function": "hello"})).lines
+        assert lines[-1]["error"]["message"].startswith("there is no delivery that waits for its next attempt with")
 
 
 async def test_a_rate_holds_the_redrive_back(tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ class Verb:
 LETTERS = ("dead letter", "dead letters")
 REDRIVE = Verb(("dead-letters", "redrive"), "dlq redrive", "queued {} again", LETTERS, "not dead (any more)")
 DISCARD = Verb(("dead-letters", "discard"), "dlq discard", "discarded {}", LETTERS, "not dead (any more)")
+RETRY = Verb(
+    ("deliveries", "retry"),
+    "deliveries retry",
+    "to be tried now: {}",
+    ("delivery", "deliveries"),
+    "not waiting for a further attempt",
+)
 CANCEL = Verb(
     ("deliveries", "cancel"), "deliveries cancel", "cancelled {}", ("delivery", "deliveries"), "finished already"
 )

@@ -154,14 +154,32 @@ def cancel(context: click.Context, session: Session, /, yes: bool, **order: Any)
 
 
 @deliveries.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@chosen
+@click.option("--all", "every", is_flag=True, help="All that wait for their next attempt.")
+@click.option("--rate", metavar="10/s", help="No faster than this.")
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
+@click.pass_obj
+@click.pass_context
+def retry(context: click.Context, session: Session, /, yes: bool, **order: Any) -> None:
+    """Try now what failed and waits for its next attempt, the oldest first.
+
+    Attempts go on counting, and limits, pauses and the order of keys hold. Exits 5 when only some waited, 1 when none.
+    """
+    context.exit(bulk.carry_out(session, bulk.RETRY, order, ask=not yes))
+
+
+@deliveries.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @shared
 @click.pass_obj
 @click.pass_context
 def redeliver(context: click.Context, session: Session, ids: tuple[str, ...]) -> None:
-    """Queue finished deliveries again, or run now what waits for its next attempt.
+    """Queue finished deliveries again.
 
-    They keep their ids; finished ones get fresh attempts. Exits 5 when only some could be queued.
+    They keep their ids and get fresh attempts. Exits 5 when only some could be queued.
     """
     done: list[dict[str, Any]] = []
     failures: list[TriggerhubError] = []

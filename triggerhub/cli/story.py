@@ -174,6 +174,8 @@ def _next(row: dict[str, Any]) -> str:
     match row["state"]:
         case "dead":
             return f"mend {row['function']}, then: triggerhub dlq redrive {identifier}"
+        case "queued" if row["attempts"] and (words.age(row["due"]) or "").startswith("in "):
+            return f"triggerhub deliveries retry {identifier} tries it now"
         case "queued" | "running":
             return f"triggerhub deliveries wait {identifier}"
         case "cancelled":

@@ -275,7 +275,7 @@ class Person(Table):
     password: Hash
     """Reference to the hash that ``triggerhub hash-password`` prints."""
     role: Literal["viewer", "operator", "admin"] = "admin"
-    """``viewer`` looks, ``operator`` also redelivers, cancels, pauses and fires, ``admin`` does everything."""
+    """``viewer`` looks, ``operator`` also redelivers, retries, cancels, pauses and fires, ``admin`` does everything."""
     payloads: bool = True
     """Whether events, their keys, answers, the text of errors and logs are shown."""
 

@@ -1,4 +1,4 @@
-"""Find deliveries, and cancel, redrive or discard them."""
+"""Find deliveries, and cancel, redrive, retry or discard them."""
 
 from __future__ import annotations
 
@@ -91,14 +91,23 @@ class Deliveries:
         return ended
 
     async def redrive(self, deliveries: Sequence[str]) -> list[str]:
-        """Queue finished deliveries again, and make due what waits for its time; returns those."""
+        """Queue finished deliveries again; returns those that were finished."""
         before = await self._details(deliveries)
         with anyio.CancelScope(shield=True):
             queued = await self._store.redrive(list(before), now=self._clock.now())
         for delivery in queued:
-            self._depth.add(before[delivery].trigger, int(before[delivery].state.finished))
+            self._depth.add(before[delivery].trigger, 1)
             self._wiring.dispatchers.rouse(Lane(before[delivery].trigger, before[delivery].function))
         return queued
+
+    async def retry(self, deliveries: Sequence[str]) -> list[str]:
+        """Try now what waits for its next attempt, as limits and pauses let it; returns those that waited."""
+        before = await self._details(deliveries)
+        with anyio.CancelScope(shield=True):
+            due = await self._store.retry(list(before), now=self._clock.now())
+        for delivery in due:
+            self._wiring.dispatchers.rouse(Lane(before[delivery].trigger, before[delivery].function))
+        return due
 
     async def discard(self, deliveries: Sequence[str], reason: str) -> list[str]:
         """Remove dead deliveries; what was removed and why goes to the hub's log."""

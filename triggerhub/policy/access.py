@@ -58,7 +58,7 @@ class Needed:
 
 
 _OPERATED = re.compile(
-    r"(/api/v1)?/(deliveries/(cancel|[^/]+/(cancel|redeliver|resend))"
+    r"(/api/v1)?/(deliveries/(cancel|retry|[^/]+/(cancel|redeliver|retry|resend))"
     r"|dead-letters/(redrive|discard)"
     r"|functions/[^/]+/(pause|resume|invoke|test)"
     r"|triggers/[^/]+/(pause|resume|fire|send|examine))"

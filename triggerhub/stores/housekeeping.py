@@ -1,4 +1,4 @@
-"""Change what people and the hub's own housekeeping ask for: cancel, redrive, discard, prune."""
+"""Change what people and the hub's own housekeeping ask for: cancel, redrive, retry, discard, prune."""
 
 from __future__ import annotations
 
@@ -40,12 +40,9 @@ def cancel(t: Transaction, deliveries: Sequence[str], now: Millis, reason: str) 
 
 
 def redrive(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]:
-    """Queue what is finished again, in its old place in line; make due what waits for its time."""
-    found = [one for one in find(t, deliveries) if one.state.finished or one.waits(now)]
+    """Queue what is finished again, in its old place in line."""
+    found = [one for one in find(t, deliveries) if one.state.finished]
     for one in found:
-        if not one.state.finished:
-            t.db.execute("UPDATE delivery SET due = ? WHERE id = ?", (now, one.id))
-            continue
         t.db.execute(
             "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, lost = 0, due = ?, finished = NULL, "
             "reason = NULL, error_type = NULL, error_message = NULL WHERE id = ?",
@@ -53,6 +50,13 @@ def redrive(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]
         )
         queue.moved(t, one, QUEUED)
     return [one.id for one in found]
+
+
+def retry(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]:
+    """Make due now what waits for its next attempt; who is behind another in line stays there."""
+    found = [one.id for one in find(t, deliveries) if one.retrying(now)]
+    t.db.executemany("UPDATE delivery SET due = ? WHERE id = ?", [(now, one) for one in found])
+    return found
 
 
 def discard(t: Transaction, deliveries: Sequence[str]) -> list[str]:

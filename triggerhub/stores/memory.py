@@ -309,12 +309,14 @@ class MemoryStore:
                 row.delivery.attempts, row.delivery.lost, row.delivery.due = 0, 0, now
                 row.delivery.finished = row.delivery.error = None
                 self._queue(row)
-            elif row.delivery.waits(now):
-                row.delivery.due = now
-            else:
-                continue
-            queued.append(row.delivery.id)
+                queued.append(row.delivery.id)
         return queued
+
+    async def retry(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
+        waiting = [row.delivery for row in self._known(deliveries) if row.delivery.retrying(now)]
+        for one in waiting:
+            one.due = now
+        return [one.id for one in waiting]
 
     async def cancel(self, deliveries: Sequence[str], *, now: Millis, reason: str) -> list[str]:
         ended = []

@@ -209,6 +209,9 @@ class SQLiteStore:
     async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         return await self.writer.do(lambda t: housekeeping.redrive(t, deliveries, now))
 
+    async def retry(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
+        return await self.writer.do(lambda t: housekeeping.retry(t, deliveries, now))
+
     async def cancel(self, deliveries: Sequence[str], *, now: Millis, reason: str) -> list[str]:
         return await self.writer.do(lambda t: housekeeping.cancel(t, deliveries, now, reason))
 

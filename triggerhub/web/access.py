@@ -33,7 +33,7 @@ OPEN = re.compile(r"/healthz|/readyz|/login|/static/[^/]+")
 SIGNED = re.compile(r"/20\d\d-\d\d-\d\d/")
 """Where requests of the Lambda API go."""
 ORDERS = re.compile(
-    r".*/(cancel|redrive|discard|prune|revoke|tokens|pause|resume|fire|redeliver|reload|backup|rollback|canary(/end)?)"
+    r".*/(cancel|redrive|discard|prune|revoke|tokens|pause|resume|fire|redeliver|retry|reload|backup|rollback|canary(/end)?)"
 )
 """Changes whose body says what is changed; that of others is a stranger's data."""
 KEYS = re.compile(r"/+api/+v1/+(tokens|backup)(\W|$)")

@@ -92,12 +92,17 @@ def number(text: str | None, default: int, most: int, name: str) -> int:
     return int(text)
 
 
+def now() -> Millis:
+    """Return the moment."""
+    return time.time_ns() // 1_000_000
+
+
 def since(text: str | None) -> Millis | None:
     """Read ``15m`` (so long ago) or an RFC 3339 time. BadInput."""
     if not text:
         return None
     try:
-        return time.time_ns() // 1_000_000 - units.duration(text)
+        return now() - units.duration(text)
     except ValueError:
         pass
     try:

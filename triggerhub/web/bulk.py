@@ -33,6 +33,8 @@ Note: TypeAlias = Callable[..., None]
 
 DEAD = (State.DEAD,)
 UNFINISHED = (State.QUEUED, State.RUNNING)
+RETRYING = (State.QUEUED,)
+"""Of these, those alone that wait for their next attempt."""
 MEMBERS: dict[str, type] = {
     "ids": list,
     "function": str,
@@ -45,6 +47,11 @@ MEMBERS: dict[str, type] = {
     "rate": str,
     "reason": str,
     "dry_run": bool,
+}
+NOUNS = {
+    DEAD: "dead letter",
+    UNFINISHED: "delivery that is queued or running",
+    RETRYING: "delivery that waits for its next attempt",
 }
 FILTERS = ("ids", "function", "trigger", "since", "error", "key", "fingerprint", "all")
 """The members that say which ones."""
@@ -72,6 +79,10 @@ class Order:
     dry_run: bool = False
     said: str = ""
     """Which ones, in words; empty where it is all there are."""
+
+    def takes(self, row: Delivery, now: Millis) -> bool:
+        """Whether a delivery stands as it must for this."""
+        return row.state in self.states and (self.states != RETRYING or row.retrying(now))
 
 
 def order(fields: dict[str, Json], states: tuple[State, ...], *, told: bool) -> Order:
@@ -135,7 +146,7 @@ async def carry_out(hub: Hub, work: Order, act: Act, tell: Tell, note: Note) -> 
 
 async def _named(hub: Hub, work: Order) -> bytearray:
     """Return those of the ids that stand in the right state, 16 bytes each."""
-    found = bytearray()
+    found, now = bytearray(), asked.now()
     for identifier in work.ids:
         try:
             row = (await hub.deliveries.get(identifier)).delivery
@@ -143,7 +154,7 @@ async def _named(hub: Hub, work: Order) -> bytearray:
             if len(work.ids) == 1:
                 raise
             continue
-        if row.state in work.states:
+        if work.takes(row, now):
             found += UUID(identifier).bytes
     return found
 
@@ -151,12 +162,13 @@ async def _named(hub: Hub, work: Order) -> bytearray:
 async def _chosen(hub: Hub, work: Order) -> bytearray:
     """Return all that the filter finds, oldest first, 16 bytes each: there may be a million."""
     pages: list[bytes] = []
-    mark = work.fingerprint
+    mark, now = work.fingerprint, asked.now()
     for state in work.states:
         query = replace(work.query, state=state)
         while True:
             rows = await hub.deliveries.page(query, told=work.told)
-            fit = (row for row in reversed(rows) if mark is None or bears(row, mark, hub.veil, told=work.told))
+            fit = (row for row in reversed(rows) if work.takes(row, now))
+            fit = (row for row in fit if mark is None or bears(row, mark, hub.veil, told=work.told))
             pages.append(b"".join(UUID(row.id).bytes for row in fit))
             if len(rows) < query.limit:
                 break
@@ -165,7 +177,7 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     if not found:
         await hub.deliveries.known(work.query)
         if work.said:
-            noun = "dead letter" if work.states == DEAD else "delivery that is queued or running"
+            noun = NOUNS[work.states]
             raise NotFound(f"there is no {noun} with {work.said}", hint="It may be done already; ask for the list.")
     return found
 

@@ -1,4 +1,4 @@
-"""Serve deliveries and events: list, look at, wait for, cancel, deliver again."""
+"""Serve deliveries and events: list, look at, wait for, cancel, try now, deliver again."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ class Deliveries:
         return [
             Route("/deliveries", self.page),
             Route("/deliveries/cancel", self.cancel_many, methods=["POST"]),
+            Route("/deliveries/retry", self.retry_many, methods=["POST"]),
             Route("/deliveries/{id}", self.show),
             Route("/deliveries/{id}/wait", self.wait),
             Route("/deliveries/{id}/cancel", self.cancel, methods=["POST"]),
             Route("/deliveries/{id}/redeliver", self.redeliver, methods=["POST"]),
+            Route("/deliveries/{id}/retry", self.retry, methods=["POST"]),
             Route("/dead-letters/redrive", self.redrive_many, methods=["POST"]),
             Route("/dead-letters/discard", self.discard_many, methods=["POST"]),
             Route("/events/{id}", self.event),
@@ -108,9 +110,19 @@ class Deliveries:
         """Queue one finished delivery again."""
         identifier = _id(request)
         if not await self._hub.deliveries.redrive([identifier]):
-            row = (await self._hub.deliveries.get(identifier)).delivery
-            raise Conflict(f"delivery {identifier} is still {row.state.value}", hint="Wait for it, or cancel it.")
+            raise unfinished((await self._hub.deliveries.get(identifier)).delivery)
         return await self.show(request)
+
+    async def retry(self, request: Request) -> Response:
+        """Try now one delivery that waits for its next attempt."""
+        identifier = _id(request)
+        if not await self._hub.deliveries.retry([identifier]):
+            raise not_retrying((await self._hub.deliveries.get(identifier)).delivery)
+        return await self.show(request)
+
+    async def retry_many(self, request: Request) -> Lines:
+        """Try now what waits for its next attempt, oldest first."""
+        return await self._carried_out(request, bulk.RETRYING, lambda ids, _: self._hub.deliveries.retry(ids))
 
     async def redrive_many(self, request: Request) -> Lines:
         """Queue dead deliveries again, oldest first; see :mod:`triggerhub.web.bulk`."""
@@ -129,6 +141,27 @@ class Deliveries:
         order, note = bulk.order(fields, states, told=_told(request)), partial(remark, request.scope)
         note(id=secrets.token_hex(8), order=orders.kept(fields))
         return Lines(lambda tell: bulk.carry_out(self._hub, order, act, tell, note), self._closing)
+
+
+def unfinished(row: Delivery) -> Conflict:
+    """Say why a delivery cannot be queued again: it is not finished."""
+    hint = "Wait for it, or cancel it."
+    if row.retrying(asked.now()):
+        hint = "It waits for its next attempt: retry it now, or cancel it."
+    return Conflict(f"delivery {row.id} is still {row.state.value}", hint=hint)
+
+
+def not_retrying(row: Delivery) -> Conflict:
+    """Say why a delivery cannot be tried now: it does not wait for its next attempt."""
+    if row.state.finished:
+        hint = "Redeliver it, to run it again."
+    elif row.state is State.RUNNING:
+        hint = "Its attempt is under way."
+    elif row.due > asked.now():
+        hint = "It was delayed by its sender, and is not tried before."
+    else:
+        hint = f"It is due; triggerhub explain {row.event_id} says what it is held by."
+    return Conflict(f"delivery {row.id} is {row.state.value}, and waits for no further attempt", hint=hint)
 
 
 def json(body: bytes, status: int = 200) -> Response:

@@ -372,8 +372,12 @@ def test_what_is_to_be_tried_again_needs_attention(site: Site) -> None:
         where = f"/deliveries/{sent['deliveries'][0]}"
         (seen,) = re.findall(rf'data-live="({where}/pane\?seen=[^"]+)"', shown)
         assert site.get(seen).status == 204, "it is as it was seen"
-        assert ">Run now<" in shown
-        assert site.ask("POST", f"{where}/redeliver").status == 200
+        assert f'hx-post="{where}/retry" hx-target="#pane">Retry now<' in shown
+        assert f"deliveries retry {sent['deliveries'][0]}" in shown
+        refused = site.ask("POST", f"{where}/redeliver")
+        assert (refused.status, "retry it now" in refused.text) == (409, True)
+        assert site.ask("POST", f"{where}/retry").status == 200
+        assert site.ask("POST", f"{where}/retry").status == 409, "it does not wait any more"
         until(lambda: '<span class="state dead">dead</span>' in site.get(where).text, "its second attempt was the last")
         assert site.get(seen).status == 200
     finally:

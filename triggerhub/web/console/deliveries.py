@@ -30,6 +30,7 @@ from triggerhub.web import asked
 from triggerhub.web.access import asker
 from triggerhub.web.console import answer, render
 from triggerhub.web.console.frame import Frame
+from triggerhub.web.deliveries import not_retrying, unfinished
 
 LISTED = 50
 PLOTTED = 300
@@ -59,6 +60,7 @@ class Deliveries:
             ("/deliveries/{id}/payload.json", self.payload, "GET"),
             ("/deliveries/{id}/result.json", self.result, "GET"),
             ("/deliveries/{id}/redeliver", self.redeliver, "POST"),
+            ("/deliveries/{id}/retry", self.retry, "POST"),
             ("/deliveries/{id}/cancel", self.cancel, "POST"),
             ("/deliveries/{id}/resend", self.resend, "POST"),
         ]
@@ -171,7 +173,9 @@ class Deliveries:
         start = f"triggerhub -C {shlex.quote(folder)}"
         found: list[tuple[str, str, str | None]] = [
             ("Show it", f"{start} deliveries show {row.id}", None),
-            ("Deliver it again", f"{start} deliveries redeliver {row.id}", None),
+            ("Try it now", f"{start} deliveries retry {row.id}", None)
+            if row.retrying(asked.now())
+            else ("Deliver it again", f"{start} deliveries redeliver {row.id}", None),
             ("Read its log", f"{start} logs --delivery {row.id}", None),
             ("Tell the event's story", f"{start} explain {row.event_id}", None),
         ]
@@ -232,9 +236,14 @@ class Deliveries:
     async def redeliver(self, request: Request) -> Response:
         delivery = _id(request)
         if not await self._hub.deliveries.redrive([delivery]):
-            row = (await self._hub.deliveries.get(delivery)).delivery
-            raise Conflict(f"this delivery is still {row.state.value}", hint="Wait for it, or cancel it.")
+            raise unfinished((await self._hub.deliveries.get(delivery)).delivery)
         return await self._shown(request, delivery, "Queued again")
+
+    async def retry(self, request: Request) -> Response:
+        delivery = _id(request)
+        if not await self._hub.deliveries.retry([delivery]):
+            raise not_retrying((await self._hub.deliveries.get(delivery)).delivery)
+        return await self._shown(request, delivery, "It is due now")
 
     async def cancel(self, request: Request) -> Response:
         delivery = _id(request)
