@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.contract.conftest import client
 from tests.e2e.daemon import Daemon
-from triggerhub.web.lambda_api import support
+from triggerhub.aws.restjson import ApiError
+from triggerhub.web.lambda_api import members, support
 
 MODEL = botocore.session.get_session().get_service_model("lambda")
 EXAMPLES = 15
@@ -114,3 +115,18 @@ def test_what_is_said_of_operations_names_operations_that_there_are() -> None:
     assert support.REFUSED.keys() <= set(MODEL.operation_names)
     assert support.DIFFERS.keys() <= set(MODEL.operation_names)
     assert not support.REFUSED.keys() & support.DIFFERS.keys()
+
+
+def test_the_table_tells_the_members_that_are_refused() -> None:
+    table = {name: (word, remark) for name, word, remark in support.table(MODEL.operation_names, MODEL.operation_names)}
+    for name in ("CreateFunction", "UpdateFunctionConfiguration"):
+        word, remark = table[name]
+        assert word == "differs"
+        for member in ("VpcConfig", "ImageConfig", "KMSKeyArn", "FileSystemConfigs"):
+            assert f"`{member}`" in remark
+            with pytest.raises(ApiError, match=member):
+                members.refuse({member: {"SubnetIds": ["subnet-1"]}})
+    assert "`ImageUri`" in table["UpdateFunctionCode"][1]
+    assert "`PublishTo`" in table["PublishVersion"][1]
+    assert "`KMSKeyArn`" in table["CreateEventSourceMapping"][1]
+    assert table["GetAlias"] == ("works", "")

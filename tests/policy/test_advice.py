@@ -49,3 +49,19 @@ def test_a_file_that_is_missing_within_the_sandboxs_own_is_the_functions_affair(
 def test_the_hubs_own_errors_keep_their_remedy() -> None:
     assert advise("Runtime.ImportModuleError", "No such file or directory") == advise("Runtime.ImportModuleError")
     assert advise("Runtime.ExitError", "exit status 1") == advise("Runtime.ExitError")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unable to import module 'app': No module named 'boto3'",
+        "Unable to import module 'app': No module named 'botocore.config'",
+        "Error [ERR_MODULE_NOT_FOUND]: Cannot find package '@aws-sdk/client-lambda' imported from /var/task/index.mjs",
+        "Error: Cannot find module 'aws-sdk'",
+    ],
+)
+def test_an_sdk_that_is_not_there_is_told_to_be_brought(message: str) -> None:
+    told = advise("Runtime.ImportModuleError", message)
+    assert told is not None
+    assert "no SDK of AWS" in told
+    assert advise("Runtime.ImportModuleError", "No module named 'boto3x'") == advise("Runtime.ImportModuleError")

@@ -24,6 +24,11 @@ _ADVICE = {
     "Function.ResponseSizeTooLarge": "answer with less than 6 MB: write the rest to a file and return its name",
 }
 
+_SDK = re.compile(r"""\b(?:boto3|botocore)\b|['"/](?:@aws-sdk/|aws-sdk\b)""")
+_NO_SDK = (
+    "runtimes here bring no SDK of AWS: put it into the archive or a layer, or name it in requirements.txt or "
+    "package.json of the function's folder"
+)
 _OWN = frozenset({"/tmp", "/var/task", "/opt", "/proc", "/dev"})
 """What a sandbox has of its own; a file that is missing there is not missing for the sandbox's sake."""
 _QUOTED = re.compile(r"""['"](/[^'"]*)['"]""")
@@ -60,6 +65,8 @@ def advise(kind: str, message: str = "") -> str | None:
     What a sandbox refuses reaches a handler as an error of its own, whose words do not know of sandboxes.
     """
     known = _ADVICE.get(kind)
+    if kind == "Runtime.ImportModuleError" and _SDK.search(message):
+        return _NO_SDK
     if known is not None and kind != "Runtime.ExitError":
         return known
     return next((remedy for wall, remedy in _WALLS if wall.search(message) and not _at_home(message)), known)

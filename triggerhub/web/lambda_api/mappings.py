@@ -19,6 +19,7 @@ from triggerhub.model import Json
 from triggerhub.policy import filtering
 from triggerhub.web.lambda_api import members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets
 
@@ -205,6 +206,15 @@ def _check_start(given: Mapping[str, Json], source: str) -> None:
     if known != (position == "AT_TIMESTAMP") or (moment is not None and not known):
         text = "StartingPositionTimestamp: seconds since 1970, which go with AT_TIMESTAMP and with nothing else."
         raise ApiError("InvalidParameterValueException", text)
+
+
+def refused(operation: str) -> list[str]:
+    """Return the members of an operation that no kind of source has here, as the table of operations names them."""
+    if operation not in ("CreateEventSourceMapping", "UpdateEventSourceMapping"):
+        return []
+    shape = service().operations[operation].input
+    names = {name for name, _, _ in service().members(shape)} if shape is not None else set()
+    return [f"`{name}`" for name in sorted(names - _KNOWN - {*_OF_STREAMS, "DestinationConfig", "ScalingConfig"})]
 
 
 def _refuse(given: Mapping[str, Json], *, streams: bool) -> None:

@@ -16,6 +16,7 @@ from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
 from triggerhub.settings import KB
+from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.shape import ARCHITECTURE
 
 ENV = 4 * KB
@@ -49,6 +50,23 @@ _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ImageUri": (bool, "container images are not in this version"),
     "S3ObjectStorageMode": (bool, "an archive in S3 is copied; other modes are not in this version"),
 }  # fmt: skip
+
+
+_BUT = {"Architectures": " but this machine's", "PackageType": " but `Zip`"}
+_LOOKED_AT = frozenset((
+    "CreateFunction", "PublishLayerVersion", "PublishVersion", "UpdateFunctionCode", "UpdateFunctionConfiguration",
+))  # fmt: skip
+
+
+def refused(operation: str) -> list[str]:
+    """Return the members of an operation that ask for what is not built, as the table of operations names them."""
+    shape = service().operations[operation].input
+    if operation not in _LOOKED_AT or shape is None:
+        return []
+    names = {name for name, _, _ in service().members(shape)}
+    for inside in names & {"Code", "Content"}:
+        names |= {name for name, _, _ in service().members(service().shapes[shape]["members"][inside]["shape"])}
+    return [f"`{name}`{_BUT.get(name, '')}" for name in sorted(names & _REFUSED.keys())]
 
 
 def refuse(given: Mapping[str, Json], function: str | None = None) -> None:

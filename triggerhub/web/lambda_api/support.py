@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
+from triggerhub.web.lambda_api import mappings, members
+
 NOT_YET = "it is not in this version"
 
 _REFUSED: dict[str, tuple[str, ...]] = {
@@ -38,7 +40,7 @@ DIFFERS: dict[str, str] = {
     "AddLayerVersionPermission": "kept and shown; keys are of the one account, whose own layers need no permission",
     "AddPermission": "principals are keys, `arn:aws:iam::000000000000:user/NAME`, and all; services call by triggers",
     "CreateEventSourceMapping": "SQS, DynamoDB and Kinesis; told are functions, SQS and SNS",
-    "CreateFunction": "zip archives, no images; nothing assumes the role: credentials may be given by `Environment`",
+    "CreateFunction": "nothing assumes the role: credentials may be given by `Environment`; no SDK is there by itself",
     "CreateFunctionUrlConfig": "the address is one of the ingress",
     "DeleteAlias": "not while a mapping, destination or triggerhub.toml names it; what is queued waits for its next",
     "DeleteFunction": "not while a mapping, destination or triggerhub.toml names it; what is queued waits for its next",
@@ -50,13 +52,16 @@ DIFFERS: dict[str, str] = {
     "Invoke": "who finds no free worker waits for one, up to the function's timeout, before he is throttled",
     "InvokeWithResponseStream": "as Invoke; no bandwidth is withheld after the first 6 MB",
     "ListEventSourceMappings": "as GetEventSourceMapping",
+    "ListFunctions": "refused: `MasterRegion`",
     "PutFunctionConcurrency": "with 0, events wait and are not given up",
     "PutFunctionEventInvokeConfig": "destinations are functions, SQS and SNS",
     "PutFunctionRecursionConfig": "as GetFunctionRecursionConfig",
     "PutResourcePolicy": "as AddPermission; what is denied, keys and function URLs are denied, not triggers",
     "PutProvisionedConcurrencyConfig": "at most 1,000; beside weights, the first version of an alias has the workers",
     "PutRuntimeManagementConfig": "only `Auto`",
+    "TagResource": "keys that differ by capitals alone are refused",
     "UpdateEventSourceMapping": "as CreateEventSourceMapping",
+    "UpdateFunctionConfiguration": "no `LogGroup` but its own; `TracingConfig` `Active` where traces are sent",
     "UpdateFunctionEventInvokeConfig": "as PutFunctionEventInvokeConfig",
     "UpdateFunctionUrlConfig": "as CreateFunctionUrlConfig",
 }
@@ -69,8 +74,9 @@ def table(every: Iterable[str], built: Container[str]) -> list[tuple[str, str, s
     for name in sorted(every):
         if name not in built:
             rows.append((name, "refused", REFUSED.get(name, NOT_YET)))
-        elif name in DIFFERS:
-            rows.append((name, "differs", DIFFERS[name]))
-        else:
-            rows.append((name, "works", ""))
+            continue
+        lacks = [*members.refused(name), *mappings.refused(name)]
+        remarks = [DIFFERS.get(name, ""), f"refused: {', '.join(lacks)}" if lacks else ""]
+        remark = "; ".join(one for one in remarks if one)
+        rows.append((name, "differs" if remark else "works", remark))
     return rows
