@@ -13,7 +13,7 @@ from triggerhub.config.secrets import Secrets
 from triggerhub.config.values import NAME
 from triggerhub.model import Millis
 from triggerhub.policy import units
-from triggerhub.policy.alarm import MEASURES, OF_CALLS, waits_for_less
+from triggerhub.policy.alarm import COMPARISONS, MEASURES, OF_CALLS, waits_for_less
 from triggerhub.settings import Alarm, Condition
 
 
@@ -55,19 +55,25 @@ def build(
         if when.measure == "succeeded" and when.window is not None and when.window > keep:
             message = f"alarms.{name}.when: the history goes back {units.show_duration(keep)}, and no further"
             report.error((*base, "when"), "bad-alarm", message, "shorten the window, or raise [hub] keep")
-        if _out_of_reach(when, timeouts.get(when.name)):
-            limit = units.show_duration(timeouts[when.name])
-            message = (
-                f"alarms.{name}.when: calls of {when.name} are ended after {limit}, their timeout: none takes so long"
-            )
-            hint = f"lower the bound, or raise functions.{when.name}.timeout"
-            report.warn((*base, "when"), "bad-alarm", message, hint)
+        if found := _out_of_reach(when, timeouts.get(when.name)):
+            report.warn((*base, "when"), "bad-alarm", f"alarms.{name}.when: {found[0]}", found[1])
         made[name] = Alarm(when=when, hold=table.hold, repeat=table.repeat, then=tuple(table.then))
     return made
 
 
-def _out_of_reach(when: Condition, timeout: Millis | None) -> bool:
-    if timeout is None or waits_for_less(when):
-        return False
-    measure = MEASURES[when.measure]
-    return measure.of == "function" and measure.kind == "time" and when.bound > timeout
+def _out_of_reach(when: Condition, timeout: Millis | None) -> tuple[str, str] | None:
+    """Return why a condition can never hold, and the remedy; None where it can."""
+    measure, holds = MEASURES[when.measure], COMPARISONS[when.comparison]
+    whole = f"{when.measure}({when.name})"
+    if waits_for_less(when):
+        return None if holds(0, when.bound) else (f"{whole} is never less than 0", "write <=, or a higher bound")
+    if measure.kind == "share" and not holds(100, when.bound):
+        return f"{whole} is at most 100%, when every call fails", "lower the bound, or write >="
+    if when.measure == "degraded" and not holds(1, when.bound):
+        return f"{whole} is at most 1, while the source does not work", "write > 0"
+    # What is measured may be a little over the timeout.
+    if timeout is not None and measure.of == "function" and measure.kind == "time" and when.bound > timeout:
+        limit = units.show_duration(timeout)
+        why = f"calls of {when.name} are ended after {limit}, their timeout: none takes so long"
+        return why, f"lower the bound, or raise functions.{when.name}.timeout"
+    return None
