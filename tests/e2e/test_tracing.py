@@ -124,7 +124,7 @@ def test_a_trace_leads_from_the_request_to_the_destination(tmp_path: Path) -> No
         assert first.status.message == "the first time it fails with •••"
         assert second.status.code == 0
         (sent,) = collector.named(f"webhook:{url}/told")
-        assert sent.trace_id == accepted.trace_id
+        assert (sent.trace_id, sent.parent_span_id) == (accepted.trace_id, second.span_id)
         assert collector.told[0]["traceparent"] == f"00-{TRACE}-{sent.span_id.hex()}-01"
         assert collector.told[0]["x-amzn-trace-id"].startswith(f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent=")
         assert asked.trace_id != accepted.trace_id

@@ -293,7 +293,9 @@ class Dispatcher:
                 group.request_id = first.id if len(group.claimed) == 1 else self._services.mint()
                 self._tell_started(group)
                 started = self._services.clock.now()
-                outcome, version = await self._call(self.function, self._invocation(group))
+                invocation = self._invocation(group)
+                outcome, version = await self._call(self.function, invocation)
+                group.trace = invocation.trace
             cut = False
         except StoreBroken:
             raise

@@ -27,6 +27,8 @@ class Group:
     plan: LanePlan
     claimed: list[Claimed]
     request_id: str = ""
+    trace: str | None = None
+    """Where its call is within a trace; None before it has begun, or where it has none."""
     scope: anyio.CancelScope | None = None
     lines: frozenset[tuple[Lane, str]] = frozenset()
     """Lane and ordering key of each line in which its call is the one under way."""

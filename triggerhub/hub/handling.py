@@ -291,7 +291,9 @@ class Handling:
                 for claimed in group.claimed:
                     self._tell(trigger, "started", claimed.delivery.id)
             started = self._services.clock.now()
-            outcome, version = await self._caller.call(dispatcher.function, _invocation(group, asked.payload, trigger))
+            invocation = _invocation(group, asked.payload, trigger)
+            outcome, version = await self._caller.call(dispatcher.function, invocation)
+            group.trace = invocation.trace
             return outcome, version, started
         finally:
             self._under_way[trigger.name] -= 1

@@ -136,16 +136,18 @@ class Outlet:
         self._unstored = unstored
 
     def intakes(
-        self, destinations: tuple[Destination, ...], claimed: Claimed, body: bytes, *, now: Millis
+        self, destinations: tuple[Destination, ...], claimed: Claimed, body: bytes, *, now: Millis, trace: str | None
     ) -> tuple[tuple[Intake, ...], list[str]]:
         """Return what to store beside the settle, an event per destination, and why some take none.
+
+        They go on in *trace*, at the call whose outcome it is.
 
         A destination that cannot take the record fails neither the delivery nor the other destinations.
         """
         made, refused = [], []
         for destination in destinations:
             try:
-                intake = self._intake(destination, claimed, body, now)
+                intake = self._intake(destination, claimed, body, now, trace)
             except Exception as error:  # a queue's key, or a source's own code
                 log.error("a destination took no record", destination=str(destination), exc_info=error)
                 self._metrics.count("lost_records", claimed.delivery.function)
@@ -155,30 +157,32 @@ class Outlet:
                 made.append(intake)
         return tuple(made), refused
 
-    def _intake(self, destination: Destination, claimed: Claimed, body: bytes, now: Millis) -> Intake | None:
+    def _intake(
+        self, destination: Destination, claimed: Claimed, body: bytes, now: Millis, trace: str | None
+    ) -> Intake | None:
         if len(body) > RECORD_LIMIT:
             raise RecordTooLargeError(f"it would have {len(body):,} bytes; at most {RECORD_LIMIT:,} are sent")
         hops = claimed.event.hops + 1
         if destination.kind == "queue":
             gate, event = self._queue(destination.target, body)
-            admitted = gate.admit(self._stamp(_follow(event, claimed.event, hops), gate.trigger.name))
+            admitted = gate.admit(self._stamp(_follow(event, trace, hops), gate.trigger.name))
             if isinstance(admitted, Filtered):
                 self._metrics.count("filtered", gate.trigger.name)
                 self._unstored.refused(gate.trigger.name, admitted, now, claimed.event.id)
                 return None
             return admitted
-        event = Event(data=body, time=now, trace=claimed.event.trace, hops=hops)
+        event = Event(data=body, time=now, trace=trace, hops=hops)
         stamped = self._stamp(event, destination_trigger(claimed.delivery.function))
         return Intake(event=stamped, owed=(Owed(function=function_of(destination)),))
 
 
-def _follow(event: Event, origin: Event, hops: int) -> Event:
+def _follow(event: Event, trace: str | None, hops: int) -> Event:
     return Event(
         data=event.data,
         time=event.time,
         dedup_key=event.dedup_key,
         ordering_key=event.ordering_key,
-        trace=origin.trace,
+        trace=trace,
         hops=hops,
     )
 

@@ -65,7 +65,7 @@ class Verdicts:
         settlements = []
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision = retry.decide(claimed.delivery, own, group.plan.retry, now=now, draw=self._draw())
-            then, refused = self._then(group.plan, claimed, own, decision, version, now)
+            then, refused = self._then(group.plan, claimed, own, decision, version, now, trace=group.trace)
             settlements.append(
                 Settlement(
                     delivery=claimed.delivery.id,
@@ -108,7 +108,7 @@ class Verdicts:
         attempt, attempted = None, None
         for claimed, own in zip(group.claimed, outcomes, strict=True):
             decision: Complete | Leave = DONE if isinstance(own, Returned) else LEAVE
-            then, refused = self._then(group.plan, claimed, own, decision, version, now)
+            then, refused = self._then(group.plan, claimed, own, decision, version, now, trace=group.trace)
             if attempt is None or own is not attempted:
                 attempt, attempted = _attempt(own, group.request_id, version, started, level), own
             record = Record(
@@ -147,6 +147,8 @@ class Verdicts:
         ran: str | None,
         now: Millis,
         body: bytes | None = None,
+        *,
+        trace: str | None = None,
     ) -> tuple[tuple[Intake, ...], list[str]]:
         destinations: tuple[Destination, ...] = ()
         match decision:
@@ -160,7 +162,7 @@ class Verdicts:
             return (), []
         if body is None:
             body = record(claimed, outcome, decision, ran, now=now)
-        return self._outlet.intakes(destinations, claimed, body, now=now)
+        return self._outlet.intakes(destinations, claimed, body, now=now, trace=trace or claimed.event.trace)
 
 
 def _kept(claimed: Claimed, keep: Millis) -> Intake:
