@@ -78,7 +78,9 @@ class Access:
             scope["asker"] = shown if isinstance(shown, Asker) else Asker(STRANGER)
             return await self._app(scope, receive, send)
         if SIGNED.match(path) and _signed(headers, scope):
-            # Whoever signed it can be known once the whole request is there: the Lambda API asks itself.
+            # Whoever signed it can be known once the whole request is there: the Lambda API asks itself. To all else,
+            # should it pass it on, he is nobody.
+            scope["asker"] = Asker(STRANGER)
             return await self._app(scope, receive, send)
         found = self._known(headers, scope)
         if isinstance(found, Response):

@@ -1,0 +1,33 @@
+"""Who a request is taken to be from before anything answers it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from triggerhub.policy.access import STRANGER
+from triggerhub.web.access import Access, asker
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "query", "headers"),
+    [
+        ("/2099-01-01/anything", b"/2099-01-01/anything", b"", [(b"authorization", b"AWS4-HMAC-SHA256 Credential=x")]),
+        ("/2015-03-31/functions", b"/%32015-03-31/functions", b"X-Amz-Signature=00", []),
+    ],
+)
+async def test_who_signed_a_request_that_is_not_of_the_lambda_api_is_nobody(
+    path: str, raw: bytes, query: bytes, headers: Any
+) -> None:
+    seen: list[Any] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(asker(scope).principal)
+
+    hub: Any = SimpleNamespace(phase="running")
+    nothing: Any = None
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": raw, "query_string": query, "headers": headers}
+    await Access(inner, hub, nothing, nothing)(scope, nothing, nothing)
+    assert seen == [STRANGER]
