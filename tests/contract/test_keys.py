@@ -85,10 +85,13 @@ def test_keys_are_verified_and_scoped(tmp_path: Path) -> None:
         assert called(small, "own-thing")["answer"] == 1
 
 
-def test_a_function_made_by_the_api_calls_another_with_the_credentials_that_it_was_given(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ['"host"', '["127.0.0.1:{ADMIN}"]'], ids=["the host's", "a list"])
+def test_a_function_made_by_the_api_calls_another_with_the_credentials_that_it_was_given(
+    tmp_path: Path, network: str
+) -> None:
     asks = "import boto3, json\ndef handler(event, context):\n    made = boto3.client('lambda').invoke(FunctionName='hello')\n    return json.load(made['Payload'])\n"
     handlers = {"hello.py": "def handler(event, context):\n    return 7\n"}
-    with daemon(tmp_path, '[defaults]\nsandbox = { network = "host" }\n', handlers) as hub:
+    with daemon(tmp_path, f"[defaults]\nsandbox = {{ network = {network} }}\n", handlers) as hub:
         keys = made(hub, "inner", actions=["lambda:InvokeFunction"], functions=["hello"])._request_signer._credentials
         own = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
         admin = made(hub, "admin", role="admin")
