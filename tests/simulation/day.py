@@ -30,7 +30,7 @@ from tests.hub.rig import NoOptions, RigOutput, function, hand_source, project, 
 from tests.simulation import virtual
 from tests.simulation.world import LATENESS, Line, Wire, World
 from triggerhub.errors import StartFailed, TriggerhubError
-from triggerhub.hub import dispatch, maintain, mint
+from triggerhub.hub import alarms, dispatch, maintain, mint, pulse
 from triggerhub.hub.hub import Hub
 from triggerhub.model import (
     Crashed,
@@ -607,7 +607,10 @@ async def _at_once(function: Callable[..., Any], *arguments: Any, **_: Any) -> A
 
 @contextmanager
 def _steered(draw: random.Random, look: float) -> Iterator[None]:
-    """Take away what is random or in the way: bits of ids, looks at a clock that nobody sets, a log that nobody reads."""
+    """Take away what is random or in the way: bits of ids, looks at a clock that nobody sets, a log that nobody reads.
+
+    What is measured for people is measured every five minutes, not every ten seconds: that was most of a day.
+    """
     kept = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -617,6 +620,8 @@ def _steered(draw: random.Random, look: float) -> Iterator[None]:
             mock.patch.object(dispatch, "POLL", 10 * 3600.0),
             mock.patch.object(cron, "LOOK", look),
             mock.patch.object(maintain, "SWEEP", 120.0),
+            mock.patch.object(pulse, "STEP", pulse.WINDOW),
+            mock.patch.object(alarms, "LOOK", 300.0),
             mock.patch.object(anyio.to_thread, "run_sync", _at_once),
         ):
             yield
