@@ -17,13 +17,42 @@ settings.register_profile("hub", deadline=None, suppress_health_check=[HealthChe
 settings.load_profile("hub")
 
 LONGEST = (
-    "simulation/test_simulation.py",
     "e2e/test_chaos.py",
-    "contract/test_keys.py",
-    "contract/test_lifecycle.py",
-    "e2e/test_queuekills.py",
+    "simulation/test_simulation.py",
+    "attacks/test_attacks.py",
+    "console/test_browser.py",
+    "cli/test_keep.py",
+    "e2e/test_user.py",
     "e2e/test_streamkills.py",
+    "e2e/test_queuekills.py",
+    "e2e/test_rollback.py",
+    "contract/test_keys.py",
+    "e2e/test_start.py",
+    "cli/test_project.py",
+    "console/test_access.py",
+    "e2e/test_reload.py",
+    "e2e/test_daemon.py",
+    "e2e/test_signals.py",
+    "contract/test_operations.py",
+    "e2e/test_outages.py",
+    "e2e/test_clocks.py",
+    "e2e/test_operations.py",
+    "e2e/test_tracing.py",
+    "contract/test_policies.py",
+    "contract/test_lifecycle.py",
+    "console/test_pages.py",
+    "e2e/test_floods.py",
+    "e2e/test_bad_handlers.py",
+    "powercut/test_powercut.py",
+    "faults/test_full_disk.py",
+    "e2e/test_examples.py",
+    "e2e/test_survivors.py",
+    "contract/test_signatures.py",
+    "contract/test_scopes.py",
+    "faults/test_sweep.py",
+    "stores/test_model.py",
 )
+"""Each takes more than five seconds of a processor, or waits as long; the most comes first, so that none is left to end alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
