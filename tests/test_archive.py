@@ -55,12 +55,29 @@ def test_files_and_folders_come_out_read_only_and_keep_their_bytes(tmp_path: Pat
     assert tree(tmp_path) == []
 
 
+def test_names_that_begin_with_a_dot_and_spaces_of_other_kinds_are_taken(tmp_path: Path) -> None:
+    made = zipped((entry("./", stat.S_IFDIR | 0o755), b""), ("./a.py", b"x"), ("b/./c", b"y"), ("d\u00a0\u3000e", b"z"))
+    assert unpack(made, tmp_path / "code") == check(made) == 3
+    assert tree(tmp_path / "code") == ["a.py", "b", "b/c", "d\u00a0\u3000e"]
+
+
+def test_an_archive_whose_comment_looks_like_its_end_is_not_told_to_have_too_many_entries(tmp_path: Path) -> None:
+    made = zipped(("a", b"x"))
+    with zipfile.ZipFile(made, "a") as archive:
+        archive.comment = b"PK\x05\x06" + b"x" * 40
+    with pytest.raises(BadArchive, match="goes on") as caught:
+        check(made)
+    assert caught.value.kind == "damaged"
+
+
 BOMB = zipped(("zeros", bytes(3_000_000)))
 HOSTILE = {
     "up": (zipped(("../evil", b"x")), "unsafe", "leads out"),
     "up within": (zipped(("a/../../evil", b"x")), "unsafe", "leads out"),
     "absolute": (zipped(("/etc/evil", b"x")), "unsafe", "leads out"),
-    "dot": (zipped(("./a", b"x")), "unsafe", "leads out"),
+    "dot": (zipped((".", b"x")), "unsafe", "no name"),
+    "dot twice": (zipped(("./a", b"x"), ("a", b"y")), "unsafe", "twice"),
+    "up after a dot": (zipped(("./../evil", b"x")), "unsafe", "leads out"),
     "empty part": (zipped(("a//b", b"x")), "unsafe", "leads out"),
     "backslash": (zipped(("..\\evil", b"x")), "unsafe", "character"),
     "line break": (zipped(("a\nb", b"x")), "unsafe", "character"),

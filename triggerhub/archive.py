@@ -10,6 +10,7 @@ import secrets
 import shutil
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from os import SEEK_END, walk
@@ -125,7 +126,8 @@ def _look_at_end(archive: IO[bytes], entries: int) -> None:
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or len(tail) - found < _END.size:
         raise BadArchive("damaged", "it is no zip archive: it has no list of entries")
-    *_, count, length, _, _ = _END.unpack_from(tail, found)
+    *_, count, length, _, comment = _END.unpack_from(tail, found)
+    ends = found + _END.size + comment == len(tail)
     locator = found - _LOCATOR_64.size
     if tail[max(locator, 0) : found].startswith(b"PK\x06\x07"):
         # A record for large archives, which is what is read then, whatever the other says.
@@ -134,6 +136,11 @@ def _look_at_end(archive: IO[bytes], entries: int) -> None:
             raise BadArchive("damaged", "it is no whole zip archive: the record of its large list is not there")
         *_, count, length, _ = _END_64.unpack(record)
     if length > _DIRECTORY or count > entries:
+        if not ends:
+            raise BadArchive(
+                "damaged",
+                "it is no whole zip archive: after the end of its list of entries, or a comment like it, it goes on",
+            )
         raise BadArchive("many", f"its list of entries is too long: over {entries:,} entries or {_DIRECTORY} bytes")
 
 
@@ -162,7 +169,7 @@ def _checked(infos: list[zipfile.ZipInfo], most: int, entries: int) -> list[zipf
             raise BadArchive("unsafe", f"{_show(info)} is in it twice")
         else:
             files.add(path)
-        folders.update(above)
+        folders.update(one for one in above if one)
     if both := files & folders:
         raise BadArchive("unsafe", f"{min(both)[:_NAME]!r} is both a file and a folder")
     total = sum(info.file_size for info in infos)
@@ -176,14 +183,22 @@ def _parts(info: zipfile.ZipInfo) -> list[str]:
     # What zipfile made of the name is written: it cuts one at a NUL, which the original name shows.
     name, original = info.filename, info.orig_filename
     parts = name.removesuffix("/").split("/")
-    if name != original or "\\" in name or not name.isprintable():
+    if name != original or "\\" in name or not (name.isprintable() or all(map(_is_plain, name))):
         raise BadArchive("unsafe", f"{_show(info)} has a character in its name that no file should have")
-    if name.startswith("/") or any(part in ("", ".", "..") for part in parts):
+    if name.startswith("/") or any(part in ("", "..") for part in parts):
         raise BadArchive("unsafe", f"{_show(info)} leads out of the archive, or is no plain path")
+    parts = [part for part in parts if part != "."]
+    if not parts and not info.is_dir():
+        raise BadArchive("unsafe", f"{_show(info)} is no name of a file")
     encoded = [part.encode("utf-8", "surrogateescape") for part in parts]
-    if len(parts) > _DEPTH or sum(map(len, encoded)) > _PATH or max(map(len, encoded)) > _NAME:
+    if len(parts) > _DEPTH or sum(map(len, encoded)) > _PATH or max(map(len, encoded), default=0) > _NAME:
         raise BadArchive("unsafe", f"{_show(info)} has too long a name")
     return parts
+
+
+def _is_plain(character: str) -> bool:
+    """Whether a name may have it: spaces of other kinds than the one of ASCII, too."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def _mode(info: zipfile.ZipInfo) -> int:

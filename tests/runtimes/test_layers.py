@@ -141,3 +141,10 @@ async def test_programs_find_those_of_layers(bench: Bench, level: str) -> None:
     opt = layers.assemble(bench.root / "home", [layer])
     function = bench.program("#!/bin/sh\nexec greet\n", opt=opt)
     assert (await bench.call(function)).payload == b'"from a layer"'
+
+
+def test_the_extensions_of_an_archive_are_found_however_its_names_begin(tmp_path: Path) -> None:
+    layer = tmp_path / "layer.zip"
+    with zipfile.ZipFile(layer, "w") as made:
+        made.writestr("./extensions/watch", "#!/bin/sh\n")
+    assert layers.extensions([layer]) == ["watch"]

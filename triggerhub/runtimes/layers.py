@@ -49,7 +49,7 @@ def extensions(layers: Sequence[Path]) -> list[str]:
             names |= {path.name for path in layer.glob("extensions/*") if path.is_file()}
             continue
         with _archive(layer) as file, zipfile.ZipFile(file) as opened:
-            parts = [name.split("/") for name in opened.namelist()]
+            parts = [[part for part in name.split("/") if part != "."] for name in opened.namelist()]
             names |= {part[1] for part in parts if len(part) == 2 and part[0] == "extensions" and part[1]}
     return sorted(names)
 
