@@ -116,12 +116,26 @@ def test_what_is_no_json_loses_nothing_but_space(text: str) -> None:
 
 
 def test_a_life_is_waits_and_attempts() -> None:
-    row = delivery(state=State.DEAD, finished=NOW + 1000)
+    row = delivery(state=State.DEAD, finished=NOW + 1000, attempts=2)
     found = phases(row, [attempt(NOW + 100, 50), attempt(NOW + 500, 500)], now=NOW + 9000)
     assert [(one.kind, one.number, one.length) for one in found] == [
         ("queued", 0, 100), ("raised", 1, 50), ("backoff", 0, 350), ("raised", 2, 500),
     ]  # fmt: skip
     assert (found[0].left, found[-1].left + found[-1].width) == (0, 1)
+
+
+def test_what_it_lay_there_after_its_end_is_no_backoff_and_drawn_short() -> None:
+    row = delivery(state=State.SUCCEEDED, finished=NOW + 90_000_100, attempts=1)
+    attempts = [attempt(NOW, 100), attempt(NOW + 200, 100), attempt(NOW + 90_000_000, 100, "returned")]
+    found = phases(row, attempts, now=NOW)
+    assert [one.kind for one in found] == ["raised", "backoff", "raised", "ended", "returned"]
+    assert found[3].length == 89_999_700
+    assert [round(one.width, 2) for one in found] == [0.23, 0.23, 0.23, 0.09, 0.23]
+    assert found[-1].left + found[-1].width == pytest.approx(1)
+    again = delivery(state=State.QUEUED, attempts=0, due=NOW + 5000)
+    assert [one.kind for one in phases(again, attempts[:2], now=NOW + 6000)][-1] == "ended"
+    lost = [attempt(NOW, 100), attempt(NOW + 200, 100, "interrupted"), attempt(NOW + 900, 100)]
+    assert "ended" not in [one.kind for one in phases(delivery(attempts=2), lost, now=NOW)]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +165,8 @@ def test_whether_an_attempt_began_late(facts: dict[str, Any], began: list[int], 
     ],
 )
 def test_a_life_that_is_not_over(state: State, attempts: list[Attempt], kinds: list[str]) -> None:
-    row = delivery(state=state, due=NOW + 200, finished=NOW + 100 if state.finished else None)
+    own = len(attempts) + (state is State.RUNNING)
+    row = delivery(state=state, due=NOW + 200, finished=NOW + 100 if state.finished else None, attempts=own)
     assert [one.kind for one in phases(row, attempts, now=NOW + 300)] == kinds
 
 

@@ -10,6 +10,8 @@ from triggerhub.settings import SECOND
 
 WAITED: Millis = SECOND
 """What a first attempt waited beyond this is told."""
+ENDED = 0.1
+"""What the time between an end and the next beginning is drawn as, of the rest, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +19,7 @@ class Phase:
     """One stretch of a delivery's life; the places are shares of the whole, from 0 to 1."""
 
     kind: str
-    """``queued``, ``backoff``, ``running``, or an attempt's outcome."""
+    """``queued``, ``backoff``, ``ended`` (until it was queued again), ``running``, or an attempt's outcome."""
     number: int
     """Which attempt it is; 0 where it is none."""
     start: Millis
@@ -33,24 +35,37 @@ def phases(delivery: Delivery, attempts: Sequence[Attempt], *, now: Millis) -> l
     """Return the phases in the order of time, without waits that took no time."""
     pieces: list[tuple[str, int, Millis, float, str]] = []
     at: float = delivery.created
-    for number, one in enumerate(attempts, 1):
-        if one.started > at:
-            pieces.append(("queued" if number == 1 else "backoff", 0, round(at), one.started - at, ""))
+    again = _again(delivery, attempts)
+
+    def wait(before: int, until: float) -> None:
+        if until > at:
+            kind = "queued" if not before else "ended" if before == again else "backoff"
+            pieces.append((kind, 0, round(at), until - at, ""))
+
+    for number, one in enumerate(attempts):
+        wait(number, one.started)
         text = f"{one.error.type}: {one.error.message}" if one.error else ""
-        pieces.append((one.outcome, number, one.started, one.duration_ms, text))
+        pieces.append((one.outcome, number + 1, one.started, one.duration_ms, text))
         at = max(at, one.started + one.duration_ms)
     if delivery.state is State.QUEUED:
-        until = max(now, delivery.due)
-        if until > at:
-            pieces.append(("backoff" if attempts else "queued", 0, round(at), until - at, ""))
+        wait(len(attempts), max(now, delivery.due))
     elif delivery.state is State.RUNNING:
-        if delivery.due > at:
-            pieces.append(("backoff" if attempts else "queued", 0, round(at), delivery.due - at, ""))
-            at = delivery.due
+        wait(len(attempts), delivery.due)
+        at = max(at, delivery.due)
         pieces.append(("running", len(attempts) + 1, round(at), max(now - at, 0), ""))
-    elif not attempts and delivery.finished is not None and delivery.finished > at:
-        pieces.append(("queued", 0, round(at), delivery.finished - at, ""))
+    elif not attempts and delivery.finished is not None:
+        wait(0, delivery.finished)
     return _placed(pieces)
+
+
+def _again(delivery: Delivery, attempts: Sequence[Attempt]) -> int:
+    """Return before which attempt it was queued again after it had ended, 0 where it was not: counting began anew."""
+    own = delivery.attempts - (delivery.state is State.RUNNING)
+    place = len(attempts)
+    while place and own:
+        place -= 1
+        own -= attempts[place].outcome != "interrupted"
+    return place
 
 
 def waited(delivery: Delivery, attempts: Sequence[Attempt]) -> bool:
@@ -64,17 +79,23 @@ def waited(delivery: Delivery, attempts: Sequence[Attempt]) -> bool:
 def _placed(pieces: Sequence[tuple[str, int, Millis, float, str]]) -> list[Phase]:
     if not pieces:
         return []
-    begin = pieces[0][2]
-    whole = max(max(start + length for _, _, start, length, _ in pieces) - begin, 0.001)
+    # What it lay there after its end may be days, beside which nothing else would be seen.
+    rest = max(sum(length for kind, _, _, length, _ in pieces if kind != "ended"), 0.001) * ENDED
+    begin, skipped, places = pieces[0][2], 0.0, list[tuple[float, float]]()
+    for kind, _, start, length, _ in pieces:
+        shown = min(length, rest) if kind == "ended" else length
+        places.append((start - begin - skipped, shown))
+        skipped += length - shown
+    whole = max(max(left + shown for left, shown in places), 0.001)
     return [
         Phase(
             kind=kind,
             number=number,
             start=start,
             length=length,
-            left=min(max((start - begin) / whole, 0.0), 1.0),
-            width=min(length / whole, 1.0),
+            left=min(max(left / whole, 0.0), 1.0),
+            width=min(shown / whole, 1.0),
             text=text,
         )
-        for kind, number, start, length, text in pieces
+        for (kind, number, start, length, text), (left, shown) in zip(pieces, places, strict=True)
     ]

@@ -385,8 +385,6 @@ def test_people_sign_in_see_what_they_may_and_leave(
         expect(visitor.page.locator("text=Redeliver >> nth=0")).to_be_hidden()
         visitor.go("/")
         visitor.sees("#live[data-state=live]")
-        if look == "phone":
-            return
         visitor.page.click("text=sign out")
         expect(visitor.page).to_have_url(re.compile("/login"))
         visitor.page.fill("#user", "olga")

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from tests.e2e.daemon import GUARD, until
-from tests.web.console.conftest import Site, Visitor, visiting
+from tests.web.console.conftest import HANDLERS, Site, Visitor, visiting
 from tests.web.console.test_browser import LOOKS
 
 WEEK = 7 * 24 * 60
@@ -55,12 +55,12 @@ def test_a_handler_of_a_strange_name_is_no_function_and_shown_as_text(site: Site
             assert answer.status == 200
             assert "<img src=x" not in answer.text or page.startswith("/api")
             assert not re.search("[\x1b\u202e]", answer.text), page
-        assert len(site.hub.api("GET", "/api/v1/functions")) == 2
-        later = site.hub.project / "handlers" / "later.py"
-        later.write_text("def handler(event, context): ...")
-        until(lambda: site.get("/functions/later").status == 200, "the folder is watched still")
-        later.unlink()
-        until(lambda: site.get("/functions/later").status == 404, "the folder is watched still")
+        assert len(site.hub.api("GET", "/api/v1/functions")) == len(HANDLERS)
+        another = site.hub.project / "handlers" / "afterwards.py"
+        another.write_text("def handler(event, context): ...")
+        until(lambda: site.get("/functions/afterwards").status == 200, "the folder is watched still")
+        another.unlink()
+        until(lambda: site.get("/functions/afterwards").status == 404, "the folder is watched still")
     finally:
         path.unlink()
 

@@ -60,8 +60,9 @@ class Readings:
             if self._owing and time.monotonic() > self._counted_until:
                 self._owing = False
                 began = time.monotonic()
-                self._groups, self._again = await self._hub.deliveries.graves(), await self._wait()
+                self._groups = await self._hub.deliveries.graves()
                 ended = time.monotonic()
+                self._again = await self._wait()
                 self._counted_until, self._counted_at = ended + max(AGAIN, SHARE * (ended - began)), mark
         return self._groups
 

@@ -211,9 +211,10 @@ def begun(data: bytes) -> str:
     return readable(data) if len(data) <= 4 * SHOWN else readable(data[: 4 * SHOWN]) + CUT
 
 
-def clock(moment: Millis) -> str:
-    """Return the time of day, UTC."""
-    return f"{datetime.fromtimestamp(moment / 1000, UTC):%H:%M:%S}"
+def clock(moment: Millis) -> Markup:
+    """Return a ``<time>`` of the time of day in UTC; the script makes it the local one."""
+    exact, text = shape.moment(moment), f"{datetime.fromtimestamp(moment / 1000, UTC):%H:%M:%S} UTC"
+    return Markup('<time datetime="{0}" title="{0}" data-clock>{1}</time>').format(exact, text)
 
 
 def data(value: Json) -> Markup:

@@ -118,13 +118,25 @@
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) { stream?.close(); stream = null; light("", "sleeping"); } else listen();
   });
-  setInterval(() => {
+  const day = (at) => at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  const tick = () => {
     for (const time of $$("time")) {
+      if ("clock" in time.dataset) {
+        if (time.dataset.clock) continue;
+        // The clock of whoever looks, as in the charts; of another day, with the day.
+        const at = new Date(time.dateTime), other = day(at) === day(new Date()) ? "" : `${day(at)} `;
+        time.textContent = other + clock(at / 1000, true);
+        time.dataset.clock = "local";
+        continue;
+      }
       const passed = Date.now() + skew - Date.parse(time.dateTime), text = "lasting" in time.dataset ? span(Math.max(passed, 0)) : since(passed);
       if (time.textContent !== text) time.textContent = text;
       // What was to come has come: there is another next.
       if ("due" in time.dataset && passed > 1000) { delete time.dataset.due; stale = true; }
     }
+  };
+  setInterval(() => {
+    tick();
     // What is said of the last minutes changes also while nothing happens.
     if (Date.now() - Math.max(last, born) > 60000) stale = true;
     refresh();
@@ -192,7 +204,11 @@
     for (const dot of $$("#list circle.on")) dot.classList.remove("on");
     if (id) $(`#list circle[data-id="${id}"]`)?.classList.add("on");
   };
-  const query = () => { const text = $("#q")?.value.trim(); return text ? `?${new URLSearchParams({ q: text })}` : ""; };
+  const query = () => {
+    const found = { q: $("#q")?.value.trim(), before: $("#list")?.dataset.before };
+    const text = new URLSearchParams(Object.entries(found).filter(([, value]) => value)).toString();
+    return text && `?${text}`;
+  };
   const open = async (id, push = true) => {
     await htmx.ajax("GET", `/deliveries/${id}/pane`, { source: pane, target: pane, swap: "innerHTML" });
     if (!$(".detail", pane)) return;
@@ -214,7 +230,8 @@
   addEventListener("popstate", () => {
     if (!split) return;
     const id = location.pathname.split("/")[2];
-    if (new URLSearchParams(location.search).get("q") !== (new URLSearchParams(query()).get("q"))) location.reload();
+    const [there, here] = [location.search, query()].map((text) => new URLSearchParams(text));
+    if (["q", "before"].some((name) => there.get(name) !== here.get(name))) location.reload();
     else if (id) open(id, false); else close(false);
   });
 
@@ -410,9 +427,10 @@
     light("lost", "connection lost");
     if (event.detail.requestConfig?.verb !== "get") tell("The hub does not answer. Whether it was done is not known: look again once it is back.");
   });
-  document.addEventListener("htmx:afterSwap", choose);
+  document.addEventListener("htmx:afterSwap", () => { choose(); tick(); });
 
   $("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   choose();
+  tick();
   if (first) listen();
 })();
