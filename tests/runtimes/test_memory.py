@@ -158,6 +158,33 @@ async def test_memory_that_was_let_go_before_anybody_looked_is_reported(
     assert 50 * MB < outcome.usage.memory < 128 * MB
 
 
+@pytest.mark.parametrize("level", ["contained", "trusted"])
+async def test_the_same_call_is_told_the_same_whether_it_was_looked_at_or_not(
+    bench: Bench, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.level = level
+    told = []
+    async with bench.worker(bench.python("import json, decimal\ndef handler(e, c):\n    return e\n")) as worker:
+        for rest in (60, 0, 60, 0, 0, 60):
+            monkeypatch.setattr("triggerhub.runtimes.watch.REST", rest)
+            outcome = await worker.invoke(invocation(1))
+            assert isinstance(outcome, Returned), outcome
+            told.append(outcome.usage.memory)
+    assert max(told) - min(told) < 3 * MB, told
+
+
+async def test_what_was_let_go_before_anybody_looked_is_counted_by_what_is_held_to_the_limit(
+    contained: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
+    monkeypatch.setattr("triggerhub.runtimes.watch.REST", 0)
+    code = "def handler(e, c):\n    x = b'x' * (e << 20)\n    del x\n"
+    async with contained.worker(contained.python(code)) as worker:
+        little = await worker.invoke(invocation(1))
+        much = await worker.invoke(invocation(51))
+    assert 45 * MB < much.usage.memory - little.usage.memory < 55 * MB, (little, much)
+
+
 @pytest.mark.parametrize(
     "code",
     [

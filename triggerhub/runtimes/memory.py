@@ -56,9 +56,14 @@ def resident(pids: list[int]) -> tuple[int, int]:
     return total, tables
 
 
-def most(pids: list[int]) -> int:
-    """Return the most bytes that each of these processes ever had resident, all together."""
-    return sum(int(_field(_read(f"/proc/{pid}/status"), b"VmHWM").split()[0]) * 1024 for pid in pids)
+def most(pids: list[int]) -> tuple[int, int]:
+    """Return the most bytes that each of these processes ever had resident, all together, and what they have now."""
+    ever = now = 0
+    for pid in pids:
+        status = _read(f"/proc/{pid}/status")
+        ever += int(_field(status, b"VmHWM").split()[0]) * 1024
+        now += int(_field(status, b"VmRSS").split()[0]) * 1024
+    return ever, now
 
 
 def held(pids: list[int]) -> int:

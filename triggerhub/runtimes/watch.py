@@ -32,7 +32,9 @@ class Watch:
     """
 
     __slots__ = (
+        "_apart",
         "_deadline",
+        "_gone",
         "_group",
         "_known",
         "_late",
@@ -63,6 +65,10 @@ class Watch:
         self._measured = 0.0
         self._seen = 0
         self._peak = 0
+        self._gone = 0
+        """What the processes held at most beyond what they hold, since they began."""
+        self._apart = 0
+        """What they have resident and is not counted as theirs: shared with what they were made of, or a file's."""
         self._known: int | None = None
         """What the last call came to."""
 
@@ -85,14 +91,17 @@ class Watch:
     def end(self, told: int | None = None) -> int | None:
         """The call has ended; return the most memory seen in bytes, or None if none was ever measured.
 
-        It is never more than the limit: what was held beyond that was taken away. *told* is what the kernel says of
-        the largest process, where all are gone. Where nothing is to be seen any more, the last call's is returned.
+        All of it is counted as what is held to the limit. It is never more than that: what was held beyond it was
+        taken away. *told* is what the kernel says of the largest process, where all are gone. Where nothing is to be
+        seen any more, the last call's is returned.
         """
-        most = told or 0
         if self._pid is not None and self._loop.time() - self._measured > REST:
             self._measure(self._pid)
-            # What came and went between two looks, since the worker began.
-            most = max(most, memory.most(memory.family(self._pid)))
+            ever, now = memory.most(memory.family(self._pid))
+            if now:
+                # What came and went between two looks, since the worker began.
+                self._gone, self._apart = max(ever - now, 0), max(now - self._seen, 0)
+        most = max(self._seen and self._seen + self._gone, (told or 0) - self._apart)
         if most <= self._limit:
             # Where pages are shared it says too much.
             self._peak = max(self._peak, most)
