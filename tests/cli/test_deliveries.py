@@ -56,6 +56,24 @@ def test_a_list_is_newest_first_filtered_and_limited(on: Run, queued: Queued) ->
     assert on("deliveries", "list", "--since", "1h", "--json").json != []
 
 
+def test_a_list_and_what_is_done_to_many_are_chosen_by_error_and_by_key(on: Run, queued: Queued) -> None:
+    done, dead, nasty = queued(), queued("doomed"), queued("nasty")
+    found = [row["id"] for row in on("deliveries", "list", "--error", "BROKEN on", "--json").json]
+    assert dead in found
+    assert not {done, nasty} & set(found)
+    assert nasty in [row["id"] for row in on("dlq", "list", "--error", "gone", "--function", "nasty", "--json").json]
+    assert on("dlq", "list", "--error", "no such text").err == "no dead letters\n"
+    sent = on("send", "keyed", "-d", '{"kind": "order", "id": "by-key"}', "--json").json["deliveries"]
+    assert [row["id"] for row in on("deliveries", "list", "--key", "by-key", "--json").json] == sent
+    assert on("deliveries", "list", "--key", "by-ke", "--json").json == []
+    counted = on("dlq", "redrive", "--error", "on purpose", "--function", "doomed", "--dry-run", "--json").json
+    assert counted["total"] >= 1
+    ran = on("dlq", "discard", "--error", "no such text", "--reason", "none")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: there is no dead letter with error with no such text\n")
+    assert dead in [json.loads(line)["id"] for line in on("dlq", "export", "--error", "on purpose").out.splitlines()]
+
+
 def test_a_filter_by_a_name_that_nothing_has_is_no_empty_list(on: Run, queued: Queued) -> None:
     queued()
     for arguments in (["deliveries", "list"], ["dlq", "list"], ["dlq", "redrive"]):

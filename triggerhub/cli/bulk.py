@@ -51,10 +51,10 @@ def carry_out(session: Session, verb: Verb, order: Mapping[str, Any], *, ask: bo
     """Do it, print what was done, return the exit code: 5 where some were left, 1 where all were."""
     every = order["every"]
     body = dict(given(**{**order, "every": None, "all": every}))
-    chosen = [name for name in ("ids", "function", "trigger", "since", "all") if name in body]
+    chosen = [name for name in ("ids", "function", "trigger", "since", "error", "key", "all") if name in body]
     if not chosen:
         raise click.UsageError(
-            f"{verb.command}: which ones? Give IDs, a filter (--function, --trigger, --since) or --all."
+            f"{verb.command}: which ones? Give IDs, a filter (--function, --trigger, --since, --error, --key) or --all."
         )
     if "ids" in chosen and len(chosen) > 1:
         raise click.UsageError(f"{verb.command}: IDs do not go with a filter or --all.")

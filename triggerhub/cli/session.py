@@ -106,6 +106,8 @@ def _since(context: click.Context, parameter: click.Parameter, value: str | None
 def chosen(function: F) -> F:
     """Add the options that choose deliveries."""
     for option in (
+        click.option("--key", metavar="KEY", help="Only with this dedup or ordering key, whole."),
+        click.option("--error", metavar="TEXT", help="Only with this in the error's type or message."),
         click.option("--since", metavar="TIME", callback=_since, help="Accepted since: 90s, 15m, 1h, 2d or RFC 3339."),
         click.option("--trigger", metavar="NAME", shell_complete=names("triggers"), help="Only of this trigger."),
         click.option("--function", metavar="NAME", shell_complete=names("functions"), help="Only of this function."),

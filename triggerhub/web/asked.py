@@ -158,7 +158,7 @@ def searched(search: Search, state: State | None, *, limit: int, before: str | N
 def query(request: Request) -> Query:
     """Read which deliveries to list. BadInput."""
     asked = request.query_params
-    known = {"state", "function", "trigger", "since", "before", "limit"}
+    known = {"state", "function", "trigger", "since", "error", "key", "before", "limit"}
     if unknown := sorted(set(asked) - known):
         raise BadInput(f"there is no parameter {unknown[0]!r}", hint=f"There is: {', '.join(sorted(known))}.")
     return Query(
@@ -166,6 +166,8 @@ def query(request: Request) -> Query:
         function=asked.get("function") or None,
         trigger=asked.get("trigger") or None,
         since=since(asked.get("since")),
+        error=asked.get("error") or None,
+        key=asked.get("key") or None,
         before=identifier(asked["before"]) if asked.get("before") else None,
         limit=number(asked.get("limit"), 100, MOST, "limit"),
     )

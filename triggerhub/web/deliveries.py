@@ -50,9 +50,12 @@ class Deliveries:
         ]
 
     async def page(self, request: Request) -> Response:
-        """List deliveries, newest first; a name that nothing has or had is an error, not an empty list."""
+        """List deliveries, newest first; a name that nothing has or had is an error, not an empty list.
+
+        An ``error`` is found as it is shown to who asks; a ``key`` is no word for who may not see what events carry.
+        """
         query = asked.query(request)
-        rows = await self._hub.deliveries.page(query)
+        rows = await self._hub.deliveries.page(query, told=_told(request))
         if not rows:
             await self._hub.deliveries.known(query)
         return json(shape.dump([self._row(row, request) for row in rows]))
