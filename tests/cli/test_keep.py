@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Run
 from tests.e2e.daemon import Daemon, daemon
 from tests.e2e.toml import queue
 from triggerhub.stores.migrate import scripts
@@ -36,6 +37,12 @@ def kept(left: Path, tmp_path: Path) -> Daemon:
     """A project of one's own whose hub ran one event and is down."""
     shutil.copytree(left, tmp_path / "project", symlinks=True)
     return Daemon(tmp_path / "project")
+
+
+@pytest.fixture
+def on_it(kept: Daemon, run: Run) -> Run:
+    """Run a command on it, in this process."""
+    return lambda *arguments: run("-C", str(kept.project), *arguments)
 
 
 def members(path: Path) -> list[str]:
@@ -70,9 +77,9 @@ def test_a_running_hub_is_backed_up_and_comes_back_as_it_was(tmp_path: Path) -> 
         assert hub.counts()["drift"] == 0
 
 
-def test_a_project_whose_hub_is_down_is_backed_up_too(kept: Daemon, tmp_path: Path) -> None:
-    done = kept.cli("backup", "--json", str(tmp_path / "a.tar"))
-    told = json.loads(done.stdout)
+def test_a_project_whose_hub_is_down_is_backed_up_too(kept: Daemon, on_it: Run, tmp_path: Path) -> None:
+    done = on_it("backup", "--json", str(tmp_path / "a.tar"))
+    told = json.loads(done.out)
     assert told == {"file": str(tmp_path / "a.tar"), "bytes": (tmp_path / "a.tar").stat().st_size}
     streamed = subprocess.run(
         [sys.executable, "-m", "triggerhub", "-C", str(kept.project), "backup", "-"],
@@ -82,25 +89,25 @@ def test_a_project_whose_hub_is_down_is_backed_up_too(kept: Daemon, tmp_path: Pa
     )
     (tmp_path / "b.tar").write_bytes(streamed.stdout)
     assert members(tmp_path / "b.tar") == members(tmp_path / "a.tar") == ["hub.db", "manifest.json"]
-    assert kept.cli("restore", "--json", str(tmp_path / "b.tar")).stdout.startswith("{")
+    assert on_it("restore", "--json", str(tmp_path / "b.tar")).out.startswith("{")
 
 
-def test_an_archive_is_not_overwritten_unless_asked(kept: Daemon, tmp_path: Path) -> None:
+def test_an_archive_is_not_overwritten_unless_asked(on_it: Run, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("mine")
-    refused = kept.cli("backup", str(tmp_path / "a.tar"))
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.splitlines() == [
+    refused = on_it("backup", str(tmp_path / "a.tar"))
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.splitlines() == [
         f"error: {tmp_path / 'a.tar'} exists", "  Name another file, or overwrite it with --force."
     ]  # fmt: skip
     assert (tmp_path / "a.tar").read_text() == "mine"
-    assert kept.cli("backup", "--force", str(tmp_path / "a.tar")).returncode == 0
+    assert on_it("backup", "--force", str(tmp_path / "a.tar")).code == 0
     assert "manifest.json" in members(tmp_path / "a.tar")
 
 
-def test_a_draft_that_somebody_else_made_is_not_written_through(kept: Daemon, tmp_path: Path) -> None:
+def test_a_draft_that_somebody_else_made_is_not_written_through(on_it: Run, tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / ".a.tar.draft").symlink_to(tmp_path / "theirs")
-    assert kept.cli("backup", str(tmp_path / "a.tar")).returncode == 0
+    assert on_it("backup", str(tmp_path / "a.tar")).code == 0
     assert (tmp_path / "theirs").read_text() == "theirs"
     assert "manifest.json" in members(tmp_path / "a.tar")
 
@@ -132,14 +139,14 @@ def test_what_root_restores_is_the_folders_owners(kept: Daemon, tmp_path: Path, 
     ],
 )
 def test_what_goes_wrong_is_said_and_changes_nothing(
-    kept: Daemon, arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch
+    kept: Daemon, on_it: Run, arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (kept.project / "var" / "hub.db").read_bytes()
     arguments = [str(kept.project / one) if one == "triggerhub.toml" else one for one in arguments]
-    done = kept.cli(*arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    done = on_it(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+    assert "Traceback" not in done.err
     assert (kept.project / "var" / "hub.db").read_bytes() == before
 
 
@@ -153,17 +160,17 @@ def test_a_folder_without_a_database_or_a_project_is_named(tmp_path: Path) -> No
         assert f"there is no database in {tmp_path / 'var'}" in done.stderr
 
 
-def test_migrate_says_what_there_is_to_do(kept: Daemon) -> None:
-    done = kept.cli("migrate")
+def test_migrate_says_what_there_is_to_do(kept: Daemon, on_it: Run) -> None:
+    done = on_it("migrate")
     newest = scripts()[-1][0]
-    assert (done.returncode, done.stdout) == (0, f"nothing to do: the database is of schema {newest}, this version's\n")
-    assert json.loads(kept.cli("migrate", "--json").stdout) == {"before": newest, "after": newest}
+    assert (done.code, done.out) == (0, f"nothing to do: the database is of schema {newest}, this version's\n")
+    assert json.loads(on_it("migrate", "--json").out) == {"before": newest, "after": newest}
     db = sqlite3.connect(kept.project / "var" / "hub.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
-    newer = kept.cli("migrate")
-    assert newer.returncode == 3
-    assert f"was written by a newer triggerhub (schema 99, this one knows {newest})" in newer.stderr
+    newer = on_it("migrate")
+    assert newer.code == 3
+    assert f"was written by a newer triggerhub (schema 99, this one knows {newest})" in newer.err
 
 
 def test_prune_removes_history_now(tmp_path: Path) -> None:
