@@ -249,8 +249,8 @@ class Hub:
 
         *sink* takes an answer that is streamed, and the outcome has none then. *request_id* is one of :meth:`mint`.
         """
+        await handmade.check_json(payload)
         found = self._wiring.function(function)
-        handmade.require_json(payload)
         request_id = request_id or self.mint()
         invocation = Invocation(
             request_id=request_id,
@@ -268,8 +268,8 @@ class Hub:
 
     async def invoke_async(self, function: str, payload: bytes, *, delay: Millis = 0) -> Accepted:
         """Queue one delivery of the built-in trigger ``api``."""
+        await handmade.check_json(payload)
         found = self._wiring.function(function)
-        handmade.require_json(payload)
         now = self._clock.now()
         return await self._owe(found, Event(data=payload, time=now, due=now + delay if delay else None), API_TRIGGER)
 
@@ -278,9 +278,9 @@ class Hub:
 
         NotFound, BadInput; Conflict where the configuration no longer joins the trigger and the function.
         """
+        await handmade.check_json(body)
         found = await self.deliveries.get(delivery)
         row = found.delivery
-        handmade.require_json(body)
         function = self._wiring.project.functions.get(row.function)
         dispatcher = self._wiring.dispatchers.get(row.function)
         if function is None or dispatcher is None or not dispatcher.serves(Lane(row.trigger, row.function)):
