@@ -103,6 +103,9 @@ class Destination:
 
     kind: Literal["function", "queue", "webhook", "file", "arn", "dead"]
     target: str
+    """Of a URL, with ``{secret:NAME}`` where a secret stands in it."""
+    secrets: tuple[tuple[str, Secret], ...] = ()
+    """What stands there, by name."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.target}"

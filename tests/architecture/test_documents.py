@@ -56,7 +56,8 @@ def test_a_configuration_passes_check(block: Block, tmp_path: Path, pem: str) ->
     named |= {(name, "") for name in re.findall(r'when +[=] "\w+\(([\w-]+)\)', text)}
     for name in {"".join(one) for one in named} | set(re.findall(r"(?m)^\[functions\.([\w-]+)\]", text)):
         (tmp_path / "handlers" / f"{name}.py").write_text("def handler(event, context): ...\n")
-    secrets = dict.fromkeys(re.findall(r'\{ secret = "(\w+)" \}', text), "a-secret-that-is-long-enough-for-HS512" * 2)
+    referred = re.findall(r'\{ ?secret(?: = "|:)(\w+)', text)
+    secrets = dict.fromkeys(referred, "a-secret-that-is-long-enough-for-HS512" * 2)
     hashes = {name: password.hashed("x", b"0123456789abcdef") for name in secrets if name.endswith("_HASH")}
     loaded = load(tmp_path, environ=secrets | hashes)
     assert [str(problem) for problem in loaded.problems] == []

@@ -412,3 +412,16 @@ def test_a_function_sees_what_its_triggers_speak_of_but_not_the_hubs_data(tmp_pa
     function = loaded.project.functions["f"]
     assert function.shown == (tmp_path, tmp_path / "inbox")
     assert function.hidden == (tmp_path / "var",)
+
+
+def test_a_url_has_the_secrets_that_it_names_and_shows_none(
+    loaded: Callable[..., Loaded],
+) -> None:
+    url = "https://hooks.example/{secret:HOOK}?t={secret:KEY}"
+    toml = f'[alarms.a]\nwhen = "errors(echo) > 0 in 1m"\nthen = ["webhook:{url}"]\n'
+    result = loaded(toml, environ={"HOOK": "T0/hush", "KEY": "hush"})
+    assert result.project is not None, result.problems
+    (one,) = result.project.alarms["a"].then
+    assert one.secrets == (("HOOK", Secret("T0/hush")), ("KEY", Secret("hush")))
+    assert str(one) == f"webhook:{url}"
+    assert "hush" not in repr(result.project)

@@ -17,7 +17,7 @@ from tests.hub.rig import Failure, Rig, echoing, function, rig, trigger
 from triggerhub import ids
 from triggerhub.hub.outlet import append_line
 from triggerhub.model import Event, Invocation
-from triggerhub.settings import Batch, Destination, RetryPolicy, Trigger
+from triggerhub.settings import Batch, Destination, RetryPolicy, Secret, Trigger
 from triggerhub.store import Intake, Lane, Owed, Query, Want
 from triggerhub.stores.memory import MemoryStore
 
@@ -31,8 +31,10 @@ class Receiver:
     url: str = ""
     statuses: list[int] = field(default_factory=list)
     got: list[tuple[dict[str, str], Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
+        self.paths.append(request.path_qs)
         self.got.append((dict(request.headers), await request.json()))
         status = self.statuses.pop(0) if self.statuses else 200
         return web.Response(status=status, headers={"Location": "/elsewhere"} if status // 100 == 3 else None)
@@ -81,6 +83,26 @@ async def test_a_webhook_gets_the_record_with_a_key_against_repetition(tmp_path:
     assert headers["Content-Type"] == "application/json"
     assert headers["Idempotency-Key"] == made[0].id
     assert headers["X-Amzn-Trace-Id"] == "Root=1-2-3"
+
+
+async def test_a_secret_in_the_url_of_a_webhook_is_known_to_its_receiver_alone(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [500]
+        base = receiver.url.removesuffix("/hook?t=1")
+        shown = f"{base}/{{secret:HOOK}}?t={{secret:KEY}}"
+        secrets = (("HOOK", Secret("T0/B0/hush")), ("KEY", Secret("k")))
+        hook = Destination(kind="webhook", target=shown, secrets=secrets)
+        async with rig(tmp_path, {"work": echoing}, functions=[function(on_success=(hook,))]) as r:
+            quicken(r, f"webhook:{shown}")
+            await r.emit("hand", 1)
+            assert await r.states(2) == ["succeeded"] * 2
+            (row,) = await r.store.page(Query(trigger="destination:work"))
+            detail = await r.hub.deliveries.get(row.id)
+    assert receiver.paths == ["/T0/B0/hush?t=k"] * 2
+    assert row.function == f"webhook:{shown}"
+    assert detail.attempts[0].error is not None
+    assert detail.attempts[0].error.message == f"{shown} answered 500"
+    assert "hush" not in f"{detail} {hook!r} {r.hub.project!r}"
 
 
 @pytest.mark.parametrize("status", [500, 404, 302])

@@ -20,7 +20,7 @@ CODES: dict[str, str] = {
         "A secret is written by reference: { secret = \"NAME\" } is looked for in the environment, in systemd's "
         "credentials, then in secrets/NAME of the data folder; { file = \"PATH\" } is read."
     ),
-    "exposed-secret": "Others than its owner may read the file of a secret.",
+    "exposed-secret": "Others than its owner may read the file of a secret, or it stands where it is shown.",
     "not-available": "The setting is known, but not in this version. It is refused so that nobody relies on it.",
     "open-admin": "Whoever reaches the admin address may do everything. Beyond this machine it asks who they are.",
     "same-port": "Webhooks and administration need addresses of their own.",

@@ -138,6 +138,10 @@ class Destinations:
             if wrong := self._wrong(Destination(kind=kind, target=target)):  # type: ignore[arg-type]
                 path = (*base, index)
                 self._report.error(path, wrong[0], f"{dotted(path)}: {wrong[1]}", wrong[2])
+            elif kind == "webhook" and _tells(target):
+                message = f"{dotted((*base, index))}: this URL lets whoever has it in, and is shown to whoever looks"
+                hint = "write {secret:NAME} in place of what is secret in it"
+                self._report.warn((*base, index), "exposed-secret", message, hint)
         self._loops(base, written or [], owners)
 
     def _loops(self, base: Place, written: list[Any], owners: Sequence[str]) -> None:
@@ -192,6 +196,24 @@ class Destinations:
         return None
 
 
+_LETS_IN = re.compile(
+    r"(?:^|[?&_-])(?:[\w-]*(?:token|secret|passw|auth|signature)[\w-]*|(?:api)?key|sig)=", re.IGNORECASE
+)
+_HOOKS = ("hooks.slack.com", "discord.com", "discordapp.com", "webhook.office.com")
+"""Hosts whose hooks are addresses that nobody else may know."""
+
+
+def _tells(url: str) -> bool:
+    """Whether a URL seems to hold in the open what lets its owner in."""
+    if "{secret:" in url:
+        return False
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return _LETS_IN.search(f"?{parts.query}") is not None or any(
+        host == one or host.endswith(f".{one}") for one in _HOOKS
+    )
+
+
 def _wrong_url(url: str) -> tuple[str, str, str | None] | None:
     try:
         parts = urlsplit(url)
@@ -201,7 +223,11 @@ def _wrong_url(url: str) -> tuple[str, str, str | None] | None:
     if parts.scheme not in ("http", "https") or not host:
         return "bad-url", "a webhook's URL begins with http:// or https:// and a host", None
     if parts.username is not None or parts.password is not None:
-        return "bad-url", "a URL is shown in many places and must not hold a password", None
+        return (
+            "bad-url",
+            "a URL is shown in many places and must not hold a password",
+            "write {secret:NAME} in its path or query",
+        )
     return None
 
 

@@ -193,7 +193,8 @@ class Defaults(Table):
     idempotency: Idempotency | None = None
     """Run once per key, and repeat the stored answer."""
     on_success: list[To] = []
-    """Where the answer is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL``, ``file:PATH``, an ARN."""
+    """Where the answer is sent: ``function:NAME``, ``queue:NAME``, ``webhook:URL``, ``file:PATH``, an ARN.
+    In a URL ``{secret:NAME}`` stands for a secret."""
     on_failure: list[To] = []
     """Where a dead letter's record is sent."""
     sandbox: Sandbox = Sandbox()

@@ -68,7 +68,10 @@ def _place(path: str) -> str:
     return expanded
 
 
-def _destination(value: Any) -> Destination:
+_SECRET = re.compile(r"\{secret:([^{}]*)\}")
+
+
+def _destination(value: Any, info: ValidationInfo) -> Destination:
     kind, colon, target = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind in ("http", "https"):
         # It may hold a password.
@@ -83,7 +86,9 @@ def _destination(value: Any) -> Destination:
             if isinstance(value, str)
             else f"expected a destination in quotes: {known}"
         )
-    return Destination(kind=kind, target=target)  # type: ignore[arg-type]
+    named = dict.fromkeys(_SECRET.findall(target)) if kind == "webhook" else {}
+    secrets = tuple((name, _resolved({"secret": name}, info)) for name in named)
+    return Destination(kind=kind, target=target, secrets=secrets)  # type: ignore[arg-type]
 
 
 def _variable(name: str) -> str:
@@ -115,9 +120,13 @@ def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
         return value
     if not isinstance(value, Mapping):
         raise ValueError('expected a text in quotes or a reference like { secret = "NAME" }')
+    return _resolved(value, info)
+
+
+def _resolved(reference: Mapping[str, Any], info: ValidationInfo) -> Secret:
     resolver: SecretResolver = (info.context or {})["secrets"]
     try:
-        return resolver.resolve(value)
+        return resolver.resolve(reference)
     except TriggerhubError as error:
         raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
 

@@ -7,7 +7,7 @@ the destination: its delivery is retried, dead-lettered and redriven like any ot
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
@@ -40,7 +40,7 @@ from triggerhub.model import (
     destination_trigger,
 )
 from triggerhub.policy import tracecontext
-from triggerhub.settings import KB, Destination, Function, Project, RetryPolicy
+from triggerhub.settings import KB, Destination, Function, Project, RetryPolicy, Secret
 from triggerhub.source import Filtered
 from triggerhub.store import Claimed, Intake, Owed
 from triggerhub.telemetry.metrics import Metrics
@@ -80,6 +80,7 @@ def built_in(project: Project) -> dict[str, Function]:
             name=function_of(one),
             runtime="executable",
             source="destination",
+            env=dict(one.secrets),
             retry=TO_AWS if one.kind in ("arn", "dead") else RetryPolicy(),
         )
         for one in wanted
@@ -219,7 +220,7 @@ class Performer:
         try:
             match kind:
                 case "webhook":
-                    answer = await self._post(target, invocation, function.timeout)
+                    answer = await self._post(target, function.env, invocation, function.timeout)
                 case "arn":
                     answer = await self._sender.send(function.name, invocation.payload.decode())
                 case "dead":
@@ -228,12 +229,14 @@ class Performer:
                     answer = await to_thread.run_sync(append_line, self._project / target, invocation.payload)
         except Exception as error:
             kind = getattr(error, "code", "") or type(error).__name__
-            fault = Fault(type=kind, message=str(error) or kind)
+            fault = Fault(type=kind, message=_hidden(str(error), function.env) or kind)
             usage = Usage(duration_ms=(perf_counter() - began) * 1000)
             return Raised(fault=fault, payload=errors.payload(fault.type, fault.message), usage=usage)
         return Returned(payload=answer, usage=Usage(duration_ms=(perf_counter() - began) * 1000))
 
-    async def _post(self, url: str, invocation: Invocation, timeout: Millis) -> bytes:
+    async def _post(
+        self, url: str, secrets: Mapping[str, str | Secret], invocation: Invocation, timeout: Millis
+    ) -> bytes:
         import aiohttp
 
         if self._made is None:
@@ -244,10 +247,27 @@ class Performer:
             place = tracecontext.of_amazon(invocation.trace)
             if place is not None and (traceparent := tracecontext.w3c(place)):
                 headers["traceparent"] = traceparent
-        async with self._made.post(url, data=invocation.payload, headers=headers, allow_redirects=False) as reply:
+        async with self._made.post(
+            _filled(url, secrets), data=invocation.payload, headers=headers, allow_redirects=False
+        ) as reply:
             if reply.status >= 300:
                 raise RefusedError(f"{url} answered {reply.status}")
             return b'{"status":%d}' % reply.status
+
+
+def _filled(url: str, secrets: Mapping[str, str | Secret]) -> str:
+    for name, secret in secrets.items():
+        value = secret.reveal() if isinstance(secret, Secret) else secret
+        url = url.replace(f"{{secret:{name}}}", value.strip())
+    return url
+
+
+def _hidden(text: str, secrets: Mapping[str, str | Secret]) -> str:
+    """Return the text of an error with the names of secrets in their place, however short they are."""
+    for name, secret in secrets.items():
+        value = (secret.reveal() if isinstance(secret, Secret) else secret).strip()
+        text = text.replace(value, f"{{secret:{name}}}") if value else text
+    return text
 
 
 class RecordTooLargeError(Exception):
