@@ -28,6 +28,15 @@ def test_a_template_is_prepared_with_all_that_it_is_made_of(name: str) -> None:
     assert all(map(render.ready, made_of(name)))
 
 
+def test_templates_are_those_of_the_hubs_start_whatever_takes_their_place() -> None:
+    told = (
+        "from triggerhub.web.console import render\n"
+        "render.sources(); render.resources = None; render.prepare('overview.html'); print(render.ready('page.html'))"
+    )
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_a_page_waits_for_its_own_templates_alone_and_a_hub_without_visitors_has_no_engine() -> None:
     told = (
         "import sys; from triggerhub import app; from triggerhub.web.console import render\n"

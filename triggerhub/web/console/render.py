@@ -46,12 +46,19 @@ def _final(context: Context, value: object) -> object:
 
 
 @cache
+def sources() -> Mapping[str, str]:
+    """Return the text of each template; read once, as the hub starts: a later package may take the place of its own."""
+    folder = resources.files(__package__).joinpath("templates")
+    return {one.name: one.read_text("utf-8") for one in folder.iterdir() if one.name.endswith(".html")}
+
+
+@cache
 def environment() -> Environment:
     """Return the templates and their filters; made, and their engine imported, at the first page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+    from jinja2 import DictLoader, Environment, StrictUndefined, pass_context
 
     made = Environment(
-        loader=PackageLoader("triggerhub.web.console"),
+        loader=DictLoader(sources()),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=pass_context(_final),
@@ -95,8 +102,7 @@ def prepare(name: str) -> None:
     for part in parts:
         if part not in _compiled:
             made.get_template(part)
-            source = resources.files(__package__).joinpath("templates", part).read_text()
-            parts += [one for one in _OTHER.findall(source) if one not in parts]
+            parts += [one for one in _OTHER.findall(sources()[part]) if one not in parts]
     _compiled.update(parts)
 
 

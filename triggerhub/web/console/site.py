@@ -14,7 +14,7 @@ from triggerhub.errors import NotFound, TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.web import refusal
 from triggerhub.web.access import remark
-from triggerhub.web.console import answer, asset
+from triggerhub.web.console import answer, asset, render
 from triggerhub.web.console.alarms import Alarms
 from triggerhub.web.console.deliveries import Deliveries
 from triggerhub.web.console.entrance import Entrance
@@ -46,7 +46,8 @@ class Console:
         self._frame = Frame(hub, self._readings)
 
     def routes(self) -> list[BaseRoute]:
-        """Return the routes."""
+        """Return the routes, whose templates are read now."""
+        render.sources()
         overview = Overview(self._hub, self._frame, self._versions.canaries)
         deliveries = Deliveries(self._hub, self._frame)
         letters = Letters(self._hub, self._frame)
