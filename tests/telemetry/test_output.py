@@ -245,10 +245,16 @@ def test_retention_by_days_and_by_size(tmp_path: Path) -> None:
         "2026-01-04.jsonl",
         "notes.txt",
     ]
-    for number in range(200):
-        log.write(F, "r", "stdout", f"{number:0100d}")
+    with structlog.testing.capture_logs() as told:
         log.flush()
-    log.retain()
+        assert told == [], "those went in their time"
+        for number in range(200):
+            log.write(F, "r", "stdout", f"{number:0100d}")
+            log.flush()
+        log.retain()
+    assert [(one["event"].partition(":")[0], one["until"]) for one in told] == [
+        ("what functions wrote was removed before its time", "2026-01-04")
+    ]
     size = sum(p.stat().st_size for p in tmp_path.glob("*.jsonl"))
     assert 4000 < size <= 8000
     assert texts(log.read(limit=2)) == [f"{198:0100d}", f"{199:0100d}"]

@@ -41,6 +41,8 @@ class Archive:
         self._file: int | None = None
         self._path: Path | None = None
         self._day = ""
+        self.cut = ""
+        """The latest day of which a file was removed before its time, for room; empty where none was."""
 
     def append(self, lines: Sequence[tuple[Millis, bytes]]) -> None:
         """Write lines of one day (with their newlines), all or none.
@@ -88,6 +90,8 @@ class Archive:
                 self.close()
             total -= path.stat().st_size
             path.unlink()
+            if path.name[:10] >= oldest:
+                self.cut = max(self.cut, path.name[:10])
 
     def close(self) -> None:
         if self._file is not None:

@@ -78,6 +78,7 @@ class OutputLog:
     ) -> None:
         """*keep* and *keep_size* bound what stays on the disk, by age and in bytes."""
         self._archive = Archive(folder, keep=keep, keep_size=keep_size)
+        self._cut = ""
         self._buffer = buffer
         self._now = now
         self._waiting: list[_Waiting] = []
@@ -164,7 +165,17 @@ class OutputLog:
                 self.trouble = f"{error.strerror or error}"
             else:
                 self.trouble = None
+            self._tell_cut()
             self._tell(time.monotonic())
+
+    def _tell_cut(self) -> None:
+        """Say, once for each day of which there is less, that older lines made room before their time."""
+        if self._archive.cut > self._cut:
+            self._cut = self._archive.cut
+            log.warning(
+                "what functions wrote was removed before its time: there was too much of it",
+                until=self._cut, folder=str(self._folder), hint="Have them write less; [hub] keep is no help here.",
+            )  # fmt: skip
 
     def _tell(self, now: float) -> None:
         """Say once that lines cannot be written, and once that they can be again."""
