@@ -11,6 +11,7 @@ import pytest
 from tests.hub.rig import echoing, rig, trigger
 from triggerhub.hub.gate import LARGE, Gate
 from triggerhub.model import Event
+from triggerhub.source import Filtered
 from triggerhub.store import Query
 
 
@@ -41,3 +42,13 @@ async def test_others_are_accepted_while_a_large_record_is_looked_into(
             go_on.set()
         assert await r.states(2) == ["succeeded"] * 2
         assert {row.dedup_key for row in await r.hub.deliveries.page(Query(limit=10))} == {"large", "small"}
+
+
+async def test_who_examines_an_event_is_told_every_leaf_that_refuses_it(tmp_path: Path) -> None:
+    refusing = trigger(filter={"total": [{"numeric": [">", 0]}], "kind": ["a"]})
+    async with rig(tmp_path, {"work": echoing}, triggers=[refusing]) as r:
+        found = await r.hub.trial.examine("hand", b'{"total": 0, "kind": "q"}', whole=True)
+        assert isinstance(found, Filtered)
+        assert found.why == 'total is 0; wanted numeric > 0, and kind is "q"; wanted "a"'
+        assert not isinstance(await r.hub.trial.examine("hand", b'{"total": 1, "kind": "a"}', whole=True), Filtered)
+        assert r.store.rows == {}

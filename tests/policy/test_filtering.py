@@ -519,3 +519,22 @@ def test_a_wildcard_matches_as_its_regular_expression_does(text: str, pattern: s
 def test_a_wildcard_with_many_stars_takes_one_pass() -> None:
     pattern = compile({"a": [{"wildcard": "*a" * 500 + "*b"}]})
     assert not pattern.matches({"a": "a" * 100_000})
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"total": 0, "kind": "q", "who": {"name": "x"}}, [
+            "total is 0; wanted numeric > 0", 'kind is "q"; wanted "a"', 'who.name is "x"; wanted "y"', "who.age is missing; wanted 7",
+        ]),
+        ({"total": 1, "kind": "a"}, ['who.name is missing; wanted "y"', "who.age is missing; wanted 7"]),
+        ({"total": 1, "kind": "a", "who": 3}, ["who is 3; wanted an object"]),
+        ({"total": 1, "kind": "a", "who": {"name": "y", "age": 7}}, []),
+        ([], ["the record is an empty array; wanted an object"]),
+    ],
+)  # fmt: skip
+def test_every_leaf_that_does_not_match_is_named_where_it_is_asked_for(record: Any, expected: list[str]) -> None:
+    who = {"name": ["y"], "age": [7]}
+    pattern = compile({"total": [{"numeric": [">", 0]}], "kind": ["a"], "who": who})
+    assert pattern.failing(record) == expected
+    assert (pattern.why(record) or "").startswith(expected[0] if expected else "")

@@ -40,6 +40,10 @@ class Gate:
             return await anyio.to_thread.run_sync(self.admit, event)
         return self.admit(event)
 
+    def failing(self, event: Event) -> list[str]:
+        """Return a sentence for each leaf of the filter that refuses *event*."""
+        return self._pattern.failing(selecting.view(event.data)) if self._pattern else []
+
     def admit(self, event: Event) -> Intake | Filtered:
         """Return what to store of *event* (already stamped with its id), or why the filter refuses it.
 

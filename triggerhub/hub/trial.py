@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import anyio
 
 from triggerhub.hub import handmade
 from triggerhub.hub.clock import Clock
@@ -22,14 +25,20 @@ class Trial:
     async def examine(self, trigger: str, body: bytes, *, whole: bool = False) -> Intake | Filtered:
         """Say what the trigger would make of an event, and take nothing. NotFound, BadInput.
 
-        *body* is what a sender sends, or with *whole* the record as a handler sees it.
+        *body* is what a sender sends, or with *whole* the record as a handler sees it. A filter that refuses it says
+        why of each of its leaves that do not match.
         """
         found, module = self._wiring.trigger(trigger)
         now = self._clock.now()
         if whole:
             handmade.require_json(body)
         event = Event(data=body, time=now) if whole else handmade.sent(found, module, body, None, now)
-        return await self._wiring.gates[trigger].admitted(event.stamped(self._mint(), trigger))
+        gate, event = self._wiring.gates[trigger], event.stamped(self._mint(), trigger)
+        given = await gate.admitted(event)
+        if isinstance(given, Filtered):
+            failing = await anyio.to_thread.run_sync(gate.failing, event)  # a stranger may have built it to take long
+            given = replace(given, why=", and ".join(failing) or given.why)
+        return given
 
     def payload(self, row: Delivery, record: bytes) -> bytes:
         """Return what the function of a delivery gets for its event's *record* alone, by the configuration in force."""

@@ -7,7 +7,7 @@ a field is absent only if it is in none of the elements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -102,6 +102,18 @@ class Fields:
                 return node.why(value, (*path, name), told)
         return next(either.why(record, path, told) for either in self.eithers if either.match(record) == NO)
 
+    def every(self, record: dict[str, Json], path: tuple[str, ...]) -> Iterator[str]:
+        """Say of each field of one object that fails why it does, with what was found there."""
+        for name, node in self.fields:
+            value, there = record.get(name, _NOTHING), (*path, name)
+            if node.match(value) != NO:
+                continue
+            if isinstance(node, Fields) and (isinstance(value, dict) or value is _NOTHING):
+                yield from node.every(value if isinstance(value, dict) else {}, there)
+            else:
+                yield node.why(value, there, told=True)
+        yield from (either.why(record, path, told=True) for either in self.eithers if either.match(record) == NO)
+
 
 class Pattern:
     """A compiled pattern; made by :func:`compile`."""
@@ -125,6 +137,12 @@ class Pattern:
         if not isinstance(record, dict):
             return f"the record is {show(record)}; wanted an object" if told else "the record is no object"
         return self._root.why_one(record, (), told)
+
+    def failing(self, record: Json) -> list[str]:
+        """Return a sentence as :meth:`why` does for each leaf that does not match; none if the record matches."""
+        if self.matches(record):
+            return []
+        return list(self._root.every(record, ())) if isinstance(record, dict) else [self.why(record) or ""]
 
 
 def objects(value: list[Json]) -> list[dict[str, Json]]:
