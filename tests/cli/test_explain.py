@@ -47,6 +47,13 @@ function = "after"
 type = "files"
 path = "out"
 function = "after"
+
+[triggers.put]
+type = "webhook"
+path = "/hook"
+methods = ["PUT", "PATCH"]
+auth = "none"
+function = "after"
 """
     + webhook("hook", "echo", ORDERS)
     + webhook("now", "after", ORDERS, answers=True)
@@ -161,6 +168,15 @@ def test_retries_are_told_with_what_lay_between(on: Run) -> None:
         text.index(part) for part in ("attempt 1 raised", "later it was tried again", "attempt 2")
     )
     assert first < between < second
+    assert on("deliveries", "redeliver", *sent["deliveries"]).code == 0
+    assert on("deliveries", "wait", *sent["deliveries"], "--timeout", "30s").code == 1
+    again = on("explain", sent["id"]).out
+    places = [
+        again.index(one)
+        for one in ("attempt 2 raised", "later it was queued again, its attempts counted anew", "attempt 3")
+    ]
+    assert places == sorted(places)
+    assert again.count("later it was tried again") == 2, "within each round"
 
 
 def test_destinations_are_followed_and_their_filters_told(hub: Daemon, on: Run) -> None:
@@ -173,6 +189,7 @@ def test_destinations_are_followed_and_their_filters_told(hub: Daemon, on: Run) 
     told = on("explain", request["requestContext"]["requestId"]).out
     assert told.startswith(f"event {sent['id']}\n")
     assert "filtered by trigger done: body.never does not match" in text
+    assert "put: reads something else (path /hook, methods PUT PATCH)" in text, "the same path, by other methods"
     assert "sent on to queue:done\n" in text
     (line,) = [line for line in text.splitlines() if "sent on to function:after" in line]
     after = line.split("delivery ")[1].split(",")[0]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from triggerhub.cli import words
 from triggerhub.policy.advice import advise
-from triggerhub.policy.timeline import WAITED
+from triggerhub.policy.timeline import WAITED, queued_again
 
 PAYLOAD = 2000
 """The most of a payload that is shown, in characters; ``--json`` has all of it."""
@@ -95,6 +95,7 @@ def _sight(one: dict[str, Any], event: str) -> str:
 def _life(row: dict[str, Any], also: dict[str, Any]) -> Iterator[str]:
     """Tell what one delivery went through: waits, attempts, its end, where it went on to."""
     history = row["history"]
+    again = queued_again(row["attempts"], row["state"], [one["outcome"] for one in history])
     for place, line in enumerate(_attempts(history)):
         began = words.moment(history[place]["started"])
         before = (
@@ -102,10 +103,13 @@ def _life(row: dict[str, Any], also: dict[str, Any]) -> Iterator[str]:
         )
         waited = (began - before).total_seconds() if began and before else 0
         if place and waited > 0:
-            yield f"{words.took(waited * 1000)} later it was tried again"
+            how = "it was queued again, its attempts counted anew" if place == again else "it was tried again"
+            yield f"{words.took(waited * 1000)} later {how}"
         elif not place and waited * 1000 >= WAITED:
             yield f"{words.took(waited * 1000)} it waited to begin{_held(also)}"
         yield line
+    if history and again == len(history):
+        yield "it is queued again, its attempts counted anew"
     if row["due"] > row["created"] and not history:
         yield f"{_at(row['due'])}  due, because it was delayed"
     if why := also.get("waits"):

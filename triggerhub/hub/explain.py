@@ -264,7 +264,13 @@ class Explainer:
 def _place(trigger: Trigger) -> str:
     """Say what a trigger reads, as far as an option says it."""
     found = ((name, getattr(trigger.options, name, None)) for name in _PLACES)
-    return ", ".join(f"{name} {value}" for name, value in found if isinstance(value, str) and value)
+    places = [f"{name} {value}" for name, value in found if isinstance(value, str) and value]
+    return ", ".join([*places, *([f"methods {' '.join(methods)}"] if (methods := _methods(trigger)) else [])])
+
+
+def _methods(trigger: Trigger) -> tuple[str, ...]:
+    """Return what requests a webhook takes; no two take the same of one path."""
+    return tuple(getattr(trigger.options, "methods", ()))
 
 
 def _reads(one: Trigger, own: Trigger, names: Sequence[str]) -> bool:

@@ -35,7 +35,7 @@ def phases(delivery: Delivery, attempts: Sequence[Attempt], *, now: Millis) -> l
     """Return the phases in the order of time, without waits that took no time."""
     pieces: list[tuple[str, int, Millis, float, str]] = []
     at: float = delivery.created
-    again = _again(delivery, attempts)
+    again = queued_again(delivery.attempts, delivery.state, [one.outcome for one in attempts])
 
     def wait(before: int, until: float) -> None:
         if until > at:
@@ -58,13 +58,16 @@ def phases(delivery: Delivery, attempts: Sequence[Attempt], *, now: Millis) -> l
     return _placed(pieces)
 
 
-def _again(delivery: Delivery, attempts: Sequence[Attempt]) -> int:
-    """Return before which attempt it was queued again after it had ended, 0 where it was not: counting began anew."""
-    own = delivery.attempts - (delivery.state is State.RUNNING)
-    place = len(attempts)
+def queued_again(counted: int, state: str, outcomes: Sequence[str]) -> int:
+    """Return before which attempt it was queued again after it had ended, 0 where it was not: counting began anew.
+
+    *counted* are the attempts of its count, *outcomes* all that have ended.
+    """
+    own = counted - (state == State.RUNNING)
+    place = len(outcomes)
     while place and own:
         place -= 1
-        own -= attempts[place].outcome != "interrupted"
+        own -= outcomes[place] != "interrupted"
     return place
 
 
