@@ -20,7 +20,7 @@ def test_status_says_what_the_hub_is(on: Run, hub: Daemon) -> None:
         "problems", "functions", "triggers",
     } <= set(found)  # fmt: skip
     assert (found["project"], found["pid"], found["ready"]) == (str(hub.project), hub.process.pid, True)
-    assert (found["functions"], found["triggers"]) == (6, 6)
+    assert (found["functions"], found["triggers"]) == (8, 7)
     counts = found["counts"]
     assert counts["accepted"] == sum(counts[name] for name in (*COUNTS, "discarded", "pruned"))
     assert counts["drift"] == 0

@@ -233,7 +233,7 @@ def test_run_tells_its_log_in_json_where_there_is_no_terminal(hub: Daemon) -> No
     lines = [json.loads(line) for line in hub.log().splitlines()]
     ready = next(line for line in lines if line["event"] == "ready")
     assert ready["level"] == "info"
-    assert ready["functions"] == 6
+    assert ready["functions"] == 8
     assert not any("unisolated" in line["event"] for line in lines)
 
 

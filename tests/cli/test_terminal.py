@@ -35,13 +35,13 @@ def test_a_run_shows_what_happens_as_it_happens(project: Daemon) -> None:
     with terminal("-C", folder, "run", columns=120) as screen:
         head = screen.until("Ctrl-C stops it")
         assert head.startswith("triggerhub 0")
-        assert "runs 6 functions, 6 triggers\n" in head
+        assert "runs 8 functions, 7 triggers\n" in head
         assert f"  project   {folder}\n" in head
         assert f"  webhooks  http://127.0.0.1:{project.listen}\n" in head
         assert f"  console   http://127.0.0.1:{project.admin}\n" in head
         assert "  handlers  run isolated\n" in head
-        assert "  hook    webhook → echo, shell\n" in head
-        assert "  off     cron → echo  disabled\n" in head
+        assert "  hook     webhook → echo, shell\n" in head
+        assert "  off      cron → echo  disabled\n" in head
 
         assert project.post("/hook", b"{}")[0] == 202
         screen.until("succeeded hook → shell")
@@ -65,7 +65,7 @@ def test_a_run_shows_what_happens_as_it_happens(project: Daemon) -> None:
         drawn = screen.until('error[unknown-key]: triggerhub.toml has no table "nonsense"')
         assert "rejected  the running configuration is kept\n" in drawn
         project.write(TOML)
-        screen.until("reloaded  6 functions, 6 triggers")
+        screen.until("reloaded  8 functions, 7 triggers")
 
         screen.interrupt()
         assert screen.end() == 0

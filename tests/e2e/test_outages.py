@@ -8,6 +8,6 @@ from tests.e2e.outages import run
 
 
 def test_an_outage_loses_nothing_and_floods_no_log(tmp_path: Path) -> None:
-    report = run(tmp_path, 5)
+    report = run(tmp_path, 8)
     assert report.well, report
     assert report.lines, "it is told at all"

@@ -41,7 +41,7 @@
   // estimate that is higher counts at once, others slowly, since either clock may be set.
   let skew = first ? first.now - Date.now() : 0;
   const set = (now) => { const seen = now - Date.now(); skew = seen > skew ? seen : skew + (seen - skew) * .02; };
-  let mark = first && first.mark, stale = false, lines = first && first.lines, behind = false, next = 0, paused = false, busy = false, last = 0, stream = null, listened = document.hidden, leaving = false;
+  let mark = first && first.mark, stale = false, lines = first && first.lines, behind = false, next = 0, paused = false, busy = false, last = 0, stream = null, listened = document.hidden, leaving = false, drawing = null;
   const light = (state, word) => { const live = $("#live"); live.dataset.state = state; live.lastElementChild.textContent = word; };
 
   const show = (readings) => {
@@ -89,7 +89,9 @@
       const focused = part.contains(document.activeElement) && document.activeElement.closest("[data-id]");
       const pane = part.matches(".detail");
       const tab = pane && $("[aria-selected=true]", part).id;
+      drawing = part;
       try { await htmx.ajax("GET", part.dataset.live, { source: part, target: part, swap: "outerHTML" }); } catch { stale = true; }
+      drawing = null;
       if (focused) $(`#list [data-id="${focused.dataset.id}"] a`)?.focus({ preventScroll: true });
       if (pane && tab !== "tab-event" && $(`#${tab}`)) turn($(`#${tab}`), false);
     }
@@ -427,6 +429,8 @@
     light("lost", "connection lost");
     if (event.detail.requestConfig?.verb !== "get") tell("The hub does not answer. Whether it was done is not known: look again once it is back.");
   });
+  // What somebody has laid hands on since it was asked for stays as it is, and is asked for again.
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => { if (detail.target === drawing && held(drawing)) { detail.shouldSwap = false; stale = true; } });
   document.addEventListener("htmx:afterSwap", () => { choose(); tick(); });
 
   $("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
