@@ -68,6 +68,8 @@ class Tokens:
     def __init__(self, store: Store, now: Callable[[], Millis], draw: Callable[[int], bytes] = os.urandom) -> None:
         self._store, self._now, self._draw = store, now, draw
         self._known: dict[str, Token] = {}
+        self._ids: dict[str, str] = {}
+        """Of the access keys, by what they are called in a signature."""
         self._closed = False
         self._changing = anyio.Lock()
         self.answered = Answered(now() / 1000)
@@ -78,8 +80,13 @@ class Tokens:
         for key, text in (await self._store.checkpoints(SCOPE)).items():
             fields = json.loads(text)
             lists = {name: tuple(fields.get(name, ())) for name in ("actions", "functions")}
-            self._known[key] = Token(**{**fields, **lists, "id": key, "role": Role(fields["role"])})
+            self._add(Token(**{**fields, **lists, "id": key, "role": Role(fields["role"])}))
         self._closed = CLOSED in await self._store.checkpoints(DOOR)
+
+    def _add(self, token: Token) -> None:
+        self._known[token.id] = token
+        if token.key is not None:
+            self._ids[token.key] = token.id
 
     def all(self) -> list[Token]:
         """Return the tokens, oldest first."""
@@ -137,7 +144,7 @@ class Tokens:
             if aws and not self._closed:
                 await self._close()
             await self._store.set_checkpoints(SCOPE, {made.id: text})
-            self._known[made.id] = made
+            self._add(made)
             return made, secret if aws else f"th_{made.id}_{secret}"
 
     @property
@@ -156,7 +163,7 @@ class Tokens:
 
     def by_key(self, key: str) -> Token | None:
         """Return the access key of this id; None where there is none, or not any more."""
-        found = next((one for one in self._known.values() if one.key == key), None)
+        found = self._known.get(self._ids.get(key, ""))
         return None if found is None or self._expired(found) else found
 
     def find(self, name: str) -> Token:
@@ -180,6 +187,7 @@ class Tokens:
                 # A key of a version that did not write it down.
                 await self._close()
             del self._known[one.id]
+            self._ids.pop(one.key or "", None)
             await self._store.set_checkpoints(SCOPE, {one.id: None})
             if open_:
                 await self._store.set_checkpoints(DOOR, {CLOSED: None})

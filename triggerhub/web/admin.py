@@ -19,6 +19,7 @@ from triggerhub.web import address
 from triggerhub.web.access import Access
 from triggerhub.web.api import application
 from triggerhub.web.guard import Guard
+from triggerhub.web.lambda_api.shortcut import Shortcut
 from triggerhub.web.patience import Patient
 from triggerhub.web.proxy import Proxies
 from triggerhub.web.session import Sessions
@@ -48,11 +49,14 @@ async def serve(
     sessions = Sessions(lambda: hub.project.console)
     app = application(hub, registry, canaries, closing, sessions)
     proxies = Proxies(hub.project.hub.trusted_proxies)
-    asked, trusted = (Access(app, hub, sessions, one) for one in (proxies, None))
+    guard = Guard(Access(app, hub, sessions, proxies), host, lambda: hub.project.console.hosts)
+    own = Guard(Access(app, hub, sessions, None), None)
     with unix_socket(socket) as unix:
         server = _Server(
-            _config(Guard(asked, host, lambda: hub.project.console.hosts), hub.project.hub.drain / 1000),
-            _config(Guard(trusted, None), hub.project.hub.drain / 1000),
+            _config(guard, hub.project.hub.drain / 1000),
+            Shortcut(hub, app, guard, trusted=False),
+            _config(own, hub.project.hub.drain / 1000),
+            Shortcut(hub, app, own, trusted=True),
             unix,
         )
         with contextlib.ExitStack() as stack:
@@ -93,9 +97,10 @@ def _config(app: Guard, grace: float) -> Config:
 class _Server(Server):
     """uvicorn without its signal handlers and its ticking, on two listeners with a guard each."""
 
-    def __init__(self, tcp: Config, unix: Config, listener: sockets.socket) -> None:
+    def __init__(self, tcp: Config, shortcut: Shortcut, unix: Config, own: Shortcut, listener: sockets.socket) -> None:
         super().__init__(tcp)
         self._unix = unix
+        self._shortcut, self._own = shortcut, own
         self._listener = listener
         self._crowd: set[Patient] = set()
         self.wake = anyio.Event()
@@ -110,8 +115,8 @@ class _Server(Server):
     async def begin(self, tcp: Sequence[sockets.socket]) -> int:
         """Listen on all; return the TCP port."""
         loop = asyncio.get_running_loop()
-        self.servers = [await loop.create_server(lambda: self._protocol(self.config), sock=one) for one in tcp]
-        unix = await loop.create_unix_server(lambda: self._protocol(self._unix), sock=self._listener, backlog=BACKLOG)
+        self.servers = [await loop.create_server(self._stranger, sock=one) for one in tcp]
+        unix = await loop.create_unix_server(self._friend, sock=self._listener, backlog=BACKLOG)
         self.servers.append(unix)
         self.started = True
         bound: int = tcp[0].getsockname()[1]
@@ -132,6 +137,11 @@ class _Server(Server):
                 task.cancel()
             raise
 
-    def _protocol(self, config: Config) -> asyncio.Protocol:
-        crowd = self._crowd if config is self.config else None
-        return Patient(crowd, config=config, server_state=self.server_state, app_state={})
+    def _stranger(self) -> asyncio.Protocol:
+        return self._protocol(self._crowd, self._shortcut, self.config)
+
+    def _friend(self) -> asyncio.Protocol:
+        return self._protocol(None, self._own, self._unix)
+
+    def _protocol(self, crowd: set[Patient] | None, shortcut: Shortcut, config: Config) -> asyncio.Protocol:
+        return Patient(crowd, shortcut, config=config, server_state=self.server_state, app_state={})

@@ -43,7 +43,9 @@ PROBES = ("/healthz", "/readyz")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def application(hub: Hub, registry: Registry, canaries: Canaries, closing: anyio.Event, sessions: Sessions) -> ASGIApp:
+def application(
+    hub: Hub, registry: Registry, canaries: Canaries, closing: anyio.Event, sessions: Sessions
+) -> LambdaApi:
     """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
     admin, versions = _Admin(hub, canaries, closing), Versions(hub, registry, canaries)
     held = [Middleware(Held, Quota())]

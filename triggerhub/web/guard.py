@@ -8,7 +8,8 @@ Host check sees, or by sending a form or fetching something across origins, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from ipaddress import ip_address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +38,7 @@ class Guard:
         foreign = any(not _same(origin, hosts) for origin in origins) or (
             not origins and site in ("cross-site", "same-site")
         )
-        if self._host is not None and (len(hosts) != 1 or not _ours(hosts[0], self._host, self._names())):
+        if self._host is not None and (len(hosts) != 1 or not self.is_ours(hosts[0])):
             why = f"the Host header {', '.join(hosts) or '(none)'} is not this hub's"
             hint = "Use http://127.0.0.1, the address of [hub] admin, or a name of [console] hosts."
             response = refusal.response(421, "bad-host", why, hint)
@@ -52,7 +53,12 @@ class Guard:
             return await self._app(scope, receive, send)
         return await response(scope, receive, send)
 
+    def is_ours(self, host: str) -> bool:
+        """Whether a request's one Host header names this hub."""
+        return self._host is None or _ours(host, self._host, self._names())
 
+
+@lru_cache(maxsize=64)
 def _name(host: str) -> str:
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
@@ -64,12 +70,17 @@ def _ours(host: str, listening: str, names: Collection[str]) -> bool:
     name = _name(host)
     if name in ("localhost", listening.lower()) or name in names:
         return True
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return False
     # Whoever listens everywhere is called by any address; an address, unlike a name, cannot be pointed elsewhere.
-    return address.is_loopback or listening in EVERYWHERE
+    address = _address(name)
+    return address is not None and (address.is_loopback or listening in EVERYWHERE)
+
+
+@lru_cache(maxsize=64)
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
 
 
 def _visits(headers: list[tuple[bytes, str]]) -> bool:

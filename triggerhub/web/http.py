@@ -54,8 +54,10 @@ class _Date:
 _date = _Date()
 
 
-def encode(response: Response, *, head: bool, close: bool, keep: bool = False) -> bytes:
+def encode(response: Response, *, head: bool, close: bool, keep: bool = False, own: bytes = b"") -> bytes:
     """Return the whole answer. *head* leaves the body out; *keep* tells an HTTP/1.0 client to keep the connection.
+
+    *own* are lines of the header that the hub itself wrote, other ones for every answer.
 
     Raises BadHeader for a status or a header that cannot be sent: one with a line break is never written.
     """
@@ -64,7 +66,7 @@ def encode(response: Response, *, head: bool, close: bool, keep: bool = False) -
         raise BadHeader(f"expected a status from 200 to 999, got {status}")
     first = _STATUS.get(status) or f"HTTP/1.1 {status} \r\ndate: ".encode()
     headers = response.headers
-    fields = _fields(headers) if type(headers) is tuple else _encode_fields(headers)
+    fields = own + (_fields(headers) if type(headers) is tuple else _encode_fields(headers))
     ending = b"connection: close\r\n\r\n" if close else b"connection: keep-alive\r\n\r\n" if keep else b"\r\n"
     body = response.body
     if status in _BODILESS:

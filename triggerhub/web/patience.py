@@ -9,6 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from triggerhub.settings import KB
 from triggerhub.web import http
+from triggerhub.web.proxy import peer_address
+from triggerhub.web.short import Peer, Short, Shortcut, Taken
 
 HEAD = 64 * KB
 """Bytes of a request's line and headers; what one read brings may go beyond it."""
@@ -23,12 +25,16 @@ CONNECTIONS = 500
 class Patient(HttpToolsProtocol):
     """uvicorn's side of a connection, which waits for ever and takes whatever comes, within bounds.
 
-    *crowd* are the connections of this listener; None where all are of the hub's own user.
+    *crowd* are the connections of this listener; None where all are of the hub's own user. What the *shortcut* takes
+    uvicorn does not see.
     """
 
-    def __init__(self, crowd: set[Patient] | None, **given: Any) -> None:
+    def __init__(self, crowd: set[Patient] | None, shortcut: Shortcut, **given: Any) -> None:
         super().__init__(**given)
         self._crowd = crowd
+        self._shortcut = shortcut
+        self._peer = Peer("", secure=False)
+        self._unused = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._until: float | None = None
         self._in_head = True
@@ -36,6 +42,7 @@ class Patient(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = Peer(peer_address(self.client), secure=self.scheme == "https")
         if self._crowd is not None:
             if len(self._crowd) >= CONNECTIONS:
                 self._refuse(503, "Too many connections")
@@ -68,6 +75,9 @@ class Patient(HttpToolsProtocol):
         self._in_head, self._head = False, 0
         self._wait(BODY_TIME)
         before = self.cycle
+        if (before is None or before.response_complete) and (taken := self._taken()) is not None:
+            self.cycle = self._short(taken)
+            return
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.transport = _Joined(self.transport, self.loop)  # type: ignore[assignment]
@@ -76,6 +86,30 @@ class Patient(HttpToolsProtocol):
         self._in_head = True
         self._wait(None)
         super().on_message_complete()
+        if isinstance(self.cycle, Short):
+            self._start_asgi_task(self.cycle, self.app)
+
+    def _taken(self) -> Taken | None:
+        parser = self.parser
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
+            return None
+        return self._shortcut.takes(self.url, self.headers, self._peer)
+
+    def _short(self, taken: Taken) -> Short:
+        return Short(
+            taken,
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=self._unused,
+            expect_100_continue=False,
+            keep_alive=self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
 
     def _wait(self, seconds: float | None) -> None:
         """Close the connection after so long, and not as it was said before."""

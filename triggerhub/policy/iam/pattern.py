@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 Known = Mapping[str, tuple[str, ...]]
@@ -16,6 +16,30 @@ VARIABLES = (
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _SIGNS = re.compile(r"[*?[]")
 _LITERAL = ("*", "?", "$")
+
+
+class Late(Mapping[str, tuple[str, ...]]):
+    """What is known of a request, found out once somebody asks for it: most policies do not."""
+
+    __slots__ = ("_find", "_found")
+
+    def __init__(self, find: Callable[[], Known]) -> None:
+        self._find = find
+        self._found: Known | None = None
+
+    def _known(self) -> Known:
+        if self._found is None:
+            self._found = self._find()
+        return self._found
+
+    def __getitem__(self, key: str) -> tuple[str, ...]:
+        return self._known()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return len(self._known())
 
 
 def check_variables(text: str) -> None:

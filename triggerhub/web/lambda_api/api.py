@@ -7,11 +7,9 @@ description and no framework.
 from __future__ import annotations
 
 import asyncio
-import re
-import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,7 +26,7 @@ from triggerhub.policy import sigv4
 from triggerhub.source import Parts
 from triggerhub.web import refusal
 from triggerhub.web.access import asker
-from triggerhub.web.lambda_api import body, shape, support, whole
+from triggerhub.web.lambda_api import body, sent, shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
@@ -45,19 +43,16 @@ from triggerhub.web.lambda_api.mappings import Mappings
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
 from triggerhub.web.lambda_api.provisioned import ProvisionedConcurrency
+from triggerhub.web.lambda_api.sent import Call, Sent
 from triggerhub.web.lambda_api.tags import Tags
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import Urls
 from triggerhub.web.lambda_api.versions import Versions
-from triggerhub.web.lambda_api.wanted import call, wanted
+from triggerhub.web.lambda_api.wanted import call as wanted_of_call
+from triggerhub.web.lambda_api.wanted import wanted
 
 log = structlog.get_logger("lambda")
 
-INVOKE = "/2015-03-31/functions/", "/invocations"
-_KINDS = frozenset(("RequestResponse", "Event", "DryRun"))
-_TAILS = frozenset(("None", "Tail"))
-_QUALIFIER = re.compile(r"[A-Za-z0-9$_-]{1,128}")
-_UNUSUAL = frozenset(("x-amz-tenant-id", "x-amz-durable-execution-name"))
 _Headers = list[tuple[bytes, bytes]]
 
 
@@ -76,24 +71,14 @@ class LambdaApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].decode("latin-1")
-        if path[1:3] != "20" or not (path.startswith(INVOKE[0]) or service().serves(path)):
+        if path[1:3] != "20" or not (path.startswith(sent.INVOKE[0]) or service().serves(path)):
             await self._app(scope, receive, send)
             return
         receive, send = refusal.patient(receive, send)
-        try:
-            answer = await self._answered(scope, path, receive)
-        except ApiError as error:
-            answer = _refusal(error)
-        except TriggerhubError as error:
-            answer = _refusal(_translated(error))
-        except OSError as error:
-            log.error("a request of the Lambda API failed for want of the disk", path=path, error=str(error))
-            answer = _refusal(ApiError("ServiceException", f"The hub's disk: {error.strerror or error}."))
-        except Exception:
-            log.exception("a request of the Lambda API failed", method=scope["method"], path=path)
-            answer = _refusal(ApiError("ServiceException", "The hub failed at this request; its log says why."))
+        request = sent.of(scope)
+        answer = await self._caught(request, self._answered(scope, request, receive))
         headers: _Headers = [
-            (b"x-amzn-requestid", (answer.request_id or str(uuid.uuid4())).encode()),
+            (b"x-amzn-requestid", answer.id.encode()),
             *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
         ]
         if answer.parts is not None:
@@ -104,46 +89,60 @@ class LambdaApi:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answered(self, scope: Scope, path: str, receive: Receive) -> Answer:
-        headers = _joined(scope["headers"])
+    async def call(self, request: Sent, asked: Call, payload: bytes) -> Answer:
+        """Answer a signed call of a function whose body is there already, whatever comes of it."""
+        return await self._caught(request, self._signed(request, asked, payload))
+
+    async def _caught(self, request: Sent, answering: Awaitable[Answer]) -> Answer:
+        """Return an answer, or the one that says why there is none."""
+        try:
+            return await answering
+        except ApiError as error:
+            return _refusal(error)
+        except TriggerhubError as error:
+            return _refusal(_translated(error))
+        except OSError as error:
+            log.error(
+                "a request of the Lambda API failed for want of the disk", path=request.raw_path, error=str(error)
+            )
+            return _refusal(ApiError("ServiceException", f"The hub's disk: {error.strerror or error}."))
+        except Exception:
+            log.exception("a request of the Lambda API failed", method=request.method, path=request.raw_path)
+            return _refusal(ApiError("ServiceException", "The hub failed at this request; its log says why."))
+
+    async def _answered(self, scope: Scope, request: Sent, receive: Receive) -> Answer:
         if self._hub.phase != "running":
             raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
-        if is_link(scope["method"], path):
-            return await self._archive(path.removeprefix(PLACE), scope["query_string"])
-        signature = _signature(scope, headers)
+        if is_link(request.method, request.raw_path):
+            return await self._archive(request.raw_path.removeprefix(PLACE), request.query)
+        signature = _signature(scope, request)
         if signature is not None:
-            self._caller.known(signature, scope, headers)
-        if (
-            scope["method"] == "POST"
-            and path.startswith(INVOKE[0])
-            and path.endswith(INVOKE[1])
-            and not _UNUSUAL & headers.keys()
-        ):
-            kind = headers.get("x-amz-invocation-type", "RequestResponse")
-            tail = headers.get("x-amz-log-type", "None")
-            name = path[len(INVOKE[0]) : -len(INVOKE[1])]
-            query = scope["query_string"]
-            qualifier = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else None
-            chosen = qualifier["Qualifier"][-1] if qualifier and "Qualifier" in qualifier else None
-            plain = "/" not in name and (chosen is None or _QUALIFIER.fullmatch(chosen))
-            if plain and kind in _KINDS and tail in _TAILS and (qualifier is None or len(qualifier) == 1):
-                payload = await body.read(receive, SYNCHRONOUS, "InvokeFunction")
-                if signature is not None:
-                    caller = self._caller.verified(signature, scope, headers, payload)
-                    self._caller.require(caller, [call(unquote(name), chosen)])
-                return await self._invoking.invoke(
-                    unquote(name),
-                    payload,
-                    qualifier=chosen,
-                    kind=kind,
-                    log=tail,
-                    context=headers.get("x-amz-client-context"),
-                )
-        return await self._described(scope, path, receive, headers, signature)
+            self._caller.known(signature, request)
+        asked = sent.call(request)
+        if asked is None:
+            return await self._described(scope, request, receive, signature)
+        payload = await body.read(receive, SYNCHRONOUS, "InvokeFunction")
+        return await self._called(request, asked, signature, payload)
 
-    async def _archive(self, name: str, query: bytes) -> Answer:
+    async def _signed(self, request: Sent, asked: Call, payload: bytes) -> Answer:
+        return await self._called(request, asked, shown(request.headers, request.query), payload)
+
+    async def _called(self, request: Sent, asked: Call, signature: sigv4.Signature | None, payload: bytes) -> Answer:
+        if signature is not None:
+            caller = self._caller.verified(signature, request, payload)
+            self._caller.require(caller, [wanted_of_call(asked.name, asked.qualifier)])
+        return await self._invoking.invoke(
+            asked.name,
+            payload,
+            qualifier=asked.qualifier,
+            kind=asked.kind,
+            log=asked.log,
+            context=asked.context,
+        )
+
+    async def _archive(self, name: str, query: str) -> Answer:
         """Send an archive to whoever has a link, as GetFunction and GetLayerVersion give it."""
-        if not self._links.opens(name, parse_qs(query.decode("latin-1"))):
+        if not self._links.opens(name, parse_qs(query)):
             raise ApiError("AccessDeniedException", "This link does not hold, or no more: ask GetFunction for one.")
         known = [self._registry.layers.codes, *(one.codes for one in self._registry.functions.values())]
         if not any(name in codes for codes in known):
@@ -154,25 +153,24 @@ class LambdaApi:
     async def _described(
         self,
         scope: Scope,
-        path: str,
+        request: Sent,
         receive: Receive,
-        headers: Mapping[str, str],
         signature: sigv4.Signature | None,
     ) -> Answer:
         """Answer by the description of the service."""
-        lambdas = service()
-        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        found = lambdas.find(scope["method"], path, query)
+        lambdas, headers = service(), request.headers
+        query = parse_qs(request.query, keep_blank_values=True)
+        found = lambdas.find(request.method, request.raw_path, query)
         if found is None:
-            message = f"AWS Lambda has no operation {scope['method']} {path[:200]}"
+            message = f"AWS Lambda has no operation {request.method} {request.raw_path[:200]}"
             raise ApiError("UnknownOperationException", message)
         operation, parts = found
-        sent = await self._bodies.gathered(receive, operation, signature, headers)
+        text = await self._bodies.gathered(receive, operation, signature, headers)
         caller = None
         if signature is not None:
-            digest = await asyncio.to_thread(sigv4.digest, sent) if len(sent) > LARGE else None
-            caller = self._caller.verified(signature, scope, headers, sent, digest)
-        rest, archive = body.parted(operation.name, sent)
+            digest = await asyncio.to_thread(sigv4.digest, text) if len(text) > LARGE else None
+            caller = self._caller.verified(signature, request, text, digest)
+        rest, archive = body.parted(operation.name, text)
         given = _given(lambdas, operation, parts, query, headers, rest)
         if caller is not None:
             self._caller.require(caller, wanted(self._registry, operation.name, given))
@@ -195,8 +193,8 @@ class LambdaApi:
             return result
         if not (who or asker(scope).principal).settings:
             result = shape.without_variables(result)
-        status, fields, text = restjson.write(lambdas, operation, result)
-        return Answer(status=status, body=text, headers=tuple(fields))
+        status, fields, written = restjson.write(lambdas, operation, result)
+        return Answer(status=status, body=written, headers=tuple(fields))
 
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
@@ -233,9 +231,9 @@ def _given(
     parts: Mapping[str, str],
     query: Mapping[str, list[str]],
     headers: Mapping[str, str],
-    sent: bytes,
+    text: bytes,
 ) -> dict[str, Json]:
-    given = restjson.read(lambdas, operation, path=parts, query=query, headers=headers, body=sent)
+    given = restjson.read(lambdas, operation, path=parts, query=query, headers=headers, body=text)
     if operation.input is not None and (broken := constraints.violations(lambdas, operation.input, given)):
         raise ApiError("ValidationException", constraints.message(broken))
     return given
@@ -260,20 +258,12 @@ async def _watch(receive: Receive, parts: Parts) -> None:
     parts.leave()
 
 
-def _joined(headers: _Headers) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for key, value in headers:
-        name, text = key.decode("latin-1"), value.decode("latin-1")
-        joined[name] = f"{joined[name]},{text}" if name in joined else text
-    return joined
-
-
-def _signature(scope: Scope, headers: Mapping[str, str]) -> sigv4.Signature | None:
+def _signature(scope: Scope, request: Sent) -> sigv4.Signature | None:
     """Return how a request is signed; None where who sent it is known by a token. Raises ApiError."""
-    authorization = headers.get("authorization")
+    authorization = request.headers.get("authorization")
     if authorization is not None and not authorization.startswith(sigv4.ALGORITHM) and "asker" in scope:
         return None
-    return shown(headers, scope["query_string"].decode("latin-1"))
+    return shown(request.headers, request.query)
 
 
 def _translated(error: TriggerhubError) -> ApiError:

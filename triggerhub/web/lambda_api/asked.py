@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -33,6 +34,11 @@ class Answer:
     """Where the call has an id of its own."""
     parts: Parts | None = None
     """What follows the body as it comes."""
+
+    @property
+    def id(self) -> str:
+        """The id that the client is told of its request."""
+        return self.request_id or str(uuid.uuid4())
 
 
 Perform: TypeAlias = Callable[[Asked], Awaitable[Mapping[str, Json] | Answer]]

@@ -23,11 +23,12 @@ from triggerhub.policy import access, sigv4, unrepeated
 from triggerhub.policy.access import LOCAL, Principal
 from triggerhub.policy.iam import document
 from triggerhub.policy.iam.decision import Request, Verdict, decide
-from triggerhub.policy.iam.pattern import Known
+from triggerhub.policy.iam.pattern import Known, Late
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
 from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
 from triggerhub.web.lambda_api.identity import known, statements, user_arn
+from triggerhub.web.lambda_api.sent import Sent
 from triggerhub.web.lambda_api.wanted import Wanted, resource_tags
 
 log = structlog.get_logger("lambda")
@@ -98,7 +99,7 @@ def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) 
         resource=wanted.resource,
         also=arn.function(wanted.function) if wanted.function and wanted.qualifier == LATEST else None,
         who=user,
-        known={**known, **wanted.known},
+        known=Late(lambda: {**known, **wanted.known}),
     )
     try:
         own, others = statements(token), document.kept(policy)
@@ -129,6 +130,11 @@ def policy_of(deployed: Deployed, qualifier: str) -> Sequence[Json]:
     return deployed.policies.get("" if qualifier == LATEST else qualifier, ())
 
 
+def _of(deployed: Deployed, known: Known) -> Known:
+    """Return what is known of a request besides for a function that it is about."""
+    return Late(lambda: {**known, **resource_tags(deployed.tags)})
+
+
 class Callers:
     """Those who sign requests."""
 
@@ -136,53 +142,48 @@ class Callers:
         self._hub = hub
         self._registry = registry
 
-    def known(self, signature: Signature, scope: Scope, headers: Mapping[str, str]) -> None:
+    def known(self, signature: Signature, request: Sent) -> None:
         """Refuse a key that is none, and what was not signed now, before any of the body is read. Raises ApiError."""
-        if not self._asks(scope):
+        if not self._asks(request):
             return
         if self._hub.tokens.by_key(signature.access_key) is None:
             raise ApiError("UnrecognizedClientException", UNKNOWN)
         try:
-            sigv4.dated(signature, headers, service=SERVICE, now=time.time())
+            sigv4.dated(signature, request.headers, service=SERVICE, now=time.time())
         except Refused as error:
             raise ApiError(error.kind, error.message) from error
 
-    def _asks(self, scope: Scope) -> bool:
+    def _asks(self, request: Sent) -> bool:
         """Whether a signature must be that of a key."""
-        anybody = self._hub.project.console.auth == "none" and not scope.get("from_afar") and not self._hub.tokens.keys
-        return not scope.get("trusted") and not anybody
+        anybody = self._hub.project.console.auth == "none" and not request.from_afar and not self._hub.tokens.keys
+        return not request.trusted and not anybody
 
-    def verified(
-        self,
-        signature: Signature,
-        scope: Scope,
-        headers: Mapping[str, str],
-        body: bytes,
-        digest: str | None = None,
-    ) -> Caller:
+    def verified(self, signature: Signature, request: Sent, body: bytes, digest: str | None = None) -> Caller:
         """Return who signed a request, of whose body the *digest* may be known already. Raises ApiError.
 
         Where there are no access keys and nobody is asked who he is, any signature will do.
         """
-        if not self._asks(scope):
+        if not self._asks(request):
             return Caller(None, {})
-        request = Signed(
-            method=scope["method"],
-            raw_path=scope["raw_path"].decode("latin-1"),
-            query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
-            headers=headers,
+        signed = Signed(
+            method=request.method,
+            raw_path=request.raw_path,
+            query=parse_qsl(request.query, keep_blank_values=True) if request.query else (),
+            headers=request.headers,
             body=body,
             digest=digest,
         )
-        token = verified(self._hub, signature, request)
-        client = scope.get("client")
-        told = known(
-            token,
-            now=time.time(),
-            client=client[0] if client else None,
-            secure=scope.get("scheme") == "https",
-            region=signature.region,
-            headers=headers,
+        token = verified(self._hub, signature, signed)
+        now = time.time()
+        told = Late(
+            lambda: known(
+                token,
+                now=now,
+                client=request.client,
+                secure=request.secure,
+                region=signature.region,
+                headers=request.headers,
+            )
         )
         return Caller(token, told)
 
@@ -192,9 +193,8 @@ class Callers:
             return
         for one in wanted:
             deployed = self._deployed(one.function) if one.function else None
-            tags = {} if deployed is None else resource_tags(deployed.tags)
             policy = () if deployed is None else policy_of(deployed, one.qualifier)
-            require(caller.token, one, policy, {**caller.known, **tags})
+            require(caller.token, one, policy, caller.known if deployed is None else _of(deployed, caller.known))
 
     def _deployed(self, name: str) -> Deployed | None:
         """Return what is known of a function; None where the handlers folder has its name now, or there is none."""
