@@ -47,3 +47,21 @@ async def test_a_hub_that_had_keys_before_it_was_written_down_is_closed_too() ->
     again = Tokens(store, lambda: 0)
     await again.load()
     assert again.signatures(asks=False) == "none"
+
+
+async def test_an_access_key_is_found_by_its_id_until_it_is_revoked() -> None:
+    store = MemoryStore()
+    tokens = Tokens(store, lambda: 0)
+    one, _ = await tokens.create("one", Role.ADMIN, payloads=True, lasts=None, aws=True)
+    two, _ = await tokens.create("two", Role.VIEWER, payloads=True, lasts=None, aws=True)
+    plain, _ = await tokens.create("plain", Role.ADMIN, payloads=True, lasts=None)
+    assert one.key
+    assert two.key
+    again = Tokens(store, lambda: 0)
+    await again.load()
+    for each in (tokens, again):
+        assert each.by_key(one.key) == one
+        await each.revoke("one")
+        assert each.by_key(one.key) is None
+        assert each.by_key(two.key) == two
+        assert each.by_key(plain.id) is each.by_key("") is None

@@ -226,6 +226,13 @@ def test_a_header_is_read_as_it_stands_or_refused(at: int, cut: int, put: str) -
             assert part in header
 
 
+@given(st.text("0123456789abcdef", min_size=64, max_size=64), st.text("0123456789abcdef", min_size=64, max_size=64))
+def test_of_two_headers_that_differ_in_the_signature_alone_each_keeps_its_own(first: str, second: str) -> None:
+    for own in (first, second, first):
+        told = parse(WHOLE.replace(HEX, own))
+        assert (told.signature, told.signed, told.service) == (own, ("host", "x-amz-date"), "lambda")
+
+
 @given(st.text(max_size=60))
 def test_a_header_of_whatever_text_is_refused(text: str) -> None:
     for header in (text, f"AWS4-HMAC-SHA256 {text}"):
