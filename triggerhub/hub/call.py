@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
@@ -75,14 +74,25 @@ class Tap:
         if self._waiting and request_id in self._waiting:
             self._waiting[request_id].append(text)
 
-    @contextmanager
-    def lines(self, request_id: str) -> Iterator[list[str]]:
+    def lines(self, request_id: str) -> _Lines:
         """Collect the lines of one request while the context is open."""
-        lines = self._waiting[request_id] = []
-        try:
-            yield lines
-        finally:
-            del self._waiting[request_id]
+        return _Lines(self._waiting, request_id)
+
+
+class _Lines:
+    """A context: the lines of one request. No generator, for it is entered for every call."""
+
+    __slots__ = ("_request_id", "_waiting")
+
+    def __init__(self, waiting: dict[str, list[str]], request_id: str) -> None:
+        self._waiting, self._request_id = waiting, request_id
+
+    def __enter__(self) -> list[str]:
+        lines = self._waiting[self._request_id] = list[str]()
+        return lines
+
+    def __exit__(self, *raised: object) -> None:
+        del self._waiting[self._request_id]
 
 
 class Caller:

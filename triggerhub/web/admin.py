@@ -20,7 +20,7 @@ from triggerhub.web.access import Access
 from triggerhub.web.api import application
 from triggerhub.web.guard import Guard
 from triggerhub.web.lambda_api.shortcut import Shortcut
-from triggerhub.web.patience import Patient
+from triggerhub.web.patience import IDLE_TIME, Patient
 from triggerhub.web.proxy import Proxies
 from triggerhub.web.session import Sessions
 from triggerhub.web.unixsocket import unix_socket
@@ -88,7 +88,7 @@ def _config(app: Guard, grace: float) -> Config:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=max(1, round(grace)),
-        timeout_keep_alive=30,
+        timeout_keep_alive=IDLE_TIME,
     )
     config.load()
     return config

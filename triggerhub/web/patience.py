@@ -18,6 +18,8 @@ HEAD_TIME = 30.0
 """Seconds from the beginning of a connection, or of a request, to the end of its headers."""
 BODY_TIME = 900.0
 """Seconds for all of a body."""
+IDLE_TIME = 30
+"""Seconds between two requests of a connection."""
 CONNECTIONS = 500
 """Clients at once."""
 
@@ -34,7 +36,6 @@ class Patient(HttpToolsProtocol):
         self._crowd = crowd
         self._shortcut = shortcut
         self._peer = Peer("", secure=False)
-        self._unused = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._until: float | None = None
         self._in_head = True
@@ -76,7 +77,8 @@ class Patient(HttpToolsProtocol):
         self._wait(BODY_TIME)
         before = self.cycle
         if (before is None or before.response_complete) and (taken := self._taken()) is not None:
-            self.cycle = self._short(taken)
+            keep = self.parser.should_keep_alive()
+            self.cycle = Short(taken, self.transport, self.flow, self._answered, keep=keep)  # type: ignore[assignment]
             return
         super().on_headers_complete()
         if self.cycle is not before:
@@ -95,21 +97,13 @@ class Patient(HttpToolsProtocol):
             return None
         return self._shortcut.takes(self.url, self.headers, self._peer)
 
-    def _short(self, taken: Taken) -> Short:
-        return Short(
-            taken,
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=self._unused,
-            expect_100_continue=False,
-            keep_alive=self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
+    def _answered(self) -> None:
+        """Go on after an answer by the shortcut, as uvicorn does after its own."""
+        if self.pipeline or self.transport.is_closing():
+            self.on_response_complete()
+        else:
+            self.flow.resume_reading()
+            self._wait(IDLE_TIME)
 
     def _wait(self, seconds: float | None) -> None:
         """Close the connection after so long, and not as it was said before."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.flow_control import FlowControl
 
 log = structlog.get_logger("admin")
 
@@ -40,27 +41,54 @@ class Shortcut(Protocol):
         ...
 
 
-class Short(RequestResponseCycle):
-    """A request that goes by a shortcut: begun once it is there as a whole, and answered by one write."""
+class Short:
+    """A request that goes by a shortcut: begun once it is there as a whole, and answered by one write.
 
-    def __init__(self, taken: Taken, **given: Any) -> None:
-        super().__init__(**given)
-        self._taken = taken
+    It has what uvicorn's protocol asks of a cycle and sets in it.
+    """
+
+    __slots__ = (
+        "_done", "_flow", "_taken", "_transport", "body", "disconnected", "keep_alive", "message_event", "more_body",
+        "response_complete",
+    )  # fmt: skip
+
+    def __init__(
+        self, taken: Taken, transport: asyncio.Transport, flow: FlowControl, done: Callable[[], None], *, keep: bool
+    ) -> None:
+        """*done* is called after the answer; *keep* says that the connection goes on then."""
+        self._taken, self._transport, self._flow, self._done = taken, transport, flow, done
+        self.keep_alive = keep
+        self.body = bytearray()
+        self.message_event = UNHEARD
+        self.more_body = True
+        self.disconnected = self.response_complete = False
 
     async def run_asgi(self, app: object) -> None:
         """Answer. What fails here ends the connection."""
         try:
             data = await self._taken.answer(bytes(self.body), close=not self.keep_alive)
-            if self.flow.write_paused and not self.disconnected:
-                await self.flow.drain()
-        except BaseException as error:
-            if isinstance(error, Exception):
-                log.exception("a request could not be answered")
-            self.transport.close()
+            if self._flow.write_paused and not self.disconnected:
+                await self._flow.drain()
+        except Exception:
+            log.exception("a request could not be answered")
+            self._transport.close()
+            return
+        except BaseException:
+            self._transport.close()
             raise
         self.response_complete = True
         if not self.disconnected:
-            self.transport.write(data)
+            self._transport.write(data)
             if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+                self._transport.close()
+            self._done()
+
+
+class _Unheard:
+    """An event that nobody waits for."""
+
+    def set(self) -> None:
+        pass
+
+
+UNHEARD = _Unheard()
