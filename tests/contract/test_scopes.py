@@ -118,6 +118,65 @@ def test_a_qualifier_evades_no_policy(tmp_path: Path) -> None:
             assert says(admin, admin.invoke, FunctionName=named).endswith("explicit deny in a resource-based policy")
 
 
+def test_what_the_folder_has_is_denied_by_its_hash_too(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {"secret.py": "def handler(event, context):\n    return 1\n"}) as hub:
+        admin = made(hub, "admin", role="admin")
+        create(admin, "mine", answering(1))
+        secret, now = f"{ARN}:function:secret", admin.get_function_configuration(FunctionName="secret")["Version"]
+        all_ = {"Effect": "Allow", "Action": ["lambda:*", "kinesis:*"], "Resource": "*"}
+        but = keyed(hub, "but", all_, deny("InvokeFunction", on=secret))
+        told = denied(f"{secret}:{now}")
+        for given in ({"FunctionName": f"secret:{now}"}, {"FunctionName": "secret", "Qualifier": now}):
+            assert says(but, but.invoke, **given) == told
+            assert says(but, but.invoke, **given, InvocationType="Event") == told
+        assert says(but, but.invoke_async, FunctionName=f"secret:{now}", InvokeArgs=b"{}") == told
+        for which in ("OnSuccess", "OnFailure"):
+            to = {which: {"Destination": f"{secret}:{now}"}}
+            put = {"FunctionName": "mine", "DestinationConfig": to}
+            assert says(but, but.put_function_event_invoke_config, **put) == told
+        stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
+        mapping = {"EventSourceArn": stream, "StartingPosition": "LATEST", "Enabled": False}
+        for named in ("secret", f"secret:{now}"):
+            assert says(but, but.create_event_source_mapping, FunctionName=named, **mapping) == denied(
+                f"{ARN}:function:{named}"
+            )
+        # what it is not now it may be at any time
+        assert says(but, but.invoke, FunctionName="secret:0123456789ab") == denied(f"{secret}:0123456789ab")
+        narrow = keyed(hub, "narrow", allow("InvokeFunction", on=secret))
+        assert says(narrow, narrow.invoke, FunctionName="secret") == "allowed"
+        assert says(narrow, narrow.invoke, FunctionName=f"secret:{now}") == unallowed(
+            f"{secret}:{now}", "InvokeFunction"
+        )
+
+
+def test_a_condition_on_a_mapping_s_function_is_about_what_is_mapped(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {"here.py": "def handler(event, context):\n    return 1\n"}) as hub:
+        admin = made(hub, "admin", role="admin")
+        create(admin, "secret", answering(1), Publish=True)
+        now = admin.get_function_configuration(FunctionName="here")["Version"]
+        guarded = [f"{ARN}:function:secret", f"{ARN}:function:here"]
+        changes = ("CreateEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping")
+        one = keyed(
+            hub, "one",
+            {"Effect": "Allow", "Action": ["lambda:*", "kinesis:*"], "Resource": "*"},
+            deny(*changes, Condition={"ArnEquals": {"lambda:FunctionArn": guarded}}),
+        )  # fmt: skip
+        stream = {
+            "EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/s", "StartingPosition": "LATEST",
+            "Enabled": False,
+        }  # fmt: skip
+        other = says(one, one.create_event_source_mapping, FunctionName="secret:1", **stream)
+        assert other == "allowed"  # another resource, as at AWS
+        (key,) = [each["UUID"] for each in admin.list_event_source_mappings()["EventSourceMappings"]]
+        names = ["secret", "secret:$LATEST", f"{guarded[0]}:$LATEST", "here", "here:$LATEST", f"here:{now}"]
+        for named in names:
+            told = says(one, one.create_event_source_mapping, FunctionName=named, **stream)
+            assert told == denied(f"{ARN}:event-source-mapping:*"), named
+            told = says(one, one.update_event_source_mapping, UUID=key, FunctionName=named)
+            assert told == denied(f"{ARN}:event-source-mapping:{key}"), named
+        assert len(admin.list_event_source_mappings()["EventSourceMappings"]) == 1
+
+
 def test_who_may_not_call_a_function_calls_it_in_no_other_way(tmp_path: Path) -> None:
     with daemon(tmp_path, "", {}) as hub:
         admin = made(hub, "admin", role="admin")

@@ -173,7 +173,7 @@ class LambdaApi:
         rest, archive = body.parted(operation.name, text)
         given = _given(lambdas, operation, parts, query, headers, rest)
         if caller is not None:
-            self._caller.require(caller, wanted(self._registry, operation.name, given))
+            self._caller.require(caller, wanted(self._registry, self._caller.deployed, operation.name, given))
         if archive is not None:
             await body.put_back(given, archive)
         who = None if caller is None else caller.principal

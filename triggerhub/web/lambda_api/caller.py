@@ -29,7 +29,7 @@ from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
 from triggerhub.web.lambda_api.identity import known, statements, user_arn
 from triggerhub.web.lambda_api.sent import Sent
-from triggerhub.web.lambda_api.wanted import Wanted, resource_tags
+from triggerhub.web.lambda_api.wanted import Wanted, is_whole, resource_tags
 
 log = structlog.get_logger("lambda")
 
@@ -92,14 +92,17 @@ def verified(hub: Hub, signature: Signature, request: Signed) -> Token:
     return token
 
 
-def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known) -> None:
-    """Raise ApiError where neither a key's policy nor that of the function allows what is wanted, or one denies it."""
+def require(token: Token, wanted: Wanted, policy: Sequence[Json], known: Known, *, also: str | None = None) -> None:
+    """Raise ApiError where neither a key's policy nor that of the function allows what is wanted, or one denies it.
+
+    *also* is another ARN of what it is about: what is denied of that is denied.
+    """
     user, action = user_arn(token), wanted.action
     action = action if ":" in action else f"lambda:{action}"
     asked = Request(
         action=action,
         resource=wanted.resource,
-        also=arn.function(wanted.function) if wanted.function and wanted.qualifier == LATEST else None,
+        also=also,
         who=user,
         known=Late(lambda: {**known, **wanted.known}),
     )
@@ -194,11 +197,15 @@ class Callers:
         if caller.token is None:
             return
         for one in wanted:
-            deployed = self._deployed(one.function) if one.function else None
+            deployed = self.deployed(one.function) if one.function else None
             policy = () if deployed is None else policy_of(deployed, one.qualifier)
-            require(caller.token, one, policy, caller.known if deployed is None else _of(deployed, caller.known))
+            told = caller.known if deployed is None else _of(deployed, caller.known)
+            also = None
+            if one.function and one.qualifier and is_whole(deployed, one.qualifier):
+                also = arn.function(one.function)
+            require(caller.token, one, policy, told, also=also)
 
-    def _deployed(self, name: str) -> Deployed | None:
+    def deployed(self, name: str) -> Deployed | None:
         """Return what is known of a function; None where the handlers folder has its name now, or there is none."""
         function = self._hub.project.functions.get(name)
         return self._registry.functions.get(name) if function is None or function.source == DEPLOYED else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from triggerhub.aws import arn, reference
+from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.layers import layer_arn
 from triggerhub.deploy.record import Deployed
@@ -23,6 +25,8 @@ _MAPPING = re.compile(r"arn:[^:]*:lambda:[^:]*:\d{12}:event-source-mapping:(?P<i
 _BY_MAPPING = "CreateEventSourceMapping", "UpdateEventSourceMapping", "ListEventSourceMappings"
 """Operations that name a function and are about a mapping."""
 _URLS = "FunctionUrlConfig"
+Find: TypeAlias = Callable[[str], Deployed | None]
+"""Returns what is known of a function; None where the handlers folder has its name, or there is none."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,17 +52,26 @@ def call(name: str, qualifier: str | None, wanted: str = "InvokeFunction") -> Wa
     return _of_function(wanted, found.name, found.qualifier or qualifier or "")
 
 
+def is_whole(deployed: Deployed | None, qualifier: str | None) -> bool:
+    """Whether a name with this qualifier, or without one, means what the name alone does.
+
+    What the handlers folder has is one thing, however it is named: it has no versions and aliases, and answers to its
+    hash, whatever that is at the time.
+    """
+    return not qualifier or qualifier == LATEST or deployed is None
+
+
 def invoking(one: Wanted) -> Wanted:
     """Return what must not be denied to whoever calls a function in another way than by Invoke."""
     return replace(one, action="InvokeFunction", unless_denied=True)
 
 
-def wanted(registry: Registry, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
+def wanted(registry: Registry, find: Find, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
     """Return what must be allowed for an operation with the members *given* of its input.
 
     Of what names nothing, which is refused anyway, the resource is ``*``.
     """
-    itself = _itself(registry, operation, given)
+    itself = _itself(registry, find, operation, given)
     others = [_beside(does, resource) for does, resource in beside.named(operation, given)]
     if operation.startswith("Create") and given.get("Tags"):
         others += [replace(one, action="TagResource") for one in itself]
@@ -74,10 +87,10 @@ def _beside(does: str, resource: str) -> Wanted:
     return Wanted(action=does.removeprefix("lambda:"), resource=resource)
 
 
-def _itself(registry: Registry, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
+def _itself(registry: Registry, find: Find, operation: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
     does = action(operation)
     if operation in _BY_MAPPING or "UUID" in given:
-        return _of_mapping(registry, does, given)
+        return _of_mapping(registry, find, does, given)
     if "LayerName" in given or operation == "GetLayerVersionByArn":
         return [Wanted(action=does, resource=_layer(given))]
     named = given.get("FunctionName")
@@ -87,7 +100,7 @@ def _itself(registry: Registry, operation: str, given: Mapping[str, Json]) -> Se
             one = _of_function(does, found.name, "")  # whatever qualifier its name has: that is refused
         else:
             one = call(named, given.get("Qualifier"), does)
-        first = replace(one, known=_told(registry, operation, one, given))
+        first = replace(one, known=_told(find, operation, one, given))
         return [first, invoking(one)] if operation == "InvokeAsync" else [first]
     resource = given.get("Resource", given.get("ResourceArn", ""))
     tags = _tags(given)
@@ -113,10 +126,10 @@ def _of_function(does: str, name: str, qualifier: str, known: Known | None = Non
     )
 
 
-def _told(registry: Registry, operation: str, one: Wanted, given: Mapping[str, Json]) -> Known:
+def _told(find: Find, operation: str, one: Wanted, given: Mapping[str, Json]) -> Known:
     """Return what is known beside the tags that the function has: by the keys that AWS tells of each operation."""
     found = dict(_tags(given))
-    deployed = registry.functions.get(one.function or "")
+    deployed = find(one.function or "")
     if isinstance(layers := given.get("Layers"), list) and layers:
         found["lambda:layer"] = tuple(layer_arn(*named) if (named := layer_version(one)) else one for one in layers)
     if _URLS in operation and one.function is not None:
@@ -152,7 +165,7 @@ def _of_statement(statement: Mapping[str, Json]) -> Known:
     return {"lambda:principal": named, **({"lambda:functionurlauthtype": (auth,)} if isinstance(auth, str) else {})}
 
 
-def _of_mapping(registry: Registry, does: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
+def _of_mapping(registry: Registry, find: Find, does: str, given: Mapping[str, Json]) -> Sequence[Wanted]:
     """Return what is wanted of a mapping: of the function that it has, and of the one that it shall have."""
     if does.startswith("List"):
         return [Wanted(action=does)]
@@ -161,7 +174,8 @@ def _of_mapping(registry: Registry, does: str, given: Mapping[str, Json]) -> Seq
     parsed = reference.parse(given.get("FunctionName", ""))
     functions = [] if mapping is None else [arn.function(mapping.function)]
     if parsed is not None:
-        functions.append(arn.function(parsed.name, parsed.qualifier))
+        whole = is_whole(find(parsed.name), parsed.qualifier)
+        functions.append(arn.function(parsed.name, None if whole else parsed.qualifier))
     known = {**_tags(given), **_mapping_tags(registry, key)}
     return [
         Wanted(action=does, resource=_mapping_arn(key), known={**known, "lambda:functionarn": (one,)})
