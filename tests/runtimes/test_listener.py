@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggerhub.aws.errors import MAX_RESPONSE
+from triggerhub.runtimes.bounds import SMALL, Bounds
 from triggerhub.runtimes.listener import MAX_HEAD, Connection, Request
 
 
@@ -35,7 +36,8 @@ def connected(*, answering: bool = True, trusted: bool = True) -> tuple[Connecti
         if answering:
             connection.answer(200, b"{}")
 
-    connection = Connection(take, lambda connection: None, lambda transport: trusted)
+    bounds = Bounds(large=lambda request: request.target == "/a", crowded=lambda: None)
+    connection = Connection(take, lambda connection: None, lambda transport: trusted, bounds)
     connection.connection_made(wire)  # type: ignore[arg-type]
     return connection, wire, taken
 
@@ -88,10 +90,11 @@ def test_a_request_in_front_of_an_answer_ends_the_connection() -> None:
     assert b"late" not in wire.said
 
 
-def test_a_body_over_the_limit_is_dropped_and_told() -> None:
+@pytest.mark.parametrize(("target", "most"), [(b"/a", MAX_RESPONSE), (b"/b", SMALL)], ids=["answer", "other"])
+def test_a_body_over_the_limit_is_dropped_and_told(target: bytes, most: int) -> None:
     connection, _, taken = connected()
-    size = MAX_RESPONSE + 1
-    connection.data_received(b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size)
+    size = most + 1
+    connection.data_received(b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (target, size))
     for _ in range(0, size, 65536):
         connection.data_received(b"x" * min(65536, size))
         size -= 65536
@@ -107,6 +110,23 @@ def test_headers_without_an_end_are_refused(where: str) -> None:
         connection.data_received(b"X-%d: %s\r\n" % (number, b"y" * 100))
     assert wire.said.startswith(b"HTTP/1.1 400 ")
     assert taken == []
+
+
+@pytest.mark.parametrize("start", [b"GET /", GET[:-2] + b"X: ", CHUNKED[: CHUNKED.index(b"X-End")] + b"X: "])
+def test_one_header_without_an_end_is_refused(start: bytes) -> None:
+    connection, wire, taken = connected()
+    connection.data_received(start)
+    for _ in range(MAX_HEAD // 1000 + 2):
+        if not wire.closed:
+            connection.data_received(b"y" * 1000)
+    assert wire.said.startswith(b"HTTP/1.1 400 ")
+    assert taken == []
+
+
+def test_as_many_upgrades_as_a_read_may_hold_are_answered_in_turn() -> None:
+    connection, wire, taken = connected()
+    connection.data_received(GET_2 * 2000)
+    assert wire.said.count(b"HTTP/1.1 200 OK\r\n") == len(taken) == 2000
 
 
 def test_who_expects_a_word_before_the_body_gets_it() -> None:

@@ -17,11 +17,14 @@ from typing import cast
 
 import httptools
 
-from triggerhub.aws.errors import MAX_RESPONSE
+from triggerhub.runtimes.bounds import Bounds
 from triggerhub.settings import KB
 
 MAX_HEAD = 64 * KB
 """The most bytes that the headers and trailers of one request may have."""
+_PER_HEADER = 32
+"""How many more each counts for: that is about what it costs beside its own bytes."""
+_LONG = f"the headers have more than {MAX_HEAD} bytes"
 _JSON = (("Content-Type", "application/json"),)
 _OF_BROWSERS = ("origin", "sec-fetch-mode", "sec-fetch-site")
 _OF_UPGRADES = ("connection", "upgrade", "http2-settings")
@@ -54,12 +57,15 @@ class Connection(asyncio.Protocol):
         take: Callable[[Connection, Request], None],
         lost: Callable[[Connection], None],
         trusts: Callable[[asyncio.Transport], bool],
+        bounds: Bounds,
         opens: Callable[[Connection, Request], Callable[[bytes], None] | None] | None = None,
     ) -> None:
         """*take* is given each request and answers it, then or later; *trusts* says whether a client may ask.
 
-        *opens* is given each before its body, and may return what takes that as it comes.
+        *bounds* are what it shares with the worker's other connections. *opens* is given each request before its
+        body, and may return what takes that as it comes.
         """
+        self._bounds = bounds
         self._opens = opens
         self._part: Callable[[bytes], None] | None = None
         self._take = take
@@ -69,9 +75,19 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._request = Request()
         self._head = 0
+        self._unfinished = 0
+        """Bytes that came since the parser last found a whole part of a request in them."""
+        self._most = 0
+        """Bytes that the body may have."""
         self._in_body = False
+        self._begun = False
+        """Whether a request has begun to come, and not ended."""
         self._waiting = False
         """Whether a request was taken and is not answered yet."""
+        self._held = False
+        """Whether what is sent is left in the socket until somebody has room for it."""
+        self._choked = False
+        """Whether the client leaves so much unread that nothing more is taken of it."""
         self._last = False
         """Whether the client takes no more than the answer to this request."""
         self._closing = False
@@ -80,38 +96,58 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if not self._trusts(self._transport):
-            self._transport.abort()
-            self._closing = True
+        if not self._trusts(self._transport) or not self._bounds.enter(self):
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
+        while data and not self._closing:
+            data = self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Read *data*; return what is to be read after it."""
+        self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on(data[upgrade.args[0] :])
+            return self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(str(cause if isinstance(cause, _Unfit) else error))
+        else:
+            if self._unfinished > MAX_HEAD and not self._closing:
+                # The parser keeps a header until it has ended.
+                self._refuse(_LONG)
+        return b""
 
-    def _go_on(self, rest: bytes) -> None:
-        """Read a request that would rather be of another protocol as one of this; *rest* follows its head.
+    def _go_on(self, rest: bytes) -> bytes:
+        """Return what reads a request that would rather be of another protocol as one of this; *rest* follows its head.
 
         Java's client asks every server for HTTP/2, and is content with who has none.
         """
         request = self._request
         if request.method == "CONNECT":
             self._refuse("a tunnel is not offered")
-            return
+            return b""
         kept = [f"{name}: {value}" for name, value in request.headers.items() if name not in _OF_UPGRADES]
         head = "\r\n".join([f"{request.method} {request.target} HTTP/1.1", *kept, "", ""])
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(head.encode("utf-8", "replace") + rest)
+        return head.encode("utf-8", "replace") + rest
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
+        # The parser and this hold one another: what was read would stay until they are collected.
+        self._request = Request()
+        self._part = None
+        self._bounds.leave(self)
         self._lost(self)
+
+    def pause_writing(self) -> None:
+        self._choked = True
+        self._flow()
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._flow()
 
     # httptools
 
@@ -119,8 +155,9 @@ class Connection(asyncio.Protocol):
         if self._waiting:
             raise _Unfit("a request came before the one in front of it was answered")
         self._request = Request()
-        self._head = 0
+        self._head = self._unfinished = 0
         self._in_body = False
+        self._begun = True
         self._part = None
 
     def on_url(self, url: bytes) -> None:
@@ -128,12 +165,14 @@ class Connection(asyncio.Protocol):
         self._request.target += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
+        self._unfinished = 0
+        self._count(len(name) + len(value) + _PER_HEADER)
         headers = self._request.trailers if self._in_body else self._request.headers
         headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
 
     def on_headers_complete(self) -> None:
         self._in_body = True
+        self._unfinished = 0
         self._request.method = self._parser.get_method().decode()
         if self._parser.should_upgrade():
             return
@@ -143,13 +182,16 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._opens is not None:
             self._part = self._opens(self, self._request)
+        if self._part is None:
+            self._most = self._bounds.most(self, self._request)
 
     def on_body(self, body: bytes) -> None:
+        self._unfinished = 0
         if self._part is not None:
             self._part(body)
             return
         request = self._request
-        if len(request.body) + len(body) > MAX_RESPONSE:
+        if len(request.body) + len(body) > self._most:
             request.oversize = True
             request.body.clear()
         if not request.oversize:
@@ -158,10 +200,12 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
             return
-        self._waiting = True
+        request, self._request = self._request, Request()
+        self._begun, self._waiting = False, True
         # Known now: it is forgotten by the time that a later answer is written.
         self._last = not self._parser.should_keep_alive()
-        self._take(self, self._request)
+        self._bounds.used(self)
+        self._take(self, request)
 
     # answers
 
@@ -170,6 +214,7 @@ class Connection(asyncio.Protocol):
         self._waiting = False
         if self._closing:
             return
+        self._bounds.used(self)
         head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
         if self._last:
             head.append("Connection: close")
@@ -178,14 +223,32 @@ class Connection(asyncio.Protocol):
         if self._last:
             self.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is on its way by it, and none waits for its answer."""
+        return not self._begun and not self._waiting
+
+    @property
+    def unread(self) -> bool:
+        """Whether some of what was answered is not taken yet."""
+        return not self._closing and self._transport.get_write_buffer_size() > 0
+
     def pause(self) -> None:
         """Leave in the socket what the client sends, so that it waits."""
-        if not self._closing:
-            self._transport.pause_reading()
+        self._held = True
+        self._flow()
 
     def resume(self) -> None:
         """Go on reading."""
-        if not self._closing:
+        self._held = False
+        self._flow()
+
+    def _flow(self) -> None:
+        if self._closing:
+            return
+        if self._held or self._choked:
+            self._transport.pause_reading()
+        else:
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -201,7 +264,7 @@ class Connection(asyncio.Protocol):
     def _count(self, size: int) -> None:
         self._head += size
         if self._head > MAX_HEAD:
-            raise _Unfit(f"the headers have more than {MAX_HEAD} bytes")
+            raise _Unfit(_LONG)
 
     def _refuse(self, why: str) -> None:
         body = f"{why}\n".encode("utf-8", "replace")

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Raised, Returned
 from triggerhub.runtime import Output
 from triggerhub.runtimes import extensions
+from triggerhub.runtimes.bounds import MOST, Bounds
 from triggerhub.runtimes.child import Child, Process, Spawn
 from triggerhub.runtimes.ending import Ending
 from triggerhub.runtimes.extensions import Extensions
@@ -60,7 +62,10 @@ class ProvidedWorker(Held):
         """Whether it was handed out: then an answer to it is one."""
         self._waiting: Connection | None = None
         """Who asked for the next invocation."""
-        self._connections: set[Connection] = set()
+        self._bounds = Bounds(large=self._awaits, crowded=self._crowded)
+        self._tell = partial(output.write, function, None, "hub")
+        self._told = False
+        """Whether the function's log has it that there were too many connections."""
         self._server: asyncio.Server | None = None
         self._streaming: Connection | None = None
         """By which the running call's answer comes, where it is passed on as it comes."""
@@ -84,9 +89,7 @@ class ProvidedWorker(Held):
         """
 
         def made() -> Connection:
-            connection = Connection(self._take, self._lost, trusts, self._opens)
-            self._connections.add(connection)
-            return connection
+            return Connection(self._take, self._lost, trusts, self._bounds, self._opens)
 
         await self._starting()
         if listening is not None:
@@ -101,7 +104,7 @@ class ProvidedWorker(Held):
         await super().close()
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
+        for connection in self._bounds:
             connection.close()
 
     def _hand(self, invocation: Invocation) -> None:
@@ -117,6 +120,20 @@ class ProvidedWorker(Held):
         refusal = call if isinstance(call, Refusal) else self._answer(connection, request, call)
         if refusal is not None:
             connection.answer(refusal.status, refusal.body)
+
+    def _awaits(self, request: Request) -> bool:
+        """Whether *request* is one whose body may be as large as an answer."""
+        call = runtimeapi.route(request.method, request.target)
+        if isinstance(call, Refusal):
+            return False
+        if call.ask is Ask.INIT_ERROR:
+            return self._state == "Started" and not self._ready.done()
+        return self._handed and self._invocation is not None and call.id == self._invocation.request_id
+
+    def _crowded(self) -> None:
+        if not self._told:
+            self._told = True
+            self._tell(f"refused a connection to the Runtime API: {MOST} are open, and a request waits on each")
 
     def _opens(self, connection: Connection, request: Request) -> Callable[[bytes], None] | None:
         """Let an answer that is streamed, and wanted so, go on as it comes."""
@@ -191,6 +208,7 @@ class ProvidedWorker(Held):
         connection, self._waiting = self._waiting, None
         self._state, self._handed = "Running", True
         self._extensions.invoke(self._invocation)
+        self._bounds.hands(connection)
         connection.answer(200, self._invocation.payload, runtimeapi.next_head(self._invocation))
 
     def _settle(self, connection: Connection, request: Request, call: Call) -> Refusal | None:
@@ -221,7 +239,6 @@ class ProvidedWorker(Held):
         return None
 
     def _lost(self, connection: Connection) -> None:
-        self._connections.discard(connection)
         self._extensions.lost(connection)
         if connection is self._streaming and self._parting is not None:
             # Who was to take the answer has left, and the runtime was told by this.
