@@ -50,6 +50,7 @@ def test_of_many_ids_some_are_written_down_and_how_many_there_are() -> None:
         ({"chosen": 1204, "changed": 1203, "finished": True}, "1,203 of 1,204 done"),
         ({"chosen": 40, "changed": 12}, "12 of 40 done, then it was stopped"),
         ({"chosen": 3, "changed": 0, "dry_run": True, "finished": True}, "it would be 3"),
+        ({"left_out": 1204}, "after 1,204 more refusals, which are not written down"),
     ],
 )
 def test_it_is_said_how_far_it_came(entry: dict[str, Any], text: str) -> None:

@@ -40,7 +40,12 @@ def asked(order: Json) -> str:
 
 
 def came_to(entry: Mapping[str, Json]) -> str:
-    """Return how far an order over many came: ``3 of 4 done``; empty for what is none, or is not that far."""
+    """Return how far an order over many came: ``3 of 4 done``; empty for what is none, or is not that far.
+
+    Of what was refused it is said how many more were.
+    """
+    if left_out := entry.get("left_out"):
+        return f"after {left_out:,} more refusals, which are not written down"
     count, done = entry.get("chosen"), entry.get("changed")
     if not isinstance(count, int) or not isinstance(done, int):
         return ""

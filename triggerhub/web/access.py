@@ -21,6 +21,7 @@ from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import access, sigv4
 from triggerhub.policy.access import LOCAL, STRANGER, Principal
+from triggerhub.policy.refusals import Refusals
 from triggerhub.web import refusal
 from triggerhub.web.lambda_api.link import is_link
 from triggerhub.web.proxy import Proxies, from_here, peer_address
@@ -63,6 +64,7 @@ class Access:
     def __init__(self, app: ASGIApp, hub: Hub, sessions: Sessions, proxies: Proxies | None) -> None:
         self._app, self._hub, self._sessions, self._proxies = app, hub, sessions, proxies
         self._trusted = proxies is None
+        self._refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
@@ -95,6 +97,7 @@ class Access:
             send = self._while_known(headers, scope, send)
             refused = access.refusal(found.principal, access.needed(method, path))
             if refused is not None:
+                await self._refused(found.principal, scope)
                 return await refusal.response(403, "forbidden", refused)(scope, receive, send)
         elif not self._trusted and method not in SAFE and KEYS.match(path) and self._hub.tokens.keys:
             why = "while the Lambda API asks for access keys, and [console] auth nobody, this goes by the hub's socket"
@@ -150,6 +153,15 @@ class Access:
             return Response(status_code=204, headers={"HX-Trigger": "door", "Cache-Control": "no-store"})
         hint = "Send a token (triggerhub --token T, or TRIGGERHUB_TOKEN), or sign in at /login."
         return refusal.response(401, "who-are-you", "this hub asks who you are", hint, CHALLENGE)
+
+    async def _refused(self, who: Principal, scope: Scope) -> None:
+        """Write down what somebody was refused to change, so often as does not fill the log."""
+        if scope["method"] in SAFE or not access.noted(scope["path"]):
+            return
+        left_out = self._refusals.due(who.name, time.time_ns() // 1_000_000)
+        if left_out is not None:
+            entry = self._entry(who, scope, b"", 403)
+            await write_down(self._hub, entry | ({"left_out": left_out} if left_out else {}))
 
     async def _noted(self, who: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and write down what came of it once its answer begins.

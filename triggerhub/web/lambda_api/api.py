@@ -25,13 +25,13 @@ from triggerhub.model import Json
 from triggerhub.policy import sigv4
 from triggerhub.source import Parts
 from triggerhub.web import refusal
-from triggerhub.web.access import asker
-from triggerhub.web.lambda_api import body, sent, shape, support, whole
+from triggerhub.web.access import asker, remark
+from triggerhub.web.lambda_api import body, change, sent, shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.body import LARGE, Bodies
-from triggerhub.web.lambda_api.caller import Callers, shown
+from triggerhub.web.lambda_api.caller import Caller, Callers, shown
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
@@ -97,18 +97,8 @@ class LambdaApi:
         """Return an answer, or the one that says why there is none."""
         try:
             return await answering
-        except ApiError as error:
-            return _refusal(error)
-        except TriggerhubError as error:
-            return _refusal(_translated(error))
-        except OSError as error:
-            log.error(
-                "a request of the Lambda API failed for want of the disk", path=request.raw_path, error=str(error)
-            )
-            return _refusal(ApiError("ServiceException", f"The hub's disk: {error.strerror or error}."))
-        except Exception:
-            log.exception("a request of the Lambda API failed", method=request.method, path=request.raw_path)
-            return _refusal(ApiError("ServiceException", "The hub failed at this request; its log says why."))
+        except Exception as error:
+            return _refusal(_told(error, request))
 
     async def _answered(self, scope: Scope, request: Sent, receive: Receive) -> Answer:
         if self._hub.phase != "running":
@@ -172,29 +162,51 @@ class LambdaApi:
             caller = self._caller.verified(signature, request, text, digest)
         rest, archive = body.parted(operation.name, text)
         given = _given(lambdas, operation, parts, query, headers, rest)
-        if caller is not None:
-            self._caller.require(caller, wanted(self._registry, self._caller.deployed, operation.name, given))
-        if archive is not None:
-            await body.put_back(given, archive)
-        who = None if caller is None else caller.principal
-        whole.check(operation.name, given)
-        perform = self.operations.get(operation.name)
-        if perform is None:
-            raise refused(lambdas, operation)
         try:
-            host = headers.get("host", "")
-            link = partial(self._links.to, f"{scope.get('scheme', 'http')}://{host}")
-            result = await perform(Asked(operation=operation.name, given=given, host=host, link=link))
-        except Exception:
-            await self._caller.noted(who, scope, operation, given, ok=False)
-            raise
-        await self._caller.noted(who, scope, operation, given, ok=True)
+            if caller is not None:
+                self._caller.require(caller, wanted(self._registry, self._caller.deployed, operation.name, given))
+            if archive is not None:
+                await body.put_back(given, archive)
+            result = await self._performed(scope, headers, operation, given)
+        except Exception as error:
+            refused = _told(error, request)
+            await self._noted(caller, scope, operation, given, _status(refused))
+            raise refused from error
         if isinstance(result, Answer):
+            await self._noted(caller, scope, operation, given, operation.status)
             return result
+        await self._noted(caller, scope, operation, given, operation.status, result)
+        who = None if caller is None else caller.principal
         if not (who or asker(scope).principal).settings:
             result = shape.without_variables(result)
         status, fields, written = restjson.write(lambdas, operation, result)
         return Answer(status=status, body=written, headers=tuple(fields))
+
+    async def _noted(
+        self,
+        caller: Caller | None,
+        scope: Scope,
+        operation: Operation,
+        given: Mapping[str, Json],
+        status: int,
+        made: Mapping[str, Json] | None = None,
+    ) -> None:
+        if caller is not None:
+            await self._caller.noted(caller, scope, operation, given, status=status, made=made)
+        else:
+            # What came with a token is written down before it gets here.
+            remark(scope, order=change.order(service(), operation, given, made))
+
+    async def _performed(
+        self, scope: Scope, headers: Mapping[str, str], operation: Operation, given: dict[str, Json]
+    ) -> Mapping[str, Json] | Answer:
+        whole.check(operation.name, given)
+        perform = self.operations.get(operation.name)
+        if perform is None:
+            raise not_built(service(), operation)
+        host = headers.get("host", "")
+        link = partial(self._links.to, f"{scope.get('scheme', 'http')}://{host}")
+        return await perform(Asked(operation=operation.name, given=given, host=host, link=link))
 
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
@@ -218,7 +230,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
     }
 
 
-def refused(lambdas: Service, operation: Operation) -> ApiError:
+def not_built(lambdas: Service, operation: Operation) -> ApiError:
     """Return the answer to an operation that is not built, of a class that the operation knows."""
     why = support.REFUSED.get(operation.name, support.NOT_YET)
     kind = next(one for one in ("InvalidParameterValueException", "ServiceException") if one in operation.errors)
@@ -266,6 +278,19 @@ def _signature(scope: Scope, request: Sent) -> sigv4.Signature | None:
     return shown(request.headers, request.query)
 
 
+def _told(error: Exception, request: Sent) -> ApiError:
+    """Return what is told of a failure, of which the log tells the rest."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, TriggerhubError):
+        return _translated(error)
+    if isinstance(error, OSError):
+        log.error("a request of the Lambda API failed for want of the disk", path=request.raw_path, error=str(error))
+        return ApiError("ServiceException", f"The hub's disk: {error.strerror or error}.")
+    log.error("a request of the Lambda API failed", method=request.method, path=request.raw_path, exc_info=error)
+    return ApiError("ServiceException", "The hub failed at this request; its log says why.")
+
+
 def _translated(error: TriggerhubError) -> ApiError:
     text = error.message if error.hint is None else f"{error.message} {error.hint}"
     match error:
@@ -293,8 +318,12 @@ _ELSE = {
 """Statuses of the errors that all services of AWS know, and no description has."""
 
 
+def _status(error: ApiError) -> int:
+    return _ELSE.get(error.kind) or service().status_of(error.kind)
+
+
 def _refusal(error: ApiError) -> Answer:
-    status, headers, body = restjson.write_error(service(), error)
+    _, headers, body = restjson.write_error(service(), error)
     if error.kind == "TooManyRequestsException":
         headers.append(("retry-after", "1"))
-    return Answer(status=_ELSE.get(error.kind, status), body=body, headers=tuple(headers))
+    return Answer(status=_status(error), body=body, headers=tuple(headers))

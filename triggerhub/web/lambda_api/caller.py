@@ -24,9 +24,12 @@ from triggerhub.policy.access import LOCAL, Principal
 from triggerhub.policy.iam import document
 from triggerhub.policy.iam.decision import Request, Verdict, decide
 from triggerhub.policy.iam.pattern import Known, Late
+from triggerhub.policy.refusals import Refusals
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
 from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
+from triggerhub.web.lambda_api import change
+from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.identity import known, statements, user_arn
 from triggerhub.web.lambda_api.sent import Sent
 from triggerhub.web.lambda_api.wanted import Wanted, is_whole, resource_tags
@@ -146,6 +149,7 @@ class Callers:
     def __init__(self, hub: Hub, registry: Registry) -> None:
         self._hub = hub
         self._registry = registry
+        self._refusals = Refusals()
 
     def known(self, signature: Signature, request: Sent) -> None:
         """Refuse a key that is none, and what was not signed now, before any of the body is read. Raises ApiError."""
@@ -211,19 +215,30 @@ class Callers:
         return self._registry.functions.get(name) if function is None or function.source == DEPLOYED else None
 
     async def noted(
-        self, who: Principal | None, scope: Scope, operation: Operation, given: Mapping[str, Json], *, ok: bool
+        self,
+        caller: Caller,
+        scope: Scope,
+        operation: Operation,
+        given: Mapping[str, Json],
+        *,
+        status: int,
+        made: Mapping[str, Json] | None = None,
     ) -> None:
-        """Write down a change; what a token sent is written down before it gets here."""
-        if who is None or operation.method == "GET" or not access.noted(scope["path"]):
+        """Write down a change, and of those that are refused so many as do not fill the log."""
+        if operation.method == "GET" or not access.noted(scope["path"]):
+            return
+        who, refused = caller.principal, status >= 400
+        left_out = self._refusals.due(who.name, time.time_ns() // 1_000_000) if refused else 0
+        if left_out is None:
             return
         client = scope.get("client")
         entry = {
-            "text": f"{operation.name} {given.get('FunctionName') or given.get('Resource') or ''}".strip(),
+            "text": change.text(operation, given),
             "who": who.name,
             "role": None if who.named else who.role.value,
             "from": client[0] if client else "socket",
-            "query": scope["query_string"].decode("latin-1"),
-            "order": None,
-            "status": operation.status if ok else 400,
+            "query": "",
+            "order": change.order(service(), operation, given, made),
+            "status": status,
         }
-        await write_down(self._hub, entry)
+        await write_down(self._hub, entry | ({"left_out": left_out} if left_out else {}))
