@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,13 +75,16 @@ class Way:
 
 
 @asynccontextmanager
-async def proxy(folder: Path, *entries: str, room: egress.Room | None = None, **names: str) -> AsyncIterator[Way]:
+async def proxy(
+    folder: Path, *entries: str, room: egress.Room | None = None, function: str = "f", **names: str
+) -> AsyncIterator[Way]:
     async def resolve(host: str, port: int) -> list[egress.Address]:
         return [ipaddress.ip_address(address) for name, address in names.items() if name == host.partition(".")[0]]
 
     way = Way(folder / "egress.sock")
-    async with egress.serve(way.path, entries, way.told.append, room or egress.Room(), resolve=resolve):
-        yield way
+    with (room or egress.Room()).share(function) as share:
+        async with egress.serve(way.path, entries, way.told.append, share, resolve=resolve):
+            yield way
 
 
 def post(target: str, body: bytes = b"hello") -> bytes:
@@ -177,6 +180,45 @@ async def test_workers_share_a_room_and_wait_for_one_another(tmp_path: Path, ser
         writer.close()
         assert (await asyncio.wait_for(waiting, WAIT)).endswith(b"hello")
     assert room.left == 1
+    assert other.told[0].startswith("a connection waits for another one to end: the workers of all functions")
+
+
+async def test_a_function_whose_workers_keep_tunnels_open_leaves_room_to_the_others(
+    tmp_path: Path, server: int
+) -> None:
+    room, entry = egress.Room(40), f"127.0.0.1:{server}"
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    async with (
+        proxy(tmp_path / "a", entry, room=room, function="hog") as one,
+        proxy(tmp_path / "b", entry, room=room, function="hog") as two,
+        proxy(tmp_path / "c", entry, room=room, function="other") as other,
+    ):
+        held = [await way.connect() for _ in range(20) for way in (one, two)]
+        for _, writer in held:
+            writer.write(f"CONNECT {entry} HTTP/1.1\r\n\r\n".encode())
+        async with asyncio.timeout(WAIT):
+            while not (one.told and two.told):
+                await asyncio.sleep(0.01)
+        share = "the workers of this function have 11 open, which is its share of the hub's descriptors"
+        assert one.told == two.told == [f"a connection waits for another one to end: {share}"]
+        assert room.left == 29
+        assert (await other.ask(post(f"http://{entry}/"))).endswith(b"hello")
+        for _, writer in held:
+            writer.close()
+        # Those that waited take the places of those that ended.
+        assert (await one.ask(post(f"http://{entry}/"))).endswith(b"hello")
+    assert room.left == 40
+
+
+def test_each_function_is_left_something() -> None:
+    room, names = egress.Room(64), [f"f{number}" for number in range(12)]
+    with ExitStack() as stack:
+        shares = [stack.enter_context(room.share(name)) for name in names]
+        for share in shares:
+            while not share.lack():
+                share.take()
+        assert [share.taken for share in shares] == [17, 12, 9, 7, 5, 4, 3, 2, 2, 1, 1, 1]
 
 
 async def test_a_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path, server: int) -> None:

@@ -14,8 +14,8 @@ import os
 import resource
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,8 +31,10 @@ MOST = 100
 """Connections that one worker may have open; more wait for one to end."""
 SHARE = 8
 """Of the hub's descriptors, one in so many is for all workers' connections; each takes two."""
+REST = 3
+"""So many more must be left to others for each that a function has of them: so it has a quarter, where it is alone."""
 LOOKUPS = 2
-"""Names that are looked up at once for one worker: the resolver's threads are everybody's."""
+"""Names that are looked up at once for one function: the resolver's threads are everybody's."""
 PATIENCE = 15.0
 """Seconds that a client has for its request, and a server for being reached."""
 
@@ -75,19 +77,60 @@ class Room:
 
     def __init__(self, most: int | None = None) -> None:
         self.left = most or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // (2 * SHARE)
+        self._shares: dict[str, Share] = {}
+
+    @contextmanager
+    def share(self, name: str) -> Generator[Share]:
+        """Lend what the workers of the function *name* have of it together."""
+        share = self._shares.setdefault(name, Share(self))
+        share.lent += 1
+        try:
+            yield share
+        finally:
+            share.lent -= 1
+            if not share.lent:
+                del self._shares[name]
+
+
+class Share:
+    """What one function has of a room; however much it is, it leaves some to others."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.lent = 0
+        """To so many workers."""
+        self.taken = 0
+        self.lookups = asyncio.Semaphore(LOOKUPS)
+
+    def lack(self) -> str:
+        """Return why there is no place for one more, in words for the function's log; empty where there is."""
+        if not self._room.left:
+            return "the workers of all functions have as many open as the hub has descriptors for"
+        if self._room.left < self.taken * REST:
+            return f"the workers of this function have {self.taken} open, which is its share of the hub's descriptors"
+        return ""
+
+    def take(self) -> None:
+        self.taken += 1
+        self._room.left -= 1
+
+    def give(self) -> None:
+        self.taken -= 1
+        self._room.left += 1
 
 
 @asynccontextmanager
 async def serve(
-    path: Path, entries: Sequence[str], tell: Callable[[str], None], room: Room, *, resolve: Resolve = resolve
+    path: Path, entries: Sequence[str], tell: Callable[[str], None], share: Share, *, resolve: Resolve = resolve
 ) -> AsyncGenerator[None]:
     """Serve the proxy on a unix socket at *path* while the block runs; leaving cuts what is open.
 
-    *entries* are valid ``host:port``; *tell* takes each refusal once, in words for the function's log; *room* is
-    shared by all that are served. Whoever can reach *path* may connect: the folder keeps others out. Raises OSError.
+    *entries* are valid ``host:port``; *tell* takes each refusal once, in words for the function's log; *share* is
+    the function's, of what all have together. Whoever can reach *path* may connect: the folder keeps others out.
+    Raises OSError.
     """
     with _listen(path) as listener:
-        proxy = _Proxy(listener, [allowlist.parse(entry, every=True) for entry in entries], tell, room, resolve)
+        proxy = _Proxy(listener, [allowlist.parse(entry, every=True) for entry in entries], tell, share, resolve)
         try:
             yield
         finally:
@@ -127,15 +170,16 @@ class _Proxy:
         listener: socket.socket,
         entries: Sequence[Entry],
         tell: Callable[[str], None],
-        room: Room,
+        share: Share,
         resolve: Resolve,
     ) -> None:
         self._listener = listener
         self._entries = tuple(entries)
         self._tell = tell
-        self._room = room
+        self._share = share
         self._resolve = resolve
-        self._lookups = asyncio.Semaphore(LOOKUPS)
+        self._waited = False
+        """Whether it was told that one had to wait."""
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -161,7 +205,10 @@ class _Proxy:
         self._loop.call_later(_AGAIN, self._heed)
 
     def _accept(self) -> None:
-        if not self._room.left:
+        if lack := self._share.lack():
+            if not self._waited:
+                self._waited = True
+                self._tell(f"a connection waits for another one to end: {lack}")
             self._rest()
             return
         try:
@@ -171,7 +218,7 @@ class _Proxy:
         except OSError:
             self._rest()
             return
-        self._room.left -= 1
+        self._share.take()
         client.setblocking(False)
         begun = asyncio.Event()
         task = self._loop.create_task(self._attend(client, begun), name="egress")
@@ -181,7 +228,7 @@ class _Proxy:
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._room.left += 1
+            self._share.give()
             self._heed()
             # A task that is cancelled before it began runs none of its code.
             if not begun.is_set():
@@ -228,7 +275,7 @@ class _Proxy:
         if known:
             return known
         try:
-            async with asyncio.timeout(PATIENCE), self._lookups:
+            async with asyncio.timeout(PATIENCE), self._share.lookups:
                 addresses = await self._resolve(asked.host.removesuffix("."), asked.port)
         except TimeoutError:
             addresses = ()

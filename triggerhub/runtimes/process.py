@@ -249,9 +249,10 @@ class ProcessRuntime:
         try:
             path = os.path.realpath(folder / "egress.sock")  # noqa: ASYNC240 - a thread would cost more
             tell = partial(self._output.write, function, None, "hub")
-            async with egress.serve(Path(path), function.network, tell, self._room):
-                bind = Bind(source=path, target=egress.SOCKET)
-                yield replace(extra, binds=(*extra.binds, bind), forwards=((egress.PORT, egress.SOCKET),))
+            with self._room.share(function.name) as share:
+                async with egress.serve(Path(path), function.network, tell, share):
+                    bind = Bind(source=path, target=egress.SOCKET)
+                    yield replace(extra, binds=(*extra.binds, bind), forwards=((egress.PORT, egress.SOCKET),))
         finally:
             await _remove(folder)
 
