@@ -196,6 +196,8 @@ class Route:
     endpoint: Callable[[Request], Awaitable[Response]]
     owner: str = ""
     """Who serves it, for messages: ``triggers.orders``."""
+    heeds: Callable[[str], bool] | None = None
+    """Whether the body of a request to this path, as it came, is looked at; else the endpoint gets an empty one."""
 
 
 class Routes(Protocol):

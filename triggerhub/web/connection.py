@@ -15,7 +15,7 @@ from triggerhub.errors import TriggerhubError
 from triggerhub.source import Parts, Request, Response, Route
 from triggerhub.web import http
 from triggerhub.web.parser import SLICE, Item, Peer, RequestParser, Shared
-from triggerhub.web.proxy import peer_address
+from triggerhub.web.proxy import from_here, peer_address
 
 log = structlog.get_logger("ingress")
 
@@ -56,7 +56,9 @@ class Connection(asyncio.Protocol):
         address = peer_address(transport.get_extra_info("peername"))
         name = transport.get_extra_info("sockname")
         local = f"{name[0]}:{name[1]}" if isinstance(name, tuple) and ":" not in name[0] else "localhost"
-        self._parser = RequestParser(self._shared, Peer(address, self._shared.proxies.trusts(address), local))
+        trusted = self._shared.proxies.trusts(address)
+        bounded = not trusted and not from_here(address, ())
+        self._parser = RequestParser(self._shared, Peer(address, trusted, local, bounded))
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -81,8 +83,7 @@ class Connection(asyncio.Protocol):
             self._parts.leave()
         if self in self._connections:
             self._connections.discard(self)
-            self._parser.queue.clear()
-            self._parser.release()
+            self._parser.end()
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()

@@ -9,6 +9,8 @@ from triggerhub.settings import KB, MB
 
 MOST_CONNECTIONS = 10_000
 DESCRIPTORS = 65_536
+SMALL = 64 * KB
+"""Bytes of a body up to which it has its place whoever sends large ones."""
 
 
 def raise_descriptors() -> None:
@@ -52,6 +54,16 @@ class Limits:
     connections: int = field(default_factory=connections_allowed)
     buffered: int = 256 * MB
     """Of all bodies held at once, over all connections."""
+
+    def full(self, size: int, *, of_peer: int, of_all: int) -> bool:
+        """Whether a body that has come to *size* bytes is one too many.
+
+        Who sends more than a quarter of all that may be held is let finish one. Small ones have another quarter, of
+        which large ones take nothing.
+        """
+        if size <= SMALL:
+            return of_all > self.buffered + self.buffered // 4
+        return of_all > self.buffered or self.buffered // 4 < of_peer > size
 
     @property
     def handshakes(self) -> int:

@@ -7,7 +7,7 @@ here, as early as it shows: a body that is not wanted is never read.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ import structlog
 from triggerhub.policy.quiet import Quiet
 from triggerhub.source import Request, Response, Route
 from triggerhub.web import http, session
-from triggerhub.web.limit import Limits
+from triggerhub.web.limit import SMALL, Limits
 from triggerhub.web.proxy import HOST, Proxies
 from triggerhub.web.routing import Table
 from triggerhub.web.session import COOKIE
@@ -60,6 +60,9 @@ class Shared:
     secure: bool
     loop: asyncio.AbstractEventLoop
     buffered: int = 0
+    """Bytes of bodies that are held."""
+    by_peer: Counter[str] = field(default_factory=Counter)
+    """Of them by the address that they came from, where that is bounded."""
     draining: bool = False
     refusals: Quiet = field(default_factory=Quiet)
     failures: Quiet = field(default_factory=Quiet)
@@ -82,6 +85,8 @@ class Peer:
     address: str = ""
     trusted: bool = False
     local: str = "localhost"
+    bounded: bool = False
+    """Whether bodies from here may take only a part of what is held: not those of a proxy, or of this machine."""
 
 
 class RequestParser:
@@ -121,6 +126,7 @@ class RequestParser:
         self._chunks: list[bytes] = []
         self._size = self._fed = 0
         self._route: Route | None = None
+        self._heeded = True
         self._params: Mapping[str, str] = {}
         self._method = self._version = ""
 
@@ -239,6 +245,7 @@ class RequestParser:
                     chunked = True
         self._address(hosts)
         self._route = self._find(has_body=chunked or length > 0)
+        self._heeded = self._route.heeds is None or self._route.heeds(self._raw_path)
         if length > self._route.body_limit:
             raise _too_large(self._route)
         if expect and (chunked or length):
@@ -284,13 +291,21 @@ class RequestParser:
         assert self._route is not None, "a request without a route is refused"
         self.expects = False
         self._size += len(part)
-        self._held += len(part)
-        self._shared.buffered += len(part)
-        self._chunks.append(part)
         if self._size > self._route.body_limit:
             refusal = _too_large(self._route)
             self.refuse(refusal.status, refusal.text)
-        elif self._shared.buffered > self._limits.buffered:
+            return
+        if not self._heeded:
+            return
+        self._held += len(part)
+        self._shared.buffered += len(part)
+        if self._peer.bounded:
+            self._shared.by_peer[self._peer.address] += len(part)
+        self._chunks.append(part)
+        all_held, peer = self._shared.buffered, self._peer.address
+        if (self._size > SMALL or all_held > self._limits.buffered) and self._limits.full(
+            self._size, of_peer=self._shared.by_peer[peer], of_all=all_held
+        ):
             self.refuse(503, "Too much is being received", ("retry-after", "1"))
 
     def on_message_complete(self) -> None:
@@ -305,6 +320,7 @@ class RequestParser:
             return
         assert self._route is not None, "a request without a route is refused"
         request = self._request()
+        self._chunks = []
         self.queue.append((request, self._route, self._size, self._method == "HEAD", self._version == "1.0"))
 
     def _request(self) -> Request:
@@ -342,6 +358,19 @@ class RequestParser:
         size = self._held if size is None else min(size, self._held)
         self._held -= size
         self._shared.buffered -= size
+        if self._peer.bounded:
+            left = self._shared.by_peer[self._peer.address] - size
+            if left > 0:
+                self._shared.by_peer[self._peer.address] = left
+            else:
+                del self._shared.by_peer[self._peer.address]
+
+    def end(self) -> None:
+        """Let go of all that is held. llhttp's parser and this one refer to each other: nobody else would, for long."""
+        self.queue.clear()
+        self._chunks = []
+        self.release()
+        self._parser = None
 
 
 def _name(name: bytes) -> str:

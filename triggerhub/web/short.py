@@ -66,7 +66,8 @@ class Short:
     async def run_asgi(self, app: object) -> None:
         """Answer. What fails here ends the connection."""
         try:
-            data = await self._taken.answer(bytes(self.body), close=not self.keep_alive)
+            body, self.body = bytes(self.body), bytearray()
+            data = await self._taken.answer(body, close=not self.keep_alive)
             if self._flow.write_paused and not self.disconnected:
                 await self._flow.drain()
         except Exception:

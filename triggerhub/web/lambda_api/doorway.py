@@ -56,11 +56,18 @@ class Doorway:
 
     def route(self) -> Route:
         """Return the one route of all function URLs."""
-        return Route(path=f"{PREFIX}*", methods=METHODS, body_limit=LIMIT, endpoint=self.answer, owner="function URLs")
+        return Route(
+            path=f"{PREFIX}*",
+            methods=METHODS,
+            body_limit=LIMIT,
+            endpoint=self.answer,
+            owner="function URLs",
+            heeds=lambda raw_path: self._find(_key(raw_path)[0]) is not None,
+        )
 
     async def answer(self, request: Request) -> Response:
         """Be the route's endpoint."""
-        key, _, rest = request.raw_path.removeprefix(PREFIX).partition("/")
+        key, rest = _key(request.raw_path)
         found = self._find(key)
         if found is None:
             return _FORBIDDEN
@@ -165,6 +172,12 @@ class Doorway:
             return None  # the handlers folder has this name now
         deployed = self._registry.functions[name]
         return deployed, alias, deployed.urls[alias]
+
+
+def _key(raw_path: str) -> tuple[str, str]:
+    """Return the id of a URL, and what stands behind it in a path."""
+    key, _, rest = raw_path.removeprefix(PREFIX).partition("/")
+    return key, rest
 
 
 def _known(token: Token | None, request: Request, region: str) -> dict[str, tuple[str, ...]]:
