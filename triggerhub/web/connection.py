@@ -180,9 +180,11 @@ class Connection(asyncio.Protocol):
         try:
             if self._lost:
                 return
-            if head or http.bodiless(response.status):
+            if http.bodiless(response.status):
                 self._write(item, Response(status=response.status, headers=response.headers))
                 return
+            if head:
+                response = Response(status=response.status, headers=response.headers)
             try:
                 start = http.begin(response, close=not chunked or self._is_last, chunked=chunked)
             except http.BadHeader as error:
@@ -193,6 +195,8 @@ class Connection(asyncio.Protocol):
                 self._parser.queue.clear()  # the end of the connection is that of the answer
             self._parser.closing = self._parser.closing or not chunked or self._is_last
             self._transport.write(start)
+            if head:
+                return
             while (data := await self._next(parts)) is not None and not self._lost:
                 if data:
                     self._transport.write(http.chunk(data) if chunked else data)

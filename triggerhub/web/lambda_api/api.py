@@ -292,7 +292,7 @@ def _told(error: Exception, request: Sent) -> ApiError:
 
 
 def _translated(error: TriggerhubError) -> ApiError:
-    text = error.message if error.hint is None else f"{error.message} {error.hint}"
+    text = error.message if error.hint is None else f"{error.message.rstrip('.')}. {error.hint}"
     match error:
         case NotFound():
             return ApiError("ResourceNotFoundException", text)
