@@ -60,6 +60,8 @@ def test_what_never_ran_has_no_response() -> None:
         (b'{ "a" : "\\ud800", "a": 1e400 }', b'{ "a" : "\\ud800", "a": 1e400 }'),
         ('{"a":"ü"}'.encode(), '{"a":"ü"}'.encode()),
         (b"plain text", b'"plain text"'),
+        (b'{"a": NaN, "b": -Infinity}', b'"{\\"a\\": NaN, \\"b\\": -Infinity}"'),
+        (b"9" * 5000, b'"' + b"9" * 5000 + b'"'),
         (b"\xff", b'"\\ufffd"'),
         ('{"a":1}'.encode("utf-16"), None),
         (b"", b"null"),
@@ -70,7 +72,7 @@ def test_payloads_are_spliced_untouched_and_what_is_not_json_becomes_a_string(
     payload: bytes, expected: bytes | None
 ) -> None:
     made = record(payload=payload, response=payload)
-    parsed = json.loads(made)
+    parsed = json.loads(made, parse_constant=pytest.fail)
     if expected is None:
         assert isinstance(parsed["requestPayload"], str)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -66,6 +67,13 @@ def test_a_number_comes_back_as_the_text_that_the_function_wrote(on: Run) -> Non
     ran = on("invoke", "shell", "-d", '{"price": 1.10}', "--json")
     assert ran.code == 0
     assert '"payload": {"price": 1.10}' in ran.out
+
+
+def test_an_answer_that_no_json_can_hold_is_base64(empty: Path) -> None:
+    project = Daemon(empty)
+    project.write("", {"odd.py": "def handler(event, context): return {'a': float('nan')}\n"})
+    ran = json.loads(project.cli("invoke", "odd", "--local", "--json").stdout, parse_constant=pytest.fail)
+    assert (ran["payload"], base64.b64decode(ran["payload_base64"])) == (None, b'{"a": NaN}')
 
 
 def test_an_unknown_function_or_trigger_is_exit_code_1_and_names_those_that_there_are(on: Run) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple, cast
 
 from triggerhub.model import Json, Millis
+from triggerhub.policy.strict import is_json
 
 _ARN = re.compile(
     r"arn:aws[a-z-]*:(?P<service>sqs|sns):(?P<region>[a-z]{2,}(?:-[a-z]+)+-\d+):(?P<account>\d{12}):"
@@ -61,8 +62,8 @@ def record(
     qualified (``…:$LATEST``), *count* the number of attempts, *payload* the event that the
     function received. *response* is what it answered, or its error object where *error* is set; None
     where it never ran to an answer, and then there is neither ``responseContext`` nor
-    ``responsePayload``. Payloads are spliced in as the bytes they are; one that is not UTF-8 JSON becomes
-    a JSON string, an empty one null.
+    ``responsePayload``. Payloads are spliced in as the bytes they are; one that is not UTF-8 JSON, as one
+    with NaN in it, becomes a JSON string, an empty one null.
     """
     context = _json(
         {
@@ -124,12 +125,7 @@ def _spliced(payload: bytes) -> bytes:
     """Return a payload that may stand inside JSON."""
     if not payload:
         return b"null"
-    try:
-        # Decoded first: json would take UTF-16 as well, which cannot stand among UTF-8.
-        json.loads(payload.decode())
-    except (ValueError, RecursionError):
-        return _json(payload.decode("utf-8", "replace"))
-    return payload
+    return payload if is_json(payload) else _json(payload.decode("utf-8", "replace"))
 
 
 def _json(value: object) -> bytes:

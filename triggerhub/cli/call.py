@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from triggerhub.cli import words
 from triggerhub.cli.session import Session, data, names, shared
 from triggerhub.policy.advice import advise
+from triggerhub.policy.strict import is_json
 from triggerhub.telemetry.report import frame
 
 _DATA = "JSON, @FILE, or - for standard input."
@@ -57,6 +59,8 @@ def invoke(
         head, _, body = answer.body.partition(b"\n")
         report = json.loads(head)
     if session.json:
+        if body and not is_json(body):
+            report["payload_base64"], body = base64.b64encode(body).decode(), b""
         # The payload is spliced in as it came: nothing here may round a number of it.
         click.echo(words.raw_json(json.dumps(report).encode()[:-1] + b', "payload": ' + (body or b"null") + b"}"))
     else:

@@ -10,7 +10,8 @@ from types import ModuleType
 import anyio.to_thread
 
 from triggerhub.errors import BadInput, Conflict
-from triggerhub.model import Event, Json, Millis
+from triggerhub.model import Event, Millis
+from triggerhub.policy.strict import refuse
 from triggerhub.settings import KB, Trigger
 
 _LARGE = 256 * KB
@@ -81,9 +82,4 @@ def _is_json(text: str) -> bool:
         return bool(database.execute("SELECT json_valid(?)", (text,)).fetchone()[0])
 
 
-def _refuse(word: str) -> Json:
-    """Refuse NaN and its like, which Python reads and no other runtime."""
-    raise ValueError(f"{word} is not JSON")
-
-
-_read = json.JSONDecoder(parse_constant=_refuse).decode
+_read = json.JSONDecoder(parse_constant=refuse).decode

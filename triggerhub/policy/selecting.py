@@ -16,6 +16,7 @@ from typing import Any
 
 from triggerhub.errors import BadInput
 from triggerhub.model import Json
+from triggerhub.policy.strict import refuse
 from triggerhub.settings import KB
 
 KEY_LIMIT = KB
@@ -117,7 +118,7 @@ def compile(expression: str) -> Selector:  # noqa: A001 - as in re.compile
 
 def _body(text: str) -> Json:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError):
         return text
 
@@ -129,10 +130,6 @@ def _data(carried: Json) -> Json:
         return _body(base64.b64decode(text, validate=True).decode()) if isinstance(text, str) else None
     except ValueError:
         return None
-
-
-def _refuse(word: str) -> Json:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _broken(text: str) -> bool:

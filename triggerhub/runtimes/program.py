@@ -21,7 +21,8 @@ import anyio
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
 from triggerhub.errors import scarce
-from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Json, Outcome, Raised, Returned, TimedOut, Usage
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, TimedOut, Usage
+from triggerhub.policy.strict import refuse
 from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Child, Process, Spawn
 from triggerhub.runtimes.ending import crashed, last_words
@@ -219,14 +220,10 @@ def answer(said: bytes) -> bytes:
         return b"null"
     try:
         # Numbers stay text: only whether it is JSON is asked, and no number is too long to be one.
-        json.loads(stripped, parse_int=str, parse_float=str, parse_constant=_refuse)
+        json.loads(stripped, parse_int=str, parse_float=str, parse_constant=refuse)
     except (ValueError, RecursionError):
         return json.dumps(said.decode("utf-8", "replace").removesuffix("\n"), ensure_ascii=False).encode()
     return stripped
-
-
-def _refuse(constant: str) -> Json:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _in_memory(payload: bytes) -> int:

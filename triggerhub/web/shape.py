@@ -32,6 +32,7 @@ from triggerhub.model import (
     TimedOut,
 )
 from triggerhub.policy.masking import DOTS, Mask
+from triggerhub.policy.strict import is_json
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Detail
 
@@ -259,9 +260,7 @@ def _payload(name: str, data: bytes | None, mask: Mask | None) -> dict[str, byte
         return {name: b"null"}
     if mask is not None:
         data = mask.payload(data)
-    try:
-        json.loads(data.decode())
-    except (ValueError, RecursionError):
+    if not is_json(data):
         return {name: b"null", f"{name}_base64": dump(base64.b64encode(data).decode())}
     # A line break in JSON can only be space between its tokens.
     return {name: data.replace(b"\n", b" ").replace(b"\r", b" ")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -24,6 +23,7 @@ from triggerhub.policy.masking import restored
 from triggerhub.policy.prettyjson import pretty
 from triggerhub.policy.scatter import plot
 from triggerhub.policy.searching import Search
+from triggerhub.policy.strict import is_json
 from triggerhub.policy.timeline import phases, waited
 from triggerhub.settings import MINUTE
 from triggerhub.web import asked
@@ -278,13 +278,7 @@ def _id(request: Request) -> str:
 
 
 def _can_be_edited(data: bytes) -> bool:
-    if len(data) > EDITED:
-        return False
-    try:
-        json.loads(data.decode())
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return len(data) <= EDITED and is_json(data)
 
 
 def _typed(payload: bytes) -> str | None:
