@@ -25,10 +25,10 @@ from triggerhub.errors import StartFailed
 from triggerhub.policy.sandbox import shares, view
 from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import egress, listener, reach, sandbox
+from triggerhub.runtimes import egress, listener, reach, sandbox, startup
 from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.door import Door
-from triggerhub.runtimes.environment import environment
+from triggerhub.runtimes.environment import environment, reveal
 from triggerhub.runtimes.groups import Group, Groups
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
 from triggerhub.runtimes.launcher.plan import Bind
@@ -329,19 +329,19 @@ class ProcessRuntime:
             if where.spawn is not Child and _forked(function, python):
                 # The launcher's own interpreter goes on: it needs the worker's arguments only.
                 return python, [function.handler]
-            # -B: the code is read-only, and a cache in it would change what the version is.
-            return python, [python, "-I", "-B", f"{where.runtime}/worker.py", function.handler]
+            return python, [python, *startup.flags(function.env), f"{where.runtime}/worker.py", function.handler]
         node = chosen.program if chosen else self._node
         if node is None:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
-        heap = max(function.memory - _OWN_HEAP, function.memory // 2) // MB
-        return node, [node, f"--max-old-space-size={heap}", f"{where.runtime}/worker.mjs", function.handler]
+        heap = startup.heap(reveal(function.env), max(function.memory - _OWN_HEAP, function.memory // 2))
+        return node, [node, *heap, f"{where.runtime}/worker.mjs", function.handler]
 
 
 def _forked(function: Function, program: str) -> bool:
     """Whether the launcher's own Python goes on as the worker: where nothing is to be there before it starts."""
     libraries = function.opt is not None and (function.opt / "lib").is_dir()
-    return program == sys.executable and not function.env.get(_WRAPPER) and not libraries
+    before = libraries or function.env.get(_WRAPPER) or startup.from_the_start(function.env)
+    return program == sys.executable and not before
 
 
 def _wrapped(command: list[str], wrapper: str | None, where: _Place) -> list[str]:

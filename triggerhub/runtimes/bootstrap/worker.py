@@ -1,6 +1,7 @@
 """Run a Python handler inside a worker process, one request after the other.
 
-Started as ``python -I -B worker.py HANDLER`` in the code's folder, with the hub's socket as fd 3.
+Started as ``python -I -B worker.py HANDLER`` in the code's folder, with the hub's socket as fd 3; without -I where
+variables of the function's say something to Python.
 The standard library only, and little of it: all that is imported here delays every cold start. Python 3.8
 is the oldest that it runs in.
 """
@@ -415,8 +416,13 @@ def forking() -> Any:
 def widen() -> None:
     """Let be imported what layers bring, before the interpreter's own as on Lambda, and what the function needs.
 
-    A function with needs of its own sees no packages of the interpreter's.
+    PYTHONPATH goes before both, behind the code itself. A function with needs of its own sees no packages of the
+    interpreter's.
     """
+    # An empty one is the code's own folder, which comes before all.
+    named = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(":")]
+    # Where Python was not told to overlook it, it is there already, before everything, and so is this file's folder.
+    sys.path[:] = [path for path in sys.path if path not in (BOOTSTRAP, *named)]
     opt, needs = (os.environ.pop(name, None) for name in ("_TRIGGERHUB_OPT", "_TRIGGERHUB_SITE"))
     if needs:
         sys.path[:] = [path for path in sys.path if not path.endswith(("/site-packages", "/dist-packages"))]
@@ -427,6 +433,7 @@ def widen() -> None:
         import site
 
         site.addsitedir(needs)
+    sys.path[:0] = [path for path in dict.fromkeys(named) if path != os.getcwd()]
     # Last: what the function brings itself goes before it.
     sys.path.append(BOOTSTRAP + "/offered")
 
