@@ -138,6 +138,9 @@ class Needs:
     """Whether the code has a requirements.txt or a package.json that says more."""
     program: str = ""
     """python: the interpreter that they are for; empty is the hub's own."""
+    apart: bool = False
+    """Whether other files of the code may decide what is installed: its build sees them, and it is shared with none
+    that has others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import stat
 import sys
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -188,6 +190,80 @@ def test_code_that_has_a_hand_in_its_installation_shares_no_environment(bench: B
     assert name({**scripted, "f/evil.js": "1"}) != name({**scripted, "f/evil.js": "2"})
 
 
+async def test_a_wheel_beside_the_code_is_nobody_elses(bench: Bench) -> None:
+    """Two functions ask for a file of the same name, of which each has another; then one of them changes."""
+    files: dict[str, str] = {}
+    for name, version in (("evil", "1.666"), ("victim", "1.0")):
+        files[f"{name}/main.py"] = CODE
+        files[f"{name}/requirements.txt"] = "mylib-1.0-py3-none-any.whl\n"
+        packed(bench, name, version)
+    functions = project(bench.root, files)
+    said = [(await call(bench, await built(bench, functions[name])))[0] for name in ("evil", "victim")]
+    assert said == ["1.666", "1.0"]
+    packed(bench, "victim", "1.1")
+    changed = project(bench.root, files)
+    assert changed["evil"] == functions["evil"]
+    assert (await call(bench, await built(bench, changed["victim"])))[0] == "1.1"
+
+
+def packed(bench: Bench, name: str, version: str) -> None:
+    """Put a package that says this version beside a function's code, by a name that says 1.0."""
+    path = wheel(bench.root / "handlers" / name, "mylib", "1.0")
+    with zipfile.ZipFile(path) as archive:
+        files = {one: archive.read(one).decode() for one in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, text in {**files, "mylib.py": f"VERSION = {version!r}\n"}.items():
+            archive.writestr(one, text)
+
+
+@needs_npm
+async def test_a_tarball_beside_the_code_is_nobody_elses(bench: Bench) -> None:
+    files: dict[str, str] = {}
+    for name in ("evil", "victim"):
+        files[f"{name}/index.js"] = "exports.handler = async () => require('foo');\n"
+        files[f"{name}/package.json"] = '{"dependencies": {"foo": "foo-1.0.0.tgz"}}'
+        (bench.root / "handlers" / name).mkdir(parents=True)
+        with tarfile.open(bench.root / "handlers" / name / "foo-1.0.0.tgz", "w:gz") as archive:
+            content = {"package.json": '{"name": "foo", "version": "1.0.0"}', "index.js": f"module.exports = '{name}';"}
+            for path, text in content.items():
+                entry = tarfile.TarInfo(f"package/{path}")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+    functions = project(bench.root, files)
+    for name in ("evil", "victim"):
+        assert await call(bench, await built(bench, functions[name])) == name
+
+
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_the_build_of_an_environment_that_is_shared_sees_what_it_is_named_by(bench: Bench, level: str) -> None:
+    """Whatever else lies in the code, an installer or a package's script could be led to."""
+    tools = bench.root / "tools"
+    tools.mkdir()
+    for tool, made in (("uv", "../made/"), ("npm", "node_modules/")):
+        looks = f"mkdir -p {made}; (cd /var/task 2>/dev/null && find . -type f; find . -type f; cat *.*) > {made}told"
+        (tools / tool).write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{looks}\n")
+        (tools / tool).chmod(0o755)
+    files = {
+        "p/main.py": "evil",
+        "p/requirements.txt": "mylib @ https://host.example/mylib.whl\n",
+        "p/mylib @ https:/host.example/mylib.whl/setup.py": "evil",
+        "n/index.mjs": "evil",
+        "n/package.json": '{"name": "mine", "dependencies": {"a": "1"}, "scripts": {"test": "mine"}}',
+        "n/.npmrc": "audit=false\n",
+        "n/evil.js": "evil",
+    }
+    seen = {"p": {"./requirements.txt", "./requirements.triggerhub.txt"}, "n": {"./package.json", "./.npmrc"}}
+    functions = project(bench.root, files, at(level, *([tools] if level == "isolated" else [])))
+    for name, function in functions.items():
+        await environments(bench, {"PATH": f"{tools}:/usr/bin:/bin"}).build(function)
+        text = (function.needs.folder / ("node_modules/told" if name == "n" else "told")).read_text()
+        assert {line for line in text.splitlines() if line.startswith("./")} - {"./node_modules/told"} == seen[name]
+        assert "evil" not in text
+        assert "mine" not in text
+    other = project(bench.root, files, at("isolated" if level == "trusted" else "trusted"))
+    assert not {one.needs.folder for one in other.values()} & {one.needs.folder for one in functions.values()}
+
+
 @pytest.mark.parametrize(
     ("packages", "says"),
     [
@@ -225,7 +301,7 @@ async def test_a_package_json_in_a_functions_folder(bench: Bench, level: str) ->
     assert project(bench.root, files, at(level))["f"] == function
     (bench.root / "var").rename(bench.root / "elsewhere")
     assert (
-        project(bench.root, files)["f"].code.joinpath("node_modules").readlink()
+        project(bench.root, files, at(level))["f"].code.joinpath("node_modules").readlink()
         == function.needs.folder / "node_modules"
     )
 

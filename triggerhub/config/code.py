@@ -133,10 +133,12 @@ class Shelf:
         attribute: str = "",
         interpreter: Interpreter | None = None,
         packages: tuple[str, ...] = (),
+        *,
+        trusted: bool = False,
     ) -> Code:
         """Keep the version of a handler's file or folder. Raises ConfigError for what cannot be read.
 
-        *packages* are what the handler's inline metadata depends on.
+        *packages* are what the handler's inline metadata depends on; *trusted* is whether it runs at that level.
         """
         entry = found.entry
         files = snapshot.files_of_folder(entry.parent) if found.folder else snapshot.files_of_file(entry)
@@ -145,11 +147,11 @@ class Shelf:
         provided = found.runtime == "provided"
         try:
             if found.runtime == "python":
-                required = needs.of_python(files, packages, interpreter, self.environments)
+                required = needs.of_python(files, packages, interpreter, self.environments, trusted=trusted)
             elif provided:
-                required = needs.of_provided(files, self.environments)
+                required = needs.of_provided(files, self.environments, trusted=trusted)
             else:
-                required = needs.of_node(files, self.environments)
+                required = needs.of_node(files, self.environments, trusted=trusted)
         except ConfigError as error:
             raise CodeError("bad-dependencies", error.message, hint=error.hint) from None
         handler = attribute or BOOTSTRAP if provided else f"{entry.stem}.{attribute}"

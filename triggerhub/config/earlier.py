@@ -84,13 +84,14 @@ class Earlier:
         """Return what the version depends on, by the interpreters that are here now."""
         if code["environment"] is None:
             return None
+        home, trusted = self._environments, current.level == "trusted"
         match current.runtime:
             case "python":
-                return needs.of_python(files, tuple(code["packages"]), current.interpreter, self._environments)
+                return needs.of_python(files, tuple(code["packages"]), current.interpreter, home, trusted=trusted)
             case "node":
-                return needs.of_node(files, self._environments)
+                return needs.of_node(files, home, trusted=trusted)
             case _:
-                return needs.of_provided(files, self._environments)
+                return needs.of_provided(files, home, trusted=trusted)
 
     def note(self, pins: Mapping[str, tuple[str, str]]) -> None:
         """Let who looks while no hub runs know what is pinned; see ``config.pinned``. Raises ConfigError."""

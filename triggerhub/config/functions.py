@@ -168,7 +168,9 @@ class Functions:
                 said = self._said(found.entry, interpreter)
                 inline, packages = said.inline, said.dependencies
                 self.inline[name] = (self._shelf.show(found.entry), inline)
-            return self._shelf.of_file(name, found, attribute, interpreter, packages), inline
+            sandbox = merge(self._defaults, given(table)).get("sandbox", {})
+            trusted = sandbox.get("level") == "trusted"
+            return self._shelf.of_file(name, found, attribute, interpreter, packages, trusted=trusted), inline
         except ConfigError as error:
             kind = error.code if isinstance(error, CodeError) else "unreadable"
             message = f"functions.{name}: {error.message}"

@@ -13,36 +13,25 @@ from typing import Any
 
 from triggerhub.config import interpreters
 from triggerhub.errors import ConfigError
+from triggerhub.policy import requirement
 from triggerhub.runtimes import snapshot
 from triggerhub.settings import Interpreter, Needs
 
 PYTHON_FILE = "requirements.txt"
 NODE_FILE = "package.json"
 _LENGTH = 24
-_ELSEWHERE = re.compile(r"(?m)^\s*(-|\.|[^#\n]*@\s*(file:)?\.)|(?m:file:\.)")
-"""What makes a requirements.txt lead to other files of the code: options, and paths that are not whole."""
 _OF_UV = ("uv.toml", "pyproject.toml")
 """What uv reads of the folder that it works in."""
-_TABLES = ("dependencies", "optionalDependencies")
-_OF_NPM = ("package-lock.json", "npm-shrinkwrap.json", ".npmrc")
-_AT_INSTALL = frozenset({
-    "preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies",
-})  # fmt: skip
-"""Scripts that npm runs while it installs: with them, any file of the code may decide what becomes of it."""
-_TELLING = frozenset({
-    "name", "version", "private", "type", "description", "keywords", "homepage", "bugs", "license", "author",
-    "contributors", "funding", "files", "main", "module", "types", "exports", "imports", "repository", "sideEffects",
-})  # fmt: skip
-"""Keys of a package.json that change nothing of what is installed."""
 _COMMENT = re.compile(r"(?m)(^|\s)#.*$")
 
 
 def of_python(
-    files: Mapping[str, Path], packages: tuple[str, ...], interpreter: Interpreter | None, home: Path
+    files: Mapping[str, Path], packages: tuple[str, ...], interpreter: Interpreter | None, home: Path, *, trusted: bool
 ) -> Needs | None:
     """Return what a Python function of *files* needs, whose inline metadata names *packages*; None for nothing.
 
-    Code that brings its packages with it, as a Lambda archive does, needs no others. Raises ConfigError.
+    *trusted*: at that level, which shares no environment with others. Code that brings its packages with it, as a
+    Lambda archive does, needs no others. Raises ConfigError.
     """
     vendored = any(name.split("/")[0].endswith(".dist-info") for name in files)
     text = "" if vendored or PYTHON_FILE not in files else _read(files[PYTHON_FILE])
@@ -55,52 +44,54 @@ def of_python(
     if not program:
         return None  # it cannot be run at all, which is told elsewhere
     parts = ["python", program, *map(str, version), platform.machine(), *packages, text]
-    if _ELSEWHERE.search(text) or any(name in files for name in _OF_UV):
-        parts.append(snapshot.version_of(files))
-    return Needs(kind="python", folder=home / _name(parts), packages=packages, file=bool(text), program=program)
+    apart = not requirement.of_python(packages, text) or any(name in files for name in _OF_UV)
+    folder = home / _name(parts, files, trusted=trusted, apart=apart)
+    return Needs(kind="python", folder=folder, packages=packages, file=bool(text), program=program, apart=apart)
 
 
-def of_node(files: Mapping[str, Path], home: Path) -> Needs | None:
-    """Return what a Node function of *files* needs; None for nothing. Raises ConfigError.
+def of_node(files: Mapping[str, Path], home: Path, *, trusted: bool) -> Needs | None:
+    """Return what a Node function of *files* needs; None for nothing. *trusted* as for Python. Raises ConfigError.
 
     Code that brings its node_modules with it needs no others.
     """
     if NODE_FILE not in files or any(name.startswith("node_modules/") for name in files):
         return None
+    package = _package(files[NODE_FILE])
+    if not any(package.get(key) for key in requirement.TABLES):
+        return None
+    beside = {name: _read(files[name]) for name in requirement.OF_NPM if name in files}
+    parts = ["node", platform.machine(), json.dumps(requirement.decisive(package), sort_keys=True)]
+    parts += (word for pair in beside.items() for word in pair)
+    apart = "binding.gyp" in files or not requirement.of_node(package, beside)
+    return Needs(kind="node", folder=home / _name(parts, files, trusted=trusted, apart=apart), file=True, apart=apart)
+
+
+def _package(path: Path) -> dict[str, Any]:
     try:
-        package: Any = json.loads(_read(files[NODE_FILE]))
+        package: Any = json.loads(_read(path))
+        json.dumps(package)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{NODE_FILE} is not JSON: {error}", hint="mend it; npm says more") from None
-    wanted: dict[str, str] = {}
-    for key in _TABLES:
-        table = package.get(key, {}) if isinstance(package, dict) else {}
+    if not isinstance(package, dict):
+        return {}
+    for key in requirement.TABLES:
+        table = package.get(key, {})
         if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
             raise ConfigError(f"{key} of {NODE_FILE} is no table of texts", hint='write "NAME": "VERSION"')
-        wanted |= table
-    if not wanted:
-        return None
-    parts = ["node", platform.machine(), json.dumps(wanted, sort_keys=True)]
-    parts += [_read(files[name]) for name in _OF_NPM if name in files]
-    scripts = package.get("scripts")
-    rest = {key: value for key, value in package.items() if key not in _TELLING | {*_TABLES, "scripts"}}
-    if rest:
-        parts.append(json.dumps(rest, sort_keys=True))
-    runs = "binding.gyp" in files or (isinstance(scripts, dict) and not _AT_INSTALL.isdisjoint(scripts))
-    if runs or "workspaces" in package or any(one.startswith(("file:", "link:", ".", "/")) for one in wanted.values()):
-        parts.append(snapshot.version_of(files))
-    return Needs(kind="node", folder=home / _name(parts), file=True)
+    return package
 
 
-def of_provided(files: Mapping[str, Path], home: Path) -> Needs | None:
+def of_provided(files: Mapping[str, Path], home: Path, *, trusted: bool) -> Needs | None:
     """Return what a bootstrap of *files* needs for the ``python3`` or the ``node`` that it starts; None for nothing.
 
     Raises ConfigError.
     """
-    node = of_node(files, home)
+    node = of_node(files, home, trusted=trusted)
     if PYTHON_FILE not in files:
         return node
     python = interpreters.on_path("python3")
-    needs = of_python(files, (), python or Interpreter(runtime="python", program="", name="python3"), home)
+    chosen = python or Interpreter(runtime="python", program="", name="python3")
+    needs = of_python(files, (), chosen, home, trusted=trusted)
     if node is not None and needs is not None:
         raise ConfigError(
             f"it has both a {PYTHON_FILE} and a {NODE_FILE}: which of them is its bootstrap's?",
@@ -109,7 +100,10 @@ def of_provided(files: Mapping[str, Path], home: Path) -> Needs | None:
     return needs or node
 
 
-def _name(parts: list[str]) -> str:
+def _name(parts: list[str], files: Mapping[str, Path], *, trusted: bool, apart: bool) -> str:
+    """Return the name of all that decides what is in an environment."""
+    # What no sandbox held at its installation is for none that counts on one, and the other way round.
+    parts = [*parts, "trusted" if trusted else "", snapshot.version_of(files) if apart else ""]
     words = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:_LENGTH]
 

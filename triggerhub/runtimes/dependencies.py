@@ -8,6 +8,7 @@ taken for hostile: nothing but folders, files and links is published, and no lin
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -22,7 +23,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from triggerhub.errors import ConfigError, StartFailed
-from triggerhub.policy import allowlist, packaging
+from triggerhub.policy import allowlist, packaging, requirement
 from triggerhub.policy.sandbox import view
 from triggerhub.runtimes import egress, installer, sandbox
 from triggerhub.runtimes.child import Spawn
@@ -134,6 +135,7 @@ class Environments:
             command=(),
             interpreter=None,
             needs=None,
+            code=function.code if needs.apart else room / "work",
             opt=None,
             env={},
             read=(*function.read, *(path for path in known if path.exists())),
@@ -241,7 +243,7 @@ def collect(home: Path, keep: Collection[Path]) -> None:
 
 
 def _lay_out(needs: Needs, function: Function, draft: Path, held: bool) -> None:
-    """Copy the code to where the tool works, so that paths within it lead where they should.
+    """Copy to where the tool works what it is to see of the code; paths within that lead where they should.
 
     *held*: the tool may be another user, and the room is its own. Nobody else gets through the draft.
     """
@@ -249,8 +251,11 @@ def _lay_out(needs: Needs, function: Function, draft: Path, held: bool) -> None:
     room = draft / "room"
     for folder in (room, *(room / name for name in ("made", "home", "tmp", "cache"))):
         folder.mkdir()
-    # A link of that name leads to what is to be built.
-    shutil.copytree(function.code, room / "work", ignore=shutil.ignore_patterns("node_modules"))
+    if needs.apart:
+        # A link of that name leads to what is to be built.
+        shutil.copytree(function.code, room / "work", ignore=shutil.ignore_patterns("node_modules"))
+    else:
+        _lay_out_words(needs, function.code, room / "work")
     for_file, for_folder = (0o666, 0o777) if held else (0o600, 0o700)
     for parent, _, names in os.walk(room):
         Path(parent).chmod(for_folder)
@@ -261,6 +266,20 @@ def _lay_out(needs: Needs, function: Function, draft: Path, held: bool) -> None:
         listed = room / "work" / "requirements.triggerhub.txt"
         listed.write_text("".join(f"{line}\n" for line in lines))
         listed.chmod(for_file)
+
+
+def _lay_out_words(needs: Needs, code: Path, work: Path) -> None:
+    """Copy what an environment is named by, and nothing else that one of the functions that share it has."""
+    work.mkdir()
+    if needs.kind == "python":
+        if needs.file:
+            shutil.copyfile(code / "requirements.txt", work / "requirements.txt")
+        return
+    package = json.loads((code / "package.json").read_bytes().decode("utf-8-sig"))
+    (work / "package.json").write_text(json.dumps(requirement.decisive(package)))
+    for name in requirement.OF_NPM:
+        if (code / name).is_file():
+            shutil.copyfile(code / name, work / name)
 
 
 def _command(needs: Needs, room: Path, path: str | None) -> list[str]:
