@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +21,9 @@ BODY_TIME = 900.0
 """Seconds for all of a body."""
 IDLE_TIME = 30
 """Seconds between two requests of a connection."""
+TAKE_TIME = 30.0
+"""Seconds in which a client takes the rest of an answer, or TAKEN bytes of it."""
+TAKEN = 64 * KB
 CONNECTIONS = 500
 """Clients at once."""
 
@@ -40,6 +44,8 @@ class Patient(HttpToolsProtocol):
         self._until: float | None = None
         self._in_head = True
         self._head = 0
+        self._taking: asyncio.TimerHandle | None = None
+        self._untaken = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -53,11 +59,36 @@ class Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._taking):
+            if timer is not None:
+                timer.cancel()
         if self._crowd is not None:
             self._crowd.discard(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._crowd is not None:
+            self._untaken = self.transport.get_write_buffer_size()
+            self._taking = self.loop.call_later(TAKE_TIME, self._look)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def _look(self) -> None:
+        """Cut a client that lets its answer lie."""
+        before, self._untaken = self._untaken, self.transport.get_write_buffer_size()
+        if before - self._untaken < TAKEN:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(TAKE_TIME, self._look)
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self.transport.is_closing():
+            self._end()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -82,7 +113,7 @@ class Patient(HttpToolsProtocol):
             return
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.transport = _Joined(self.transport, self.loop)  # type: ignore[assignment]
+            self.cycle.transport = _Joined(self.transport, self._end, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -101,6 +132,7 @@ class Patient(HttpToolsProtocol):
         """Go on after an answer by the shortcut, as uvicorn does after its own."""
         if self.pipeline or self.transport.is_closing():
             self.on_response_complete()
+            self._unless_taken()
         else:
             self.flow.resume_reading()
             self._wait(IDLE_TIME)
@@ -126,13 +158,24 @@ class Patient(HttpToolsProtocol):
             return
         if self._until > self.loop.time():
             self._arm(self._until)
+        elif self.transport.is_closing():
+            self.transport.abort()
         else:
-            self.transport.close()
+            self._end()
+
+    def _end(self) -> None:
+        self.transport.close()
+        self._unless_taken()
+
+    def _unless_taken(self) -> None:
+        """Cut a connection that is closed and has something to send, unless the client takes it."""
+        if self._crowd is not None and self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._wait(TAKE_TIME)
 
     def _refuse(self, status: int, text: str) -> None:
         self._wait(None)
         self.transport.write(http.encode(http.message(status, text), head=False, close=True))
-        self.transport.close()
+        self._end()
 
 
 class _Joined:
@@ -141,11 +184,12 @@ class _Joined:
     uvicorn writes the two apart, and each wakes the client.
     """
 
-    __slots__ = ("_begun", "_head", "_later", "_loop", "_transport", "is_closing")
+    __slots__ = ("_begun", "_end", "_head", "_later", "_loop", "_transport", "is_closing")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, end: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """*end* closes the transport."""
         self.is_closing = transport.is_closing
-        self._transport = transport
+        self._transport, self._end = transport, end
         self._loop = loop
         self._begun = False
         self._head = b""
@@ -163,7 +207,7 @@ class _Joined:
 
     def close(self) -> None:
         self._send()
-        self._transport.close()
+        self._end()
 
     def _send(self) -> None:
         if self._later is not None:

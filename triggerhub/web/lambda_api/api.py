@@ -42,6 +42,7 @@ from triggerhub.web.lambda_api.link import PLACE, Links, is_link
 from triggerhub.web.lambda_api.mappings import Mappings
 from triggerhub.web.lambda_api.options import Options
 from triggerhub.web.lambda_api.permissions import Permissions
+from triggerhub.web.lambda_api.pieces import Pieces
 from triggerhub.web.lambda_api.provisioned import ProvisionedConcurrency
 from triggerhub.web.lambda_api.sent import Call, Sent
 from triggerhub.web.lambda_api.tags import Tags
@@ -137,8 +138,9 @@ class LambdaApi:
         known = [self._registry.layers.codes, *(one.codes for one in self._registry.functions.values())]
         if not any(name in codes for codes in known):
             raise ApiError("ResourceNotFoundException", "There is no such archive.")
-        data = await asyncio.to_thread(self._registry.shelf.path(name).read_bytes)
-        return Answer(status=200, body=data, headers=(("content-type", "application/zip"),))
+        pieces = await asyncio.to_thread(Pieces, self._registry.shelf.path(name))
+        headers = (("content-type", "application/zip"), ("content-length", str(pieces.size)))
+        return Answer(status=200, headers=headers, parts=pieces)
 
     async def _described(
         self,

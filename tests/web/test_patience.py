@@ -1,0 +1,97 @@
+"""Who takes no answer, or sends no body, does not hold a connection of the admin address for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from triggerhub.web import patience
+from triggerhub.web.patience import Patient
+
+GUARD = 20
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class NoShortcut:
+    def takes(self, *_: Any) -> None:
+        return None
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, kind: type[Patient] = Patient) -> AsyncGenerator[tuple[set[Patient], tuple[Any, ...]]]:
+    """Serve strangers; yields those who are there, and what a client has of its connection."""
+    config, crowd, state = Config(app, interface="asgi3", date_header=False), set[Patient](), ServerState()
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: kind(crowd, NoShortcut(), config=config, server_state=state, app_state={}), "127.0.0.1"
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    async with asyncio.timeout(GUARD):
+        yield crowd, (reader, writer)
+    writer.close()
+    server.close()
+
+
+class Answering:
+    """Answers with so many bytes, and knows whether it is through."""
+
+    def __init__(self, size: int, *headers: tuple[bytes, bytes]) -> None:
+        self._size, self._headers = size, headers
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = (b"content-length", b"%d" % self._size)
+        await send({"type": "http.response.start", "status": 200, "headers": [length, *self._headers]})
+        await send({"type": "http.response.body", "body": bytes(self._size)})
+        self.ended.set()
+
+
+async def gone(crowd: set[Patient]) -> None:
+    while crowd:
+        await asyncio.sleep(0.01)
+
+
+async def test_who_takes_nothing_of_an_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "TAKE_TIME", 0.1)
+    app = Answering(32_000_000)
+    async with served(app) as (crowd, (_, writer)):
+        writer.write(GET)
+        await app.ended.wait()
+        await gone(crowd)
+
+
+async def test_who_takes_an_answer_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "TAKE_TIME", 0.5)
+    app = Answering(32_000_000)
+    async with served(app) as (_, (reader, writer)):
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(8):
+            await reader.readexactly(4_000_000)
+            await asyncio.sleep(0.1)
+
+
+class Roomy(Patient):
+    """Never told to stop writing, as with an answer that is smaller than what makes a transport say so."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.set_write_buffer_limits(high=100_000_000)
+        super().connection_made(transport)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_an_answer_that_nobody_takes_outlives_no_end(monkeypatch: pytest.MonkeyPatch, closes: bool) -> None:
+    monkeypatch.setattr(patience, "TAKE_TIME", 0.1)
+    monkeypatch.setattr(patience, "HEAD_TIME", 0.2)
+    app = Answering(32_000_000, *([(b"connection", b"close")] if closes else []))
+    async with served(app, Roomy) as (crowd, (_, writer)):
+        writer.write(GET if closes else GET + b"GET")
+        await app.ended.wait()
+        await gone(crowd)
