@@ -44,7 +44,7 @@ from triggerhub.hub.veil import Veil
 from triggerhub.hub.versions import FolderVersions
 from triggerhub.model import Invocation
 from triggerhub.policy.sandbox.levels import Ability, Lack
-from triggerhub.runtimes import dependencies, layers, privilege, probe, snapshot
+from triggerhub.runtimes import dependencies, installation, layers, privilege, probe, snapshot
 from triggerhub.runtimes.dependencies import Environments
 from triggerhub.runtimes.hygiene import harden
 from triggerhub.runtimes.launch import Launcher
@@ -148,7 +148,9 @@ def _allow(keeper: Keeper, project: Project) -> None:
     """Fix what sandboxes may show: what the project names now, and what builds of dependencies read."""
     own = [project.hub.project, project.hub.data]
     # A function that the Lambda API makes later may name any interpreter that is here.
-    shown = [*interpreters.folders(os.environ), *dependencies.shown(os.environ, project.hub.data)]
+    apart = installation.private(own)
+    named = (installation.of_program(one.program, apart, one.folders) for one in interpreters.found(os.environ))
+    shown = [*(part for parts in named for part in parts), *dependencies.shown(os.environ, project.hub.data, apart)]
     keeper.allow(project.functions.values(), own, shown)
 
 
@@ -275,7 +277,17 @@ def _joined(
 
     def made(tap: Tap) -> ProcessRuntime:
         scratch = project.hub.data / "tmp"
-        runtimes.append(ProcessRuntime(tap, scratch, more=ends.told, launcher=ends.launcher, found=lambda: hub.weigh()))
+        runtimes.append(
+            ProcessRuntime(
+                tap,
+                scratch,
+                node=interpreters.usual_node(os.environ),
+                more=ends.told,
+                launcher=ends.launcher,
+                found=lambda: hub.weigh(),
+                project=project.hub.project,
+            )
+        )
         return runtimes[0]
 
     hub = Hub(
@@ -285,7 +297,7 @@ def _joined(
         runtime=made,
         output=ends.output,
         routes=ends.routes,
-        environments=Environments(lambda function: runtimes[0].enclosed(function)),
+        environments=Environments(lambda function: runtimes[0].enclosed(function), project=project.hub.project),
         tracing=ends.tracing,
         read=lambda: _read(project.hub.project),
         deployed=registry.served,
@@ -401,10 +413,17 @@ async def _invoke_local(project: Project, name: str, payload: bytes, keeper: Kee
     tap = Tap(lines, Feed(), clock, Metrics(), hide)
     # A folder of its own: a runtime empties its folder at the start, and several such calls may run at once.
     scratch = project.hub.data / "local" / request_id
-    runtime = ProcessRuntime(tap, scratch, launcher=Launcher(keeper), data=project.hub.data)
+    runtime = ProcessRuntime(
+        tap,
+        scratch,
+        node=interpreters.usual_node(os.environ),
+        launcher=Launcher(keeper),
+        data=project.hub.data,
+        project=project.hub.project,
+    )
     pool = Pool(runtime, clock)
     try:
-        await Environments(runtime.enclosed).build(function)
+        await Environments(runtime.enclosed, project=project.hub.project).build(function)
         async with pool.open():
             invocation = Invocation(
                 request_id=request_id, function=name, payload=payload, deadline=0, arn=arn.function(name)

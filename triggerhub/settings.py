@@ -229,8 +229,6 @@ class Function:
     """And what it may change."""
     shown: tuple[Path, ...] = ()
     """What its triggers speak of, seen where it is there."""
-    hidden: tuple[Path, ...] = ()
-    """What of that it sees as an empty folder: the hub's own data."""
     tmp: int = 512 * MB
     """How large its /tmp may grow, in bytes."""
 

@@ -401,7 +401,7 @@ def test_what_a_function_may_reach(make: Callable[..., Path], written: str, netw
     assert result.project.functions["echo"].network == network
 
 
-def test_a_function_sees_what_its_triggers_speak_of_but_not_the_hubs_data(tmp_path: Path) -> None:
+def test_a_function_sees_what_its_triggers_speak_of(tmp_path: Path) -> None:
     (tmp_path / "handlers").mkdir()
     (tmp_path / "handlers" / "f.py").write_text("def handler(event, context): ...\n")
     (tmp_path / "inbox").mkdir()
@@ -411,7 +411,6 @@ def test_a_function_sees_what_its_triggers_speak_of_but_not_the_hubs_data(tmp_pa
     assert loaded.project is not None, loaded.problems
     function = loaded.project.functions["f"]
     assert function.shown == (tmp_path, tmp_path / "inbox")
-    assert function.hidden == (tmp_path / "var",)
 
 
 def test_a_url_has_the_secrets_that_it_names_and_shows_none(

@@ -88,6 +88,26 @@ def test_what_no_handler_is_shown(path: str, why: str | None) -> None:
     assert why is None or why in said
 
 
+USR, DATA, PROJECT = Mount("/usr", "/usr"), "/usr/local/p/var", "/usr/local/p"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "granted", "expected"),
+    [
+        pytest.param([Mount("/opt", "/opt")], [], [], id="beside it"),
+        pytest.param([USR], [], [DATA, PROJECT], id="among the system's"),
+        pytest.param([USR, Mount(PROJECT, PROJECT)], [PROJECT], [DATA], id="the project is granted"),
+        pytest.param([Mount("/a", "/usr/local")], [], ["/a/p/var", "/a/p"], id="at another place"),
+        pytest.param([Mount("/a", "/usr/local")], ["/a"], ["/a/p/var"], id="at another place, granted"),
+        pytest.param([Mount("/a", DATA)], ["/a"], ["/a"], id="itself"),
+        pytest.param([Mount("/a", f"{DATA}/x")], ["/a"], [], id="a part of it"),
+        pytest.param([USR, Mount(f"{PROJECT}/in", f"{PROJECT}/in")], [f"{PROJECT}/in"], [DATA, PROJECT], id="within"),
+    ],
+)
+def test_what_is_the_hubs_is_hidden_in_whatever_shows_it(mounts: list, granted: list, expected: list) -> None:
+    assert view.hidden(mounts, DATA, PROJECT, granted) == expected
+
+
 @pytest.mark.parametrize("version", range(1, 9))
 def test_landlock_allows_nothing_that_its_kernel_does_not_know(version: int) -> None:
     known = rights.ruled(version)

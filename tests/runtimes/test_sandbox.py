@@ -22,7 +22,7 @@ from triggerhub.runtimes import memory, probe
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher
 from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.sandbox import Planner
-from triggerhub.settings import MB, Secret
+from triggerhub.settings import MB, Needs, Secret
 
 from .conftest import Bench, invocation, living, until
 
@@ -136,18 +136,29 @@ async def test_paths_that_are_granted_are_seen_at_their_own_place(bench: Bench) 
 
 
 async def test_the_hubs_data_is_not_seen_in_a_folder_that_is_shown(bench: Bench) -> None:
-    (bench.root / "data").mkdir(mode=0o755)
-    (bench.root / "data" / "hub.db").write_text("of the hub")
+    data, packages = bench.root / "data", bench.root / "data" / "environments" / "x"
+    packages.mkdir(parents=True)
+    (packages / "brought.py").touch()
+    (data / "hub.db").write_text("of the hub")
     (bench.root / "letter").write_text("hello")
     bench.root.chmod(0o755)
-    listed = await seen(
-        bench,
-        f"[sorted(os.listdir({str(bench.root)!r})), os.listdir({str(bench.root / 'data')!r})]",
+    function = bench.python(
+        f"""
+        import os
+        def handler(event, context):
+            assert open({str(bench.root / "letter")!r}).read() == "hello"
+            try:
+                open({str(data / "x")!r}, "w")
+            except OSError as error:
+                return [os.listdir({str(data)!r}), os.listdir({str(packages)!r}), error.strerror]
+        """,
         shown=(bench.root,),
-        hidden=(bench.root / "data",),
+        needs=Needs(kind="python", folder=packages),
     )
-    assert "letter" in listed[0]
-    assert listed[1] == []
+    async with bench.runtime(data=data).start(function) as worker:
+        outcome = await worker.invoke(invocation(function=function))
+    assert isinstance(outcome, Returned), outcome
+    assert json.loads(outcome.payload) == [["environments"], ["brought.py"], "Read-only file system"]
 
 
 async def test_its_network_is_its_own(bench: Bench) -> None:

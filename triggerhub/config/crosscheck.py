@@ -54,18 +54,11 @@ def sandboxes(
                     report.error((*base, "sandbox", key, index), "bad-sandbox", message)
 
 
-def showing(function: Function, triggers: Mapping[str, Trigger | None], data: Path) -> Function:
+def showing(function: Function, triggers: Mapping[str, Trigger | None]) -> Function:
     """Return the function with what its triggers speak of: files that it is told about, it can read."""
     joined = [one for one in triggers.values() if one is not None and function.name in one.functions]
     shown = {Path(os.path.normpath(one.options.path)) for one in joined if one.type == "files"}  # type: ignore[attr-defined]
-    if not shown:
-        return function
-    own, hidden = os.path.realpath(data), list[Path]()
-    for path in sorted(shown):
-        real = os.path.realpath(path)
-        if view.within(own, real):
-            hidden.append(path / os.path.relpath(own, real))
-    return replace(function, shown=tuple(sorted(shown)), hidden=tuple(hidden))
+    return replace(function, shown=tuple(sorted(shown)))
 
 
 def topics(triggers: Mapping[str, Trigger | None], report: Report) -> dict[str, Trigger]:

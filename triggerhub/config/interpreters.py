@@ -93,14 +93,31 @@ def installed(kind: Literal["python", "node"], environ: Mapping[str, str]) -> li
     return sorted(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
 
 
-def folders(environ: Mapping[str, str]) -> list[str]:
-    """Name the folders of those interpreters of this host that do not lie in /usr, where all is shown anyway."""
-    found: dict[str, None] = {}
-    for kind in ("python", "node"):
-        for program in _candidates(Wanted(kind), environ):
-            if not os.path.realpath(program).startswith("/usr/") and (one := _asked(kind, program)):
-                found.update(dict.fromkeys(one.folders))
-    return list(found)
+def found(environ: Mapping[str, str]) -> list[Interpreter]:
+    """Return those interpreters of this host that do not lie in /usr, where all is shown anyway."""
+    programs = {program: kind for kind in KINDS[:2] for program in _candidates(Wanted(kind), environ)}
+    elsewhere = {
+        program: kind for program, kind in programs.items() if not os.path.realpath(program).startswith("/usr/")
+    }
+    return [one for program, kind in elsewhere.items() if (one := _asked(kind, program))]
+
+
+def usual_node(environ: Mapping[str, str]) -> str | None:
+    """Return the first ``node`` of the PATH; where a version manager put that there, the one that it starts."""
+    program = shutil.which("node", path=environ.get("PATH"))
+    if program is None or _itself(program):
+        return program
+    asked = _asked("node", program)
+    return asked.program if asked else program
+
+
+def _itself(program: str) -> bool:
+    real = Path(os.path.realpath(program))
+    try:
+        with real.open("rb") as file:
+            return real.name.startswith("node") and file.read(4) == b"\x7fELF"
+    except OSError:
+        return False
 
 
 def on_path(name: str) -> Interpreter | None:

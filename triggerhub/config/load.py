@@ -120,9 +120,7 @@ class _Loading:
             defaults=functions.defaults,
             retries=functions.retries,
             sandboxes=functions.sandboxes,
-            functions={
-                name: crosscheck.showing(one, triggers.made, hub.data) for name, one in functions.made.items() if one
-            },
+            functions={name: crosscheck.showing(one, triggers.made) for name, one in functions.made.items() if one},
             triggers={name: one for name, one in triggers.made.items() if one},
             alarms=watched,
         )

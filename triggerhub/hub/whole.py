@@ -17,7 +17,7 @@ def whole(own: Project, deployed: Mapping[str, Function], mapped: Mapping[str, T
     inheriting = {name: _inheriting(one, own) for name, one in deployed.items()}
     for name in {name for one in own.triggers.values() if one.type == "files" for name in one.functions}:
         if name in inheriting:
-            inheriting[name] = showing(inheriting[name], own.triggers, own.hub.data)
+            inheriting[name] = showing(inheriting[name], own.triggers)
     functions = {**inheriting, **own.functions}
     every = {**mapped, **own.triggers}
     triggers = {name: one for name, one in every.items() if all(to in functions for to in one.functions)}

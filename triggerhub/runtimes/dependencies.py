@@ -25,7 +25,7 @@ import anyio.to_thread
 from triggerhub.errors import ConfigError, StartFailed
 from triggerhub.policy import allowlist, packaging, requirement
 from triggerhub.policy.sandbox import view
-from triggerhub.runtimes import egress, installer, sandbox
+from triggerhub.runtimes import egress, installation, installer
 from triggerhub.runtimes.child import Spawn
 from triggerhub.runtimes.installer import Job
 from triggerhub.runtimes.snapshot import remove_tree
@@ -47,8 +47,11 @@ _LONGEST = 3072
 class Environments:
     """A ``runtime.Environments`` below one folder."""
 
-    def __init__(self, enclose: Enclose, environ: Mapping[str, str] | None = None) -> None:
-        """*environ* says where registries are; by default the hub's own."""
+    def __init__(
+        self, enclose: Enclose, environ: Mapping[str, str] | None = None, *, project: Path | None = None
+    ) -> None:
+        """*environ* says where registries are; by default the hub's own. *project* is what the hub serves."""
+        self._project = project
         self._enclose = enclose
         self._environ = packaging.passed(os.environ if environ is None else environ)
 
@@ -125,8 +128,9 @@ class Environments:
         shared = [path for path in packaging.SHARED if Path(path).is_file()]
         texts += [_text(Path(path)) for path in shared]
         data = str(needs.folder.parent.parent)
-        folders = [] if tool == sys.executable else _folders_of(tool)
-        folders += sandbox.of_program(needs.program) if needs.program else []
+        apart = installation.private([data, *([self._project] if self._project else [])])
+        folders = [] if tool == sys.executable else _folders_of(tool, apart)
+        folders += installation.of_program(needs.program, apart) if needs.program else []
         wanted = [*shared, *packaging.named(environ, texts), *folders]
         known = [Path(path) for path in dict.fromkeys(wanted) if not view.objection(path, data)]
         inside = replace(
@@ -141,7 +145,6 @@ class Environments:
             read=(*function.read, *(path for path in known if path.exists())),
             write=(room,),
             shown=(),
-            hidden=(),
             memory=max(function.memory, installer.MEMORY),
             tmp=_TMP,
         )
@@ -186,15 +189,18 @@ def _reads(entry: str) -> bool:
     return True
 
 
-def shown(environ: Mapping[str, str], data: Path) -> list[str]:
-    """Return what of the host builds may see beside the hub's *data*: installers, and what registries name."""
+def shown(environ: Mapping[str, str], data: Path, apart: Sequence[str]) -> list[str]:
+    """Return what of the host builds may see beside the hub's *data*: installers, and what registries name.
+
+    *apart* is what ``installation.private`` returns.
+    """
     passed = packaging.passed(environ)
     shared = [path for path in packaging.SHARED if Path(path).is_file()]
     files = [Path(passed.get("HOME", "/"), name) for name in packaging.OWN]
     files += [Path(path) for path in (*packaging.files(passed).values(), *shared)]
     tools = [tool for find in (_uv, _npm) if (tool := find(passed.get("PATH")))]
     named = packaging.named(passed, [_text(file) for file in files])
-    found = [*shared, *named, *(folder for tool in tools for folder in _folders_of(tool))]
+    found = [*shared, *named, *(folder for tool in tools for folder in _folders_of(tool, apart))]
     return [path for path in found if not view.objection(path, str(data))]
 
 
@@ -207,10 +213,10 @@ def _npm(path: str | None) -> str | None:
     return shutil.which("npm", path=path)
 
 
-def _folders_of(tool: str) -> list[str]:
+def _folders_of(tool: str, apart: Sequence[str]) -> list[str]:
     """Return what an installer is made of: itself, and for npm the folders of it and of its Node."""
     real = os.path.realpath(tool)
-    return [tool, real] if Path(tool).name == "uv" else sandbox.of_program(tool)
+    return [tool, real] if Path(tool).name == "uv" else installation.of_program(tool, apart)
 
 
 def _text(path: Path) -> str:

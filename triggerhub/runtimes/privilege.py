@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triggerhub.errors import ConfigError
-from triggerhub.runtimes import launch, sandbox
+from triggerhub.runtimes import installation, launch, sandbox
 from triggerhub.runtimes.groups import Groups, NoGroups
 from triggerhub.runtimes.launcher import confine, floor
 from triggerhub.runtimes.launcher.plan import FIRST_UID, MAX, UIDS
@@ -92,16 +92,18 @@ class Keeper:
         if self._allowed:
             return
         self._allowed = True
-        read = [*sandbox.of_host(), *sandbox.python(), str(launch.BOOTSTRAP.parent)]
+        apart = installation.private(own)
+        read = [*sandbox.of_host(), *installation.python(apart), str(launch.BOOTSTRAP.parent)]
         read += shown
         write = [*map(str, own)]
         for one in functions:
             read += map(str, (*one.read, *one.shown, one.code))
             read += map(str, (path for path in (one.opt, one.needs and one.needs.folder) if path))
-            read += one.interpreter.folders if one.interpreter else ()
+            if one.interpreter and one.interpreter.program:
+                read += installation.of_program(one.interpreter.program, apart, one.interpreter.folders)
             write += map(str, one.write)
         node = shutil.which("node")
-        read += sandbox.of_program(node) if node else ()
+        read += installation.of_program(node, apart) if node else ()
         held = floor.Floor(uid=self._uid, read=_real(read), write=_real(write), groups=self._groups)
         packet = floor.encode(held)
         if len(packet) > MAX:

@@ -28,7 +28,7 @@ from triggerhub.runtimes.child import Spawn
 from triggerhub.runtimes.groups import Groups, NoGroups
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
 from triggerhub.runtimes.launcher import pasta
-from triggerhub.runtimes.sandbox import Extra, Planner, python
+from triggerhub.runtimes.sandbox import Extra, Planner
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function
 
@@ -167,7 +167,7 @@ async def _confines(launcher: Launcher, planner: Planner) -> Lack | None:
         event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name, "confined": True}
         try:
             if launcher.rooted:
-                for path in (_CANARY, BOOTSTRAP, Path(tmp), *map(Path, python())):
+                for path in (_CANARY, BOOTSTRAP, Path(tmp), *map(Path, planner.python)):
                     reach.let_through(path, Path(tmp))
                 reach.give(Path(tmp), planner.uid(_function()))
             plan = planner.confined(_function(), Extra(template=True), Path(tmp))

@@ -25,7 +25,7 @@ from triggerhub.errors import StartFailed
 from triggerhub.policy.sandbox import shares, view
 from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Output, Worker
-from triggerhub.runtimes import egress, listener, reach, sandbox, startup
+from triggerhub.runtimes import egress, installation, listener, reach, sandbox, startup
 from triggerhub.runtimes.child import Child, Spawn
 from triggerhub.runtimes.door import Door
 from triggerhub.runtimes.environment import environment, reveal
@@ -39,7 +39,7 @@ from triggerhub.runtimes.provided import ProvidedWorker
 from triggerhub.runtimes.sandbox import Extra, Planner
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.runtimes.warm import WarmWorker
-from triggerhub.settings import MB, Function, Level
+from triggerhub.settings import MB, Function, Interpreter, Level
 
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
@@ -79,23 +79,24 @@ class ProcessRuntime:
         launcher: Launcher | None = None,
         found: Callable[[], object] = lambda: None,
         data: Path | None = None,
+        project: Path | None = None,
     ) -> None:
         """*scratch* takes the workers' temporary directories; what a hub that was killed left there goes.
 
         *python* and *node* are interpreters, by default the hub's own Python and the first ``node`` on its PATH.
         *more* are variables that every worker gets, as they stand when it starts; a function's own win.
         *launcher* makes the sandboxes; without one it is started for the first and ends with the last.
-        *data* is the hub's folder, by default the one that *scratch* is in.
+        *data* is the hub's folder, by default the one that *scratch* is in; *project* is what it serves.
         *found* is called whenever it was found out what the host gives.
         """
         self._more = {} if more is None else more
         self._output = output
         self._scratch = scratch.absolute()
         self._data = data or self._scratch.parent
-        self._python = python or sys.executable
+        self._python = python or installation.OWN
         self._node = node or shutil.which("node")
         self._launcher = launcher or Launcher()
-        self._planner = Planner()
+        self._planner = Planner(self._data, project)
         self._room = egress.Room()
         self.levels = Levels(self._launcher, self._planner, found)
         for folder in self._scratch.glob("worker-*"):
@@ -205,7 +206,7 @@ class ProcessRuntime:
             try:
                 if self._launcher.rooted:
                     reach.give(tmp, self._planner.uid(function))
-                    needed = (function.code, tmp, BOOTSTRAP, *map(Path, sandbox.python()))
+                    needed = (function.code, tmp, BOOTSTRAP, *map(Path, self._planner.python))
                     for path in (*needed, *([function.needs.folder] if function.needs else [])):
                         reach.let_through(path, self._data)
                 plan = self._planner.confined(function, self._extra(function), tmp)
@@ -265,13 +266,25 @@ class ProcessRuntime:
         chosen = function.interpreter
         match function.runtime:
             case "python":
-                program = chosen.program if chosen else self._python
-                return Extra(template=True) if _forked(function, program) else Extra(prefixes=_folders(program))
+                program = self._python_of(chosen)
+                return (
+                    Extra(template=True)
+                    if _forked(function, program)
+                    else Extra(prefixes=self._made_of(program, chosen))
+                )
             case "node":
-                return Extra(prefixes=_folders(chosen.program if chosen else self._node))
+                return Extra(prefixes=self._made_of(chosen.program if chosen else self._node, chosen))
             case "provided" if not shares_host:
                 return Extra(listen=API_PORT)
         return Extra()
+
+    def _python_of(self, chosen: Interpreter | None) -> str:
+        if chosen is None:
+            return self._python
+        return installation.program(chosen.program) if chosen.program else ""
+
+    def _made_of(self, program: str | None, chosen: Interpreter | None) -> tuple[str, ...]:
+        return self._planner.of_program(program, chosen.folders if chosen else ()) if program else ()
 
     def _environment(
         self,
@@ -325,7 +338,7 @@ class ProcessRuntime:
         if chosen is not None and not chosen.program:
             raise _no_entry(f"{chosen.name} is not installed on this host")
         if function.runtime == "python":
-            python = chosen.program if chosen else self._python
+            python = self._python_of(chosen)
             if where.spawn is not Child and _forked(function, python):
                 # The launcher's own interpreter goes on: it needs the worker's arguments only.
                 return python, [function.handler]
@@ -341,7 +354,7 @@ def _forked(function: Function, program: str) -> bool:
     """Whether the launcher's own Python goes on as the worker: where nothing is to be there before it starts."""
     libraries = function.opt is not None and (function.opt / "lib").is_dir()
     before = libraries or function.env.get(_WRAPPER) or startup.from_the_start(function.env)
-    return program == sys.executable and not before
+    return program in (sys.executable, installation.OWN) and not before
 
 
 def _wrapped(command: list[str], wrapper: str | None, where: _Place) -> list[str]:
@@ -354,10 +367,6 @@ def _wrapped(command: list[str], wrapper: str | None, where: _Place) -> list[str
     if where.spawn is Child and not shutil.which(wrapper, path=where.task):
         raise _no_entry(f"{_WRAPPER} is {wrapper}, which is no executable file")
     return [wrapper, *command]
-
-
-def _folders(program: str | None) -> tuple[str, ...]:
-    return tuple(sandbox.of_program(program)) if program else ()
 
 
 def _command_of(function: Function, where: _Place, path: str) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import stat
-import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal
 
 from triggerhub.policy.sandbox import filter as calls
 from triggerhub.policy.sandbox import rights, view
+from triggerhub.runtimes import installation
 from triggerhub.runtimes.groups import Group
 from triggerhub.runtimes.launch import BOOTSTRAP
 from triggerhub.runtimes.launcher import kernel, pasta
@@ -38,7 +38,7 @@ class Extra:
 
     binds: tuple[Bind, ...] = ()
     prefixes: tuple[str, ...] = ()
-    """Folders of an interpreter, seen at their own paths."""
+    """What an interpreter is made of, seen at its own paths."""
     template: bool = False
     """Whether the launcher's own Python is the worker."""
     group: Group | None = None
@@ -58,10 +58,17 @@ class Missing(OSError):
 class Planner:
     """Knows the host; gives every function a uid of its own for as long as the hub runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path | None = None, project: Path | None = None) -> None:
+        """*data* and *project* are the hub's folders."""
         self._uids: dict[str, int] = {}
+        self._programs: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = {}
         self._java = _java()
         self._found = _found(of_host())
+        self._data, self._project = (None if place is None else os.path.realpath(place) for place in (data, project))
+        self.private = installation.private(place for place in (self._data, self._project) if place)
+        """What no interpreter is shown with."""
+        self.python = installation.python(self.private)
+        """What the hub's own is made of."""
 
     def plan(self, function: Function, extra: Extra) -> Plan:
         """Return the plan of a worker of *function*. Raises Missing."""
@@ -73,7 +80,7 @@ class Planner:
             fixed.append((str(function.needs.folder), str(function.needs.folder)))
         read = [str(path) for path in function.read]
         write = [str(path) for path in function.write]
-        prefixes = [*python(), *self._java, *extra.prefixes]
+        prefixes = [*self.python, *self._java, *extra.prefixes]
         shown = [str(path) for path in function.shown]
         settings = {"own": (), "carried": (view.HOSTS,), "host": view.NETWORK}[network]
         found = {**self._found, **_found((*read, *write, *prefixes, *shown))}
@@ -86,6 +93,7 @@ class Planner:
             fixed=[(os.path.realpath(source), target) for source, target in fixed],
             read=(*read, *shown),
             write=write,
+            own=[place for place in (self._data, self._project) if place is not None],
         )
         binds = [Bind(source=one.source, target=one.target, access=one.access) for one in mounts]
         hostname = function.name.replace(":", "-").replace("_", "-")[:63]
@@ -100,7 +108,7 @@ class Planner:
             binds=(*binds, *extra.binds),
             links=(*links, ("/var/tmp", "/tmp")),
             files=tuple(files.items()),
-            hidden=tuple(str(path) for path in function.hidden),
+            hidden=tuple(view.hidden(mounts, self._data, self._project, {*read, *write, *shown})),
             hostname=hostname,
             network=network,
             forwards=extra.forwards,
@@ -122,17 +130,18 @@ class Planner:
             raise Missing(f"sandbox: Landlock is of version {version}, and of use here from {rights.SCOPED_FROM}")
         if function.opt is not None:
             raise Missing(f"sandbox: functions.{function.name} has layers, and there is no /opt of its own at confined")
-        if function.hidden:
-            raise Missing(
-                f"sandbox: functions.{function.name} is to see a folder in which the hub's data is, "
-                f"{function.hidden[0]}, and nothing hides it at confined"
-            )
         wanted = (*map(str, (*function.read, *function.write)), str(function.code), str(tmp))
         needs = [] if function.needs is None else [str(function.needs.folder)]
-        found = {**self._found, **_found((*wanted, *needs, *python(), *extra.prefixes, *map(str, function.shown)))}
+        found = {**self._found, **_found((*wanted, *needs, *self.python, *extra.prefixes, *map(str, function.shown)))}
         for path in wanted:
             if path not in found:
                 raise Missing(f"sandbox: there is no {path}, which functions.{function.name} is to see")
+        for path, real in found.items():
+            if self._data is not None and view.within(self._data, real):
+                raise Missing(
+                    f"sandbox: functions.{function.name} is to see {path}, in which the hub's data is ({self._data}), "
+                    "and nothing hides it at confined"
+                )
         write = {found[str(path)] for path in (*function.write, tmp)}
         read = {*found.values(), os.path.realpath(BOOTSTRAP)} - write
         kinds = [[(path, Path(path).is_dir()) for path in sorted(paths)] for paths in (read, write)]
@@ -152,6 +161,16 @@ class Planner:
             ),
             template=extra.template,
         )
+
+    def of_program(self, path: str, prefixes: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return what an interpreter at *path* is made of, as far as it may be shown."""
+        key = (path, os.path.realpath(path), tuple(prefixes))
+        known = self._programs.get(key)
+        if known is None:
+            known = tuple(installation.of_program(path, self.private, prefixes))
+            if Path(path).exists():
+                self._programs[key] = known
+        return known
 
     def uid(self, function: Function) -> int:
         """Return the uid on the host that a function has where root makes its sandboxes."""
@@ -204,19 +223,6 @@ def of_host() -> list[str]:
 def _java() -> list[str]:
     # Debian's Java keeps what it cannot start without there, a folder for each version.
     return sorted(str(path) for path in Path("/etc").glob("java-*"))
-
-
-def python() -> list[str]:
-    """Return the folders of the hub's own interpreter: a virtual environment's, and the one it was made from."""
-    folders = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
-    folders += [os.path.realpath(folder) for folder in folders]
-    return list(dict.fromkeys(folder for folder in folders if folder not in ("/", "/usr")))
-
-
-def of_program(path: str) -> list[str]:
-    """Return the folders that an interpreter at *path* needs: its own, and that of what it is a link to."""
-    places = [Path(path).parent.parent, Path(os.path.realpath(path)).parent.parent]
-    return [str(place) for place in places if str(place) != "/" and not view.within(str(place), "/usr")]
 
 
 @cache

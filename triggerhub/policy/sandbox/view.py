@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -53,12 +53,14 @@ def mounts(
     fixed: Iterable[tuple[str, str]],
     read: Iterable[str] = (),
     write: Iterable[str] = (),
+    own: Collection[str] = (),
 ) -> tuple[list[Mount], list[tuple[str, str]]]:
     """Return the mounts in the order in which they are made, and the links.
 
     *found* maps each path of the host that is there to where it really is; a path that is not in it is
     left out. *prefixes* are interpreters, seen at their own paths. *fixed* are (source, target), real
-    already. *read* and *write* are seen at their own paths; where one is both, it can be written.
+    already. *read* and *write* are seen at their own paths; where one is both, it can be written. *own* are folders
+    of the hub, which what shows them does not show.
     """
     made: dict[str, Mount] = {}
     links: list[tuple[str, str]] = []
@@ -76,18 +78,36 @@ def mounts(
             made[path] = Mount(path, found[path], "write")
     for source, target in fixed:
         made[target] = Mount(target, source)
-    needed = [one for one in made.values() if not _covered(one, made)]
+    needed = [one for one in made.values() if not _covered(one, made, own)]
     return sorted(needed, key=lambda one: (one.target.count("/"), one.target)), links
 
 
-def _covered(one: Mount, made: Mapping[str, Mount]) -> bool:
+def _covered(one: Mount, made: Mapping[str, Mount], own: Collection[str]) -> bool:
     """Whether a mount above it shows the same anyway."""
     for above in PurePosixPath(one.target).parents:
         over = made.get(str(above))
         if over is not None:
             same = over.source + one.target[len(over.target) :] == one.source
-            return same and over.access == one.access
+            apart = any(within(one.source, place) and within(place, over.source) for place in own)
+            return same and over.access == one.access and not apart
     return False
+
+
+def hidden(mounts: Collection[Mount], data: str | None, project: str | None, granted: Collection[str]) -> list[str]:
+    """Return where *mounts* would show what is the hub's: its *data*, and its *project* to whom that is not *granted*.
+
+    *data* and *project* are without links, *granted* are targets.
+    """
+    found: dict[str, None] = {}
+    for one in mounts:
+        for place in (data, None if one.target in granted else project):
+            if place is None or not within(place, one.source):
+                continue
+            target = one.target + place[len(one.source) :]
+            over = (other.target for other in mounts if other.target != one.target and within(target, other.target))
+            if not any(within(other, one.target) for other in over):  # what is mounted over it is looked at itself
+                found[target] = None
+    return list(found)
 
 
 def within(path: str, folder: str) -> bool:

@@ -32,10 +32,7 @@ def build(plan: Plan, owner: int) -> None:
     os.umask(0o022)
     _leave_host()
     _scratch("/tmp", plan.tmp, plan.tmp_inodes, owner)
-    for bind in plan.binds:
-        _bind(bind)
-    for path in plan.hidden:
-        _hide(path)
+    _show(plan)
     _devices(plan, owner)
     _proc()
     for path, target in plan.links:
@@ -67,6 +64,21 @@ def _scratch(path: str, size: int, inodes: int, owner: int) -> None:
     kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
 
 
+def _show(plan: Plan) -> None:
+    """Show what is named, and nothing of what is hidden but what is named within it: what is above comes first."""
+    steps: list[tuple[int, Bind | str]] = [(bind.target.count("/"), bind) for bind in plan.binds]
+    steps += [(path.count("/"), path) for path in plan.hidden]
+    hidden = []
+    for _, step in sorted(steps, key=lambda one: one[0]):
+        if isinstance(step, Bind):
+            _bind(step)
+        elif os.path.isdir(step):
+            _hide(step)
+            hidden.append(step)
+    for path in hidden:
+        _freeze(path)
+
+
 def _bind(bind: Bind) -> None:
     """Show one thing of the host, without setuid and, unless asked for, without writing.
 
@@ -95,9 +107,18 @@ def _bind(bind: Bind) -> None:
 
 def _hide(path: str) -> None:
     """Cover a folder with an empty one. Stops: the sight of the hub's data within a folder that is shown."""
-    if os.path.isdir(path):
+    kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=64k,nr_inodes=256,mode=0755")
+
+
+def _freeze(path: str) -> None:
+    """Let nobody change one mount."""
+    try:
+        kernel.mount_setattr(path, kernel.MOUNT_ATTR_RDONLY, recursive=False)
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS: before Linux 5.12
+            raise
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_RDONLY
-        kernel.mount("tmpfs", path, "tmpfs", flags, "size=0,nr_inodes=2,mode=0555")
+        kernel.mount("none", path, None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
 
 
 def _open(path: str) -> int:
@@ -162,13 +183,7 @@ def _seal() -> None:
     """Let go of the host's root and freeze the new one. Stops: the way back, and files beside the binds."""
     kernel.umount(OLD, kernel.MNT_DETACH)
     os.rmdir(OLD)
-    try:
-        kernel.mount_setattr("/", kernel.MOUNT_ATTR_RDONLY, recursive=False)
-    except OSError as error:
-        if error.errno != 38:
-            raise
-        flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_RDONLY
-        kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
+    _freeze("/")
 
 
 def _write(path: str, text: str) -> None:
