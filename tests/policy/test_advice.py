@@ -41,6 +41,19 @@ def test_what_a_sandbox_refuses_names_the_grant(kind: str, message: str, grant: 
     assert grant in (advise(kind, message) or "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "remedy"),
+    [
+        ("Sandbox.Timedout", "Task timed out after 10.00 seconds", "loading its code"),
+        ("Sandbox.Timedout", "RequestId: r1 Error: Task timed out after 3.00 seconds", 'may be "15m"'),
+        ("ReferenceError", "exports is not defined in ES module scope", "export const handler"),
+        ("ReferenceError", "require is not defined in ES module scope, you can use import instead", "name it .cjs"),
+    ],
+)
+def test_the_message_tells_which_of_two_remedies_it_is(kind: str, message: str, remedy: str) -> None:
+    assert remedy in (advise(kind, message) or "")
+
+
 @pytest.mark.parametrize("path", ["/tmp/a", "/var/task/data.json", "/opt/x"])
 def test_a_file_that_is_missing_within_the_sandboxs_own_is_the_functions_affair(path: str) -> None:
     assert advise("FileNotFoundError", f"[Errno 2] No such file or directory: '{path}'") is None

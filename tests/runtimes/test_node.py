@@ -11,6 +11,7 @@ import pytest
 
 from triggerhub.errors import StartFailed
 from triggerhub.model import Crashed, Raised, Returned, TimedOut
+from triggerhub.settings import MB
 
 from .conftest import ARN, Bench, invocation, living, until
 
@@ -280,3 +281,25 @@ async def test_the_error_is_told_whatever_the_handler_did_before(bench: Bench, c
     outcome = await bench.call(bench.node(f"export const handler = async () => {{ {code} }}"))
     assert isinstance(outcome, Raised), outcome
     assert (outcome.fault.type, outcome.fault.message) == (kind, "why")
+
+
+FILLING = "for (const kept = []; ; ) kept.push(new Array(1e5).fill(7));"
+
+
+async def test_a_heap_that_is_full_is_memory_that_ran_out(bench: Bench) -> None:
+    outcome = await bench.call(bench.node(f"export const handler = () => {{ {FILLING} }}", memory=64 * MB))
+    assert isinstance(outcome, Crashed)
+    told = "RequestId: r1 Error: Runtime exited with error: signal: aborted"
+    assert (outcome.fault.type, outcome.fault.message) == ("Runtime.OutOfMemory", told)
+
+
+async def test_so_it_is_while_the_code_is_loaded(bench: Bench) -> None:
+    with pytest.raises(StartFailed) as caught:
+        await bench.call(bench.node(f"{FILLING} export const handler = () => 1", memory=64 * MB))
+    assert caught.value.type == "Runtime.OutOfMemory"
+
+
+async def test_an_abort_of_the_handlers_own_is_none(bench: Bench) -> None:
+    outcome = await bench.call(bench.node("export const handler = () => process.abort()"))
+    assert isinstance(outcome, Crashed)
+    assert outcome.fault.type == "Runtime.ExitError"

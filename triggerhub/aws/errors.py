@@ -54,9 +54,9 @@ def exited(request_id: str | None, status: int | None) -> Fault:
     return Fault(type=EXITED, message=_of(request_id) + ending(status))
 
 
-def out_of_memory(request_id: str | None) -> Fault:
-    """Say that the process was killed over its memory."""
-    return Fault(type=OUT_OF_MEMORY, message=_of(request_id) + ending(-signal.SIGKILL))
+def out_of_memory(request_id: str | None, status: int = -signal.SIGKILL) -> Fault:
+    """Say that the process was killed over its memory, or ended over it with *status*."""
+    return Fault(type=OUT_OF_MEMORY, message=_of(request_id) + ending(status))
 
 
 def too_large(most: int = MAX_RESPONSE) -> Fault:

@@ -24,6 +24,14 @@ _ADVICE = {
     "Function.ResponseSizeTooLarge": "answer with less than 6 MB: write the rest to a file and return its name",
 }
 
+_LOADING = (
+    "loading its code may take 10 seconds, or as long as its timeout where that is longer: do less before there is an "
+    "event, or raise its timeout over that"
+)
+_STARTED_LATE = re.compile(r"^Task timed out after ")
+"""So ends a start; a call's timeout has its id in front."""
+_MODULE = re.compile(r"\b(?:exports|module|require|__dirname|__filename) is not defined in ES module scope")
+_MODULES = "Node reads it as an ES module: write export const handler = …, and import; or name it .cjs"
 _SDK = re.compile(r"""\b(?:boto3|botocore)\b|['"/](?:@aws-sdk/|aws-sdk\b)""")
 _NO_SDK = (
     "runtimes here bring no SDK of AWS: put it into the archive or a layer, or name it in requirements.txt or "
@@ -67,6 +75,10 @@ def advise(kind: str, message: str = "") -> str | None:
     known = _ADVICE.get(kind)
     if kind == "Runtime.ImportModuleError" and _SDK.search(message):
         return _NO_SDK
+    if kind == "Sandbox.Timedout" and _STARTED_LATE.match(message):
+        return _LOADING
+    if kind == "ReferenceError" and _MODULE.search(message):
+        return _MODULES
     if known is not None and kind != "Runtime.ExitError":
         return known
     return next((remedy for wall, remedy in _WALLS if wall.search(message) and not _at_home(message)), known)

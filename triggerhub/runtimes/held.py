@@ -7,6 +7,7 @@ end of the process. Subclasses hand an invocation over and take what comes back.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from abc import ABC, abstractmethod
 
@@ -14,7 +15,7 @@ import anyio
 
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
-from triggerhub.model import Crashed, Interrupted, Invocation, Outcome, Raised, Returned, Sink, Usage
+from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Sink, Usage
 from triggerhub.runtimes.child import Process
 from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
 from triggerhub.runtimes.lines import LinePipe
@@ -26,6 +27,8 @@ INIT_LIMIT = 10.0
 """Seconds that loading the code may take; a function with a longer timeout has that long."""
 PARTING = 3.0
 """Seconds that a handler may go on with an answer that nobody takes any more."""
+_HEAP = b"JavaScript heap out of memory"
+"""What V8 says before it aborts: its heap, which the function's memory bounds, is full."""
 STUBBORN = 5.0
 """Seconds after which a killed process that is still there is no longer waited for."""
 
@@ -174,13 +177,18 @@ class Held(ABC):
         if self._call is not None:
             self._end(self._ending or crashed(errors.exited(self._request, None)))
 
+    def _fault(self, status: int) -> Fault:
+        if status == -signal.SIGABRT and self._lines.told(_HEAP):
+            return errors.out_of_memory(self._request, status)
+        return errors.exited(self._request, status)
+
     def _bury(self, status: int) -> None:
         """The process and its group are gone, and what they still said was taken."""
         if self._stubborn is not None:
             self._stubborn.cancel()
-        fault = self._child.fault or errors.exited(self._request, status)
+        self._lines.drain()
+        fault = self._child.fault or self._fault(status)
         if not self._ready.done():
-            self._lines.drain()
             fault = last_words(fault, self._lines.last_words)
         ending = self._ending or crashed(fault, severed=self._child.severed)
         if not self._ready.done():

@@ -24,6 +24,8 @@ LONGEST = 256 * KB
 """A longer line is broken, in bytes; its pieces are marked where."""
 TAIL = 2 * KB
 """How much of the end of an output an error message tells, in bytes."""
+_LOOKED = 8 * KB
+"""How much of it is looked through: an interpreter that gives up writes a stack of its own after why."""
 _NOTHING = bytes(4)
 _PIPE = 64 * KB
 """The most that a pipe holds: what was written before an answer is within the next so many bytes."""
@@ -74,6 +76,10 @@ class LinePipe:
             return self._tail.decode("utf-8", "replace").strip()
         return CUT + self._tail[_between(self._tail, len(self._tail) - TAIL) :].decode("utf-8", "replace").rstrip()
 
+    def told(self, what: bytes) -> bool:
+        """Whether the end of what the running request wrote has *what* in it."""
+        return what in self._tail
+
     def drain(self) -> None:
         """Take in everything that was written before this call, and no endless flood after it."""
         taken = 0
@@ -104,7 +110,7 @@ class LinePipe:
         return len(data)
 
     def _take(self, data: bytes) -> None:
-        self._tail = (self._tail + data)[-TAIL - 4 :]
+        self._tail = (self._tail + data)[-_LOOKED:]
         if self._room <= 0:
             self._drop(data)
             return
