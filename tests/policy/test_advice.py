@@ -32,6 +32,8 @@ def test_a_functions_own_error_has_none() -> None:
         ("OSError", "[Errno 30] Read-only file system: '/etc/x'", "/tmp"),
         ("Runtime.ExitError", "exit status 2\ncannot create /etc/x: Read-only file system", "/tmp"),
         ("PermissionError", "[Errno 13] Permission denied: '/home/you/project/out'", "open to that user"),
+        ("PermissionError", "[Errno 1] Operation not permitted: '/home/you/work/shared'", "setgid bit"),
+        ("Error", "EPERM: operation not permitted, chmod '/home/you/work/x'", "setuid"),
         ("URLError", "<urlopen error [Errno -3] Temporary failure in name resolution>", "network ="),
         ("ConnectionRefusedError", "[Errno 111] Connection refused", "network ="),
         ("Error", "getaddrinfo EAI_AGAIN example.com", "network ="),

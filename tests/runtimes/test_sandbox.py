@@ -135,6 +135,33 @@ async def test_paths_that_are_granted_are_seen_at_their_own_place(bench: Bench) 
         await bench.call(bench.python("", read=(bench.root / "nowhere",)))
 
 
+@pytest.mark.parametrize("level", ["isolated", "trusted"])
+async def test_no_program_that_runs_as_its_owner_is_left_in_a_granted_folder(bench: Bench, level: str) -> None:
+    code = """
+        import os, shutil
+        def handler(folder, context):
+            made = os.path.join(folder, "sh")
+            shutil.copy("/bin/true", made)
+            os.chmod(made, 0o1755)
+            try:
+                os.chmod(made, 0o4755)
+            except OSError as error:
+                return str(error)
+    """
+    work = bench.root / "work"
+    work.mkdir()
+    work.chmod(0o777)
+    granted = {} if level == "trusted" else {"write": (work,)}
+    outcome = await bench.call(bench.python(code, level=level, **granted), str(work))
+    assert isinstance(outcome, Returned), outcome
+    mode = (work / "sh").stat().st_mode & 0o7777
+    if level == "trusted":
+        assert (outcome.payload, mode) == (b"null", 0o4755)
+    else:
+        assert json.loads(outcome.payload) == f"[Errno 1] Operation not permitted: '{work}/sh'"
+        assert mode == 0o1755
+
+
 async def test_the_hubs_data_is_not_seen_in_a_folder_that_is_shown(bench: Bench) -> None:
     data, packages = bench.root / "data", bench.root / "data" / "environments" / "x"
     packages.mkdir(parents=True)

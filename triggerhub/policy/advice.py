@@ -48,6 +48,10 @@ _SEES = (
     'its function\'s table grants: sandbox = { read = ["FOLDER"], write = ["FOLDER"] }'
 )
 _IS = "in a sandbox a handler is an ordinary user of its own: what it is granted must be open to that user, too"
+_MAY = (
+    "in a sandbox a handler gives no file a setuid or setgid bit, nor another owner, and administers nothing: let it "
+    "copy what is in files and not their modes and owners"
+)
 _REACHES = (
     "in a sandbox a handler has no network but what its function's table grants: "
     'sandbox = { network = ["HOST:PORT"] }, or true for whatever the host reaches, or "host" for the host itself, too'
@@ -55,6 +59,7 @@ _REACHES = (
 _WALLS = (
     (re.compile(r"\[Errno 30\]|\bEROFS\b|Read-only file system"), _WRITES),
     (re.compile(r"\[Errno 2\]|\bENOENT\b|No such file or directory"), _SEES),
+    (re.compile(r"\[Errno 1\]|\bEPERM\b|Operation not permitted"), _MAY),
     (re.compile(r"\[Errno 13\]|\bEACCES\b|Permission denied"), _IS),
     (
         re.compile(

@@ -59,8 +59,12 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
 UNKNOWN: dict[str, tuple[int, int]] = {
     "clone3": (435, 435), "memfd_secret": (447, 447),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "openat2": (437, 437),
 }  # fmt: skip
-"""Answered with ENOSYS: what programs do without. The flags of clone3 lie in memory, where no filter can look."""
+"""Answered with ENOSYS: what programs do without.
+
+The flags of clone3 and the mode of openat2 lie in memory, where no filter can look.
+"""
 
 UNBOUND: dict[str, tuple[int, int]] = {"memfd_create": (319, 279), "shmget": (29, 194)}
 """Refused with EPERM where no control group counts memory: it would be in no process's size."""
@@ -82,6 +86,18 @@ OF_OTHERS: dict[str, tuple[int, int, int]] = {
 """What sets how a process runs, and by which argument another is named: 0 is oneself, and all there is without them."""
 OF_A_USER = {"setpriority": 2, "ioprio_set": 3}
 """By which first argument they mean every process of a user: then 0 is oneself and the hub."""
+
+MODES: dict[str, tuple[int | None, int | None, int]] = {
+    "chmod": (90, None, 1), "fchmod": (91, 52, 1), "fchmodat": (268, 53, 2), "fchmodat2": (452, 452, 2),
+    "creat": (85, None, 1), "mknod": (133, None, 1), "mknodat": (259, 33, 2),
+}  # fmt: skip
+"""What gives a file its mode, and by which argument. A folder is never made with the bits of ``_RISES``."""
+OPENS: dict[str, tuple[int | None, int | None, int]] = {"open": (2, None, 1), "openat": (257, 56, 2)}
+"""What gives one to a file that it makes, by the argument after that of its flags."""
+_RISES = 0o6000
+"""Setuid and setgid: whoever runs a file that has one is its owner, and may be anybody of the host."""
+_MAKES = 0o100 | 0o20000000
+"""O_CREAT, and that part of O_TMPFILE which is its own: without them there is no mode, whatever its argument holds."""
 
 _CLONE, _IOCTL, _SOCKET, _MMAP, _FCNTL = (56, 220), (16, 29), (41, 198), (9, 222), (72, 25)
 _SOCKETPAIR = (53, 199)
@@ -127,6 +143,8 @@ def program(machine: Machine, *, soft: bool, namespaces: bool = True) -> tuple[S
     if machine == "x86_64":
         steps += [Step(_AT_LEAST, _X32, 0, 1), _refuse(ENOSYS)]
     steps += [Step(_GREATER, NEWEST, 0, 1), _refuse(ENOSYS)]
+    # First: no other calls that are judged by their arguments are made as often.
+    steps += _modes(column)
     for number in _numbers(DENIED, column) + (_numbers(UNBOUND, column) if soft else []):
         steps += [Step(_EQUAL, number, 0, 1), _refuse(EPERM)]
     for number in _numbers(UNKNOWN, column):
@@ -169,6 +187,23 @@ def _refuse(error: int) -> Step:
 def _argument(index: int) -> Step:
     # The low half: flags, families and requests have 32 bits, and the kernel takes no more of them.
     return Step(_LOAD, _ARGUMENTS + 8 * index)
+
+
+def _modes(column: int) -> list[Step]:
+    """Return what lets no file become a program that runs as its owner for whoever starts it."""
+    steps = []
+    for call in OPENS.values():
+        if (number := call[column]) is not None:
+            makes = [_argument(call[2]), Step(_ANY_BIT, _MAKES, 0, 3), *_rises(call[2] + 1)]
+            steps += _when(number, makes)
+    for call in MODES.values():
+        if (number := call[column]) is not None:
+            steps += _when(number, _rises(call[2]))
+    return steps
+
+
+def _rises(mode: int) -> list[Step]:
+    return [_argument(mode), Step(_ANY_BIT, _RISES, 0, 1), _refuse(EPERM)]
 
 
 def _sockets() -> list[Step]:

@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import os
 import signal
+import stat
+import struct
 import subprocess
 import time
 
@@ -218,6 +220,41 @@ def rise_by_a_program_of_its_own(world):
         return not real == effective == saved
     finally:
         os.unlink(path)
+
+
+@attack("confined")
+def leave_a_program_that_runs_as_its_owner(world):
+    folder = os.environ.get("TMPDIR", "/tmp")
+    path, descriptor = os.path.join(folder, "rises"), -100
+    how = struct.pack("=QQQ", os.O_WRONLY | os.O_CREAT, 0o4755, 0)
+    ways = [
+        lambda: os.chmod(path, 0o4755),
+        lambda: os.chmod(path, 0o2755),
+        lambda: call(91, os.open(path, os.O_RDONLY), 0o6755),
+        lambda: call(268, descriptor, path.encode(), 0o4755),
+        lambda: call(452, descriptor, path.encode(), 0o4755, 0),
+        lambda: (os.unlink(path), os.open(path, os.O_WRONLY | os.O_CREAT, 0o4755)),
+        lambda: (os.unlink(path), call(2, path.encode(), os.O_WRONLY | os.O_CREAT, 0o4755)),
+        lambda: (os.unlink(path), call(85, path.encode(), 0o4755)),
+        lambda: (os.unlink(path), os.mknod(path, stat.S_IFREG | 0o4755)),
+        lambda: (os.unlink(path), call(437, descriptor, path.encode(), how, len(how))),
+        lambda: os.link(f"/proc/self/fd/{os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o4755)}", path),
+    ]
+    for way in ways:
+        with open(path, "w"):
+            pass
+        with contextlib.suppress(OSError):
+            way()
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.stat(path).st_mode
+            os.unlink(path)
+            if mode & 0o6000:
+                return True
+    # A folder of one's own is made without them, and given them by no call.
+    os.mkdir(path, 0o6755)
+    mode = os.stat(path).st_mode
+    os.rmdir(path)
+    return mode & 0o6000
 
 
 @attack("isolated")
