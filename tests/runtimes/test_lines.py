@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from triggerhub.model import Returned
 from triggerhub.policy.masking import mask
 from triggerhub.settings import Secret
@@ -55,6 +57,25 @@ async def test_long_lines_binary_and_floods_of_output(bench: Bench) -> None:
     assert len(kept) == 512 * 1024 // 100
     assert last == f"{(20_000 - len(kept)) * 100} bytes of output dropped"
     assert bench.lines.of("quiet") == []
+
+
+@pytest.mark.parametrize(("line", "kept"), [("", 10_000), ("x", 10_000), ("x" * 51, 10_000), ("x" * 63, 8192), ("x" * 64, 8065)])
+async def test_of_many_short_lines_so_many_are_kept_as_they_come(bench: Bench, line: str, kept: int) -> None:
+    function = bench.python("""
+        import os
+        def handler(event, context):
+            data = (event["line"] + "\\n").encode() * 200_000
+            while data:
+                data = data[os.write(1, data) :]
+            os.write(1, b"more")
+    """)
+    async with bench.worker(function) as worker:
+        await worker.invoke(invocation({"line": line}, request_id="flood"))
+        await worker.invoke(invocation({"line": "again"}, request_id="next"))
+    *lines, told = bench.lines.of("flood")
+    assert lines == [line] * kept
+    assert told == f"{(200_000 - kept) * (len(line) + 1) + 4} bytes of output dropped"
+    assert bench.lines.of("next")[:2] == ["again", "again"]
 
 
 async def test_what_is_dropped_of_a_log_in_json_is_told_in_json(bench: Bench) -> None:

@@ -20,6 +20,8 @@ from triggerhub.telemetry import report
 
 KEPT = 512 * KB
 """How much of one invocation's output is kept, in bytes."""
+LINES = 10_000
+"""How many lines of one invocation are kept, whatever their length: each costs the hub a record, an empty one, too."""
 LONGEST = 256 * KB
 """A longer line is broken, in bytes; its pieces are marked where."""
 TAIL = 2 * KB
@@ -42,6 +44,7 @@ class LinePipe:
         self._request: str | None = None
         self._partial = b""
         self._room = KEPT
+        self._left = LINES
         self._dropped = self._lines_dropped = 0
         self._open = True
         self._broken = False
@@ -66,7 +69,7 @@ class LinePipe:
     def _turn(self, request_id: str | None) -> None:
         self._flush()
         self._request = request_id
-        self._room = KEPT
+        self._room, self._left = KEPT, LINES
         self._tail = b""
 
     @property
@@ -114,10 +117,16 @@ class LinePipe:
         if self._room <= 0:
             self._drop(data)
             return
-        *lines, partial = (self._partial + data).split(b"\n")
+        # No more are told apart than there may be: what is dropped costs next to nothing.
+        *lines, rest = (self._partial + data).split(b"\n", self._left)
         for line in lines:
             self._write(self._shortened(line))
-        self._partial = self._shortened(partial)
+        self._partial = b""
+        if self._room > 0 and b"\n" not in rest:
+            self._partial = self._shortened(rest)
+        elif rest:
+            self._room = 0
+            self._drop(rest)
 
     def _shortened(self, line: bytes) -> bytes:
         """Write of a line whatever is too much for one; return what is left."""
@@ -129,12 +138,13 @@ class LinePipe:
 
     def _write(self, line: bytes, *, broken: bool = False) -> None:
         before, self._broken = self._broken, broken
-        if len(line) > self._room:
-            self._drop(line + b"\n")
+        if len(line) >= self._room or not self._left:
+            self._drop(line if broken else line + b"\n")
             # A line that does not fit ends the output: shorter ones after it would seem to follow.
             self._room = 0
             return
         self._room -= len(line) + 1
+        self._left -= 1
         text = line.decode("utf-8", "replace").removesuffix("\r")
         text = f"{CUT if before else ''}{text}{CUT if broken else ''}"
         self._output.write(self._function, self._request, self._stream, text)

@@ -44,6 +44,8 @@ SOON = 0.5
 """Seconds after which what outlives its sandbox is taken for a survivor."""
 LOUDEST = 2 * 1024 * 1024
 """Bytes of output that a flood may leave in the hub."""
+RECORD = 100
+"""Bytes of a line's record in the hub's logs, beside its text."""
 GREEDY = ("take-every-watcher-of-its-user",)
 """Would take from everybody on this host, so that they are not let loose where nothing stops them."""
 
@@ -207,7 +209,7 @@ async def _judge(world: World, worker: Worker, first: Outcome, name: str) -> tup
     else:
         fault = getattr(first, "fault", None)
     said = [line for call in (1, 2) for line in world.lines.of(f"{name}-{call}")]
-    if (loud := sum(map(len, said))) > LOUDEST:
+    if (loud := sum(len(line) + RECORD for line in said)) > LOUDEST:
         return True, f"it left {loud} bytes of output in the hub"
     if any(not words.clean(line).replace("\t", "").isprintable() for line in said):
         return True, "a terminal would obey what it wrote"

@@ -162,6 +162,12 @@ def write_without_end(world):
 
 
 @attack("trusted", ends=True)
+def write_empty_lines_without_end(world):
+    for _ in range(64):
+        os.write(1, b"\n" * 65536)
+
+
+@attack("trusted", ends=True)
 def write_one_line_without_end(world):
     for _ in range(256):
         os.write(1, b"x" * 65536)
