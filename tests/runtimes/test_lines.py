@@ -59,7 +59,9 @@ async def test_long_lines_binary_and_floods_of_output(bench: Bench) -> None:
     assert bench.lines.of("quiet") == []
 
 
-@pytest.mark.parametrize(("line", "kept"), [("", 10_000), ("x", 10_000), ("x" * 51, 10_000), ("x" * 63, 8192), ("x" * 64, 8065)])
+@pytest.mark.parametrize(
+    ("line", "kept"), [("", 10_000), ("x", 10_000), ("x" * 51, 10_000), ("x" * 63, 8192), ("x" * 64, 8065)]
+)
 async def test_of_many_short_lines_so_many_are_kept_as_they_come(bench: Bench, line: str, kept: int) -> None:
     function = bench.python("""
         import os
