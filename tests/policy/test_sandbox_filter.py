@@ -186,10 +186,10 @@ def test_the_program_fits_and_no_jump_leaves_it(machine: str, soft: bool) -> Non
 @pytest.mark.parametrize(
     ("machine", "soft", "digest"),
     [
-        ("x86_64", True, "b864f609f5b9b993"),
-        ("x86_64", False, "b5f3b1fe589c2b79"),
-        ("aarch64", True, "f70650413353a3bd"),
-        ("aarch64", False, "7ced8b7162007429"),
+        ("x86_64", True, "47aa8c59e5fcf0bc"),
+        ("x86_64", False, "8093e9afaf2a7ae8"),
+        ("aarch64", True, "b8f298290a88b4fe"),
+        ("aarch64", False, "f5db3065054871c9"),
     ],
 )
 def test_the_programs_are_these_byte_for_byte(machine: str, soft: bool, digest: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import platform
 import resource
 import signal
 import threading
 import time
 
-from attack import LIBC, attack
+from attack import LIBC, attack, call
 
 MB = 1024 * 1024
 TMP = os.environ.get("TMPDIR", "/tmp")
+IO_SETUP, IO_DESTROY = (206, 207) if platform.machine() == "x86_64" else (0, 1)
 PROCESSES = 1100
 """More than the 1,024 that a function of Lambda's may have."""
 
@@ -157,6 +161,20 @@ def take_every_watcher_of_its_user(world):
     for one in held:
         os.close(one)
     return False
+
+
+@attack("confined")
+def take_what_the_host_has_of_asynchronous_requests(world):
+    # One number for the whole host, for as long as the process is there.
+    taken = ctypes.c_ulong(0)
+    try:
+        call(IO_SETUP, 64, ctypes.byref(taken))
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return False
+        raise
+    call(IO_DESTROY, taken)
+    return True
 
 
 @attack("contained", alone=True)
