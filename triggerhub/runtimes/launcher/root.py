@@ -18,8 +18,9 @@ from .plan import OLD, Bind, Plan
 _STAGES = ("/tmp", "/run", "/var", "/mnt")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _MASKED = (
-    "acpi", "asound", "interrupts", "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount",
-    "kpageflags", "latency_stats", "modules", "sched_debug", "scsi", "sysrq-trigger", "timer_list", "timer_stats",
+    "acpi", "asound", "cmdline", "config.gz", "diskstats", "interrupts", "kallsyms", "kcore", "key-users", "keys",
+    "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "locks", "modules", "partitions", "sched_debug",
+    "scsi", "sysrq-trigger", "timer_list", "timer_stats",
 )  # fmt: skip
 """What of /proc tells of the host, or acts on it."""
 _FROZEN = ("bus", "fs", "irq", "sys")

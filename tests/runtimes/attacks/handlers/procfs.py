@@ -56,6 +56,17 @@ def read_the_interrupts_of_the_host(world):
 
 
 @attack("isolated")
+def read_what_the_host_was_started_with(world):
+    # A boot argument may be a password; locks and partitions tell of its files.
+    return any(_reads(f"/proc/{name}") for name in ("cmdline", "locks", "partitions"))
+
+
+def _reads(path):
+    with open(path) as file:
+        return bool(file.read(1))
+
+
+@attack("isolated")
 def read_the_devices_in_sys(world):
     return bool(os.listdir("/sys/class")) or bool(os.listdir("/sys/block"))
 
