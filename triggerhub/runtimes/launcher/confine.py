@@ -29,11 +29,12 @@ def loopback_up() -> None:
 
 
 def fewer_watches() -> None:
-    """Bound what an own user namespace takes of its user's inotify instances.
+    """Bound what an own user namespace takes of its user's inotify instances and of what they watch.
 
-    Stops: a handler that leaves none to the hub, whose uid is the same where no root started it.
+    Stops: a handler that leaves none to the hub or to others of its user, who is the same where no root started it.
     """
-    for name, most in (("max_inotify_instances", "32"), ("max_user_namespaces", "0")):
+    most_of = {"max_inotify_instances": "32", "max_inotify_watches": "8192", "max_user_namespaces": "0"}
+    for name, most in most_of.items():
         with contextlib.suppress(OSError), open(f"/proc/sys/user/{name}", "w") as setting:
             setting.write(most)
 

@@ -163,6 +163,30 @@ def take_every_watcher_of_its_user(world):
     return False
 
 
+@attack("isolated", alone=True)
+def watch_more_than_is_left_to_others(world):
+    names = [os.path.join(TMP, f"watched-{number}") for number in range(500)]
+    for name in names:
+        open(name, "w").close()
+    held, count = [LIBC.inotify_init1(0) for _ in range(20)], 0
+    try:
+        for one in held:
+            count += sum(LIBC.inotify_add_watch(one, name.encode(), 2) > 0 for name in names)
+        # They are counted for the user: a uid of its own takes them from nobody.
+        return count == len(held) * len(names) and not _has_a_uid_of_its_own()
+    finally:
+        for one in held:
+            os.close(one)
+        for name in names:
+            os.unlink(name)
+
+
+def _has_a_uid_of_its_own():
+    with open("/proc/self/uid_map") as file:
+        inside, outside, _count = map(int, file.readline().split())
+    return os.getuid() - inside + outside >= 400_000
+
+
 @attack("confined")
 def take_what_the_host_has_of_asynchronous_requests(world):
     # One number for the whole host, for as long as the process is there.
