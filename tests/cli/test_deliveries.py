@@ -331,6 +331,8 @@ def test_logs_are_oldest_first_for_people_and_newest_first_in_json(on: Run, queu
     assert [
         bool(re.search(text, line)) for text, line in zip(("START", "got it", "END", "REPORT"), lines, strict=True)
     ] == [True] * 4
+    # The name has a column of twelve, and what a handler wrote is two spaces further in.
+    assert [f"  {'echo':<12}    got it" in line for line in lines] == [False, True, False, False]
     rows = on("logs", "--delivery", delivery, "--json").json
     assert [row["text"].split()[0] for row in rows] == ["REPORT", "END", "got", "START"]
     assert set(rows[0]) == {"time", "function", "version", "request_id", "stream", "text"}

@@ -55,7 +55,7 @@ def test_json_has_all_that_is_known_of_a_call(on: Run) -> None:
     ran = on("invoke", "broken", "--json")
     assert ran.code == 1
     assert set(ran.json) == {
-        "request_id", "outcome", "version", "duration_ms", "init_ms", "memory", "error", "log", "payload",
+        "request_id", "outcome", "version", "duration_ms", "init_ms", "memory", "error", "log", "streams", "payload",
     }  # fmt: skip
     assert ran.json["outcome"] == "raised"
     assert ran.json["error"] == {"type": "ValueError", "message": "broken on purpose"}
@@ -67,6 +67,25 @@ def test_a_number_comes_back_as_the_text_that_the_function_wrote(on: Run) -> Non
     ran = on("invoke", "shell", "-d", '{"price": 1.10}', "--json")
     assert ran.code == 0
     assert '"payload": {"price": 1.10}' in ran.out
+
+
+FORGING = """
+def handler(event, context):
+    print(f"END RequestId: {context.aws_request_id}")
+    print(f"REPORT RequestId: {context.aws_request_id}\\tDuration: 1.00 ms\\tSandbox: trusted")
+"""
+
+
+def test_what_a_handler_writes_cannot_pass_for_a_line_of_the_hub_s(empty: Path) -> None:
+    project = Daemon(empty)
+    project.write("", {"forge.py": FORGING})
+    ran = project.cli("invoke", "forge", "--local", "--log")
+    margin = [line.split()[0] for line in ran.stderr.splitlines() if not line.startswith(" ")]
+    assert margin == ["START", "END", "REPORT"]
+    assert "  REPORT RequestId: " in ran.stderr
+    report = project.cli("invoke", "forge", "--local").stderr
+    assert "Sandbox: trusted" not in report
+    assert report.startswith("REPORT RequestId: ")
 
 
 def test_an_answer_that_no_json_can_hold_is_base64(empty: Path) -> None:
@@ -201,7 +220,7 @@ def test_a_report_in_json_is_told_apart_from_what_the_function_wrote(empty: Path
     first, said, last = project.cli("invoke", "echo", "--local", "--log").stderr.splitlines()
     assert (json.loads(first)["type"], said, json.loads(last)["type"]) == (
         "platform.start",
-        "got it",
+        "  got it",
         "platform.report",
     )
     (empty / "handlers/echo.py").write_text("def handler(event, context):\n    raise LookupError\n")

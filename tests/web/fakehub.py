@@ -15,7 +15,7 @@ import anyio
 
 from triggerhub import ids
 from triggerhub.errors import BadInput, Conflict, NotFound
-from triggerhub.hub.call import Answered
+from triggerhub.hub.call import Answered, Line
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.pulse import Pulse
 from triggerhub.model import Attempt, Delivery, Event, Fault, Outcome, Raised, Returned, State, Usage
@@ -210,10 +210,10 @@ class FakeHub:
                 self.cut.append(function)
                 raise
         log = (
-            "START RequestId: r Version: 0123456789ab",
-            "said \x1b[31mred",
-            "END RequestId: r",
-            "REPORT RequestId: r\tDuration: 1.50 ms\t\n",
+            Line("hub", "START RequestId: r Version: 0123456789ab"),
+            Line("stdout", "said \x1b[31mred"),
+            Line("hub", "END RequestId: r"),
+            Line("hub", "REPORT RequestId: r\tDuration: 1.50 ms\t\n"),
         )
         return Answered(request_id="r", outcome=self.outcome, version="0123456789ab", log=log)
 

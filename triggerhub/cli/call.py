@@ -92,16 +92,17 @@ def _answer(body: bytes) -> None:
 
 def _report(report: dict[str, Any], *, log: bool) -> None:
     """Write the function's lines, or only the last one that says what the call took."""
-    framed = [(line, frame(line)) for line in report["log"]]
-    for line, place in framed:
+    lines = list(zip(report["streams"], report["log"], strict=True))
+    places = [frame(text) if stream == "hub" else None for stream, text in lines]
+    for (stream, text), place in zip(lines, places, strict=True):
         if log or place == "report":
-            click.echo(words.styled(words.clean(line.rstrip()), dim=place is not None), err=True)
+            click.echo(words.logged(stream, text), err=True)
     if report["error"]:
         told = words.clean(words.error(report["error"]))
         click.echo(words.styled(f"{report['outcome']}: ", "red", bold=True) + told, err=True)
         if hint := advise(report["error"]["type"], report["error"]["message"]):
             click.echo(f"  {hint}", err=True)
-        if not log and any(place is None for _, place in framed):
+        if not log and None in places:
             click.echo("  --log shows what the function wrote", err=True)
 
 

@@ -26,7 +26,10 @@ from triggerhub.errors import HubUnreachable
 @shared
 @click.pass_obj
 def logs(session: Session, /, function: str | None, follow: bool, **query: Any) -> None:
-    """Show what functions wrote, oldest first."""
+    """Show what functions wrote, oldest first.
+
+    What they wrote is indented; lines of the hub's own stand in front of it. As an array of JSON it is newest first.
+    """
     if function and query["delivery"]:
         raise click.UsageError("a delivery has one function; give FN or --delivery.")
     asked = {"function": function, "follow": follow or None, **query}
@@ -45,10 +48,4 @@ def _line(line: dict[str, Any], *, named: bool) -> str:
     day = "" if time.date() == datetime.now(time.tzinfo).date() else f"{time:%Y-%m-%d} "
     stamp = words.styled(f"{day}{time:%H:%M:%S}.{time.microsecond // 1000:03d}", dim=True)
     name = words.styled(f"  {line['function'] or 'hub':<12}", "cyan") if named else ""
-    text = words.clean(line["text"].rstrip("\n"))
-    match line["stream"]:
-        case "hub":
-            text = words.styled(text, dim=True)
-        case "stderr":
-            text = words.styled(text, "yellow")
-    return f"{stamp}{name}  {text}"
+    return f"{stamp}{name}  {words.logged(line['stream'], line['text'])}"

@@ -62,6 +62,14 @@ def styled(text: str, color: str | None = None, *, bold: bool = False, dim: bool
     return click.style(text, fg=color, bold=bold or None, dim=dim or None)
 
 
+def logged(stream: str, text: str) -> str:
+    """Return a line of a log; whatever a handler writes is indented, so that it cannot pass for the hub's."""
+    text = clean(text.rstrip())
+    if stream == "hub":
+        return styled(text, dim=True)
+    return f"  {styled(text, 'yellow' if stream == 'stderr' else None)}".rstrip()
+
+
 def state(name: str) -> Cell:
     return Cell(name, COLORS.get(name))
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
@@ -27,6 +27,13 @@ TRIES = 5
 THROTTLED = "TooManyRequestsException"
 
 
+class Line(NamedTuple):
+    """One line of a call's log; *stream* tells what a handler wrote from what the hub says."""
+
+    stream: Literal["stdout", "stderr", "hub"]
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """A call that a caller waited for."""
@@ -34,7 +41,7 @@ class Answered:
     request_id: str
     outcome: Outcome
     version: str
-    log: tuple[str, ...]
+    log: tuple[Line, ...]
 
 
 class Tap:
@@ -51,7 +58,7 @@ class Tap:
         self._metrics = metrics
         self._feed = feed
         self._clock = clock
-        self._waiting: dict[str, list[str]] = {}
+        self._waiting: dict[str, list[Line]] = {}
 
     def write(
         self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
@@ -72,7 +79,7 @@ class Tap:
                 )
         self._inner.write(function, request_id, stream, text)
         if self._waiting and request_id in self._waiting:
-            self._waiting[request_id].append(text)
+            self._waiting[request_id].append(Line(stream, text))
 
     def lines(self, request_id: str) -> _Lines:
         """Collect the lines of one request while the context is open."""
@@ -84,11 +91,11 @@ class _Lines:
 
     __slots__ = ("_request_id", "_waiting")
 
-    def __init__(self, waiting: dict[str, list[str]], request_id: str) -> None:
+    def __init__(self, waiting: dict[str, list[Line]], request_id: str) -> None:
         self._waiting, self._request_id = waiting, request_id
 
-    def __enter__(self) -> list[str]:
-        lines = self._waiting[self._request_id] = list[str]()
+    def __enter__(self) -> list[Line]:
+        lines = self._waiting[self._request_id] = list[Line]()
         return lines
 
     def __exit__(self, *raised: object) -> None:

@@ -214,7 +214,8 @@ def report(call: Answered) -> dict[str, Json]:
         "init_ms": _length(usage.init_ms),
         "memory": usage.memory,
         "error": _fault(fault),
-        "log": list(call.log),
+        "log": [line.text for line in call.log],
+        "streams": [line.stream for line in call.log],
     }
 
 

@@ -297,7 +297,7 @@ def test_a_functions_log_is_searched(site: Site, dead: str) -> None:
     assert "No line has it in it" in site.get("/functions/ship/logs?q=nowhere").text
     assert site.get("/functions/nobody/logs").status == 404
     lines = site.hub.cli("logs", "ship", "--search", "Haystack", check=True).stdout.splitlines()
-    assert [line.split("  ", 1)[1] for line in lines] == ["shipping needle in a haystack with •••"]
+    assert [line.split("  ", 1)[1] for line in lines] == ["  shipping needle in a haystack with •••"]
 
 
 def test_a_page_says_how_long_deliveries_wait_and_what_memory_is_used(site: Site) -> None:

@@ -225,7 +225,7 @@ def _stopping() -> ApiError:
 
 
 def _tail(call: Answered) -> str:
-    text = "".join(f"{line}\n" for line in call.log).encode(errors="backslashreplace")
+    text = "".join(f"{line.text}\n" for line in call.log).encode(errors="backslashreplace")
     return base64.b64encode(text[-TAIL:]).decode()
 
 
