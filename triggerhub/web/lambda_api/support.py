@@ -56,7 +56,7 @@ DIFFERS: dict[str, str] = {
     "PutFunctionConcurrency": "with 0, events wait and are not given up",
     "PutFunctionEventInvokeConfig": "destinations are functions, SQS and SNS",
     "PutFunctionRecursionConfig": "as GetFunctionRecursionConfig",
-    "PutResourcePolicy": "as AddPermission; what is denied, keys and function URLs are denied, not triggers",
+    "PutResourcePolicy": "as AddPermission; what is denied, keys and function URLs are denied, not triggers or tokens",
     "PutProvisionedConcurrencyConfig": "at most 1,000; beside weights, the first version of an alias has the workers",
     "PutRuntimeManagementConfig": "only `Auto`",
     "TagResource": "keys that differ by capitals alone are refused",
