@@ -24,7 +24,11 @@ from triggerhub.runtimes.sandbox import Extra, Planner
 from .conftest import Bench
 
 FLOOR = Floor(
-    uid=FIRST_UID + 7, read=("/usr", "/srv/code"), write=("/srv/out",), groups=("/sys/fs/cgroup/pids/triggerhub-9",)
+    uid=FIRST_UID + 7,
+    read=("/usr", "/srv/code"),
+    write=("/srv/out",),
+    groups=("/sys/fs/cgroup/pids/triggerhub-9",),
+    filters=("", "c29mdA=="),
 )
 WORDS = st.lists(st.text(max_size=6), max_size=3).map(tuple)
 PLAN = Plan(id=1, uid=FIRST_UID, binds=(Bind(source="/usr", target="/usr"),))
@@ -47,6 +51,7 @@ def shown(source: str, access: str = "read", target: str = "/mnt/x") -> Plan:
         shown("/srv/out/a", "write"),
         shown("/srv/out/a"),
         plan(groups=("/sys/fs/cgroup/pids/triggerhub-9/worker-1-2",)),
+        plan(filter="c29mdA=="),
         plan(listen=9001),
         plan(network="host"),
         plan(network="carried", listen=9001),
@@ -69,6 +74,8 @@ def test_what_is_above_it_is_let_through(asked: Plan) -> None:
         (shown("/dev/sda", "device"), "as a device"),
         (shown("/usr", "device"), "as a device"),
         (plan(uid=FLOOR.uid), "the hub's own uid"),
+        (plan(namespaces=False, binds=()), "nothing without namespaces"),
+        (plan(filter="YWxs"), "none of the filters"),
         (plan(groups=("/sys/fs/cgroup/pids",)), "no control group of the hub's"),
         (plan(groups=("/etc",)), "no control group of the hub's"),
         (plan(listen=80), "port 80 may not be listened on"),
@@ -107,6 +114,7 @@ def test_nothing_is_made_where_the_host_or_the_kernel_is_behind(path: str) -> No
         read=WORDS,
         write=WORDS,
         groups=WORDS,
+        filters=WORDS,
     )
 )
 def test_it_is_told_as_it_is(held: Floor) -> None:
@@ -125,7 +133,7 @@ def test_nothing_is_shown_that_no_listed_folder_holds(
     holders = [*write, *(read if access == "read" else [])]
     held = any(Path(source).is_relative_to(one) for one in holders)
     try:
-        floor.hold(shown(source, access), Floor(uid=1, read=tuple(read), write=tuple(write)))
+        floor.hold(shown(source, access), Floor(uid=1, read=tuple(read), write=tuple(write), filters=("",)))
     except BadPlan:
         assert not held
     else:
@@ -144,10 +152,10 @@ def keeper() -> Iterator[Keeper]:
     keeper.close()
 
 
-async def made(launcher: Launcher, asked: Plan) -> str:
+async def made(launcher: Launcher, asked: Plan, *command: str) -> str:
     """Return why a sandbox could not be made; empty where it was."""
     gone = asyncio.get_running_loop().create_future()
-    beginning = Beginning(argv=("/bin/true",), env={}, cwd="/")
+    beginning = Beginning(argv=command or ("/bin/true",), env={}, cwd="/")
     null = os.open("/dev/null", os.O_RDWR)
     async with launcher.held():
         sandbox = launcher.make(asked, beginning, {0: null, 1: null, 2: null}, gone.set_result)
@@ -188,6 +196,39 @@ async def test_a_hub_that_was_taken_over_gets_nothing_of_roots(bench: Bench, kee
             assert "is no place in a sandbox" in await made(launcher, replace(asked, **asking))
         assert "is no place in a sandbox" in await made(launcher, replace(asked, binds=(*asked.binds, behind)))
     assert list(goal.iterdir()) == []
+
+
+async def test_root_makes_no_place_in_a_folder_of_the_host(bench: Bench, keeper: Keeper) -> None:
+    mine = bench.root / "mine"
+    (mine / "there").mkdir(parents=True)
+    os.chown(mine, 61_777, 61_777)
+    keeper.allow([bench.function("python", write=(mine,))])
+    asked = real(bench)
+    own = Bind(source=str(mine), target="/mnt/mine", access="write")
+    code, file = str(bench.code), str(next(bench.code.iterdir()))
+    for launcher in (Launcher(keeper), Launcher()):
+        for target, source in (("/mnt/mine/by/root", code), ("/mnt/mine/file", file), ("/mnt/mine/there/x", file)):
+            nested = replace(asked, binds=(*asked.binds, own, Bind(source=source, target=target)))
+            assert "would be made within what is shown of the host" in await made(launcher, nested)
+        over = replace(asked, binds=(replace(own, target="/dev"), *asked.binds))
+        assert "would be made within what is shown of the host" in await made(launcher, over)
+        at_place = replace(asked, binds=(*asked.binds, own, Bind(source=code, target="/mnt/mine/there")))
+        assert await made(launcher, at_place) == ""
+    assert [path.name for path in mine.rglob("*")] == ["there"]
+
+
+async def test_a_taken_over_hub_gets_no_process_beside_a_sandbox(bench: Bench, keeper: Keeper) -> None:
+    keeper.allow([bench.function("python")])
+    bare = replace(
+        real(bench), namespaces=False, binds=(), files=(), links=(), landlock=None, network="host", template=False
+    )
+    told = bench.root / "told"
+    told.mkdir(mode=0o777)
+    told.chmod(0o777)
+    assert "nothing without namespaces" in await made(Launcher(keeper), bare, "/bin/touch", str(told / "by-somebody"))
+    assert list(told.iterdir()) == []
+    unfiltered = replace(real(bench), filter="")
+    assert "none of the filters" in await made(Launcher(keeper), unfiltered)
 
 
 async def test_without_a_list_it_shows_nothing_but_the_system(bench: Bench, keeper: Keeper) -> None:

@@ -104,7 +104,8 @@ class Keeper:
             write += map(str, one.write)
         node = shutil.which("node")
         read += installation.of_program(node, apart) if node else ()
-        held = floor.Floor(uid=self._uid, read=_real(read), write=_real(write), groups=self._groups)
+        filters = tuple(sandbox.seccomp(soft=soft) for soft in (True, False))
+        held = floor.Floor(uid=self._uid, read=_real(read), write=_real(write), groups=self._groups, filters=filters)
         packet = floor.encode(held)
         if len(packet) > MAX:
             raise ConfigError("functions name too many paths", hint="let sandbox.read and sandbox.write name folders")

@@ -28,6 +28,8 @@ class Floor:
     """What may be shown to be changed."""
     groups: tuple[str, ...] = ()
     """Below which a sandbox may join control groups."""
+    filters: tuple[str, ...] = ()
+    """The seccomp programs of which each sandbox has one, as a plan holds them."""
 
 
 def encode(floor: Floor) -> bytes:
@@ -37,7 +39,7 @@ def encode(floor: Floor) -> bytes:
 def decode(packet: bytes) -> Floor:
     """Return what :func:`encode` was given. Raises ValueError, TypeError or KeyError for anything else."""
     given: dict[str, Any] = json.loads(packet)
-    paths = {name: tuple(str(path) for path in given[name]) for name in ("read", "write", "groups")}
+    paths = {name: tuple(str(path) for path in given[name]) for name in ("read", "write", "groups", "filters")}
     return Floor(uid=int(given["uid"]), **paths)
 
 
@@ -45,6 +47,11 @@ def hold(plan: Plan, floor: Floor) -> None:
     """Raise BadPlan where *plan* goes below *floor*. Uids are held to their range by ``plan.decode``, for everybody."""
     if plan.uid == floor.uid:
         raise BadPlan(f"{plan.uid} is the hub's own uid")
+    if not plan.namespaces:
+        # Then the host is there, and only what the hub itself names would hold who sees it.
+        raise BadPlan("a launcher that is root makes nothing without namespaces for a hub that is not")
+    if plan.filter not in floor.filters:
+        raise BadPlan("that is none of the filters of system calls that were there when the hub started")
     for bind in plan.binds:
         if bind.access == "device":
             raise BadPlan(f"{bind.source} may not be shown as a device")

@@ -25,6 +25,10 @@ _MASKED = (
 """What of /proc tells of the host, or acts on it."""
 _FROZEN = ("bus", "fs", "irq", "sys")
 """What of /proc can be read and never written."""
+_MADE = "/.made"
+"""Where an empty folder is until it covers another."""
+_OWN_DEVICES: set[int] = set()
+"""The file systems that are the sandbox's alone: in this process, there is one sandbox."""
 _OWN = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
 
 
@@ -33,6 +37,7 @@ def build(plan: Plan, owner: int) -> None:
     os.umask(0o022)
     _leave_host()
     _scratch("/tmp", plan.tmp, plan.tmp_inodes, owner)
+    _OWN_DEVICES.update(os.stat(path).st_dev for path in ("/", "/tmp"))
     _show(plan)
     _devices(plan, owner)
     _proc()
@@ -108,7 +113,12 @@ def _bind(bind: Bind) -> None:
 
 def _hide(path: str) -> None:
     """Cover a folder with an empty one. Stops: the sight of the hub's data within a folder that is shown."""
-    kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=64k,nr_inodes=256,mode=0755")
+    os.makedirs(_MADE, exist_ok=True)
+    kernel.mount("tmpfs", _MADE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=64k,nr_inodes=256,mode=0755")
+    # Looked at where nobody else can put something else in its place.
+    _OWN_DEVICES.add(os.stat(_MADE).st_dev)
+    kernel.mount(_MADE, path, None, kernel.MS_MOVE)
+    os.rmdir(_MADE)
 
 
 def _freeze(path: str) -> None:
@@ -152,6 +162,8 @@ def _restrict(target: str, attributes: int) -> None:
 
 def _devices(plan: Plan, owner: int) -> None:
     """Make a /dev of five harmless devices. Stops: disks, terminals, kernel memory, an unbounded /dev/shm."""
+    with _parent("/dev/shm"):
+        pass  # it is there, and nothing of the host
     for name in _DEVICES:
         _bind(Bind(source=f"/dev/{name}", target=f"/dev/{name}", access="device"))
     for name, target in _OWN:
@@ -199,6 +211,7 @@ def _parent(path: str) -> Iterator[tuple[int, str]]:
     """Lend the folder that *path* is to be made in, and its name there."""
     folder = _folder(os.path.dirname(path))
     try:
+        _own(folder, path)
         yield folder, os.path.basename(path)
     finally:
         os.close(folder)
@@ -215,12 +228,22 @@ def _folder(path: str) -> int:
         if error.errno not in (errno.ENOENT, errno.ENOSYS):
             raise
     handle = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     for name in filter(None, path.split("/")):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, dir_fd=handle)
         try:
-            within = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+            try:
+                within = os.open(name, flags, dir_fd=handle)
+            except FileNotFoundError:
+                _own(handle, path)
+                os.mkdir(name, dir_fd=handle)
+                within = os.open(name, flags, dir_fd=handle)
         finally:
             os.close(handle)
         handle = within
     return handle
+
+
+def _own(folder: int, path: str) -> None:
+    """Refuse to make *path* in a folder of the host. Stops: files of root's in what others may write."""
+    if os.fstat(folder).st_dev not in _OWN_DEVICES:
+        raise OSError(errno.EROFS, f"{path} would be made within what is shown of the host")
