@@ -311,6 +311,12 @@ def test_a_handlers_own_limits_lie_between_the_defaults_and_its_table(make: Make
          '"b"; it has a')),
         (meta('on_success = ["function:a"]'), ('error[loop]: tool.triggerhub.on_success: "function:a" leads back to the '
          "function itself, which would never end")),
+        (meta('layers = ["lib"]'), ("7:3: error[bad-metadata]: tool.triggerhub.layers: a handler cannot say itself what of the host is "
+         "put at /opt for it; write it in the function's table")),
+        (meta('env = { A = { file = "/etc/shadow" } }'), ("7:11: error[bad-metadata]: tool.triggerhub.env.A: a handler cannot say itself "
+         "which secrets it is given; write it in the function's table")),
+        (meta('on_failure = ["function:a", "file:/etc/x"]'), ("7:31: error[bad-metadata]: tool.triggerhub.on_failure[1]: a handler "
+         "cannot say itself what the hub sends or writes for it; write it in the function's table")),
         (meta('retry = { initial = "1h" }'), None),
         (meta("", "<3.10"), "3:21: error[wrong-python]: requires-python is \"<3.10\", but the hub runs this handler with Python"),
         (meta("", "three"), "3:21: error[wrong-python]: requires-python is \"three\", but the hub runs this handler with Python"),

@@ -109,7 +109,7 @@ class Functions:
             written = {key: value for key, value in written.items() if key not in ("warm", "reuse")}
         elif {"warm", "concurrency"} & said.keys():
             fitting.warm(base, written, own, self._report)
-        added = self._layers(name, table, inline, written.get("layers", []))
+        added = self._layers(name, table, written.get("layers", []))
         failed = any(problem.severity == "error" for problem in self._report.problems[before:])
         if code is None or added is None or failed:
             return None
@@ -121,20 +121,13 @@ class Functions:
         written = {key: value for key, value in written.items() if key != "layers"}
         return _made(name, code, written | {"opt": opt}, [layers] if layers else [], self._shelf.project)
 
-    def _layers(
-        self, name: str, table: FunctionTable, inline: Inline, layers: list[str]
-    ) -> tuple[str, Path | None] | None:
+    def _layers(self, name: str, table: FunctionTable, layers: list[str]) -> tuple[str, Path | None] | None:
         """Return the name and the folder of what the layers come to; None where that is an error, which is reported."""
         if not layers:
             return "", None
         try:
             return self._shelf.opt(layers)
         except ConfigError as error:
-            if "layers" in given(inline) and "layers" not in given(table):
-                file = self.inline[name][0]
-                message = f"tool.triggerhub.layers: {error.message}"
-                self.problems.append(Problem(file=file, code="bad-layer", message=message, hint=error.hint))
-                return None
             path = ("functions", name, "layers") if "layers" in given(table) else ("defaults", "layers")
             self._report.error(path, "bad-layer", f"{dotted(path)}: {error.message}", error.hint)
             return None

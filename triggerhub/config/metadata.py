@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from triggerhub.config import document, refused
 from triggerhub.config.complain import shown, validate
-from triggerhub.config.problem import Problem, Report
+from triggerhub.config.problem import Problem, Report, dotted
 from triggerhub.config.schema import Inline
 from triggerhub.config.secrets import Secrets
 from triggerhub.settings import Interpreter
@@ -80,13 +81,29 @@ def _dependencies(given: Any, report: Report) -> tuple[str, ...]:
 
 def _limits(own: dict[str, Any], report: Report, secrets: Secrets) -> Inline:
     base = ("tool", "triggerhub")
-    if "sandbox" in own:
-        # Whoever brings a handler does not say what it may touch here.
-        message = "tool.triggerhub.sandbox: a handler cannot say itself what it may touch"
-        report.error((*base, "sandbox"), "bad-metadata", message, "write it in the function's table", at="key")
-        own = {key: value for key, value in own.items() if key != "sandbox"}
+    for place, why in _beyond(own):
+        message = f"tool.triggerhub.{dotted(place)}: a handler cannot say itself {why}"
+        report.error((*base, *place), "bad-metadata", message, "write it in the function's table", at="key")
+    own = {key: value for key, value in own.items() if key not in {place[0] for place, _ in _beyond(own)}}
     refused.refuse({"inline": own}, report, base)
     return validate(Inline, own, base, report, secrets) or Inline()
+
+
+def _beyond(own: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Name what is more than a limit of the handler's own: whoever brings one does not say what it may touch here."""
+    if "sandbox" in own:
+        yield ("sandbox",), "what it may touch"
+    if "layers" in own:
+        yield ("layers",), "what of the host is put at /opt for it"
+    variables = own.get("env")
+    for name, value in variables.items() if isinstance(variables, dict) else ():
+        if isinstance(value, dict):
+            yield ("env", name), "which secrets it is given"
+    for key in ("on_success", "on_failure"):
+        targets = own.get(key)
+        for index, target in enumerate(targets if isinstance(targets, list) else ()):
+            if isinstance(target, str) and not target.startswith(("function:", "queue:")):
+                yield (key, index), "what the hub sends or writes for it"
 
 
 def _satisfied(wanted: Any, running: tuple[int, ...]) -> bool:
