@@ -1,7 +1,8 @@
-"""A function's layers are named in its table, in the defaults, or in its own metadata."""
+"""A function's layers are named in its table or in the defaults, and show nothing of the hub's."""
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,9 +62,38 @@ def test_a_layer_that_cannot_be_used_is_told_where_it_was_written(make: Make, ch
     assert "a layer is a zip archive or a folder" in line
     (line,) = check('[defaults]\nlayers = ["no.zip"]\n')
     assert line.startswith("triggerhub.toml:2:10: error[bad-layer]: defaults.layers: ")
-    script = '# /// script\n# [tool.triggerhub]\n# layers = ["no.zip"]\n# ///\ndef handler(event, context): ...\n'
-    (line,) = check("", {"echo.py": script})
-    assert line.startswith("handlers/echo.py: error[bad-layer]: tool.triggerhub.layers: there is no ")
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (".", "the hub's data is in it"),
+        ("..", "the hub's data is in it"),
+        ("/", "the hub's data is in it"),
+        ("var", "that is the hub's data"),
+        ("var/versions", "that is the hub's data"),
+        ("behind", "that is the hub's data"),
+        ("handlers", "every handler is in it"),
+    ],
+)
+def test_no_layer_shows_the_hubs_data_or_all_handlers(make: Make, layer: str, why: str) -> None:
+    project = make(f'[functions.echo]\nlayers = ["{layer}"]\n')
+    (project / "var" / "versions").mkdir(parents=True)
+    (project / "behind").symlink_to("var")
+    for loaded in (load(project, environ={}), load(project, environ={}, versions=Path("versions"))):
+        (line,) = map(str, loaded.problems)
+        assert "triggerhub.toml:2:10: error[bad-layer]: functions.echo.layers: " in line
+        assert line.endswith(
+            f"{project / layer} cannot be a layer: {why}; name a folder beside it, such as layers/tools"
+        )
+
+
+def test_what_a_folder_has_that_no_layer_can_hold_is_to_leave_that_folder(make: Make) -> None:
+    project = make('[functions.echo]\nlayers = ["lib"]\n')
+    (project / "lib").mkdir()
+    os.mkfifo(project / "lib" / "pipe")
+    (line,) = map(str, load(project, environ={}).problems)
+    assert line.endswith(f"{project}/lib/pipe is neither a file nor a folder. Take it out of {project}/lib.")
 
 
 def test_what_a_function_will_not_find_is_told(make: Make) -> None:

@@ -15,6 +15,7 @@ from triggerhub.config import needs
 from triggerhub.config.discover import BOOTSTRAP, RUNTIMES, Found, RuntimeName, entry_of, runtime_of
 from triggerhub.config.interpreters import PROGRAMS
 from triggerhub.errors import ConfigError
+from triggerhub.policy.sandbox import view
 from triggerhub.runtimes import layers as assembly
 from triggerhub.runtimes import snapshot
 from triggerhub.settings import Interpreter, Needs
@@ -57,6 +58,8 @@ class Shelf:
     versions: Path | None
     environ: Mapping[str, str]
     """The hub's own variables: where interpreters are looked for."""
+    data: Path
+    """The hub's own folder."""
     layers: Path | None = None
     """Where layers are put together; None looks at them only."""
     environments: Path = Path()
@@ -183,12 +186,26 @@ class Shelf:
     def opt(self, layers: Sequence[str]) -> tuple[str, Path | None]:
         """Return the name of what layers come to, and their folder where it is kept. Raises ConfigError."""
         paths = [self.project / layer for layer in layers]
+        for path in paths:
+            self._refuse(path)
         if self.layers is None:
             name = assembly.identify(paths)
             assembly.check(paths)
             return name, None
         folder = assembly.assemble(self.layers, paths)
         return folder.name, folder
+
+    def _refuse(self, layer: Path) -> None:
+        """Let no layer show what no grant may, nor all handlers' code: it would change with every one of them."""
+        real, data, handlers = (os.path.realpath(path) for path in (layer, self.data, self.handlers))
+        if view.within(real, data):
+            why = "that is the hub's data"
+        elif view.within(data, real) or view.within(handlers, real):
+            inside = "the hub's data" if view.within(data, real) else "every handler"
+            why = f"{inside} is in it"
+        else:
+            return
+        raise ConfigError(f"{layer} cannot be a layer: {why}", hint="name a folder beside it, such as layers/tools")
 
     def extensions(self, layers: Sequence[str]) -> list[str]:
         """Name the programs that layers bring to run beside the runtime. Raises ConfigError."""

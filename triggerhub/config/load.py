@@ -156,6 +156,7 @@ class _Loading:
             handlers=hub.handlers,
             versions=versions,
             environ=self._environ,
+            data=hub.data,
             layers=hub.data / LAYERS if versions else None,
             environments=hub.data / ENVIRONMENTS,
         )

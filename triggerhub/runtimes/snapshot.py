@@ -201,7 +201,7 @@ def _collect(root: Path, path: Path, name: str, above: tuple[Path, ...]) -> dict
     if stat.S_ISREG(mode):
         return {name: real}
     if not stat.S_ISDIR(mode):
-        raise ConfigError(f"{path} is neither a file nor a folder", hint="Take it out of the function's folder.")
+        raise ConfigError(f"{path} is neither a file nor a folder", hint=f"Take it out of {root}.")
     if real in above:
         raise ConfigError(f"{path} is a link to a folder that contains it", hint="Remove the link.")
     found: dict[str, Path] = {}
