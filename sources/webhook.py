@@ -279,6 +279,11 @@ def check(options: Options, trigger: settings.Trigger) -> Iterator[Finding]:
             option="cors", code="cors-credentials", message='allow_credentials does not go with the origin "*"',
             hint="Name the origins; browsers refuse the combination.",
         )  # fmt: skip
+    if options.cors and (odd := crossing.unmatched(options.cors.allow_origins)) is not None:
+        yield Finding(
+            option="cors", code="cors-origin", message=f"{odd!r} is no origin, so no page would ever be let in by it",
+            hint='Write it as browsers send it, as "https://app.example" or "http://localhost:3000"; "*" alone is all.',
+        )  # fmt: skip
     yield from findings(options.auth)
 
 

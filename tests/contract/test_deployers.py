@@ -154,6 +154,12 @@ def test_what_terraform_joins_to_a_function(lambdas: Any, function: str) -> None
     assert gone(lambdas.get_function_event_invoke_config, FunctionName=function)
     for _ in range(2):
         lambdas.put_runtime_management_config(FunctionName=function, UpdateRuntimeOn="Auto")
+        with pytest.raises(ClientError, match="RuntimeVersionArn: it goes with UpdateRuntimeOn Manual alone"):
+            lambdas.put_runtime_management_config(
+                FunctionName=function,
+                UpdateRuntimeOn="Auto",
+                RuntimeVersionArn=f"arn:aws:lambda:us-east-1::runtime:{'0' * 64}",
+            )
         assert lambdas.get_runtime_management_config(FunctionName=function)["UpdateRuntimeOn"] == "Auto"
         lambdas.put_function_recursion_config(FunctionName=function, RecursiveLoop="Terminate")
         assert lambdas.get_function_recursion_config(FunctionName=function)["RecursiveLoop"] == "Terminate"

@@ -9,6 +9,9 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+from botocore.exceptions import ClientError
+
 from tests.contract.conftest import client
 from tests.contract.package import create, zipped
 from tests.e2e.daemon import Daemon, daemon
@@ -46,13 +49,20 @@ def test_the_pages_commands(tmp_path: Path) -> None:
             lambdas.update_function_configuration(FunctionName="orders", Timeout=number)
             assert lambdas.publish_version(FunctionName="orders")["Version"] == str(number)
         lambdas.create_alias(FunctionName="orders", Name="live", FunctionVersion="6")
-        first, keys, policy, canary, url = shown()
+        first, keys, policy, opening, canary, url = shown()
         assert '"FunctionName": "hello"' in ran(hub, first)
         assert (hub.project / "answer.json").read_text() == '{"greeted": "you"}'
         (hub.project / "event.json").write_text(json.dumps({"body": '{"name": "file"}'}))
         ran(hub, first.replace(PAYLOAD, "fileb://event.json"))
         assert (hub.project / "answer.json").read_text() == '{"greeted": "file"}'
         setting = first[: first.index("aws lambda")]
+        arn = "arn:aws:lambda:us-east-1:000000000000:function:orders"
+        deny = {"Effect": "Deny", "Principal": "*", "Action": "lambda:*", "Resource": arn}
+        text = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        lambdas.put_resource_policy(ResourceArn=arn, Policy=text)
+        ran(hub, opening)
+        with pytest.raises(ClientError, match="ResourceNotFoundException"):
+            lambdas.get_policy(FunctionName="orders")
         ran(hub, setting + url)
         address = lambdas.get_function_url_config(FunctionName="web")["FunctionUrl"]
         with urllib.request.urlopen(address, timeout=20) as answer:

@@ -241,6 +241,10 @@ def test_a_function_url_is_told_as_the_client_reaches_it(listen: str, host: str,
 def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any, hub: Daemon) -> None:
     name = f"web-{uuid.uuid4().hex[:8]}"
     create(lambdas, name, zipped({"app.py": WEB}))
+    odd = {"AllowOrigins": ["https://*.a.example"]}
+    told = refused(lambdas.create_function_url_config, FunctionName=name, AuthType="NONE", Cors=odd)
+    assert told[:2] == (400, "InvalidParameterValueException")
+    assert told[2].startswith("Cors: 'https://*.a.example' is no origin")
     cors = {"AllowOrigins": ["https://a.example"], "AllowMethods": ["GET"], "MaxAge": 60}
     made = lambdas.create_function_url_config(FunctionName=name, AuthType="NONE", Cors=cors)
     url = made["FunctionUrl"]
@@ -283,6 +287,7 @@ def test_a_function_url_calls_its_function_once_its_policy_opens_it(lambdas: Any
         changed["InvokeMode"] == lambdas.get_function_url_config(FunctionName=name)["InvokeMode"] == "RESPONSE_STREAM"
     )
     lambdas.update_function_url_config(FunctionName=name, InvokeMode="BUFFERED")
+    assert refused(lambdas.update_function_url_config, FunctionName=name, Cors=odd)[0] == 400
     assert [
         one["FunctionUrl"] for one in lambdas.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"]
     ] == [url]

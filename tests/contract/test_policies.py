@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,29 @@ def test_a_function_s_policy_denies_keys_what_theirs_allow(tmp_path: Path) -> No
             assert (status, kind) == (400, "InvalidParameterValueException")
             assert message.startswith("Policy: Statement[0]: ")
             assert text in message
+
+
+def test_a_policy_that_locks_out_its_maker_is_refused_and_the_socket_opens_any(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        create(client(hub), "web", answering(1))
+        admin, other = made(hub, "admin", role="admin"), made(hub, "other", role="admin")
+        where = {"ResourceArn": f"{ARN}:function:web"}
+        everybody = {"Effect": "Deny", "Principal": "*", "Action": "lambda:*", "Resource": where["ResourceArn"]}
+        status, kind, message = refused(admin.put_resource_policy, **where, Policy=policy(everybody))
+        assert (status, kind) == (400, "InvalidParameterValueException")
+        assert "it would deny arn:aws:iam::000000000000:user/admin to put another and to delete it" in message
+        admin.put_resource_policy(**where, Policy=policy({**everybody, "Action": "lambda:Delete*"}))
+        others = {**everybody, "Principal": {"AWS": "arn:aws:iam::000000000000:user/other"}}
+        admin.put_resource_policy(**where, Policy=policy(others))
+        assert refused(other.delete_resource_policy, **where)[:2] == (403, "AccessDeniedException")
+        assert hub.cli("token", "revoke", "admin").returncode == 0
+        path = f"/2026-07-09/resource-policy/{where['ResourceArn']}"
+        command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "DELETE"]
+        there = subprocess.run([*command, f"http://127.0.0.1:{hub.admin}{path}"], capture_output=True, text=True)
+        assert there.stdout == "403", "at its address a signature is asked for"
+        socket = ["--unix-socket", str(hub.project / "var/hub.sock")]
+        assert subprocess.run([*command, *socket, f"http://hub{path}"], capture_output=True, text=True).stdout == "204"
+        assert called(other, "web")["answer"] == 1
 
 
 def test_a_policy_is_refused_where_it_is_wrong_and_shown_as_it_is(tmp_path: Path) -> None:

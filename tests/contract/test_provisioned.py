@@ -60,6 +60,9 @@ def test_workers_are_ready_before_a_call_and_after_a_kill_and_follow_their_alias
         lambdas.update_alias(FunctionName="fn", Name="live", FunctionVersion="2")
         ready(lambdas, "fn", "live")
         until(lambda: hub.api("GET", "/api/v1/functions/fn:1")["workers"] == 0, "those of the first one ended")
+        told = refused(lambdas.update_alias, FunctionName="fn", Name="live", FunctionVersion="$LATEST")
+        assert told[:2] == (400, INVALID)
+        assert "provisioned concurrency, which $LATEST cannot have" in told[2]
         put(lambdas, "fn", "1", 1)
         listed = lambdas.list_provisioned_concurrency_configs(FunctionName="fn")["ProvisionedConcurrencyConfigs"]
         assert [(one["FunctionArn"], numbers(one)[0]) for one in listed] == [(f"{ARN}fn:1", 1), (f"{ARN}fn:live", 3)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
-from triggerhub.errors import Conflict
+from triggerhub.errors import BadInput, Conflict
 from triggerhub.hub.tokens import Tokens
 from triggerhub.policy.access import Role
 from triggerhub.stores.memory import MemoryStore
@@ -65,3 +66,13 @@ async def test_an_access_key_is_found_by_its_id_until_it_is_revoked() -> None:
         assert each.by_key(one.key) is None
         assert each.by_key(two.key) == two
         assert each.by_key(plain.id) is each.by_key("") is None
+
+
+async def test_functions_are_named_by_patterns_or_arns_of_this_hub() -> None:
+    tokens, arn = Tokens(MemoryStore(), lambda: 0), "arn:aws:lambda:us-east-1:000000000000:function:"
+    named = ["orders-*", f"{arn}sec", f"{arn}sec:live", "a:1"]
+    key, _ = await tokens.create("one", Role.ADMIN, payloads=True, lasts=None, aws=True, functions=named)
+    assert key.functions == ("orders-*", "sec", "sec:live", "a:1")
+    for odd in (arn, "a:b:c", "arn:aws:lambda:eu-west-1:000000000000:function:sec", "function:sec:live", ":live"):
+        with pytest.raises(BadInput, match="is no pattern of functions"):
+            await tokens.create("two", Role.ADMIN, payloads=True, lasts=None, aws=True, functions=[odd])

@@ -10,6 +10,24 @@ LISTED = Cors(origins=(SITE,), methods=("POST",), headers=("x-a", "x-b"), expose
 OPEN = Cors(origins=("*",), methods=("POST", "GET"))
 
 
+@pytest.mark.parametrize(
+    ("origins", "found"),
+    [
+        (["*"], None),
+        (["https://a.example", "http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080"], None),
+        (["null", "capacitor://localhost", "chrome-extension://abcdefghij"], None),
+        (["https://a.example", "https://*.example"], "https://*.example"),
+        (["a.example"], "a.example"),
+        (["https://a.example/"], "https://a.example/"),
+        (["https://A.example"], "https://A.example"),
+        ([""], ""),
+        (["https://a.example:port"], "https://a.example:port"),
+    ],
+)
+def test_what_no_browser_sends_is_no_origin(origins: list[str], found: str | None) -> None:
+    assert cors.unmatched(origins) == found
+
+
 def test_a_preflight_is_told_the_rules():
     assert dict(cors.preflight(LISTED, SITE)) == {
         "access-control-allow-origin": SITE,

@@ -325,6 +325,7 @@ JWT = {"type": "jwt", "algorithms": ["HS256"]}
         pytest.param({"path": "/_url/a"}, ["bad-path"], id="a reserved path"),
         pytest.param({"respond": "stream"}, ["not-available"], id="stream"),
         pytest.param({"cors": {"allow_origins": ["*"], "allow_credentials": True}}, ["cors-credentials"], id="cors"),
+        pytest.param({"cors": {"allow_origins": ["https://*.a.example"]}}, ["cors-origin"], id="no origin"),
         pytest.param({"auth": {"type": "github", "secret": [SECRET, SECRET]}}, ["duplicate-secret"], id="twice"),
         pytest.param({"auth": JWT}, ["no-key"], id="jwt without a key"),
         pytest.param({"auth": {**JWT, "secret": SECRET}}, ["bad-key"], id="jwt with a short secret"),

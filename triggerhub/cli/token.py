@@ -31,7 +31,9 @@ def token() -> None:
 @click.option("--lasts", metavar="TIME", help="It ends after this time, like 30d.")
 @click.option("--aws", is_flag=True, help="Make an access key for the Lambda API: an id and a secret to sign with.")
 @click.option("--action", "actions", multiple=True, metavar="PATTERN", help="With --aws: only such, like lambda:Get*.")
-@click.option("--function", "functions", multiple=True, metavar="PATTERN", help="With --aws: only such functions.")
+@click.option(
+    "--function", "functions", multiple=True, metavar="PATTERN", help="With --aws: only such functions, by name or ARN."
+)
 @click.option("--policy", type=click.File(), help="With --aws: the IAM policy in this file; - is standard input.")
 @shared
 @click.pass_obj

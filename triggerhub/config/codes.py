@@ -92,6 +92,7 @@ CODES: dict[str, str] = {
     ),
     "bad-path": "A route's path begins with a slash, and a {name} stands for one whole part of it.",
     "cors-credentials": "Browsers refuse credentials together with the origin \"*\".",
+    "cors-origin": "An origin is scheme, host and maybe a port, in small letters, with no path and no \"*\" in it.",
     "duplicate-secret": "A secret that is given twice shows that the new one was not put in.",
     "missing-extra": "The algorithm needs an optional package: pip install triggerhub[jwt].",
     "no-key": "A token cannot be verified without a key for its algorithm.",

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 import anyio
 
+from triggerhub.aws import arn
 from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.model import Millis
 from triggerhub.policy.access import Principal, Role
@@ -29,7 +30,10 @@ CLOSED = "closed"
 MOST = 1000
 """Tokens of one hub."""
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
-_PATTERN = re.compile(r"[A-Za-z0-9_:*?-]{1,128}")
+_ACTION = re.compile(r"[A-Za-z0-9_:*?-]{1,128}")
+_FUNCTION = re.compile(r"[A-Za-z0-9_*?-]{1,128}(:[A-Za-z0-9_*?-]{1,128})?")
+_ARN = arn.function("")
+"""What the ARN of a function begins with, which may stand before its name."""
 _FORM = re.compile(r"th_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
@@ -115,9 +119,14 @@ class Tokens:
             raise BadInput("actions, functions and policies are for access keys", hint="Add --aws, or leave them out.")
         if (actions or functions) and policy:
             raise BadInput("a policy says itself which actions and functions it is about", hint="Leave the others out.")
-        for pattern in (*actions, *functions):
-            if not _PATTERN.fullmatch(pattern):
-                raise BadInput(f"{pattern[:60]!r} is no pattern", hint="Write one like lambda:Invoke* or orders-*.")
+        functions = [pattern.removeprefix(_ARN) for pattern in functions]
+        for pattern in actions:
+            if not _ACTION.fullmatch(pattern):
+                raise BadInput(f"{pattern[:60]!r} is no pattern", hint="Write one like lambda:Invoke*.")
+        for pattern in functions:
+            if not _FUNCTION.fullmatch(pattern):
+                hint = "Write one like orders-*, orders:live or the ARN of one of this hub's."
+                raise BadInput(f"{pattern[:120]!r} is no pattern of functions", hint=hint)
         async with self._changing:
             if any(one.name == name for one in self._known.values()):
                 raise Conflict(

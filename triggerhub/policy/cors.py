@@ -6,11 +6,13 @@ what is configured replaces what the function says of CORS.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Headers = tuple[tuple[str, str], ...]
 _PREFIX = "access-control-"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^\sA-Z*/?#@\[\]:]+)(:\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,11 @@ class Cors:
     max_age: int = 0
     """In seconds; 0 leaves it to the browser."""
     credentials: bool = False
+
+
+def unmatched(origins: Iterable[str]) -> str | None:
+    """Return the first of *origins* that is none and no ``*``: browsers send no such, and it would be for nobody."""
+    return next((one for one in origins if one not in ("*", "null") and not _ORIGIN.fullmatch(one)), None)
 
 
 def is_preflight(method: str, headers: Sequence[tuple[str, str]]) -> bool:

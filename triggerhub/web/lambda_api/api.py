@@ -31,7 +31,7 @@ from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.body import LARGE, Bodies
-from triggerhub.web.lambda_api.caller import Caller, Callers, shown
+from triggerhub.web.lambda_api.caller import Caller, Callers, is_presigned, shown
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
@@ -167,6 +167,7 @@ class LambdaApi:
         try:
             if caller is not None:
                 self._caller.require(caller, wanted(self._registry, self._caller.deployed, operation.name, given))
+                self._caller.unlocked(caller, operation.name, given)
             if archive is not None:
                 await body.put_back(given, archive)
             result = await self._performed(scope, headers, operation, given)
@@ -273,9 +274,16 @@ async def _watch(receive: Receive, parts: Parts) -> None:
 
 
 def _signature(scope: Scope, request: Sent) -> sigv4.Signature | None:
-    """Return how a request is signed; None where who sent it is known by a token. Raises ApiError."""
+    """Return how a request is signed; None where it is known who sent it: by a token, or by the hub's own socket.
+
+    Raises ApiError.
+    """
     authorization = request.headers.get("authorization")
-    if authorization is not None and not authorization.startswith(sigv4.ALGORITHM) and "asker" in scope:
+    if authorization is None:
+        known = request.trusted and not is_presigned(request.query)
+    else:
+        known = not authorization.startswith(sigv4.ALGORITHM)
+    if known and "asker" in scope:
         return None
     return shown(request.headers, request.query)
 

@@ -29,8 +29,10 @@ from triggerhub.policy.sigv4 import Refused, Signature, Signed
 from triggerhub.settings import DEPLOYED
 from triggerhub.web.access import write_down
 from triggerhub.web.lambda_api import change
+from triggerhub.web.lambda_api.actions import meant
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.identity import known, statements, user_arn
+from triggerhub.web.lambda_api.permissions import place_of
 from triggerhub.web.lambda_api.sent import Sent
 from triggerhub.web.lambda_api.wanted import Wanted, is_whole, resource_tags
 
@@ -59,7 +61,7 @@ def shown(headers: Mapping[str, str], query: str) -> Signature:
     """Return the signature that a request shows, by its header or as a link. Raises ApiError."""
     authorization = headers.get("authorization")
     try:
-        if not is_link(query):
+        if not is_presigned(query):
             return sigv4.parse(authorization)
         if authorization is not None:
             text = "A request has one signature: in its query, or in an Authorization header."
@@ -69,7 +71,7 @@ def shown(headers: Mapping[str, str], query: str) -> Signature:
         raise ApiError(error.kind, error.message) from error
 
 
-def is_link(query: str) -> bool:
+def is_presigned(query: str) -> bool:
     """Whether a query says that it has a signature in it."""
     return f"{sigv4.SIGNATURE}=" in query
 
@@ -208,6 +210,26 @@ class Callers:
             if one.function and one.qualifier and is_whole(deployed, one.qualifier):
                 also = arn.function(one.function)
             require(caller.token, one, policy, told, also=also)
+
+    def unlocked(self, caller: Caller, operation: str, given: Mapping[str, Json]) -> None:
+        """Raise ApiError where a policy would keep who puts it from putting another, and from taking it away."""
+        place = place_of(given["ResourceArn"]) if operation == "PutResourcePolicy" else None
+        if caller.token is None or place is None:
+            return
+        resource, deployed = arn.function(place[0], place[1] or None), self.deployed(place[0])
+        try:
+            policy = document.kept(document.resource(document.loads(given["Policy"]), meant, resource))
+        except ValueError:
+            return  # the operation itself says why
+        told = caller.known if deployed is None else _of(deployed, caller.known)
+        own, who = statements(caller.token), user_arn(caller.token)
+        ways = (f"lambda:{does}ResourcePolicy" for does in ("Put", "Delete"))
+        asked = (Request(action=way, resource=resource, who=who, known=told) for way in ways)
+        if all(decide(own, policy, one) is Verdict.DENIED_BY_RESOURCE for one in asked):
+            text = (
+                f"Policy: it would deny {who} to put another and to delete it. Leave lambda:DeleteResourcePolicy out "
+            )
+            raise ApiError("InvalidParameterValueException", f"{text}of what it denies, or except your key.")
 
     def deployed(self, name: str) -> Deployed | None:
         """Return what is known of a function; None where the handlers folder has its name now, or there is none."""

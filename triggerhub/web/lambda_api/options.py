@@ -96,6 +96,9 @@ class Options:
         if asked.given["UpdateRuntimeOn"] != "Auto":
             text = "UpdateRuntimeOn: runtimes are those of this machine, and change as they do; only Auto can be."
             raise ApiError("InvalidParameterValueException", text)
+        if "RuntimeVersionArn" in asked.given:
+            text = "RuntimeVersionArn: it goes with UpdateRuntimeOn Manual alone, which there is not here."
+            raise ApiError("InvalidParameterValueException", text)
         return {"UpdateRuntimeOn": "Auto", "FunctionArn": arn.function(name, qualifier)}
 
     # small helps

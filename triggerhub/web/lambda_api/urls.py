@@ -16,6 +16,7 @@ from triggerhub.deploy.record import BUFFERED, Deployed, Url
 from triggerhub.deploy.registry import Registry
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
+from triggerhub.policy import cors
 from triggerhub.web.lambda_api import shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions
@@ -47,6 +48,7 @@ class Urls:
 
     async def _create(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = _place(asked)
+        _check_cors(asked)
         moment = now()
 
         def create(current: Deployed, before: Url | None) -> Url:
@@ -70,6 +72,7 @@ class Urls:
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = _place(asked)
+        _check_cors(asked)
 
         def update(current: Deployed, was: Url) -> Url:
             return replace(
@@ -130,6 +133,14 @@ def _place(asked: Asked) -> tuple[str, str]:
         text = "A function URL is of a function or an alias, not of a version."
         raise ApiError("InvalidParameterValueException", text)
     return found.name, found.qualifier or ""
+
+
+def _check_cors(asked: Asked) -> None:
+    """Raise ApiError for an origin that no page has."""
+    odd = cors.unmatched(asked.given.get("Cors", {}).get("AllowOrigins", ()))
+    if odd is not None:
+        text = f"Cors: {odd!r} is no origin, so no page would ever be let in by it. Write it as browsers send it, as "
+        raise ApiError("InvalidParameterValueException", f"{text}https://app.example; * alone is all.")
 
 
 def _check(deployed: Deployed, alias: str) -> None:

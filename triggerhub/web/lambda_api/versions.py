@@ -105,6 +105,9 @@ class Versions:
                 raise ApiError("PreconditionFailedException", REVISION)
             led = "FunctionVersion" in given or "RoutingConfig" in given
             version = given.get("FunctionVersion", alias.version)
+            if version == LATEST != alias.version and name in current.provisioned:
+                text = f"Alias {name} has provisioned concurrency, which $LATEST cannot have: delete its configuration "
+                raise ApiError("InvalidParameterValueException", f"{text}(DeleteProvisionedConcurrencyConfig) first.")
             made = Alias(
                 # Who leads it elsewhere by hand decides, and no canary any more.
                 canary=None if led else alias.canary,
