@@ -13,8 +13,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from triggerhub import archive
@@ -31,6 +32,14 @@ CLAIMED = 600.0
 SPARE = 1 * GB
 """How much of the disk, or a twentieth of a smaller one, is left to everything else."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(slots=True)
+class _Busy:
+    """What threads that put one archive have in common."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    threads: int = 0
 
 
 class StorageExceeded(TriggerhubError):
@@ -50,6 +59,8 @@ class Shelf:
         self._sizes: dict[str, int] = {}
         self._claimed: dict[str, float] = {}
         """When archives were put, on the monotonic clock."""
+        self._putting: dict[str, _Busy] = {}
+        """Archives that are being put."""
         self._idle: set[str] = set()
         """Those that nothing needed at the last sweep."""
         self.archives = home / "archives"
@@ -62,20 +73,37 @@ class Shelf:
         path = self.archives / name
         with self._lock:
             self._claimed[name] = time.monotonic()
-        if not path.exists():
-            self._make_room(len(data), archive.check(io.BytesIO(data)))
+        # Whoever puts the same at the same time waits, and finds it there.
+        with self._alone(name):
+            if not path.exists():
+                self._make_room(len(data), archive.check(io.BytesIO(data)))
+                try:
+                    self._write(data, path)
+                except OSError:
+                    self._take(-len(data))
+                    raise
             try:
-                self._write(data, path)
-            except OSError:
+                self.unpack(name)
+            except archive.BadArchive:
+                path.unlink(missing_ok=True)
                 self._take(-len(data))
                 raise
-        try:
-            self.unpack(name)
-        except archive.BadArchive:
-            path.unlink(missing_ok=True)
-            self._take(-len(data))
-            raise
         return name
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Let one thread at a time see to an archive of that name."""
+        with self._lock:
+            busy = self._putting.setdefault(name, _Busy())
+            busy.threads += 1
+        try:
+            with busy.lock:
+                yield
+        finally:
+            with self._lock:
+                busy.threads -= 1
+                if not busy.threads:
+                    del self._putting[name]
 
     def require(self, size: int) -> None:
         """Raise StorageExceeded where *size* bytes more would leave too little of the disk. OSError."""
