@@ -28,7 +28,22 @@ from triggerhub.runtimes.privilege import Keeper
 
 PORT = 8080
 WORLD, HOST, BRIDGE = "10.77.0.2", "10.77.0.1", "10.78.0.1"
-PLACES = {"world": WORLD, "loopback": "127.0.0.1", "host": HOST, "bridge": BRIDGE, "metadata": "169.254.169.254"}
+WORLD6, HOST6 = "fd77::2", "fd77::1"
+CLOUDS = {
+    "metadata": "169.254.169.254", "routed metadata": "169.254.170.2", "other metadata": "169.254.42.42",
+    "metadata of IPv6": "fd20:ce::254", "metadata on the link": "fe80::a9fe:a9fe%near",
+}  # fmt: skip
+"""What clouds have; the second is on a way of its own, as a host may be told by DHCP."""
+ROUTED = "routed metadata"
+V6 = Path("/proc/net/if_inet6").exists()
+PLACES = {
+    name: address
+    for name, address in {
+        "world": WORLD, "world of IPv6": WORLD6, "loopback": "127.0.0.1", "host": HOST, "bridge": BRIDGE,
+        "host of IPv6": HOST6, **CLOUDS,
+    }.items()
+    if V6 or ":" not in address
+}  # fmt: skip
 REACHES = f"""
 import socket
 def reached(address):
@@ -51,7 +66,10 @@ while True:
 """
 SERVER = f"""
 import socket
-with socket.create_server(("{WORLD}", {PORT})) as server:
+address = socket.getaddrinfo("{WORLD}", {PORT}, type=socket.SOCK_STREAM)[0]
+with socket.socket(address[0]) as server:
+    server.bind(address[4])
+    server.listen()
     print(flush=True)
     while True:
         server.accept()[0].close()
@@ -81,12 +99,22 @@ def hosted() -> Iterator[None]:
         run("ip", "address", "add", f"{BRIDGE}/24", "dev", "bridge")
         run("ip", "link", "set", "bridge", "up")
         run(*there, "ip", "address", "add", f"{WORLD}/24", "dev", "far")
+        if V6:
+            run("ip", "-6", "address", "add", f"{HOST6}/64", "dev", "near", "nodad")
+            run(*there, "ip", "-6", "address", "add", f"{WORLD6}/64", "dev", "far", "nodad")
         # What a cloud has there answers, too.
-        run(*there, "ip", "address", "add", f"{PLACES['metadata']}/32", "dev", "far")
+        for address in CLOUDS.values():
+            if "." in address:
+                run(*there, "ip", "address", "add", f"{address}/32", "dev", "far")
+            elif V6:
+                run(*there, "ip", "-6", "address", "add", f"{address.partition('%')[0]}/128", "dev", "far", "nodad")
         run(*there, "ip", "link", "set", "far", "up")
         run("ip", "route", "add", "default", "via", WORLD)
-        for address in (WORLD, PLACES["metadata"]):
-            code = SERVER.replace(WORLD, address)
+        run("ip", "route", "add", CLOUDS[ROUTED], "via", WORLD)
+        if V6:
+            run("ip", "-6", "route", "add", "default", "via", WORLD6)
+        for address in (PLACES[name] for name in PLACES.keys() & {"world", "world of IPv6", *CLOUDS}):
+            code = SERVER.replace(WORLD, address.replace("%near", "%far"))
             server = subprocess.Popen([*there, sys.executable, "-c", code], stdout=subprocess.PIPE)
             ends.callback(server.wait)
             ends.callback(server.kill)

@@ -99,7 +99,8 @@ class Planner:
         hostname = function.name.replace(":", "-").replace("_", "-")[:63]
         files = dict(view.FILES)
         if network == "carried":
-            files[view.RESOLVERS] = view.resolvers(*map(_text, _RESOLVERS), stand_in=pasta.RESOLVER)
+            closed = (pasta.LINK, *pasta.CLOSED)
+            files[view.RESOLVERS] = view.resolvers(*map(_text, _RESOLVERS), stand_in=pasta.RESOLVER, closed=closed)
         elif network == "own":
             files[view.HOSTS] = f"127.0.0.1 localhost {hostname}\n::1 localhost\n"
         return Plan(

@@ -131,15 +131,16 @@ def objection(path: str, data: str) -> str | None:
     return None
 
 
-def resolvers(text: str, upstream: str, *, stand_in: str) -> str:
+def resolvers(text: str, upstream: str, *, stand_in: str, closed: Iterable[str] = ()) -> str:
     """Return the resolv.conf of a sandbox that has not the host's loopback; *text* is the host's.
 
-    *upstream* says whom a resolver on the host's loopback asks, where that is known. Where nobody else is named it is
-    *stand_in*, which leads to the host's.
+    *upstream* says whom a resolver on the host's loopback asks, where that is known. Where nobody else is named, or
+    only who is in a network that is *closed*, as a cloud's own are, it is *stand_in*, which leads to the host's.
     """
+    lost = [ipaddress.ip_network(one) for one in ("127.0.0.0/8", "::1/128", *closed)]
     lines = [line for line in text.splitlines() if line.split()[:1] not in (["nameserver"], [])]
     for known in (text, upstream):
-        if named := [one for one in _named(known) if not _loopback(one)]:
+        if named := [one for one in _named(known) if not _within(one, lost)]:
             break
     return "".join(f"{line}\n" for line in (*lines, *(f"nameserver {one}" for one in named or [stand_in])))
 
@@ -149,8 +150,9 @@ def _named(text: str) -> list[str]:
     return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
 
 
-def _loopback(address: str) -> bool:
+def _within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        known = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    return any(known in network for network in networks)

@@ -20,10 +20,19 @@ PLACES = ("/usr/local/bin", "/usr/bin", "/bin")
 """Where it is looked for: what root executes is nobody's to name."""
 RESOLVER = "169.254.1.1"
 """Where a sandbox finds the host's resolver, where that listens on the host's loopback only."""
-_CLOSED = ("169.254.160.0/19", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32")
-"""Where clouds tell a machine its secrets. The rest of what is link-local is no way to anything, but to RESOLVER."""
-_NEWROUTE, _UNREACHABLE, _DESTINATION = 24, 7, 1
-_REQUEST, _ACKNOWLEDGE, _CREATE, _REPLACE = 0x1, 0x4, 0x400, 0x100
+LINK = "169.254.0.0/16"
+"""Where most clouds tell a machine its secrets and keep its volumes; closed but for RESOLVER."""
+CLOSED = (
+    "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",
+    "fd00:ec2::/32", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128", "fe80::a9fe:a9fe/128",
+)  # fmt: skip
+"""Where others do, and the same by IPv6: AWS's, Google's, Oracle's, Scaleway's and OpenStack's."""
+_NEWROUTE, _NEWRULE, _UNREACHABLE, _DESTINATION, _PRIORITY = 24, 32, 7, 1, 6
+_REQUEST, _ACKNOWLEDGE, _CREATE, _REPLACE, _EXCLUSIVE = 0x1, 0x4, 0x400, 0x100, 0x200
+_FIRST = 1
+"""The place of a rule before all routes but those to the namespace's own addresses."""
+_EXISTS, _NO_RULES = 17, (93, 95, 97)
+"""What the kernel says of a rule that is there, and where it has none, or none for IPv6."""
 _MAIN, _STATIC = 254, 4
 _STACK = 8 * 1024 * 1024
 
@@ -49,7 +58,11 @@ def enter(uid: int | None, map_ids: Callable[..., None]) -> None:
     program = find()
     if program is None:
         raise OSError(2, "pasta is not installed")
-    closed = [*_CLOSED, *addresses(_text("/proc/self/net/fib_trie"), _text("/proc/self/net/if_inet6"))]
+    closed = [
+        *but(LINK, RESOLVER),
+        *CLOSED,
+        *addresses(_text("/proc/self/net/fib_trie"), _text("/proc/self/net/if_inet6")),
+    ]
     ready, go = os.pipe(), os.pipe()
     holder = os.fork()
     if holder == 0:
@@ -147,26 +160,59 @@ def addresses(trie: str, inet6: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def but(network: str, address: str) -> list[str]:
+    """Return the networks that together are *network* without one of its addresses, of IPv4."""
+    length = int(network.partition("/")[2])
+    number = int.from_bytes(socket.inet_aton(address), "big")
+    halves = ((number >> 32 - bits ^ 1) << 32 - bits for bits in range(length + 1, 33))
+    return [f"{socket.inet_ntoa(half.to_bytes(4, 'big'))}/{bits}" for bits, half in enumerate(halves, length + 1)]
+
+
 def close(networks: list[str]) -> None:
-    """Let nothing of this network namespace reach *networks*, unless they are its own. Raises OSError."""
+    """Let nothing of this network namespace reach *networks*, unless they are its own. Raises OSError.
+
+    By rules, which come before every route: pasta copies the host's, which may lead to one of these addresses alone.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel_side:
         for network in networks:
-            kernel_side.send(route(network))
-            answer = kernel_side.recv(4096)
-            error = -struct.unpack_from("=i", answer, 16)[0]
-            if error and ":" not in network:  # where there is no IPv6, nothing is reached by it
-                raise OSError(error, f"route to {network}: {os.strerror(error)}")
+            error = _asked(kernel_side, rule(network))
+            if error in _NO_RULES:
+                error = _asked(kernel_side, route(network))
+            if error not in (0, _EXISTS) and ":" not in network:  # where there is no IPv6, nothing is reached by it
+                raise OSError(error, f"{network} cannot be closed: {os.strerror(error)}")
+
+
+def _asked(kernel_side: socket.socket, message: bytes) -> int:
+    kernel_side.send(message)
+    number: int = struct.unpack_from("=i", kernel_side.recv(4096), 16)[0]
+    return -number
+
+
+def rule(network: str) -> bytes:
+    """Return the message that asks the kernel to call *network* unreachable, whatever routes say."""
+    family, packed, length = _packed(network)
+    body = struct.pack("=8BI", family, length, 0, 0, 0, 0, 0, _UNREACHABLE, 0)
+    body += struct.pack("=HHI", 8, _PRIORITY, _FIRST)
+    body += struct.pack("=HH", 4 + len(packed), _DESTINATION) + packed
+    return _message(_NEWRULE, _EXCLUSIVE, body)
 
 
 def route(network: str) -> bytes:
-    """Return the message that asks the kernel to call *network* unreachable."""
+    """Return the message that asks the kernel to call *network* unreachable where no route is more exact."""
+    family, packed, length = _packed(network)
+    body = struct.pack("=8BI", family, length, 0, 0, _MAIN, _STATIC, 0, _UNREACHABLE, 0)
+    body += struct.pack("=HH", 4 + len(packed), _DESTINATION) + packed
+    return _message(_NEWROUTE, _REPLACE, body)
+
+
+def _packed(network: str) -> tuple[int, bytes, int]:
     address, _, length = network.partition("/")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    packed = socket.inet_pton(family, address)
-    body = struct.pack("=8BI", family, int(length), 0, 0, _MAIN, _STATIC, 0, _UNREACHABLE, 0)
-    body += struct.pack("=HH", 4 + len(packed), _DESTINATION) + packed
-    flags = _REQUEST | _ACKNOWLEDGE | _CREATE | _REPLACE
-    return struct.pack("=IHHII", 16 + len(body), _NEWROUTE, flags, 1, 0) + body
+    return family, socket.inet_pton(family, address), int(length)
+
+
+def _message(kind: int, flags: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, _REQUEST | _ACKNOWLEDGE | _CREATE | flags, 1, 0) + body
 
 
 def _text(path: str) -> str:
