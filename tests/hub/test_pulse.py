@@ -93,3 +93,23 @@ async def test_a_function_has_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch
     assert watch.function("f", HOUR).calls == 60
     assert watch.function("never called").calls == 0
     assert watch.function("never called").p95 is None
+
+
+async def test_one_that_comes_back_after_it_was_forgotten_begins_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, clock = Metrics(), Clock()
+    watch = Pulse(metrics, clock)
+    metrics.count("invocations", "f", 5)
+    metrics.observe("f", 40)
+    metrics.went({"f"}, set(), clock.now())
+    left: list[int] = []
+
+    def look() -> None:
+        left.append(watch.totals("f").invocations)
+        assert watch.function("f").calls >= 0
+
+    await beaten(watch, clock, monkeypatch, KEPT + 2 * WINDOW // pulse.STEP, look)
+    assert (left[0], left[-1]) == (5, 0)
+    metrics.count("invocations", "f", 2)
+    metrics.observe("f", 40)
+    assert watch.function("f").calls == 2
+    assert all(point.calls >= 0 for point in watch.series())

@@ -18,7 +18,7 @@ from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
 from triggerhub.telemetry.durations import SHOWN_MS
 from triggerhub.telemetry.exposition import families
-from triggerhub.telemetry.metrics import CALLS, EVENTS, SERIES, Metrics
+from triggerhub.telemetry.metrics import CALLS, EVENTS, GONE, SERIES, Metrics
 from triggerhub.testing import FakeClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
@@ -220,3 +220,30 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     for panel in dashboard["panels"]:
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+
+
+async def test_what_was_counted_of_what_is_gone_is_told_for_an_hour_and_no_total_goes_back(tmp_path: Path) -> None:
+    async def work(invocation: Invocation) -> Any:
+        return 1
+
+    start = 1_767_225_600_000
+    async with rig(tmp_path, {"work": work, "gone": work}, clock=FakeClock(start)) as r:
+        metrics = r.hub._metrics
+        for name in ("work", "gone"):
+            await r.hub.invoke(name, b"1")
+        metrics.count("accepted", "hand", 3)
+        metrics.count("accepted", "destination:gone", 2)
+        metrics.embedded("gone", embedded.read(EMBEDDED))
+        before = metrics.totals()
+        await r.reload([function("work")], [])
+        assert metrics.forget_gone(start + GONE - 1) == []
+        assert 'triggerhub_invocations_total{function="gone"} 1.0' in (await r.hub.metrics()).decode()
+        # What came back in time is not forgotten.
+        await r.reload([function("work")], [trigger()])
+        assert metrics.forget_gone(start + 2 * GONE) == ["gone"]
+        page = (await r.hub.metrics()).decode()
+        assert "gone" not in page
+        assert 'triggerhub_invocations_total{function="work"} 1.0' in page
+        assert 'triggerhub_events_accepted_total{trigger="hand"} 3.0' in page
+        assert metrics.totals() == before
+        assert metrics.forget_gone(start + 3 * GONE) == []

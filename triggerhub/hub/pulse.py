@@ -82,6 +82,10 @@ class Pulse:
                 self._look_at_functions()
             if turn % (WINDOW // STEP) == 0:
                 self._metrics.forget_memory()
+                for name in self._metrics.forget_gone(self._clock.now()):
+                    # Should there be one of that name again, it begins at nothing.
+                    for _, found in self._functions:
+                        found.pop(name, None)
 
     def series(self) -> list[Point]:
         """Return a point per step, oldest first."""

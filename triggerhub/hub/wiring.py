@@ -263,6 +263,8 @@ class Wiring:
         before, self.project = self.project, project
         functions = dict(project.functions) | built_in(project)
         self.gates = {name: Gate(trigger, functions) for name, trigger in project.triggers.items()}
+        were, are = ({*one.functions, *one.triggers} for one in (before, project))
+        self._services.metrics.went(were, are, self._services.clock.now())
         for name in before.functions.keys() - project.functions.keys():
             self.dispatchers.remove(name)
         owing = senders(project, self._deployed)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from triggerhub.model import Fault, Millis
+from triggerhub.model import Fault, Millis, destination_trigger
 from triggerhub.policy.embedded import Sample
+from triggerhub.settings import HOUR
 from triggerhub.store import Stats
 from triggerhub.telemetry.durations import BOUNDS_MS, Histogram, Packed, pack
 
@@ -34,6 +35,8 @@ CALLS = {
 }
 
 
+GONE: Millis = HOUR
+"""For how long what was counted of a function or trigger is told once it is gone: longer than its last call takes."""
 SERIES = 1_000
 """Different metrics and dimensions that handlers may write; what more they write is counted and left out."""
 
@@ -98,6 +101,11 @@ class Metrics:
         self._own: dict[Own, list[float]] = {}
         """Counts and sums of what handlers wrote."""
         self._left_out = 0
+        self._gone: dict[str, Millis] = {}
+        """Functions and triggers that are there no more, and since when."""
+        self._past: Counter[str] = Counter()
+        """What was counted of those that are forgotten, by name of a counter: totals never go back."""
+        self._past_durations = Histogram()
         self.last_failures: dict[str, tuple[Fault, Millis]] = {}
         """What each function failed with the last time that a caller waited, and when."""
         self.on_failure: Callable[[str], None] | None = None
@@ -139,6 +147,29 @@ class Metrics:
         """Begin another window: what was used before the last one is used no more."""
         self._used, self._used_before = {}, self._used
 
+    def went(self, were: Collection[str], there: Collection[str], now: Millis) -> None:
+        """Note which functions and triggers there *were*, and which are *there* now."""
+        for name in self._gone.keys() & set(there):
+            del self._gone[name]
+        self._gone |= dict.fromkeys({*were}.difference(there, self._gone), now)
+
+    def forget_gone(self, now: Millis) -> list[str]:
+        """Forget what was counted of those that went an hour ago; return which they are."""
+        names = [name for name, since in self._gone.items() if now - since >= GONE]
+        for name in names:
+            del self._gone[name]
+            for label in (name, destination_trigger(name)):
+                for what, counter in self._counters.items():
+                    self._past[what] += counter.pop(label, 0)
+                for kept in (self._ages, self._used, self._used_before, self.last_failures):
+                    kept.pop(label, None)
+            for index, cell in self._durations.pop(name, Histogram()).items():
+                self._past_durations[index].count += cell.count
+                self._past_durations[index].total += cell.total
+        for key in [key for key in self._own if key[0] in names]:
+            del self._own[key]
+        return names
+
     def embedded(self, function: str, samples: Sequence[Sample]) -> None:
         """Add what a function wrote in CloudWatch's embedded metric format."""
         for one in samples:
@@ -154,14 +185,16 @@ class Metrics:
 
     def totals(self, function: str | None = None) -> Totals:
         """Return what was counted so far: of all, or of one function, for which no events are counted."""
-        names = self._durations if function is None else [function] if function in self._durations else []
         calls = {
-            what: sum(counter.values()) if function is None else counter[function]
+            what: self._past[what] + sum(counter.values()) if function is None else counter[function]
             for what, counter in self._calls.items()
             if what in ("invocations", "errors", "retries", "dead", "cold_starts", "throttles")
         }
-        accepted = sum(self._events["accepted"].values()) if function is None else 0
-        return Totals(accepted=accepted, durations=pack(self._durations[name] for name in names), **calls)
+        if function is not None:
+            own = [self._durations[function]] if function in self._durations else []
+            return Totals(durations=pack(own), **calls)
+        accepted = self._past["accepted"] + sum(self._events["accepted"].values())
+        return Totals(accepted=accepted, durations=pack([*self._durations.values(), self._past_durations]), **calls)
 
     def accepted(self, trigger: str) -> int:
         """Return how many events of a trigger were committed."""
