@@ -100,16 +100,9 @@ class Slow(Wire):
     def __init__(self, unsent: int = 0) -> None:
         super().__init__()
         self.unsent = unsent
-        self.reading = True
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
 
 
 def connect(bounds: Bounds, wire: Wire, *, answering: bool = True) -> Connection:

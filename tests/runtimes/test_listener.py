@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from triggerhub.aws.errors import MAX_RESPONSE
 from triggerhub.runtimes.bounds import SMALL, Bounds
-from triggerhub.runtimes.listener import MAX_HEAD, Connection, Request
+from triggerhub.runtimes.listener import AHEAD, MAX_HEAD, TURN, Connection, Request
 
 
 class Wire:
@@ -17,6 +19,7 @@ class Wire:
     def __init__(self) -> None:
         self.said = b""
         self.closed = False
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -26,6 +29,12 @@ class Wire:
         self.closed = True
 
     abort = close
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
 
 def connected(*, answering: bool = True, trusted: bool = True) -> tuple[Connection, Wire, list[Request]]:
@@ -91,13 +100,15 @@ def test_a_request_in_front_of_an_answer_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize(("target", "most"), [(b"/a", MAX_RESPONSE), (b"/b", SMALL)], ids=["answer", "other"])
-def test_a_body_over_the_limit_is_dropped_and_told(target: bytes, most: int) -> None:
-    connection, _, taken = connected()
+async def test_a_body_over_the_limit_is_dropped_and_told(target: bytes, most: int) -> None:
+    connection, wire, taken = connected()
     size = most + 1
     connection.data_received(b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (target, size))
     for _ in range(0, size, 65536):
         connection.data_received(b"x" * min(65536, size))
         size -= 65536
+        while not wire.reading:
+            await asyncio.sleep(0)
     assert (taken[0].oversize, bytes(taken[0].body)) == (True, b"")
 
 
@@ -123,10 +134,26 @@ def test_one_header_without_an_end_is_refused(start: bytes) -> None:
     assert taken == []
 
 
-def test_as_many_upgrades_as_a_read_may_hold_are_answered_in_turn() -> None:
+@pytest.mark.parametrize("one", [GET, POST_2], ids=["plain", "upgrade"])
+async def test_requests_without_end_take_no_more_than_their_turn(one: bytes) -> None:
     connection, wire, taken = connected()
-    connection.data_received(GET_2 * 2000)
-    assert wire.said.count(b"HTTP/1.1 200 OK\r\n") == len(taken) == 2000
+    connection.data_received(one * 5000)
+    assert len(taken) == wire.said.count(b"HTTP/1.1 200 OK\r\n") == AHEAD
+    assert wire.said.endswith(b"more than 8 requests came at once\n")
+    assert wire.closed
+
+
+async def test_what_came_at_once_is_read_in_turns() -> None:
+    connection, wire, taken = connected()
+    pieces = b"1\r\nx\r\n" * 10_000
+    connection.data_received(b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n")
+    turns = 0
+    while not taken:
+        assert not wire.reading
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns == 60_000 // TURN > 0
+    assert (wire.reading, bytes(taken[0].body)) == (True, b"x" * 10_000)
 
 
 def test_who_expects_a_word_before_the_body_gets_it() -> None:

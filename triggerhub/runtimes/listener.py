@@ -22,6 +22,12 @@ from triggerhub.settings import KB
 
 MAX_HEAD = 64 * KB
 """The most bytes that the headers and trailers of one request may have."""
+TURN = 32 * KB
+"""Bytes of one connection that are read in one turn of the loop, which is everybody's; more where they cost little."""
+PARTS = 32
+"""Pieces of bodies after which they cost more than that: the parser calls for each."""
+AHEAD = 8
+"""Requests that may come at once: clients wait for an answer before they ask again."""
 _PER_HEADER = 32
 """How many more each counts for: that is about what it costs beside its own bytes."""
 _LONG = f"the headers have more than {MAX_HEAD} bytes"
@@ -86,6 +92,14 @@ class Connection(asyncio.Protocol):
         """Whether a request was taken and is not answered yet."""
         self._held = False
         """Whether what is sent is left in the socket until somebody has room for it."""
+        self._rest = b""
+        """What came and is not read yet."""
+        self._behind = False
+        """Whether there is such, so that nothing more is taken meanwhile."""
+        self._turn = 0
+        """Requests that ended in this turn."""
+        self._parts = 0
+        """Pieces of bodies that were read in it."""
         self._choked = False
         """Whether the client leaves so much unread that nothing more is taken of it."""
         self._last = False
@@ -100,8 +114,25 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        while data and not self._closing:
-            data = self._feed(data)
+        self._rest += data
+        if len(self._rest) == len(data):
+            self._read()
+
+    def _read(self) -> None:
+        """Read a little of what came; the rest has its turn after whatever else the hub has to do."""
+        self._turn = self._parts = at = 0
+        while at < len(self._rest) and self._parts < PARTS and not self._closing:
+            data = self._rest[at : at + TURN]
+            at += TURN
+            while data and not self._closing:
+                data = self._feed(data)
+        self._rest = self._rest[at:]
+        behind = bool(self._rest) and not self._closing
+        if behind:
+            asyncio.get_running_loop().call_soon(self._read)
+        if behind != self._behind:
+            self._behind = behind
+            self._flow()
 
     def _feed(self, data: bytes) -> bytes:
         """Read *data*; return what is to be read after it."""
@@ -136,7 +167,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         # The parser and this hold one another: what was read would stay until they are collected.
-        self._request = Request()
+        self._request, self._rest = Request(), b""
         self._part = None
         self._bounds.leave(self)
         self._lost(self)
@@ -187,6 +218,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._unfinished = 0
+        self._parts += 1
         if self._part is not None:
             self._part(body)
             return
@@ -200,6 +232,9 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
             return
+        self._turn += 1
+        if self._turn > AHEAD:
+            raise _Unfit(f"more than {AHEAD} requests came at once")
         request, self._request = self._request, Request()
         self._begun, self._waiting = False, True
         # Known now: it is forgotten by the time that a later answer is written.
@@ -229,6 +264,11 @@ class Connection(asyncio.Protocol):
         return not self._begun and not self._waiting
 
     @property
+    def behind(self) -> bool:
+        """Whether something came that is not read yet."""
+        return self._behind
+
+    @property
     def unread(self) -> bool:
         """Whether some of what was answered is not taken yet."""
         return not self._closing and self._transport.get_write_buffer_size() > 0
@@ -246,7 +286,7 @@ class Connection(asyncio.Protocol):
     def _flow(self) -> None:
         if self._closing:
             return
-        if self._held or self._choked:
+        if self._held or self._choked or self._behind:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

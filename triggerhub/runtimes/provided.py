@@ -93,7 +93,7 @@ class ProvidedWorker(Held):
 
         await self._starting()
         if listening is not None:
-            self._server = await self._loop.create_server(made, sock=listening)
+            self._server = await self._loop.create_server(made, sock=listening, backlog=MOST)
         await self._started()
 
     async def close(self) -> None:
@@ -264,6 +264,9 @@ class ProvidedWorker(Held):
         self._loop.call_soon(self._buried, status)
 
     def _buried(self, status: int) -> None:
+        if any(connection.behind for connection in self._bounds):
+            self._loop.call_soon(self._buried, status)
+            return
         if self._ending is None and self._invocation is not None and not self._handed and self._served:
             # The handler never began.
             self._ending = lambda usage: Interrupted(usage=usage)
