@@ -38,6 +38,7 @@ from triggerhub.runtimes.program import ProgramWorker
 from triggerhub.runtimes.provided import ProvidedWorker
 from triggerhub.runtimes.sandbox import Extra, Planner
 from triggerhub.runtimes.snapshot import remove_tree
+from triggerhub.runtimes.uids import Uids
 from triggerhub.runtimes.warm import WarmWorker
 from triggerhub.settings import MB, Function, Interpreter, Level
 
@@ -96,7 +97,7 @@ class ProcessRuntime:
         self._python = python or installation.OWN
         self._node = node or shutil.which("node")
         self._launcher = launcher or Launcher()
-        self._planner = Planner(self._data, project)
+        self._planner = Planner(self._data, project, Uids(self._data / "uids" if self._launcher.rooted else None))
         self._room = egress.Room()
         self.levels = Levels(self._launcher, self._planner, found)
         for folder in self._scratch.glob("worker-*"):
@@ -171,6 +172,8 @@ class ProcessRuntime:
         level = decided(function, findings)
         if isinstance(level, Refusal):
             raise _refused(f"{level.message}; {level.hint}", host=True)
+        if self._launcher.rooted and not self._planner.uids.knows(function.name):
+            await asyncio.to_thread(self._planner.uids.of, function.name)
         if level == "confined":
             async with self._confined(function, stream) as place:
                 yield place

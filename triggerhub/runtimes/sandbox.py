@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import stat
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +19,8 @@ from triggerhub.runtimes import installation
 from triggerhub.runtimes.groups import Group
 from triggerhub.runtimes.launch import BOOTSTRAP
 from triggerhub.runtimes.launcher import kernel, pasta
-from triggerhub.runtimes.launcher.plan import FIRST_UID, UIDS, Bind, Landlock, Plan
+from triggerhub.runtimes.launcher.plan import Bind, Landlock, Plan
+from triggerhub.runtimes.uids import Uids
 from triggerhub.settings import MB, Function
 
 PROCESSES = 1024
@@ -56,11 +56,11 @@ class Missing(OSError):
 
 
 class Planner:
-    """Knows the host; gives every function a uid of its own for as long as the hub runs."""
+    """Knows the host."""
 
-    def __init__(self, data: Path | None = None, project: Path | None = None) -> None:
-        """*data* and *project* are the hub's folders."""
-        self._uids: dict[str, int] = {}
+    def __init__(self, data: Path | None = None, project: Path | None = None, uids: Uids | None = None) -> None:
+        """*data* and *project* are the hub's folders; *uids* are those of functions, by default none is kept."""
+        self.uids = uids or Uids()
         self._programs: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = {}
         self._java = _java()
         self._found = _found(of_host())
@@ -105,7 +105,7 @@ class Planner:
             files[view.HOSTS] = f"127.0.0.1 localhost {hostname}\n::1 localhost\n"
         return Plan(
             id=0,
-            uid=self._uid(function.name),
+            uid=self.uids.of(function.name),
             binds=(*binds, *extra.binds),
             links=(*links, ("/var/tmp", "/tmp")),
             files=tuple(files.items()),
@@ -148,7 +148,7 @@ class Planner:
         kinds = [[(path, Path(path).is_dir()) for path in sorted(paths)] for paths in (read, write)]
         return Plan(
             id=0,
-            uid=self._uid(function.name),
+            uid=self.uids.of(function.name),
             binds=(),
             namespaces=False,
             network="host",
@@ -175,16 +175,7 @@ class Planner:
 
     def uid(self, function: Function) -> int:
         """Return the uid on the host that a function has where root makes its sandboxes."""
-        return self._uid(function.name)
-
-    def _uid(self, name: str) -> int:
-        """Return the uid of a function: the same after a restart, unless two names meet."""
-        if name not in self._uids:
-            uid = FIRST_UID + zlib.crc32(name.encode()) % UIDS
-            while uid in self._uids.values():
-                uid = FIRST_UID + (uid + 1 - FIRST_UID) % UIDS
-            self._uids[name] = uid
-        return self._uids[name]
+        return self.uids.of(function.name)
 
 
 def network_of(function: Function, *, carried: bool) -> Literal["own", "carried", "host"]:
