@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -59,3 +60,73 @@ async def test_another_one_grows_by_itself(alone: Bench) -> None:
     alone.launcher.close()
     alone.launcher.open()
     await grown(alone)
+
+
+OWN = """
+    import importlib
+    def handler(event, context):
+        return [name for name in event if hasattr(importlib.import_module(name), "OWN")]
+"""
+NAMES = sorted(sys.stdlib_module_names - {"__main__"})
+
+
+@pytest.mark.parametrize("reuse", ["fresh", "fork"])
+async def test_which_module_is_found_does_not_depend_on_it(alone: Bench, reuse: str) -> None:
+    for name in NAMES:
+        alone.file(f"{name}.py", "OWN = True")
+    function = alone.python(OWN, reuse=reuse)
+    outcome = await alone.call(function, NAMES)
+    assert isinstance(outcome, Returned), outcome
+    found = set(json.loads(outcome.payload))
+    assert found >= {"queue", "zoneinfo", "random", "logging", "asyncio", "secrets", "_queue"}
+    assert not found & {"json", "os", "sys", "threading", "types"}
+    await _grow(alone)
+    again = await alone.call(function, NAMES)
+    assert isinstance(again, Returned), again
+    assert set(json.loads(again.payload)) == found
+
+
+async def test_python_s_own_modules_find_each_other(alone: Bench) -> None:
+    for name in ("queue", "random", "selectors"):
+        alone.file(f"{name}.py", "OWN = True")
+    function = alone.python("""
+        import asyncio, concurrent.futures, queue, random, selectors, tempfile
+        async def handler(event, context):
+            with concurrent.futures.ThreadPoolExecutor(1) as pool, tempfile.TemporaryDirectory():
+                await asyncio.wrap_future(pool.submit(int))
+            return [queue.OWN, random.OWN, selectors.OWN]
+    """)
+    for _ in range(2):
+        outcome = await alone.call(function)
+        assert isinstance(outcome, Returned), outcome
+        assert json.loads(outcome.payload) == [True, True, True]
+        await _grow(alone)
+
+
+async def test_what_brings_no_code_hides_no_module(alone: Bench) -> None:
+    alone.file("email/greeting.txt", "Hello")
+    alone.file("opt/python/zoneinfo.py", "OWN = True")
+    alone.file(
+        "queue.py",
+        """
+        import concurrent.futures.thread, email.utils, queue, zoneinfo
+        def handler(event, context):
+            same = queue is concurrent.futures.thread.queue
+            return [same, hasattr(email.utils, "parseaddr"), zoneinfo.OWN]
+    """,
+    )
+    function = alone.function("python", handler="queue.handler", opt=alone.code / "opt")
+    for _ in range(2):
+        outcome = await alone.call(function)
+        assert isinstance(outcome, Returned), outcome
+        assert json.loads(outcome.payload) == [True, True, True]
+        await _grow(alone)
+
+
+async def _grow(bench: Bench) -> None:
+    for path in bench.code.glob("*.py"):
+        path.rename(path.with_suffix(".away"))
+    await grown(bench)
+    bench.file("app.py", "")
+    for path in bench.code.glob("*.away"):
+        path.rename(path.with_suffix(".py"))

@@ -408,11 +408,6 @@ def part(name: str) -> dict[str, Any]:
     return names
 
 
-def forking() -> Any:
-    """Return the loop that runs each event in a fork. Raises Fault."""
-    return part("forking")["Forking"](sys.modules["__main__"]).serve
-
-
 def widen() -> None:
     """Let be imported what layers bring, before the interpreter's own as on Lambda, and what the function needs.
 
@@ -447,15 +442,18 @@ def main() -> None:
             os.set_inheritable(end, False)
         except OSError:
             pass  # in a sandbox there is no tether
-    if "logging" in sys.modules:
-        part("logs")["set_up"](sys.modules["logging"], sys.modules["__main__"])
-    else:
-        sys.meta_path.insert(0, LoggingHook())
     widen()
-    forks = os.environ.pop("_TRIGGERHUB_REUSE", None) == "fork"
     try:
+        # With what it needs of Python, before the code may bring modules of these names.
+        forking = part("forking")["Forking"] if os.environ.pop("_TRIGGERHUB_REUSE", None) == "fork" else None
+        if "YIELD" in globals():
+            globals()["YIELD"](os.getcwd(), sys.argv[1])
+        if "logging" in sys.modules:
+            part("logs")["set_up"](sys.modules["logging"], sys.modules["__main__"])
+        else:
+            sys.meta_path.insert(0, LoggingHook())
         handler = load(os.getcwd(), sys.argv[1])
-        run = forking() if forks else serve
+        run = forking(sys.modules["__main__"]).serve if forking else serve
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:

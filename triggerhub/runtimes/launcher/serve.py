@@ -18,9 +18,11 @@ import socket
 import sys
 import types
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 from . import bare, floor, groups, init, kernel
+from .ahead import IMPORTED, NEEDED, yield_to
 from .floor import Floor
 from .plan import GROW, MAX, BadPlan, Plan, decode, killed
 
@@ -29,15 +31,6 @@ _RUNTIME = "/var/runtime"
 """Where a sandbox has the bootstraps."""
 _PARTS = ("forking", "logs")
 """What the Python worker has beside it."""
-_NEEDED = ("atexit", "base64", "importlib.util", "io", "json", "threading", "time", "traceback", "types", "typing")
-"""What the worker itself imports."""
-_IMPORTED = (
-    "collections", "contextlib", "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac", "itertools",
-    "logging", "math", "operator", "os.path", "pathlib", "random", "re", "string", "struct", "tempfile", "textwrap",
-    "uuid", "warnings", "decimal", "inspect", "pickle", "queue", "shutil", "subprocess", "zlib", "gzip", "zoneinfo",
-    "concurrent.futures", "urllib.parse", "ssl", "email.utils", "http.client", "urllib.request", "asyncio",
-)  # fmt: skip
-"""What handlers import most: done once here, every worker has it. What another needs comes before it."""
 _PATIENCE = 5000
 """Milliseconds that the next of the sandboxes may take to end before this process does without."""
 _EMPTY = 1.0
@@ -82,7 +75,7 @@ class Launcher:
         self._sandboxes: dict[int, _Sandbox] = {}
         self._shares: set[str] = set()
         """The control groups that those of the sandboxes are in."""
-        self._lacking: list[str] = [] if held else list(reversed(_IMPORTED))
+        self._lacking: list[str] = [] if held else list(reversed(IMPORTED))
         self._grows = False
         # Looked for once: a fork that looks at all modules copies the page of each one's name.
         self._mine = [name for name in sys.modules if name == "launcher" or name.startswith("launcher.")]
@@ -226,6 +219,7 @@ class Launcher:
         main = types.ModuleType("__main__")
         main.__file__ = f"{_RUNTIME}/worker.py"
         main.__dict__["PARTS"] = self._programs.parts
+        main.__dict__["YIELD"] = partial(yield_to, lacking=self._lacking[::-1])
         sys.modules["__main__"] = main
         sys.argv = [main.__file__, *argv]
         exec(self._programs.worker, main.__dict__)
@@ -257,7 +251,7 @@ def prepare(name: str, *, whole: bool = False) -> None:
     # Two descriptors for each sandbox.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for module in (*_NEEDED, *(_IMPORTED if whole else ())):
+    for module in (*NEEDED, *(IMPORTED if whole else ())):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
 
