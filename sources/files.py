@@ -200,7 +200,8 @@ class Watch:
         self._root = os.path.abspath(ctx.project / options.path)
         self._selection = globs.Selection(options.include, options.exclude)
         self._scope = baseline.Scope(root=self._root, include=options.include, exclude=options.exclude)
-        self._folder = Folder(self._root, self._selection, options.settle / 1000)
+        place = ctx.trigger.place
+        self._folder = Folder(self._root, self._selection, options.settle / 1000, str(place) if place else None)
         self._teller = Teller(self._folder, ctx.trigger.name, options.events)
         # A small backlog is not to be overrun by one commit.
         self._batch = max(1, min(BATCH, ctx.trigger.backlog // 10))

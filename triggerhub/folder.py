@@ -43,8 +43,10 @@ class Seen:
 class Folder:
     """A folder and what of it is selected. Never looks into a hub's data folder: it changes with every event."""
 
-    def __init__(self, root: str, selection: globs.Selection, settle: float) -> None:
+    def __init__(self, root: str, selection: globs.Selection, settle: float, place: str | None = None) -> None:
+        """*place* is where *root* must be, without links; None: wherever it is."""
         self.root = root
+        self._place = place
         self._selection = selection
         self._clocks = Clocks(settle)
         self._identity: tuple[int, int] | None = None
@@ -57,6 +59,9 @@ class Folder:
     def open(self) -> None:
         """Take the folder as it now is; OSError says why it cannot be watched."""
         real = os.path.realpath(self.root, strict=True)
+        if self._place not in (None, real):
+            why = "a link leads elsewhere than when the configuration was read, or lies in what a function may write"
+            raise OSError(errno.ELOOP, f"{why}; take it away, or reload")
         found = os.stat(real)
         with os.scandir(real) as entries:
             empty = next(entries, None) is None

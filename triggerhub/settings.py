@@ -229,6 +229,8 @@ class Function:
     """And what it may change."""
     shown: tuple[Path, ...] = ()
     """What its triggers speak of, seen where it is there."""
+    links: tuple[tuple[Path, Path], ...] = ()
+    """Of these three, which led elsewhere when the configuration was read, and where: no link is followed later."""
     tmp: int = 512 * MB
     """How large its /tmp may grow, in bytes."""
 
@@ -248,6 +250,8 @@ class Trigger:
     functions: tuple[str, ...]
     options: object
     """The source's own ``Options``, validated."""
+    place: Path | None = None
+    """Where the folder was that it watches when the configuration was read; None follows links at any time."""
     enabled: bool = True
     filter: Json | None = None
     """An EventBridge pattern, as JSON."""
@@ -360,6 +364,8 @@ class Project:
     """What ``[functions.NAME]`` says of the ``retry`` of functions that were made by the Lambda API, key by key."""
     sandboxes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """And of their ``sandbox``, over that of ``[defaults]``, by the names of ``Function``."""
+    places: Mapping[Path, Path] = field(default_factory=dict)
+    """Where paths that handlers are to see led when this was read, where that is elsewhere."""
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
     """Where the file says what: the line of each key, by its path."""

@@ -86,6 +86,8 @@ def test_a_table_says_what_such_a_function_may_touch_over_the_defaults(make: Mak
         "[defaults]\nsandbox = { network = true, read = ['in'] }\n[functions.made]\nsandbox = { write = ['out'] }\n"
     )
     named(project, "made", "plain")
+    (project / "in").mkdir()
+    (project / "out").mkdir()
     loaded = load(project, environ={})
     assert (loaded.problems, loaded.project and loaded.project.sandboxes) == (
         (), {"made": {"network": True, "read": (project / "in",), "write": (project / "out",)}},

@@ -38,7 +38,7 @@ def test_a_setting_is_refused_once_by_its_name(check: Check, name: str) -> None:
     [
         '[functions.echo]\nsandbox = { level = "trusted", network = true }\n',
         '[defaults]\nsandbox = { network = ["api.example:443", "10.0.0.0/8:5432", "*.s3.example:443"] }\n',
-        '[defaults]\ntmp = "1GB"\nsandbox = { level = "isolated", network = false, read = ["/srv"], write = ["out"] }\n',
+        '[defaults]\ntmp = "1GB"\nsandbox = { level = "isolated", network = false, read = ["/usr/share"], write = ["/srv"] }\n',
         '[functions.echo]\nruntime = "python"\n',
         '[hub]\nadmin = "127.0.0.9:8701"\n',
         '[hub]\nadmin = "[::1]:8701"\n',

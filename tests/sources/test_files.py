@@ -342,6 +342,25 @@ async def test_a_missing_folder_is_waited_for_and_one_removed_or_replaced_too(tm
         assert "Not a directory" in str(ctx.reasons[-1])
 
 
+async def test_a_link_that_was_not_there_when_the_configuration_was_read_is_not_followed(tmp_path: Path) -> None:
+    root, other = tmp_path / "inbox", tmp_path / "other"
+    root.mkdir()
+    other.mkdir()
+    ctx = context(place=root)
+    async with watching(ctx, options(root)):
+        (root / "a").write_text("x")
+        await until(lambda: told(ctx) == [("created", "a")])
+        root.rename(tmp_path / "old")
+        (other / "secret").write_text("x")
+        root.symlink_to(other)
+        await until(lambda: any("a link leads elsewhere than when" in (one or "") for one in ctx.reasons))
+        root.unlink()
+        root.mkdir()
+        (root / "b").write_text("x")
+        await until(lambda: ("created", "b") in told(ctx))
+    assert "secret" not in [key for _, key in told(ctx)]
+
+
 async def test_links_pipes_and_folders_never_fire(tmp_path: Path) -> None:
     root, outside = tmp_path / "in", tmp_path / "out"
     root.mkdir()

@@ -49,6 +49,15 @@ CODES: dict[str, str] = {
     "bad-sandbox": (
         "What a handler is to see or to have cannot be given: it is the hub's own, or there is no sandbox to hold it."
     ),
+    "loose-link": (
+        "A path that a handler is to see leads through a link in a folder that a function may write. Who may write "
+        "there chooses what lies behind it, so that it is not followed, and calls fail until the link is gone."
+    ),
+    "no-path": "A path that a handler is to see is not there, so that its calls fail until it is.",
+    "open-socket": (
+        "A folder that a handler is to see has a socket in it. Sight is enough to speak to who listens there, whatever "
+        "the function's network is."
+    ),
     "no-isolation": (
         "This host cannot isolate the function as its level asks, so that the hub will not run it: `triggerhub doctor`."
     ),

@@ -15,7 +15,6 @@ from triggerhub.config.locate import Path as Place
 from triggerhub.config.problem import Report, dotted
 from triggerhub.config.values import NAME
 from triggerhub.policy import globs
-from triggerhub.policy.sandbox import view
 from triggerhub.settings import Destination, Function, HubSettings, Trigger
 
 
@@ -35,23 +34,6 @@ def routes(triggers: Mapping[str, Trigger | None], report: Report) -> None:
                     ("triggers", name, "path"), "duplicate-route", message, "use another path or other methods"
                 )
                 break
-
-
-def sandboxes(
-    hub: HubSettings, functions: Mapping[str, Function | None], data: Mapping[str, Any], report: Report
-) -> None:
-    """Refuse paths that no sandbox may show, such as those of the hub's own data."""
-    own = os.path.realpath(hub.data)
-    for name, function in functions.items():
-        if function is None:
-            continue
-        for key in ("read", "write"):
-            for index, path in enumerate(getattr(function, key)):
-                if why := view.objection(os.path.realpath(path), own) or view.objection(str(path), own):
-                    written = data.get("functions", {}).get(name, {}).get("sandbox", {}).get(key)
-                    base = ("defaults",) if written is None else ("functions", name)
-                    message = f"{dotted((*base, 'sandbox', key))}: {path} cannot be shown to a handler: {why}"
-                    report.error((*base, "sandbox", key, index), "bad-sandbox", message)
 
 
 def showing(function: Function, triggers: Mapping[str, Trigger | None]) -> Function:

@@ -15,6 +15,7 @@ from triggerhub.config.complain import shown, suggestion
 from triggerhub.config.discover import discover
 from triggerhub.config.document import Document
 from triggerhub.config.functions import Functions
+from triggerhub.config.grants import Grants, linked, trusted
 from triggerhub.config.locate import walk
 from triggerhub.config.plugins import PluginError, Plugins
 from triggerhub.config.problem import MOST, Problem, Report
@@ -99,6 +100,8 @@ class _Loading:
             self._report,
             secrets,
         )
+        grants = Grants(functions.made, functions.sandboxes, functions.defaults, triggers.made, self._data)
+        grants.check(hub, trusted(hub, functions.made, self._data), self._report)
         self._cross(hub, functions, names, triggers)
         for reference, why in secrets.exposed:
             places = [place for place, value in written.items() if value == reference]
@@ -120,8 +123,13 @@ class _Loading:
             defaults=functions.defaults,
             retries=functions.retries,
             sandboxes=functions.sandboxes,
-            functions={name: crosscheck.showing(one, triggers.made) for name, one in functions.made.items() if one},
-            triggers={name: one for name, one in triggers.made.items() if one},
+            functions={
+                name: linked(crosscheck.showing(one, triggers.made), grants.places)
+                for name, one in functions.made.items()
+                if one
+            },
+            places=grants.places,
+            triggers={name: grants.settled(one) for name, one in triggers.made.items() if one},
             alarms=watched,
         )
         return Loaded(project=loaded, problems=problems, sources=triggers.sources)
@@ -182,7 +190,6 @@ class _Loading:
         report = self._report
         crosscheck.routes(triggers.made, report)
         crosscheck.folders(hub, triggers.made, report)
-        crosscheck.sandboxes(hub, functions.made, self._data, report)
         topics = crosscheck.topics(triggers.made, report)
         unsure = tuple(crosscheck.unsure_topics(self._data, triggers.made))
         destinations = crosscheck.Destinations(hub, functions.made, names, triggers.made, topics, unsure, report)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from triggerhub.config.crosscheck import showing
+from triggerhub.config.grants import linked
 from triggerhub.settings import DEPLOYED, Destination, Function, Project, Trigger
 
 
@@ -18,6 +19,8 @@ def whole(own: Project, deployed: Mapping[str, Function], mapped: Mapping[str, T
     for name in {name for one in own.triggers.values() if one.type == "files" for name in one.functions}:
         if name in inheriting:
             inheriting[name] = showing(inheriting[name], own.triggers)
+    if own.places:
+        inheriting = {name: linked(one, own.places) for name, one in inheriting.items()}
     functions = {**inheriting, **own.functions}
     every = {**mapped, **own.triggers}
     triggers = {name: one for name, one in every.items() if all(to in functions for to in one.functions)}

@@ -133,6 +133,7 @@ class Environments:
         folders += installation.of_program(needs.program, apart) if needs.program else []
         wanted = [*shared, *packaging.named(environ, texts), *folders]
         known = [Path(path) for path in dict.fromkeys(wanted) if not view.objection(path, data)]
+        known = [path for path in known if path.exists()]
         inside = replace(
             function,
             runtime="executable",
@@ -142,9 +143,10 @@ class Environments:
             code=function.code if needs.apart else room / "work",
             opt=None,
             env={},
-            read=(*function.read, *(path for path in known if path.exists())),
+            read=(*function.read, *known),
             write=(room,),
             shown=(),
+            links=(*function.links, *((path, Path(os.path.realpath(path))) for path in (*known, room))),
             memory=max(function.memory, installer.MEMORY),
             tmp=_TMP,
         )

@@ -96,16 +96,21 @@ class Keeper:
         read = [*sandbox.of_host(), *installation.python(apart), str(launch.BOOTSTRAP.parent)]
         read += shown
         write = [*map(str, own)]
+        # As the configuration had them resolved: what a handler put there since is not followed.
+        named, changed = list[str](), list[str]()
         for one in functions:
-            read += map(str, (*one.read, *one.shown, one.code))
+            links = dict(one.links)
+            named += (str(links.get(path, path)) for path in (*one.read, *one.shown))
+            read.append(str(one.code))
             read += map(str, (path for path in (one.opt, one.needs and one.needs.folder) if path))
             if one.interpreter and one.interpreter.program:
                 read += installation.of_program(one.interpreter.program, apart, one.interpreter.folders)
-            write += map(str, one.write)
+            changed += (str(links.get(path, path)) for path in one.write)
         node = shutil.which("node")
         read += installation.of_program(node, apart) if node else ()
         filters = tuple(sandbox.seccomp(soft=soft) for soft in (True, False))
-        held = floor.Floor(uid=self._uid, read=_real(read), write=_real(write), groups=self._groups, filters=filters)
+        shown, written = (*_real(read), *named), (*_real(write), *changed)
+        held = floor.Floor(uid=self._uid, read=shown, write=written, groups=self._groups, filters=filters)
         packet = floor.encode(held)
         if len(packet) > MAX:
             raise ConfigError("functions name too many paths", hint="let sandbox.read and sandbox.write name folders")

@@ -83,10 +83,7 @@ class Planner:
         prefixes = [*self.python, *self._java, *extra.prefixes]
         shown = [str(path) for path in function.shown]
         settings = {"own": (), "carried": (view.HOSTS,), "host": view.NETWORK}[network]
-        found = {**self._found, **_found((*read, *write, *prefixes, *shown))}
-        for path in (*read, *write):
-            if path not in found:
-                raise Missing(f"sandbox: there is no {path}, which functions.{function.name} is to see")
+        found = {**self._found, **_found(prefixes), **_granted(function)}
         mounts, links = view.mounts(
             found,
             prefixes=(*prefixes, *settings),
@@ -131,12 +128,12 @@ class Planner:
             raise Missing(f"sandbox: Landlock is of version {version}, and of use here from {rights.SCOPED_FROM}")
         if function.opt is not None:
             raise Missing(f"sandbox: functions.{function.name} has layers, and there is no /opt of its own at confined")
-        wanted = (*map(str, (*function.read, *function.write)), str(function.code), str(tmp))
-        needs = [] if function.needs is None else [str(function.needs.folder)]
-        found = {**self._found, **_found((*wanted, *needs, *self.python, *extra.prefixes, *map(str, function.shown)))}
-        for path in wanted:
-            if path not in found:
-                raise Missing(f"sandbox: there is no {path}, which functions.{function.name} is to see")
+        needed = (*([] if function.needs is None else [function.needs.folder]), function.code, tmp)
+        found = {
+            **self._found,
+            **_found((*self.python, *extra.prefixes, *map(str, needed))),
+            **_granted(function),
+        }
         for path, real in found.items():
             if self._data is not None and view.within(self._data, real):
                 raise Missing(
@@ -239,15 +236,39 @@ def _text(path: str) -> str:
         return ""
 
 
+def _granted(function: Function) -> dict[str, str]:
+    """Map the paths that a function is to see to where they were when the configuration was read. Raises Missing."""
+    links = dict(function.links)
+    found = {}
+    for path in (*function.read, *function.write, *function.shown):
+        real = str(links.get(path, path))
+        if os.path.realpath(real) != real:
+            raise Missing(
+                f"sandbox: on the way to {path}, which functions.{function.name} is to see, there is a link that was "
+                "not there when the configuration was read, or that lies in what a function may write; take it away, "
+                "or let the configuration name the place that is meant"
+            )
+        if _shows(real):
+            found[str(path)] = real
+        elif path not in function.shown:
+            raise Missing(f"sandbox: there is no {path}, which functions.{function.name} is to see")
+    return found
+
+
 def _found(paths: Sequence[str]) -> dict[str, str]:
     """Map each path that is a folder or a file to where it really is."""
     found = {}
     for path in paths:
         real = os.path.realpath(path)
-        try:
-            mode = Path(real).stat().st_mode
-        except OSError:
-            continue
-        if stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode):
+        if _shows(real):
             found[path] = real
     return found
+
+
+def _shows(real: str) -> bool:
+    """Whether there is a folder, a file or a socket."""
+    try:
+        mode = os.lstat(real).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)

@@ -84,7 +84,16 @@ def landlock(plan: Plan) -> None:
     if plan.landlock is not None:
         everywhere = [("/", plan.landlock.everywhere)] if plan.landlock.everywhere else []
         rules = [*everywhere, *plan.landlock.below]
-        kernel.landlock(plan.landlock.ruled, plan.landlock.scoped, rules)
+        kernel.landlock(plan.landlock.ruled, plan.landlock.scoped, rules, _any if plan.namespaces else _named)
+
+
+def _any(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+def _named(path: str) -> int:
+    # Those of /proc are the kernel's; any other link a handler may have put there.
+    return _any(path) if path.startswith("/proc/") else kernel.open_named(path)
 
 
 def seccomp(plan: Plan) -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 import struct
+from collections.abc import Callable
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -100,6 +101,18 @@ def open_without_links(path: str) -> int:
     return _syscall(_OPENAT2, f"open {path}", _AT_FDCWD, os.fsencode(path), how, len(how))
 
 
+def open_named(path: str) -> int:
+    """The same, also where the kernel has no such call."""
+    try:
+        return open_without_links(path)
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS: before Linux 5.6, or a host that filters the call
+            raise
+    if os.path.realpath(path) != path:
+        raise OSError(40, f"{path}: there is a link on the way")
+    return os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
 def prctl(option: int, value: int, second: int = 0) -> None:
     arguments = [ctypes.c_ulong(one) for one in (value, second, 0, 0)]
     _check(_libc.prctl(ctypes.c_int(option), *arguments), f"prctl {option}")
@@ -135,14 +148,14 @@ def filter_calls(program: bytes) -> None:
     _syscall(_SECCOMP, "seccomp", 1, 0, head)
 
 
-def landlock(ruled: int, scoped: int, rules: list[tuple[str, int]]) -> None:
-    """Restrict this process to *rules*: what may be done below which path."""
+def landlock(ruled: int, scoped: int, rules: list[tuple[str, int]], opened: Callable[[str], int]) -> None:
+    """Restrict this process to *rules*: what may be done below which path; *opened* opens one for naming only."""
     attributes = struct.pack("=3Q", ruled, 0, scoped)
     size = 24 if scoped else 8
     ruleset = _syscall(_LANDLOCK_CREATE, "landlock", attributes, size, 0)
     try:
         for path, allowed in rules:
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            place = opened(path)
             try:
                 rule = struct.pack("=Qi", allowed, place)
                 _syscall(_LANDLOCK_ADD, f"landlock {path}", ruleset, 1, rule, 0)

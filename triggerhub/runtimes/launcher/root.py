@@ -134,13 +134,9 @@ def _freeze(path: str) -> None:
 
 def _open(path: str) -> int:
     try:
-        return kernel.open_without_links(path)
+        return kernel.open_named(path)
     except OSError as error:
-        if error.errno != 38:  # ENOSYS: before Linux 5.6, or a host that filters the call
-            raise OSError(error.errno, f"{path.removeprefix(OLD)}: {os.strerror(error.errno or 0)}") from None
-    if os.path.realpath(path) != path:
-        raise OSError(40, f"{path.removeprefix(OLD)}: there is a link on the way")
-    return os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+        raise OSError(error.errno, f"{path.removeprefix(OLD)}: {os.strerror(error.errno or 0)}") from None
 
 
 def _restrict(target: str, attributes: int) -> None:
