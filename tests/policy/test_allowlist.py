@@ -157,6 +157,8 @@ def test_a_name_without_an_address_is_refused() -> None:
         ("198.18.0.1", False), ("::", False), ("::1", False), ("fe80::1", False), ("fd00:ec2::254", False),
         ("ff02::1", False), ("::ffff:127.0.0.1", False), ("::ffff:8.8.8.8", True), ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False), ("64:ff9b::a9fe:a9fe", False), ("2001:0:1::1", False), ("2001:db8::1", False),
+        ("fec0::1", False), ("feff:ffff::1", False), ("3fff::1", False), ("3fff:fff::1", False), ("5f00::1", False),
+        ("64:ff9b:1::a00:1", False), ("192.88.99.1", False), ("::7f00:1", False),
     ],
 )  # fmt: skip
 def test_what_is_public(address: str, public: bool) -> None:

@@ -26,8 +26,14 @@ SETTING = "sandbox.network"
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
-_CLOSED = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
-"""Public by what older Pythons know, and yet inside: Azure's metadata, Oracle's."""
+_CLOSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20", "5f00::/16", "64:ff9b:1::/48",
+    )
+)  # fmt: skip
+"""Public by what some Pythons know, and yet of some inside: the metadata of Azure and of Oracle, relays of 6to4, what
+sites had before fc00::/7, what examples, segments and translators have."""
 _HERE = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
