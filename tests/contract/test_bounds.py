@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.contract.conftest import client
-from tests.contract.package import VERSION, create, zipped
+from tests.contract.keys import made
+from tests.contract.package import VERSION, called, create, zipped
+from tests.contract.test_policies import allow, keyed
 from tests.e2e.daemon import Daemon, daemon
 
 MB = 1 << 20
@@ -57,3 +64,81 @@ def test_those_who_read_an_archive_slowly_hold_no_more_of_it_than_a_piece(tmp_pa
             with urllib.request.urlopen(link.geturl(), timeout=20) as answer:
                 assert answer.read() == code
             assert resident(hub) - before < 60 * MB
+
+
+def unsigned(hub: Daemon, whose: Any, path: str, length: int) -> str:
+    """The head of a request with the id of a key and no signature: that is not known before its body is there."""
+    at = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    scope = f"{whose._request_signer._credentials.access_key}/{at[:8]}/us-east-1/lambda/aws4_request"
+    signed = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+    head = f"POST {path} HTTP/1.1\nHost: 127.0.0.1:{hub.admin}\nX-Amz-Date: {at}\nAuthorization: {signed}\n"
+    return f"{head}Content-Length: {length}\n\n"
+
+
+INVOKE, CREATE = "/2015-03-31/functions/hello/invocations", "/2015-03-31/functions"
+ASYNC, UPDATE = "/2014-11-13/functions/hello/invoke-async", "/2015-03-31/functions/mine/code"
+HELLO = {"hello.py": "def handler(event, context):\n    return {'answer': 1}\n"}
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with daemon(tmp_path_factory.mktemp("crowded"), "", HELLO) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def idle(crowded: Daemon) -> int:
+    """How much memory the hub has before anybody asks for much: what it had it may keep for the next."""
+    return resident(crowded)
+
+
+@pytest.mark.parametrize("path", [INVOKE, ASYNC, CREATE])
+def test_nothing_is_kept_of_what_a_key_may_not(crowded: Daemon, idle: int, path: str) -> None:
+    viewer = made(crowded, f"viewer-{path[-6:].strip('/')}", role="viewer")
+    with asking(crowded, unsigned(crowded, viewer, path, 6 * MB), 20, bytes(6 * MB - 1)) as sockets:
+        assert resident(crowded) - idle < 40 * MB
+        sockets[0].sendall(b"x")
+        assert b"InvalidSignatureException" in sockets[0].recv(4096)
+
+
+def test_who_may_not_is_told_so_whatever_he_sends(crowded: Daemon) -> None:
+    admin = made(crowded, "admin", role="admin")
+    create(admin, "mine", zipped({"app.py": VERSION.format(answer=1)}))
+    one = keyed(crowded, "one", allow("GetFunction", "UpdateFunctionConfiguration"))
+    code = {"ZipFile": bytes(2 * MB)}
+    new = {"Runtime": "nodejs20.x", "Role": "arn:aws:iam::000000000000:role/any", "Handler": "a.b", "Code": code}
+    for does, call, given in (
+        ("InvokeFunction", one.invoke, {"FunctionName": "mine", "Payload": bytes(MB)}),
+        ("InvokeAsync", one.invoke_async, {"FunctionName": "mine", "InvokeArgs": bytes(MB // 2)}),
+        ("UpdateFunctionCode", one.update_function_code, {"FunctionName": "mine", **code}),
+        ("PublishLayerVersion", one.publish_layer_version, {"LayerName": "l", "Content": code}),
+        ("CreateFunction", one.create_function, {"FunctionName": "new", **new}),
+    ):
+        told = f"not authorized to perform: lambda:{does} .* no identity-based policy allows the lambda:{does} action"
+        with pytest.raises(one.exceptions.ClientError, match=told):
+            call(**given)
+    noted = [row["text"] for row in crowded.api("GET", "/api/v1/changes") if row["status"] == 403]
+    assert any("UpdateFunctionCode" in text for text in noted)
+    # what he may he may, however large it is
+    payload = b'"' + b"x" * (5 * MB) + b'"'
+    user = keyed(crowded, "user", allow("InvokeFunction", "UpdateFunctionCode"))
+    assert called(user, "mine", Payload=payload)["answer"] == 1
+    data = zipped({"app.py": VERSION.format(answer=2), "blob": os.urandom(3 * MB)})
+    user.update_function_code(FunctionName="mine", ZipFile=data)
+
+
+def test_what_is_being_sent_has_so_much_room_together(crowded: Daemon, idle: int) -> None:
+    caller = made(crowded, "caller", role="operator")
+    head = unsigned(crowded, caller, INVOKE, 6 * MB)
+    with ExitStack() as stack:
+        sockets = []
+        for _ in range(60):
+            with suppress(OSError):
+                sockets += stack.enter_context(asking(crowded, head, 1, bytes(6 * MB - 1)))
+        assert resident(crowded) - idle < 350 * MB
+        assert called(caller, "hello") == {"answer": 1}, "small bodies have a place of their own"
+        refused, _, _ = select.select(sockets, [], [], 20)
+        answer = refused[0].recv(4096)
+        assert b"TooManyRequestsException" in answer
+        assert b"retry-after: 1\r\n" in answer
+    assert called(caller, "hello", Payload=b'"' + b"x" * (5 * MB) + b'"') == {"answer": 1}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import select
 import time
 import urllib.error
 import urllib.request
@@ -21,8 +20,7 @@ from botocore.exceptions import ClientError
 
 from tests.contract.conftest import client
 from tests.contract.keys import made, signed
-from tests.contract.package import ROLE, RUNTIME, create, zipped
-from tests.contract.test_functions import refused
+from tests.contract.package import create, zipped
 from tests.e2e.daemon import Daemon, daemon, until
 
 
@@ -168,32 +166,6 @@ def begun(
         connection.putheader("Connection", "close")
     connection.endheaders(b"x" * size)
     return connection
-
-
-def test_one_key_has_so_much_code_under_way_and_no_more(hub: Daemon) -> None:
-    many, other = (made(hub, name, role="viewer") for name in ("many", "other"))
-    key = many._request_signer._credentials.access_key
-    under_way = [begun(hub, key, datetime.now(UTC)) for _ in range(20)]
-    sockets = [one.sock for one in under_way]
-    until(lambda: len(select.select(sockets, [], [], 0)[0]) == 4, "four are refused")
-    answered = select.select(sockets, [], [], 0)[0]
-    for one in under_way:
-        if one.sock in answered:
-            with one.getresponse() as refusal:
-                assert (refusal.status, json.load(refusal)["Reason"]) == (429, "CallerRateLimitExceeded")
-                assert refusal.headers["x-amzn-errortype"] == "TooManyRequestsException"
-    assert refused(other.create_function, **_large())[1] == "AccessDeniedException"
-    assert refused(many.create_function, **_large())[1] == "TooManyRequestsException"
-    for one in under_way:
-        one.close()
-    until(lambda: refused(many.create_function, **_large())[1] == "AccessDeniedException", "there is room again")
-
-
-def _large() -> dict[str, Any]:
-    return {
-        "FunctionName": "fn", "Runtime": RUNTIME, "Handler": "app.handler", "Role": ROLE,
-        "Code": {"ZipFile": bytes(1_000_000)},
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("known", [False, True])

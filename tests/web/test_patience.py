@@ -95,3 +95,71 @@ async def test_an_answer_that_nobody_takes_outlives_no_end(monkeypatch: pytest.M
         writer.write(GET if closes else GET + b"GET")
         await app.ended.wait()
         await gone(crowd)
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+
+
+class Reading:
+    """Reads a body once it may, and tells how much there was."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.go.wait()
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b"%d" % size})
+
+
+@pytest.mark.parametrize("begun", [0, 900_000])
+async def test_a_body_that_trickles_is_cut(monkeypatch: pytest.MonkeyPatch, begun: int) -> None:
+    monkeypatch.setattr(patience, "PIECE_TIME", 0.1)
+    async with served(Reading()) as (crowd, (_, writer)):
+        writer.write(POST + bytes(begun))
+        while not crowd:
+            await asyncio.sleep(0)
+        while crowd:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_that_comes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PIECE_TIME", 0.3)
+    async with served(Reading()) as (_, (reader, writer)):
+        writer.write(POST)
+        for _ in range(5):
+            writer.write(bytes(200_000))
+            await asyncio.sleep(0.1)
+        assert b"1000000" in await reader.read()
+
+
+async def test_a_body_that_is_not_read_yet_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PIECE_TIME", 0.05)
+    app = Reading()
+    app.go.clear()
+    async with served(app) as (_, (reader, writer)):
+        writer.write(POST + bytes(500_000))
+        await asyncio.sleep(0.3)
+        app.go.set()
+        writer.write(bytes(500_000))
+        assert b"1000000" in await reader.read()
+
+
+async def test_all_of_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PIECE_TIME", 0.05)
+    monkeypatch.setattr(patience, "BODY_TIME", 0.2)
+    app = Reading()
+    app.go.clear()
+    async with served(app) as (crowd, (_, writer)):
+        writer.write(POST + bytes(500_000))
+        while not crowd:
+            await asyncio.sleep(0)
+        await gone(crowd)
+        app.go.set()

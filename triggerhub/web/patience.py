@@ -19,6 +19,9 @@ HEAD_TIME = 30.0
 """Seconds from the beginning of a connection, or of a request, to the end of its headers."""
 BODY_TIME = 900.0
 """Seconds for all of a body."""
+PIECE_TIME = 30.0
+"""Seconds in which a stranger sends the rest of a body, or PIECE bytes of it."""
+PIECE = 128 * KB
 IDLE_TIME = 30
 """Seconds between two requests of a connection."""
 TAKE_TIME = 30.0
@@ -44,6 +47,7 @@ class Patient(HttpToolsProtocol):
         self._until: float | None = None
         self._in_head = True
         self._head = 0
+        self._came, self._left = 0, BODY_TIME
         self._taking: asyncio.TimerHandle | None = None
         self._untaken = 0
 
@@ -105,7 +109,8 @@ class Patient(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
-        self._wait(BODY_TIME)
+        self._came, self._left = 0, BODY_TIME
+        self._wait(BODY_TIME if self._crowd is None else PIECE_TIME)
         before = self.cycle
         if (before is None or before.response_complete) and (taken := self._taken()) is not None:
             keep = self.parser.should_keep_alive()
@@ -114,6 +119,10 @@ class Patient(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.transport = _Joined(self.transport, self._end, self.loop)  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        self._came += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -160,8 +169,18 @@ class Patient(HttpToolsProtocol):
             self._arm(self._until)
         elif self.transport.is_closing():
             self.transport.abort()
+        elif self._comes_on():
+            self._came = 0
+            self._wait(PIECE_TIME)
         else:
             self._end()
+
+    def _comes_on(self) -> bool:
+        """Whether a body comes fast enough, or lies here unread."""
+        if self._in_head or self._crowd is None:
+            return False
+        self._left -= PIECE_TIME
+        return self._left > 0 and (self._came >= PIECE or self.flow.read_paused)
 
     def _end(self) -> None:
         self.transport.close()

@@ -22,6 +22,7 @@ from triggerhub.errors import (
     TriggerhubError,
 )
 from triggerhub.web import shape
+from triggerhub.web.room import Crowded
 
 log = structlog.get_logger("admin")
 
@@ -48,6 +49,7 @@ KINDS: tuple[tuple[type[TriggerhubError], int, str], ...] = (
     (StoreFull, 507, "store-full"),
     (StoreBroken, 503, "store-broken"),
     (Stopping, 503, "stopping"),
+    (Crowded, 503, "crowded"),
 )
 
 
@@ -65,7 +67,8 @@ def of(error: TriggerhubError) -> Response:
         return response(413, "too-large", error.message, error.hint)
     for kind, status, code in KINDS:
         if isinstance(error, kind):
-            headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BacklogFull) else None
+            again = error.retry_after if isinstance(error, BacklogFull) else 1 if isinstance(error, Crowded) else None
+            headers = None if again is None else {"Retry-After": str(again)}
             return response(status, code, error.message, error.hint, headers)
     return response(500, "failed", error.message, error.hint)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggerhub.policy.iam import document
-from triggerhub.policy.iam.decision import Request, Verdict, decide
+from triggerhub.policy.iam.decision import Request, Verdict, allows_some, decide
 from triggerhub.policy.iam.document import Place
 
 PLACE = Place(("arn", "aws", "lambda", "us-east-1", "000000000000"))
@@ -185,3 +185,19 @@ def test_the_order_of_statements_says_nothing(own: Any, others: Any, request: Re
 def test_what_is_kept_as_text_says_the_same(own: Any) -> None:
     policy = {"Version": "2012-10-17", "Statement": own}
     assert read(*document.loads(json.dumps(policy))["Statement"]) == read(*own)
+
+
+@pytest.mark.parametrize(
+    ("statement", "some"),
+    [
+        (allow(), True),
+        (allow("lambda:Create*", ORDERS), True),
+        (allow("lambda:CreateFunction", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}), True),
+        ({"Effect": "Allow", "NotAction": "lambda:Delete*", "Resource": "*"}, True),
+        ({"Effect": "Allow", "NotAction": "lambda:Create*", "Resource": "*"}, False),
+        (allow("lambda:Get*"), False),
+        (deny(), False),
+    ],
+)
+def test_whether_an_action_is_allowed_of_anything(statement: Any, some: bool) -> None:
+    assert allows_some(read(statement), "lambda:CreateFunction") is some

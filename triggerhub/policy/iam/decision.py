@@ -51,10 +51,20 @@ def decide(identity: Sequence[Statement], resource: Sequence[Statement], request
     return Verdict.ALLOWED if own or others else Verdict.NOT_ALLOWED
 
 
+def allows_some(identity: Sequence[Statement], action: str) -> bool:
+    """Whether an *action* is allowed of anything, in whatever circumstances."""
+    return any(one.allows and _is_of(one, action) for one in identity)
+
+
+def _is_of(one: Statement, action: str) -> bool:
+    """Whether a statement is about an action."""
+    action = action.lower()
+    return (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
+
+
 def _applies(one: Statement, request: Request) -> bool:
-    action = request.action.lower()
     return (
-        (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
+        _is_of(one, request.action)
         and _about(one, request)
         and all(condition.holds(request.known) for condition in one.conditions)
     )

@@ -7,8 +7,9 @@ description and no framework.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
+from typing import NoReturn
 from urllib.parse import parse_qs
 
 import structlog
@@ -29,8 +30,9 @@ from triggerhub.web.access import asker, remark
 from triggerhub.web.lambda_api import body, change, sent, shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
+from triggerhub.web.lambda_api.actions import action
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
-from triggerhub.web.lambda_api.body import LARGE, Bodies
+from triggerhub.web.lambda_api.body import LARGE, PLAIN
 from triggerhub.web.lambda_api.caller import Caller, Callers, is_presigned, shown
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
@@ -49,8 +51,9 @@ from triggerhub.web.lambda_api.tags import Tags
 from triggerhub.web.lambda_api.target import Targets
 from triggerhub.web.lambda_api.urls import Urls
 from triggerhub.web.lambda_api.versions import Versions
+from triggerhub.web.lambda_api.wanted import Wanted, wanted
 from triggerhub.web.lambda_api.wanted import call as wanted_of_call
-from triggerhub.web.lambda_api.wanted import wanted
+from triggerhub.web.room import Crowded, Place, Room
 
 log = structlog.get_logger("lambda")
 
@@ -65,19 +68,22 @@ class LambdaApi:
         self._registry = registry
         self._app = app
         self._caller = Callers(hub, registry)
-        self._bodies = Bodies()
+        self._room = Room()
         self._links = Links()
         self._invoking = Invoking(hub, Targets(hub))
         self.operations = operations(hub, registry, self._invoking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].decode("latin-1")
-        if path[1:3] != "20" or not (path.startswith(sent.INVOKE[0]) or service().serves(path)):
-            await self._app(scope, receive, send)
-            return
-        receive, send = refusal.patient(receive, send)
+        with Place(None if scope.get("trusted") else self._room) as place:
+            if path[1:3] == "20" and (path.startswith(sent.INVOKE[0]) or service().serves(path)):
+                await self._serve(scope, *refusal.patient(receive, send), place)
+            else:
+                await self._app(scope, place.counted(receive), send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, place: Place) -> None:
         request = sent.of(scope)
-        answer = await self._caught(request, self._answered(scope, request, receive))
+        answer = await self._caught(request, self._answered(scope, request, receive, place))
         headers: _Headers = [
             (b"x-amzn-requestid", answer.id.encode()),
             *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
@@ -101,7 +107,7 @@ class LambdaApi:
         except Exception as error:
             return _refusal(_told(error, request))
 
-    async def _answered(self, scope: Scope, request: Sent, receive: Receive) -> Answer:
+    async def _answered(self, scope: Scope, request: Sent, receive: Receive, place: Place) -> Answer:
         if self._hub.phase != "running":
             raise ApiError("ServiceException", f"The hub is {self._hub.phase}; ask again in a moment.")
         if is_link(request.method, request.raw_path):
@@ -111,9 +117,27 @@ class LambdaApi:
             self._caller.known(signature, request)
         asked = sent.call(request)
         if asked is None:
-            return await self._described(scope, request, receive, signature)
-        payload = await body.read(receive, SYNCHRONOUS, "InvokeFunction")
+            return await self._described(scope, request, receive, place, signature)
+        if signature is not None and body.is_large(request.headers):
+            needs = [wanted_of_call(asked.name, asked.qualifier)]
+            if not self._caller.may(signature, request, needs):
+                await self._refuse(signature, request, receive, needs, "InvokeFunction", SYNCHRONOUS)
+        payload = await body.read(place.counted(receive), SYNCHRONOUS, "InvokeFunction")
         return await self._called(request, asked, signature, payload)
+
+    async def _refuse(
+        self,
+        signature: sigv4.Signature,
+        request: Sent,
+        receive: Receive,
+        needs: Sequence[Wanted],
+        operation: str,
+        most: int,
+    ) -> NoReturn:
+        """Raise what is told to somebody who may not, once it is known that it is he: the body is not kept for that."""
+        digest = await body.digest(receive, most, operation)
+        self._caller.require(self._caller.verified(signature, request, b"", digest), needs)
+        raise ApiError("ServiceException", "What this key may do was changed while its request came; ask again.")
 
     async def _signed(self, request: Sent, asked: Call, payload: bytes) -> Answer:
         return await self._called(request, asked, shown(request.headers, request.query), payload)
@@ -147,6 +171,7 @@ class LambdaApi:
         scope: Scope,
         request: Sent,
         receive: Receive,
+        place: Place,
         signature: sigv4.Signature | None,
     ) -> Answer:
         """Answer by the description of the service."""
@@ -157,7 +182,10 @@ class LambdaApi:
             message = f"AWS Lambda has no operation {request.method} {request.raw_path[:200]}"
             raise ApiError("UnknownOperationException", message)
         operation, parts = found
-        text = await self._bodies.gathered(receive, operation, signature, headers)
+        most = body.most(operation)
+        if signature is not None and most > PLAIN and body.is_large(headers):
+            await self._may(scope, request, receive, signature, operation, _ahead(parts, query))
+        text = await body.read(place.counted(receive), most, operation.name)
         caller = None
         if signature is not None:
             digest = await asyncio.to_thread(sigv4.digest, text) if len(text) > LARGE else None
@@ -184,6 +212,33 @@ class LambdaApi:
             result = shape.without_variables(result)
         status, fields, written = restjson.write(lambdas, operation, result)
         return Answer(status=status, body=written, headers=tuple(fields))
+
+    async def _may(
+        self,
+        scope: Scope,
+        request: Sent,
+        receive: Receive,
+        signature: sigv4.Signature,
+        operation: Operation,
+        given: Mapping[str, Json],
+    ) -> None:
+        """Raise ApiError where by all that is known without its body a request asks for what its key may not."""
+        if "FunctionName" in given or "LayerName" in given:
+            needs = wanted(self._registry, self._caller.deployed, operation.name, given)
+            may = self._caller.may(signature, request, needs)
+        else:
+            does = action(operation.name)
+            needs = [Wanted(action=does)]
+            may = self._caller.may_some(signature, request, does)
+        if may:
+            return
+        try:
+            await self._refuse(signature, request, receive, needs, operation.name, body.most(operation))
+        except ApiError as error:
+            if error.kind == "AccessDeniedException":
+                caller = self._caller.of(signature, request)
+                await self._noted(caller, scope, operation, given, _status(error))
+            raise
 
     async def _noted(
         self,
@@ -238,6 +293,11 @@ def not_built(lambdas: Service, operation: Operation) -> ApiError:
     why = support.REFUSED.get(operation.name, support.NOT_YET)
     kind = next(one for one in ("InvalidParameterValueException", "ServiceException") if one in operation.errors)
     return ApiError(kind, f"triggerhub does not do {operation.name}: {why}.")
+
+
+def _ahead(parts: Mapping[str, str], query: Mapping[str, list[str]]) -> dict[str, Json]:
+    """Return what is known of an operation's input before its body is there: what it is about."""
+    return {**parts, **({"Qualifier": query["Qualifier"][-1]} if "Qualifier" in query else {})}
 
 
 def _given(
@@ -310,7 +370,7 @@ def _translated(error: TriggerhubError) -> ApiError:
             return ApiError("ResourceConflictException", text)
         case StorageExceeded():
             return ApiError("CodeStorageExceededException", f"Code storage limit exceeded: {text}")
-        case BacklogFull():
+        case BacklogFull() | Crowded():
             return ApiError("TooManyRequestsException", text, Reason="CallerRateLimitExceeded")
         case BadInput():
             return ApiError("InvalidParameterValueException", text)

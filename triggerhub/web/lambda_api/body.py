@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import hashlib
 import json
 import re
 import secrets
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -19,18 +19,16 @@ from starlette.types import Receive
 from triggerhub.aws.restjson import ApiError, unreadable
 from triggerhub.aws.service import Operation
 from triggerhub.model import Json
-from triggerhub.policy import sigv4
 from triggerhub.settings import KB, MB
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, too_large
+from triggerhub.web.limit import SMALL
 
 CODE = 70_167_211
 """The most bytes of a request that may carry a zip archive in base64."""
 PLAIN = 256 * KB
 """The most bytes of what is neither a payload nor an archive: it is parsed before it is known who sent it."""
 CARRIES_CODE = frozenset(("CreateFunction", "UpdateFunctionCode", "PublishLayerVersion"))
-GATHERED = 16
-"""How many large requests of one key are gathered at once: who sent them is known only when they are there."""
 LARGE = 1 * MB
 """What is above this is decoded in a thread."""
 _KEY = b'"ZipFile"'
@@ -38,6 +36,7 @@ _OPENS = re.compile(rb'[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"')
 _LOOKED_AT = 8
 """How many places that say ZipFile are looked at."""
 _SLICE = 1 * MB
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +47,17 @@ class Archive:
     text: memoryview
 
 
-class Bodies:
-    """The bodies that are on their way."""
+def most(operation: Operation) -> int:
+    """Return how many bytes an operation's body may have."""
+    if operation.name in CARRIES_CODE:
+        return CODE
+    return SYNCHRONOUS if _is_call(operation) else PLAIN
 
-    def __init__(self) -> None:
-        self._gathering: Counter[str] = Counter()
 
-    async def gathered(
-        self,
-        receive: Receive,
-        operation: Operation,
-        signature: sigv4.Signature | None,
-        headers: Mapping[str, str],
-    ) -> bytes:
-        """Return the body of a request. Raises ApiError where its key has too many large ones under way."""
-        if operation.name not in CARRIES_CODE:
-            return await read(receive, SYNCHRONOUS if _is_call(operation) else PLAIN, operation.name)
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) <= LARGE:
-            return await read(receive, CODE, operation.name)
-        key = "" if signature is None else signature.access_key
-        if self._gathering[key] >= GATHERED:
-            text = f"{GATHERED} requests of this access key are carrying code now; ask again when one is done."
-            raise ApiError("TooManyRequestsException", text, Reason="CallerRateLimitExceeded")
-        self._gathering[key] += 1
-        try:
-            return await read(receive, CODE, operation.name)
-        finally:
-            self._gathering[key] -= 1
-            if not self._gathering[key]:
-                del self._gathering[key]
+def is_large(headers: Mapping[str, str]) -> bool:
+    """Whether a body may be a large one, or is of a length that nobody says."""
+    length = headers.get("content-length", "")
+    return "transfer-encoding" in headers or len(length) > _DIGITS or (length.isdecimal() and int(length) > SMALL)
 
 
 def _is_call(operation: Operation) -> bool:
@@ -89,24 +69,30 @@ def _is_call(operation: Operation) -> bool:
 
 async def read(receive: Receive, most: int, operation: str) -> bytes:
     """Return a body of at most *most* bytes. Raises ApiError."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _gone()
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > most:
-            raise too_large(most, operation)
-        return body
-    parts, size = [message["body"]], len(message["body"])
-    while message.get("more_body"):
+    parts = [part async for part in _parts(receive, most, operation)]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def digest(receive: Receive, most: int, operation: str) -> str:
+    """Return the digest of such a body, of which nothing is kept. Raises ApiError."""
+    found = hashlib.sha256()
+    async for part in _parts(receive, most, operation):
+        found.update(part)
+    return found.hexdigest()
+
+
+async def _parts(receive: Receive, most: int, operation: str) -> AsyncIterator[bytes]:
+    size, more = 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _gone()
-        size += len(message.get("body", b""))
+        part: bytes = message.get("body", b"")
+        size += len(part)
         if size > most:
             raise too_large(most, operation)
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
+        yield part
+        more = message.get("more_body", False)
 
 
 def _gone() -> ApiError:

@@ -22,7 +22,7 @@ from triggerhub.model import Json
 from triggerhub.policy import access, sigv4, unrepeated
 from triggerhub.policy.access import LOCAL, Principal
 from triggerhub.policy.iam import document
-from triggerhub.policy.iam.decision import Request, Verdict, decide
+from triggerhub.policy.iam.decision import Request, Verdict, allows_some, decide
 from triggerhub.policy.iam.pattern import Known, Late
 from triggerhub.policy.refusals import Refusals
 from triggerhub.policy.sigv4 import Refused, Signature, Signed
@@ -184,7 +184,13 @@ class Callers:
             body=body,
             digest=digest,
         )
-        token = verified(self._hub, signature, signed)
+        return self._as(verified(self._hub, signature, signed), signature, request)
+
+    def of(self, signature: Signature, request: Sent) -> Caller:
+        """Return who says that he signed a request, which was not looked at."""
+        return self._as(self._hub.tokens.by_key(signature.access_key), signature, request)
+
+    def _as(self, token: Token | None, signature: Signature, request: Sent) -> Caller:
         now = time.time()
         told = Late(
             lambda: known(
@@ -197,6 +203,26 @@ class Callers:
             )
         )
         return Caller(token, told)
+
+    def may(self, signature: Signature, request: Sent, wanted: Iterable[Wanted]) -> bool:
+        """Whether who says that he signed a request may have what is *wanted*; for him alone to know."""
+        if not self._asks(request):
+            return True
+        try:
+            self.require(self.of(signature, request), wanted)
+        except ApiError:
+            return False
+        return True
+
+    def may_some(self, signature: Signature, request: Sent, action: str) -> bool:
+        """Whether who says that he signed a request may do *action* to anything."""
+        token = self._hub.tokens.by_key(signature.access_key)
+        if not self._asks(request) or token is None:
+            return True
+        try:
+            return allows_some(statements(token), f"lambda:{action}")
+        except ValueError:
+            return False  # it cannot be read, which is said once the request is there
 
     def require(self, caller: Caller, wanted: Iterable[Wanted]) -> None:
         """Raise ApiError where *caller* may not have all of what is *wanted*."""
