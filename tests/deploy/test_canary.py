@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.test_rollback import deployed
 from triggerhub.deploy.canary import SCOPE, Tallies, begun, ended, running
-from triggerhub.deploy.record import Alias, Deployed, from_json, to_json
+from triggerhub.deploy.record import Alias, Deployed, from_json, written
 from triggerhub.errors import BadInput, Conflict, NotFound, TriggerhubError
 from triggerhub.policy.canary import Tally, Terms
 from triggerhub.stores.memory import MemoryStore
@@ -32,7 +32,7 @@ def test_it_begins_with_the_newest_version_at_the_only_alias() -> None:
     assert live.canary is not None
     assert (live.canary.version, live.canary.most, live.canary.length, live.canary.least) == ("3", 5, 600_000, 20)
     assert [(one.name, name, canary.version) for one, name, canary in running({"f": made})] == [("f", "live", "3")]
-    assert from_json(json.loads(json.dumps(to_json(made)))) == made
+    assert from_json(json.loads(written(made))) == made
 
 
 @pytest.mark.parametrize(("state", "lands"), [("promoted", "2"), ("rolled back", "1")])

@@ -15,7 +15,7 @@ import pytest
 from tests.contract.package import RUNTIME, answering, zipped
 from triggerhub.archive import BadArchive
 from triggerhub.aws import arn
-from triggerhub.deploy.record import Deployed, EventConfig, LayerUse, Version, to_json
+from triggerhub.deploy.record import Alias, Deployed, EventConfig, LayerUse, Provisioned, Version, written
 from triggerhub.deploy.registry import SCOPE, Registry
 from triggerhub.deploy.shelf import Shelf, StorageExceeded
 from triggerhub.errors import StoreFull
@@ -64,7 +64,7 @@ async def test_a_record_of_a_newer_hub_keeps_its_code(tmp_path: Path) -> None:
     store = MemoryStore()
     made = registry(store, tmp_path)
     one, two = await deploy(made, "one", 1), await deploy(made, "two", 2)
-    await store.set_checkpoints(SCOPE, {"two": json.dumps({**to_json(two), "newer": True})})
+    await store.set_checkpoints(SCOPE, {"two": json.dumps({**json.loads(written(two)), "newer": True})})
     again = registry(store, tmp_path)
     await again.load()
     assert list(again.served) == ["one"]
@@ -78,7 +78,7 @@ async def test_a_runtime_that_is_gone_takes_its_own_versions_alone(tmp_path: Pat
     odd = replace(
         one, latest=replace(one.latest, runtime="nodejs99.x"), versions={"1": replace(one.latest, number="1")}
     )
-    await store.set_checkpoints(SCOPE, {"one": json.dumps(to_json(odd))})
+    await store.set_checkpoints(SCOPE, {"one": written(odd)})
     again = registry(store, tmp_path)
     await again.load()
     assert list(again.served) == ["one:1"]
@@ -227,3 +227,48 @@ async def test_layers_are_put_together_where_the_disk_has_room_and_go_when_no_fu
         await made.change("one", lambda _: one)
     await made.change("one", lambda _: replace(other, latest=replace(other.latest, timeout=9)))
     assert lying(made)[2] == {now.name}
+
+
+CHANGES: dict[str, tuple[Callable[[Deployed], Deployed], set[str]]] = {
+    "$LATEST": (lambda one: replace(one, latest=replace(one.latest, timeout=9)), {"$LATEST"}),
+    "one version's events": (
+        lambda one: replace(one, events={"2": EventConfig(retries=0, modified=1)}), {"2"},
+    ),
+    "an alias with workers": (
+        lambda one: replace(
+            one, aliases={"live": Alias(version="3", revision="r")}, provisioned={"live": Provisioned(count=2, modified=1)}
+        ),
+        {"3"},
+    ),
+    "what all have in common": (lambda one: replace(one, reserved=5), {"$LATEST", "1", "2", "3"}),
+    "loops": (lambda one: replace(one, recursive=True), {"$LATEST", "1", "2", "3"}),
+    "tags": (lambda one: replace(one, tags={"a": "b"}), set()),
+    "a new version": (
+        lambda one: replace(one, versions={**one.versions, "4": replace(one.latest, number="4")}), {"4"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_a_change_makes_anew_what_it_changes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    change, expected = CHANGES[what]
+    store = MemoryStore()
+    made = registry(store, tmp_path)
+    one = await deploy(made, "one", 1)
+    versions = {number: replace(one.latest, number=number) for number in "123"}
+    await made.change("one", lambda before: replace(one, versions=versions))
+    looked_at: list[str] = []
+    function = made._function
+
+    def looking(deployed: Deployed, version: Version) -> Function:
+        looked_at.append(version.number)
+        return function(deployed, version)
+
+    monkeypatch.setattr(made, "_function", looking)
+    await made.change("one", lambda before: None if before is None else change(before))
+    assert set(looked_at) == expected
+    again = registry(store, tmp_path)
+    await again.load()
+    assert again.served == made.served, "a restart finds the same"

@@ -5,8 +5,9 @@ Values are frozen and come from and go to JSON whole: one function is one record
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from triggerhub.aws.reference import LATEST
@@ -220,9 +221,13 @@ class Deployed:
         return {code for one in versions for code in (one.code, *(layer.code for layer in one.layers))}
 
 
-def to_json(deployed: Deployed) -> Json:
-    """Return the record as JSON has it."""
-    return asdict(deployed)
+def written(deployed: Deployed) -> str:
+    """Return the record as JSON."""
+    return json.dumps(deployed, default=_members)
+
+
+def _members(value: Any) -> dict[str, Any]:
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def from_json(value: Json) -> Deployed:

@@ -179,8 +179,7 @@ class Registry:
             after = change(before)
             if after == before:
                 return after
-            made = {} if after is None else await anyio.to_thread.run_sync(self._made, after)
-            text = None if after is None else json.dumps(record.to_json(after))
+            made, text = ({}, None) if after is None else await anyio.to_thread.run_sync(self._prepared, after)
             names, now = (set() if one is None else one.served for one in (before, after))
             if now - names:
                 await anyio.to_thread.run_sync(self._name, self._names() | now)
@@ -217,6 +216,10 @@ class Registry:
         for alias, url in after.urls.items() if after else ():
             self.urls[url.id] = (name, alias)
 
+    def _prepared(self, deployed: Deployed) -> tuple[dict[str, Function], str]:
+        """Return what the hub runs of a function, and its record. Raises as :meth:`_made`."""
+        return self._made(deployed), record.written(deployed)
+
     def _made(self, deployed: Deployed) -> dict[str, Function]:
         """Return what the hub runs of a function. Raises ConfigError, OSError for what is new in it and cannot be run.
 
@@ -224,6 +227,10 @@ class Registry:
         """
         made, before = {}, self.functions.get(deployed.name)
         for version in (deployed.latest, *deployed.versions.values()):
+            name = deployed.serving(version.number)
+            if name in self.served and before is not None and _alike(before, deployed, version):
+                made[name] = self.served[name]
+                continue
             try:
                 if version.layers and self._is_new(version):
                     self.check_size(self.shelf.size(version.code), version.layers)
@@ -315,6 +322,16 @@ class Registry:
         except ConfigError as error:
             log.error("the layers of a function cannot be put together", why=str(error))
             raise LayersFailed("The layers cannot be put together; the hub's log says why.") from error
+
+
+def _alike(before: Deployed, after: Deployed, version: Version) -> bool:
+    """Whether the hub runs a version as it did: one of hundreds changes at a time."""
+    number = version.number
+
+    def besides(one: Deployed) -> tuple[object, ...]:
+        return one.reserved, one.recursive, one.events.get(number), one.warm(number)
+
+    return before.version(number) == version and besides(before) == besides(after)
 
 
 def _asynchronous(deployed: Deployed, qualifier: str, version: Version) -> dict[str, Any]:
