@@ -132,17 +132,20 @@ def test_a_folder_behind_a_link_that_a_handler_made_is_not_the_handlers(tmp_path
         ("layer/python", "a layer"),
         ("tools", "the runtime of functions.sort"),
         ("link", "the handlers"),
+        ("tokens", "the file of a secret"),
         (sys.executable, "the hub's own Python"),
     ],
 )
 def test_what_runs_outside_of_a_sandbox_no_handler_writes(project: Path, path: str, what: str) -> None:
-    for name in ("tools/bin", "beside"):
+    for name in ("tools/bin", "beside", "tokens"):
         (project / name).mkdir(parents=True)
     (project / "link").symlink_to("handlers")
+    (project / "tokens" / "fetch").touch(0o600)
     (project / "tools" / "bin" / "python3").symlink_to(sys.executable)
     text = f"""
 [functions.fetch]
 layers = ["layer"]
+env = {{ TOKEN = {{ file = "tokens/fetch" }} }}
 [functions.sort]
 runtime = "{project}/tools/bin/python3"
 sandbox = {{ read = ["handlers"], write = ["beside", "{path}"] }}
@@ -150,6 +153,15 @@ sandbox = {{ read = ["handlers"], write = ["beside", "{path}"] }}
     (said,) = told(project, text)
     assert said.startswith("error[bad-sandbox] functions.sort.sandbox.write[1]: ")
     assert f"cannot be changed by a handler, which would leave its sandbox by {what} (" in said
+
+
+def test_a_file_of_the_hubs_where_a_handler_may_write_is_told(project: Path) -> None:
+    text = '[functions.fetch]\nsandbox = { write = ["work"] }\non_success = ["file:work/out.jsonl", "file:out.jsonl"]\n'
+    (said,) = told(project, text)
+    assert said == (
+        "warning[loose-link] functions.fetch.on_success[0]: a function may write there, and the hub follows a link that "
+        "it puts there"
+    )
 
 
 def test_what_is_not_there_is_told(project: Path) -> None:

@@ -51,7 +51,8 @@ CODES: dict[str, str] = {
     ),
     "loose-link": (
         "A path that a handler is to see leads through a link in a folder that a function may write. Who may write "
-        "there chooses what lies behind it, so that it is not followed, and calls fail until the link is gone."
+        "there chooses what lies behind it, so that it is not followed, and calls fail until the link is gone. "
+        "Or a file that the hub writes lies there."
     ),
     "no-path": "A path that a handler is to see is not there, so that its calls fail until it is.",
     "open-socket": (

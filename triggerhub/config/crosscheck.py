@@ -15,6 +15,7 @@ from triggerhub.config.locate import Path as Place
 from triggerhub.config.problem import Report, dotted
 from triggerhub.config.values import NAME
 from triggerhub.policy import globs
+from triggerhub.policy.sandbox import view
 from triggerhub.settings import Destination, Function, HubSettings, Trigger
 
 
@@ -64,11 +65,13 @@ class Destinations:
     def __init__(
         self, hub: HubSettings, functions: Mapping[str, Function | None], names: Collection[str],
         triggers: Mapping[str, Trigger | None], topics: Mapping[str, Trigger], unknown: Sequence[str], report: Report,
+        loose: Collection[str] = (),
     ) -> None:  # fmt: skip
         """*names* are all functions there are, also those that are not of the configuration.
 
-        *unknown* are names of topics whose triggers have errors of their own.
+        *unknown* are names of topics whose triggers have errors of their own. *loose* are folders that handlers write.
         """
+        self._loose = loose
         self._hub = hub
         self._functions = functions
         self._names = names
@@ -117,6 +120,10 @@ class Destinations:
                 message = f"{dotted((*base, index))}: this URL lets whoever has it in, and is shown to whoever looks"
                 hint = "write {secret:NAME} in place of what is secret in it"
                 self._report.warn((*base, index), "exposed-secret", message, hint)
+            elif kind == "file" and self._movable(target):
+                message = "a function may write there, and the hub follows a link that it puts there"
+                hint = "choose a folder that no function may write"
+                self._report.warn((*base, index), "loose-link", f"{dotted((*base, index))}: {message}", hint)
         self._loops(base, written or [], owners)
 
     def _loops(self, base: Place, written: list[Any], owners: Sequence[str]) -> None:
@@ -154,6 +161,11 @@ class Destinations:
                 return self._wrong_file(one.target)
             case "arn" | "dead":
                 return None  # looked at where it was read
+
+    def _movable(self, target: str) -> bool:
+        """Whether a handler may put something else in the place of a file."""
+        place = os.path.realpath((self._hub.project / target).parent)
+        return any(view.within(place, folder) for folder in self._loose)
 
     def _wrong_file(self, target: str) -> tuple[str, str, str | None] | None:
         project = self._hub.project

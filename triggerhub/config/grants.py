@@ -68,8 +68,9 @@ class Grants:
         for name, trigger in triggers.items():
             if trigger is not None and trigger.type == "files":
                 self._grants.append(_Grant(path=_watched(trigger), key="path", place=("triggers", name, "path")))
-        self._loose = loose(str(one.path) for one in self._grants if one.key == "write")
-        self._found = {one.path: follow(str(one.path), self._loose) for one in self._grants}
+        self.loose = loose(str(one.path) for one in self._grants if one.key == "write")
+        """The folders that handlers may change."""
+        self._found = {one.path: follow(str(one.path), self.loose) for one in self._grants}
 
     @property
     def places(self) -> dict[Path, Path]:
@@ -139,6 +140,7 @@ def trusted(hub: HubSettings, functions: Mapping[str, Function | None], data: Ma
             program = one.interpreter.program
             parts = [program, *(str(part) for part in Path(program).parent.parent.glob("lib/python3*"))]
             found |= {part: f"the runtime of functions.{name}" for part in parts if part not in found}
+    found |= {str(project / file): "the file of a secret" for file in _secrets(data)}
     for table in (data.get("defaults"), *_table(data, "functions").values()):
         for layer in _table(table).get("layers", ()) if isinstance(_table(table).get("layers"), list) else ():
             found.setdefault(str(project / str(layer)), "a layer")
@@ -197,6 +199,15 @@ def _walk(path: str) -> Iterator[tuple[str, str | None]]:
         done = "/" if to.startswith("/") else done
         rest += to.split("/")[::-1]
     yield done, None
+
+
+def _secrets(data: Any) -> Iterator[str]:
+    """Yield the paths of all ``{ file = … }``."""
+    if isinstance(data, Mapping) and data.keys() == {"file"} and isinstance(data["file"], str):
+        yield data["file"]
+    elif isinstance(data, Mapping | list):
+        for value in data.values() if isinstance(data, Mapping) else data:
+            yield from _secrets(value)
 
 
 def _watched(trigger: Trigger) -> Path:

@@ -102,7 +102,7 @@ class _Loading:
         )
         grants = Grants(functions.made, functions.sandboxes, functions.defaults, triggers.made, self._data)
         grants.check(hub, trusted(hub, functions.made, self._data), self._report)
-        self._cross(hub, functions, names, triggers)
+        self._cross(hub, functions, names, triggers, grants)
         for reference, why in secrets.exposed:
             places = [place for place, value in written.items() if value == reference]
             if not places or any(place[2:4] not in _PUBLIC for place in places):
@@ -186,13 +186,17 @@ class _Loading:
             self._more.append(Problem(file=file, code="duplicate-source", message=message, hint="rename your own"))
         return plugins
 
-    def _cross(self, hub: HubSettings, functions: Functions, names: Collection[str], triggers: Triggers) -> None:
+    def _cross(
+        self, hub: HubSettings, functions: Functions, names: Collection[str], triggers: Triggers, grants: Grants
+    ) -> None:
         report = self._report
         crosscheck.routes(triggers.made, report)
         crosscheck.folders(hub, triggers.made, report)
         topics = crosscheck.topics(triggers.made, report)
         unsure = tuple(crosscheck.unsure_topics(self._data, triggers.made))
-        destinations = crosscheck.Destinations(hub, functions.made, names, triggers.made, topics, unsure, report)
+        destinations = crosscheck.Destinations(
+            hub, functions.made, names, triggers.made, topics, unsure, report, grants.loose
+        )
         destinations.check(self._data)
         for name, (file, inline) in functions.inline.items():
             about = Report(file)
