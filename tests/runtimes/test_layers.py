@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import sys
@@ -63,6 +64,39 @@ def test_a_layer_that_changes_is_another(tmp_path: Path) -> None:
     assert list((tmp_path / "home").iterdir()) == [opt]
 
 
+@pytest.mark.parametrize("make", [zipped, folder], ids=["zip", "folder"])
+def test_a_layer_that_changes_while_it_is_copied_is_named_by_what_was_copied(tmp_path: Path, make) -> None:
+    home, layer = tmp_path / "home", make(tmp_path / "layer", {"x": "1"})
+    mixed = layers.assemble(home, [layer], lambda: make(layer, {"x": "2"}) and None)
+    assert content(mixed) == {"x": "2"}
+    assert layers.assemble(home, [layer]) == mixed
+    make(layer, {"x": "1"})
+    assert content(layers.assemble(home, [layer])) == {"x": "1"}
+
+
+@pytest.mark.parametrize("name", ["m.py", "python"])
+def test_a_link_that_was_put_there_meanwhile_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files, secret = {"python/m.py": "1"}, folder(tmp_path / "secret", {"m.py": "SECRET", "python/m.py": "SECRET"})
+    layer = folder(tmp_path / "layer", files)
+    look = layers.snapshot.files_of_folder
+
+    def late(path: Path) -> dict[str, Path]:
+        found = look(path)
+        (place,) = layer.rglob(name)
+        place.rename(tmp_path / "away")
+        place.symlink_to(secret / name)
+        return found
+
+    def change() -> None:
+        monkeypatch.setattr(layers.snapshot, "files_of_folder", late)
+
+    with pytest.raises(ConfigError, match=r"layer cannot be copied: .*/layer/python/m\.py: "):
+        layers.assemble(tmp_path / "home", [layer], change)
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../slip", "/etc/slip", "a/../../slip"])
 def test_what_leads_out_is_refused_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     layer = zipped(tmp_path / "a.zip", {"fine": "", name: "x"})
@@ -85,10 +119,11 @@ def test_all_layers_share_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("make", "says"),
     [
         (lambda path: None, r"there is no .*/layer"),
+        (os.mkfifo, "layer is neither a file nor a folder"),
         (lambda path: path.write_text("no zip"), "cannot be a layer: it is no zip archive"),
         (lambda path: path.write_bytes(b"PK\x05\x06" + bytes(10)), "cannot be a layer: it is no zip archive"),
     ],
-    ids=["missing", "text", "cut short"],
+    ids=["missing", "pipe", "text", "cut short"],
 )
 def test_what_is_no_layer(tmp_path: Path, make, says: str) -> None:
     make(tmp_path / "layer")

@@ -10,15 +10,17 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
+import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
 from triggerhub import archive
 from triggerhub.errors import BadInput, ConfigError
-from triggerhub.runtimes import snapshot
+from triggerhub.runtimes import copying, snapshot
 from triggerhub.runtimes.snapshot import remove_tree
 
 _BLOCK = 1024 * 1024
@@ -68,10 +70,14 @@ def assemble(home: Path, layers: Sequence[Path], before: Callable[[], None] = la
     draft = home / f".{os.getpid()}.{secrets.token_hex(6)}"
     try:
         draft.mkdir(mode=0o700)
-        room = archive.UNZIPPED
+        room, total = archive.UNZIPPED, hashlib.sha256()
         for layer in layers:
-            room -= _add(layer, draft, room)
+            size, name = _add(layer, draft, room)
+            room -= size
+            total.update(name.encode())
         _settle(draft)
+        # Of what was copied: a layer may have changed since it was looked at.
+        target = home / total.hexdigest()[:_LENGTH]
         try:
             draft.rename(target)
         except OSError:
@@ -87,8 +93,10 @@ def assemble(home: Path, layers: Sequence[Path], before: Callable[[], None] = la
 def _of(layer: Path) -> str:
     try:
         if layer.is_dir():
-            return snapshot.version_of(snapshot.files_of_folder(layer), ["layer"])
+            return _name(snapshot.files_of_folder(layer))
         state = layer.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise ConfigError(f"{layer} is neither a file nor a folder", hint="a layer is a zip archive or a folder")
         return _hashed(layer, state.st_mtime_ns, state.st_size, state.st_ino)
     except FileNotFoundError:
         raise ConfigError(f"there is no {layer}", hint="a layer is a zip archive or a folder") from None
@@ -98,33 +106,60 @@ def _of(layer: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _hashed(layer: Path, *_state: int) -> str:
-    total = hashlib.sha256()
     with layer.open("rb") as file:
-        while block := file.read(_BLOCK):
-            total.update(block)
+        return _hash(file)
+
+
+def _hash(file: IO[bytes]) -> str:
+    total = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        total.update(block)
     return total.hexdigest()
 
 
-def _add(layer: Path, draft: Path, room: int) -> int:
-    """Put one layer over what is there; return its bytes."""
-    if not layer.is_dir():
-        part = draft.with_name(f"{draft.name}.part")
-        try:
-            with _archive(layer) as file:
-                size = _refused(layer, partial(archive.unpack, file, part, most=room))
-            for path in sorted(part.rglob("*")):
-                if path.is_file():
-                    _put(path, draft, path.relative_to(part))
-            return size
-        finally:
-            archive.remove(part)
+def _add(layer: Path, draft: Path, room: int) -> tuple[int, str]:
+    """Put one layer over what is there; return its bytes, and the name of exactly what was put there."""
+    part = draft.with_name(f"{draft.name}.part")
+    try:
+        size, name = _copy(layer, part, room) if layer.is_dir() else _unpack(layer, part, room)
+        for path in sorted(part.rglob("*")):
+            if path.is_file():
+                _put(path, draft, path.relative_to(part))
+        return size, name
+    finally:
+        remove_tree(part)
+
+
+def _copy(layer: Path, part: Path, room: int) -> tuple[int, str]:
+    part.mkdir(mode=0o700)
     size = 0
+    copies: dict[str, Path] = {}
     for name, path in snapshot.files_of_folder(layer).items():
-        size += path.stat().st_size
+        copies[name] = part / name
+        copies[name].parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            size += copying.copy(path, copies[name], room - size + 1)
+        except OSError as error:
+            raise ConfigError(
+                f"{layer} cannot be copied: {error.filename or path}: {error.strerror}",
+                hint="it may have changed meanwhile: save it again once that is done",
+            ) from error
         if size > room:
             raise ConfigError(f"{layer} has too much in it: all layers together may have {archive.UNZIPPED:,} bytes")
-        _put(path, draft, Path(name))
-    return size
+    return size, _name(copies)
+
+
+def _unpack(layer: Path, part: Path, room: int) -> tuple[int, str]:
+    with _archive(layer) as file, tempfile.TemporaryFile(dir=part.parent) as copy:
+        shutil.copyfileobj(file, copy, _BLOCK)
+        copy.seek(0)
+        name = _hash(copy)
+        copy.seek(0)
+        return _refused(layer, partial(archive.unpack, copy, part, most=room)), name
+
+
+def _name(files: Mapping[str, Path]) -> str:
+    return snapshot.version_of(files, ["layer"])
 
 
 def _put(source: Path, draft: Path, name: Path) -> None:
@@ -136,9 +171,8 @@ def _put(source: Path, draft: Path, name: Path) -> None:
         folder.mkdir(exist_ok=True, mode=0o700)
     if target.is_dir():
         remove_tree(target)
-    target.unlink(missing_ok=True)
-    shutil.copyfile(source, target)
-    target.chmod(0o555 if source.stat().st_mode & 0o111 else 0o444)
+    source.parent.chmod(0o700)
+    source.replace(target)
 
 
 def _settle(draft: Path) -> None:
