@@ -24,6 +24,7 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
     ("text", "wanted"),
     [
         ("python", Wanted("python")),
+        ("python3", Wanted("python")),
         ("python3.12", Wanted("python", (3, 12))),
         ("nodejs20.x", Wanted("node", (20,))),
         ("node22", Wanted("node", (22,))),
@@ -35,6 +36,13 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 )
 def test_names(text: str, wanted: Wanted) -> None:
     assert parse(text) == wanted
+
+
+def test_python3_is_the_hubs_own(make: Make) -> None:
+    loaded = load(make('[functions.echo]\nruntime = "python3"\n'), environ={})
+    assert not loaded.problems
+    assert loaded.project is not None
+    assert loaded.project.functions["echo"].interpreter is None
 
 
 @pytest.mark.parametrize("text", ["", "ruby", "perl5", "python-3.12", "provided.al3", "nodejs.20"])

@@ -61,7 +61,10 @@ def parse(text: str) -> Wanted:
         return Wanted(None, path=text)
     if match := _NAMED.fullmatch(text):
         version = tuple(int(part) for part in (match[2] or "").split(".") if part)
-        return Wanted("python" if match[1] == "python" else "node", version)
+        if match[1] == "python":
+            # "python3" is what any Python is called by now; the hub's own is one.
+            return Wanted("python", () if version == (3,) else version)
+        return Wanted("node", version)
     if match := _OTHERS.fullmatch(text):
         raise ConfigError(
             f"nothing here runs {text}",
