@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -189,3 +191,34 @@ def test_removing_a_tree_takes_it_however_deep_and_wide(tmp_path: Path) -> None:
         (tree / f"{number}" / "below").mkdir(parents=True)
     remove_tree(tree)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_is_the_same_as_it_ever_was(handlers: Path, versions: Path) -> None:
+    """What was copied before, and what is pinned, is known by it."""
+    (handlers / "_big").write_bytes(b"0123456789abcdef" * 200_000)
+    version, copy = snapshot(versions, "hello", files_of_file(handlers / "hello.py"), ["hello.py"])
+    assert version == "3a80728266a4"
+    assert (copy / "_big").read_bytes() == (handlers / "_big").read_bytes()
+
+
+MOST = """
+import resource, sys
+from pathlib import Path
+from triggerhub.runtimes.snapshot import files_of_folder, snapshot, version_of
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+files = files_of_folder(Path(sys.argv[1]))
+version, copy = snapshot(Path(sys.argv[2]), "ml", files)
+assert version == version_of(files)
+assert (copy / "model.bin").stat().st_size == 300 * 2**20
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_file_larger_than_memory_may_be_is_copied_in_blocks(tmp_path: Path) -> None:
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    with (folder / "model.bin").open("wb") as model:
+        model.truncate(300 * 2**20)
+    words = [sys.executable, "-c", MOST, str(folder), str(tmp_path / "versions")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) < 50 * 1024, "KB more at most"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from triggerhub.errors import ConfigError
 
 VERSION_LENGTH = 12
+_BLOCK = 1024 * 1024
 _LEFT_OUT = frozenset({"__pycache__", ".git"})
 _SCRIPTS = frozenset({".js", ".mjs", ".cjs"})
 
@@ -229,10 +231,21 @@ def _add(total: hashlib._Hash, *parts: bytes) -> None:
         total.update(part)
 
 
+def _add_content(total: hashlib._Hash, path: Path) -> None:
+    """Add as :func:`_add` does, and hold no more of the file than a block: a model is larger than memory may be."""
+    with path.open("rb", buffering=0) as file:
+        left = os.fstat(file.fileno()).st_size
+        total.update(left.to_bytes(8, "big"))
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            total.update(block)
+            left -= len(block)
+
+
 def _digest(files: Mapping[str, Path], salt: Sequence[str]) -> str:
     total = _hash(salt)
     for name in sorted(files):
-        _add(total, os.fsencode(name), b"%o" % _mode(files[name]), files[name].read_bytes())
+        _add(total, os.fsencode(name), b"%o" % _mode(files[name]))
+        _add_content(total, files[name])
     return total.hexdigest()[:VERSION_LENGTH]
 
 
@@ -253,12 +266,13 @@ def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str], links: Ma
     draft.mkdir(mode=0o700)
     total = _hash(salt)
     for name in sorted(files):
-        content, mode = files[name].read_bytes(), _mode(files[name])
-        target = draft / name
+        target, mode = draft / name, _mode(files[name])
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        shutil.copyfile(files[name], target)
         target.chmod(mode)
-        _add(total, os.fsencode(name), b"%o" % mode, content)
+        _add(total, os.fsencode(name), b"%o" % mode)
+        # The copy: what it was made of may have changed meanwhile.
+        _add_content(total, target)
     for name, path in links.items():
         (draft / name).symlink_to(path)
     for folder, _, _ in os.walk(draft):
