@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -377,3 +378,13 @@ def test_a_program_that_is_missing_is_told_where_the_handler_is(
         "triggerhub.toml:2:11: warning[no-program]: functions.told needs node, which is not installed here",
         "handlers/web.mjs: warning[no-program]: functions.web needs node, which is not installed here",
     ]
+
+
+def test_code_that_is_larger_than_lambda_takes_is_told(make: Make) -> None:
+    project = make("", {"ml/main.py": "def handler(event, context): ...\n", "ml/model.bin": ""})
+    os.truncate(project / "handlers" / "ml" / "model.bin", 250 * MB)
+    (told,) = map(str, load(project, environ={}).problems)
+    assert (
+        "handlers/ml/main.py: warning[heavy-code]: functions.ml has 250 MB of code, which are copied for each" in told
+    )
+    assert told.endswith('and show that: sandbox = { read = ["FOLDER"] }')

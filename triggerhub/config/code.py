@@ -47,6 +47,8 @@ class Code:
     needs: Needs | None = None
     program: str | None = None
     """What a command begins with, where that is to be found on the PATH."""
+    size: int = 0
+    """Of all its files, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +261,7 @@ class Shelf:
             interpreter=interpreter,
             needs=required,
             program=None if within else words[0],
+            size=snapshot.size_of(files),
         )
 
 

@@ -39,6 +39,10 @@ CODES: dict[str, str] = {
         "`triggerhub functions rollback` pinned the function to an earlier version. That runs, and what lies in the "
         "handlers folder does not, until the function's files change."
     ),
+    "heavy-code": (
+        "A function's code is larger than Lambda takes. The hub hashes it at each reading, and keeps a copy of every "
+        "version."
+    ),
     "no-program": "The program that runs the function is not installed on this host.",
     "bad-runtime": "There is no runtime of that name, or the path leads to no interpreter that runs handlers.",
     "bad-dependencies": "What a function depends on is written in a way that the installer cannot read.",

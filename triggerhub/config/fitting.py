@@ -11,12 +11,14 @@ from functools import cache
 from typing import Any
 
 from triggerhub.config.code import Code
-from triggerhub.config.problem import Report, dotted
+from triggerhub.config.problem import Problem, Report, dotted
 from triggerhub.config.schema import Defaults, merge
 from triggerhub.policy import selecting, units
-from triggerhub.settings import GB, RetryPolicy
+from triggerhub.settings import GB, MB, RetryPolicy
 
 SHORTER = "lower initial or raise max"
+HEAVY = 250 * MB
+"""The most bytes of code that Lambda takes."""
 
 
 def retry_policy(*written: Mapping[str, Any]) -> RetryPolicy:
@@ -100,6 +102,17 @@ def memory(name: str, written: Mapping[str, Any], own: Mapping[str, Any], report
         path = ("functions", name, "memory") if "memory" in own else ("defaults", "memory")
         message = f"{dotted(path)} is {units.show_size(wanted)}, but this host has {there / GB:.1f} GB in all"
         report.warn(path, "much-memory", message, "lower it, or a call that uses it is killed by the kernel")
+
+
+def weight(name: str, code: Code) -> list[Problem]:
+    """Warn of code that is larger than Lambda takes: each version is a copy of it."""
+    if code.size <= HEAVY:
+        return []
+    message = f"functions.{name} has {code.size // MB:,} MB of code, which are copied for each version of it"
+    hint = (
+        'keep what is large and no code in a folder beside the handlers, and show that: sandbox = { read = ["FOLDER"] }'
+    )
+    return [Problem(file=code.source, severity="warning", code="heavy-code", message=message, hint=hint)]
 
 
 def sandbox(

@@ -115,6 +115,7 @@ class Functions:
             return None
         fitting.memory(name, written, own, self._report)
         self._look_for_program(name, code, written.get("env", {}), table)
+        self.problems += fitting.weight(name, code)
         layers, opt = added
         if layers:
             fitting.layers(name, code, written, own, self._shelf.extensions(written["layers"]), self._report)

@@ -295,3 +295,9 @@ def version_of(files: Mapping[str, Path], salt: Sequence[str] = ()) -> str:
     """Return the version that :func:`snapshot` would give, and copy nothing. Raises ConfigError."""
     with _reading(Path()):
         return _digest(files, salt)
+
+
+def size_of(files: Mapping[str, Path]) -> int:
+    """Return how many bytes *files* have. Raises ConfigError."""
+    with _reading(Path()):
+        return sum(path.stat().st_size for path in files.values())
