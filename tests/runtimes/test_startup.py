@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from triggerhub.settings import MB
 
 from .conftest import Bench
 
+LIBRARIES = [f"/{place}/{os.uname().machine}-linux-gnu/libz.so.1" for place in ("lib", "usr/lib")]
 LEVELS = pytest.mark.parametrize("level", ["isolated", "trusted"])
 SEEN = """
 import sys, json
@@ -118,3 +121,15 @@ async def test_node_options_set_the_heap(bench: Bench, level: str) -> None:
     own = json.loads((await bench.call(bench.node(text))).payload)
     set_ = json.loads((await bench.call(bench.node(text, env={"NODE_OPTIONS": "--max-old-space-size=77"}))).payload)
     assert 77 <= set_ < 150 < own
+
+
+@LEVELS
+@pytest.mark.parametrize("place", ["lib/libmine.so.1", "libmine.so.1"])
+async def test_libraries_that_the_code_brings_are_found(bench: Bench, level: str, place: str) -> None:
+    bench.level = level
+    text = "import ctypes\ndef handler(event, context):\n    return bool(ctypes.CDLL('libmine.so.1'))\n"
+    function = bench.python(text)
+    target = bench.code / place
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(next(path for path in map(Path, LIBRARIES) if path.exists()), target)
+    assert json.loads((await bench.call(function)).payload) is True

@@ -355,7 +355,7 @@ class ProcessRuntime:
 
 def _forked(function: Function, program: str) -> bool:
     """Whether the launcher's own Python goes on as the worker: where nothing is to be there before it starts."""
-    libraries = function.opt is not None and (function.opt / "lib").is_dir()
+    libraries = startup.libraries(function.code) or (function.opt is not None and (function.opt / "lib").is_dir())
     before = libraries or function.env.get(_WRAPPER) or startup.from_the_start(function.env)
     return program in (sys.executable, installation.OWN) and not before
 

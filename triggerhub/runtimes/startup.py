@@ -1,12 +1,14 @@
-"""Read from a function's variables how its interpreter has to be started. Pure.
+"""Tell from a function's variables and code how its interpreter has to be started.
 
-Some are read by an interpreter, or by the loader of libraries, as it begins and never again: they do nothing in a
-process that has begun already, and nothing in one that is told to overlook them.
+Some variables are read by an interpreter, or by the loader of libraries, as it begins and never again: they do
+nothing in a process that has begun already, and nothing in one that is told to overlook them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
 
 _AS_IT_IS = frozenset((
     "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED",
@@ -25,6 +27,21 @@ def flags(names: Iterable[str]) -> list[str]:
 def from_the_start(names: Iterable[str]) -> bool:
     """Whether variables have to be there before a Python process begins."""
     return any(_of_python(name) or name.startswith(_OF_LIBRARIES) for name in names)
+
+
+@lru_cache(maxsize=1024)
+def libraries(code: Path) -> bool:
+    """Whether a version's code brings shared libraries where LD_LIBRARY_PATH leads. It is looked at once: it stays."""
+    return any(".so" in name for name in _names(code / "lib")) or any(
+        name.startswith("lib") and ".so" in name for name in _names(code)
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def heap(variables: Mapping[str, str], bytes_: int) -> list[str]:
