@@ -169,6 +169,7 @@ class Connection:
             if self._current is None:
                 session = await _session(self._options)
                 region = _region(session, self._options)
+                await anyio.to_thread.run_sync(_read, self._service)
                 async with AsyncExitStack() as stack:
                     client = await stack.enter_async_context(
                         session.create_client(
@@ -246,6 +247,13 @@ def _load() -> tuple[Any, ...]:
 def _loader() -> Any:
     """Return the one reader of service descriptions: each session would parse them anew."""
     return importlib.import_module("botocore.loaders").create_loader()
+
+
+def _read(service: str) -> None:
+    """Read the descriptions that a client needs: it does so by itself, but on the loop, which stands meanwhile."""
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        _loader().load_service_model(service, kind)
+    _loader().load_data("endpoints")
 
 
 async def _session(options: Options) -> Any:

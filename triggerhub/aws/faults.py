@@ -35,6 +35,8 @@ _CODES: dict[Kind, str] = {
         "AWS.SimpleQueueService.NonExistentQueue QueueDoesNotExist NonExistentQueue ResourceNotFoundException "
         "NoSuchBucket NoSuchKey NotFound"
     ),
+    # S3 answers 400 when it gave up waiting itself.
+    "unreachable": "RequestTimeout",
 }
 _KINDS: dict[str, Kind] = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 _ACTION = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)(?: on resource:? \"?([^\s\"]+))?")

@@ -23,6 +23,7 @@ from triggerhub.config import interpreters
 from triggerhub.crash import crash_point
 from triggerhub.deploy import record
 from triggerhub.deploy.canary import Tallies
+from triggerhub.deploy.draft import Draft
 from triggerhub.deploy.layers import Layers
 from triggerhub.deploy.mappings import Mappings
 from triggerhub.deploy.record import Deployed, EventConfig, LayerUse, Version
@@ -164,9 +165,9 @@ class Registry:
         """Tell *serve* of every change from now on."""
         self._serve = serve
 
-    async def put(self, data: bytes) -> str:
-        """Keep an archive of code; return its name. Raises BadArchive, OSError."""
-        return await anyio.to_thread.run_sync(self.shelf.put, data)
+    async def put(self, code: bytes | Draft) -> str:
+        """Keep an archive of code; return its name. Raises BadArchive, StorageExceeded, OSError."""
+        return await anyio.to_thread.run_sync(self.shelf.put, code)
 
     async def change(self, name: str, change: Change) -> Deployed | None:
         """Replace a function's record by what *change* makes of it; None removes it. Returns the new one.

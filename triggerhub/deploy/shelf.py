@@ -14,12 +14,13 @@ import secrets
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from triggerhub import archive
 from triggerhub.crash import crash_point
+from triggerhub.deploy.draft import Draft
 from triggerhub.durable import sync_names
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy.units import show_size
@@ -67,28 +68,26 @@ class Shelf:
         self._boots = home / "unpacked"
         self._unpacked = self._boots / _boot()
 
-    def put(self, data: bytes) -> str:
+    def put(self, code: bytes | Draft) -> str:
         """Keep an archive and unpack it; return its name. Raises BadArchive, StorageExceeded, OSError."""
-        name = hashlib.sha256(data).hexdigest()
-        path = self.archives / name
+        name = hashlib.sha256(code).hexdigest() if isinstance(code, bytes) else code.name
         with self._lock:
             self._claimed[name] = time.monotonic()
         # Whoever puts the same at the same time waits, and finds it there.
         with self._alone(name):
-            if not path.exists():
-                self._make_room(len(data), archive.check(io.BytesIO(data)))
-                try:
-                    self._write(data, path)
-                except OSError:
-                    self._take(-len(data))
-                    raise
+            if not self.path(name).exists():
+                self._add(code, name)
             try:
                 self.unpack(name)
             except archive.BadArchive:
-                path.unlink(missing_ok=True)
-                self._take(-len(data))
+                with self._lock:
+                    self._remove(name)
                 raise
         return name
+
+    def draft(self) -> Draft:
+        """Return a file for an archive that comes in pieces. OSError."""
+        return Draft(self.archives)
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
@@ -105,6 +104,32 @@ class Shelf:
                 if not busy.threads:
                     del self._putting[name]
 
+    def _add(self, code: bytes | Draft, name: str) -> None:
+        """Look at an archive that is not there, and write it. Raises BadArchive, StorageExceeded, OSError."""
+        with io.BytesIO(code) if isinstance(code, bytes) else code.open() as file:
+            unpacked = archive.check(file)
+            size = file.seek(0, os.SEEK_END)
+        self._make_room(size, unpacked)
+        try:
+            if isinstance(code, bytes):
+                with closing(self.draft()) as draft:
+                    draft.add((code,))
+                    self._settle(draft, name)
+            else:
+                self._settle(code, name)
+        except OSError:
+            if not self.path(name).exists():
+                self._take(-size)
+            raise
+
+    def _settle(self, draft: Draft, name: str) -> None:
+        crash_point("before-archive")
+        draft.settle(self.path(name), sync=self._sync)
+        if self._sync:
+            # The names of the folders, too: the first archive makes them.
+            for folder in (self.archives, self.archives.parent, self.archives.parent.parent):
+                sync_names(folder)
+
     def require(self, size: int) -> None:
         """Raise StorageExceeded where *size* bytes more would leave too little of the disk. OSError."""
         self.archives.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,7 +143,7 @@ class Shelf:
         self.require(size + unpacked)
         with self._lock:
             if self._held is None:
-                self._held = sum(path.stat().st_size for path in self.archives.iterdir())
+                self._held = sum(path.stat().st_size for path in _entries(self.archives))
             if self._held + size > self._total:
                 text = f"all archives may take {show_size(self._total)}"
                 raise StorageExceeded(text, hint="Those that nothing refers to any more go within minutes.")
@@ -127,25 +152,6 @@ class Shelf:
     def _take(self, size: int) -> None:
         with self._lock:
             self._held = None if self._held is None else self._held + size
-
-    def _write(self, data: bytes, path: Path) -> None:
-        self.archives.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{secrets.token_hex(8)}")
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                if self._sync:
-                    os.fsync(file.fileno())
-            crash_point("before-archive")
-            draft.rename(path)
-            if self._sync:
-                # The names of the folders, too: the first archive makes them.
-                for folder in (self.archives, self.archives.parent, self.archives.parent.parent):
-                    sync_names(folder)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
 
     def unpack(self, name: str) -> Path:
         """Return the folder of what an archive holds, made where this boot has not made it. BadArchive, OSError."""
@@ -187,13 +193,17 @@ class Shelf:
         return gone
 
     def _taken_away(self, name: str) -> list[Path]:
-        path, folder = self.path(name), self._unpacked / name
+        folder = self._unpacked / name
+        self._remove(name)
+        self._sizes.pop(name, None)
+        return [put_aside(folder)] if folder.is_dir() else []
+
+    def _remove(self, name: str) -> None:
+        path = self.path(name)
         if path.exists():
             size = path.stat().st_size
             path.unlink()
             self._held = None if self._held is None else self._held - size
-        self._sizes.pop(name, None)
-        return [put_aside(folder)] if folder.is_dir() else []
 
     def collect(self, keep: Collection[str] | None) -> None:
         """Remove archives that are not in *keep* (None is all of them), drafts, and what other boots unpacked."""

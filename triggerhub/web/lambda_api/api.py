@@ -34,6 +34,7 @@ from triggerhub.web.lambda_api.actions import action
 from triggerhub.web.lambda_api.asked import Answer, Asked, Perform
 from triggerhub.web.lambda_api.body import LARGE, PLAIN
 from triggerhub.web.lambda_api.caller import Caller, Callers, is_presigned, shown
+from triggerhub.web.lambda_api.code import Codes
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
@@ -269,7 +270,8 @@ class LambdaApi:
 
 def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Perform]:
     """Return everything that is built, by the operation's name."""
-    functions, targets = Functions(hub, registry), Targets(hub)
+    codes, targets = Codes(registry), Targets(hub)
+    functions = Functions(hub, registry, codes)
     return {
         **invoking.operations(),
         **functions.operations(),
@@ -281,7 +283,7 @@ def operations(hub: Hub, registry: Registry, invoking: Invoking) -> dict[str, Pe
         **Events(functions, targets, registry).operations(),
         **Permissions(functions, registry).operations(),
         **Urls(hub, functions, registry).operations(),
-        **Layers(registry).operations(),
+        **Layers(registry, codes).operations(),
         **LayerPolicies(registry).operations(),
         **Mappings(hub, targets, registry).operations(),
         **Account(hub, registry).operations(),

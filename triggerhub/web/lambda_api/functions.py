@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,8 +18,9 @@ from triggerhub.hub.hub import Hub
 from triggerhub.hub.whole import naming
 from triggerhub.model import Json
 from triggerhub.settings import DEPLOYED, Project
-from triggerhub.web.lambda_api import code, folder, layers, members, shape
+from triggerhub.web.lambda_api import folder, layers, members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.code import Codes
 from triggerhub.web.lambda_api.stamp import now, revision
 from triggerhub.web.lambda_api.target import missing, named
 
@@ -38,9 +38,10 @@ _SETTINGS = {
 class Functions:
     """The operations on functions as a whole and on their ``$LATEST``."""
 
-    def __init__(self, hub: Hub, registry: Registry) -> None:
+    def __init__(self, hub: Hub, registry: Registry, codes: Codes) -> None:
         self._hub = hub
         self._registry = registry
+        self._codes = codes
         self._names: tuple[Project, int, list[str]] | None = None
 
     def operations(self) -> Mapping[str, Perform]:
@@ -160,8 +161,8 @@ class Functions:
         snap = members.snap(given, given["Runtime"])
         self._refuse_taken(name)
         uses = layers.uses(self._registry, given.get("Layers", ()))
-        data = await code.taken(given["Code"])
-        kept = await code.kept(self._registry, data)
+        async with self._codes.taken(given["Code"]) as taken:
+            kept = await self._codes.kept(taken)
         latest = Version(
             runtime=given["Runtime"],
             handler=given["Handler"],
@@ -177,7 +178,7 @@ class Functions:
             traced="TracingConfig" in given and members.traced(given, exported=self._exports),
             dead_letters=dead_letters,
             code=kept,
-            code_size=len(data),
+            code_size=taken.size,
             modified=now(),
             revision=revision(),
         )
@@ -203,18 +204,17 @@ class Functions:
         deployed = self.changeable(name)
         members.refuse(given, name)
         _at(deployed, given)
-        data = await code.taken(given)
-        if given.get("DryRun"):
-            unpacked = await anyio.to_thread.run_sync(members.look_at, data)
-            await anyio.to_thread.run_sync(self._registry.check_size, unpacked, deployed.latest.layers)
-            planned = replace(deployed.latest, code=hashlib.sha256(data).hexdigest(), code_size=len(data))
-            return shape.configuration(deployed, planned, None)
-        kept = await code.kept(self._registry, data)
+        async with self._codes.taken(given) as taken:
+            if given.get("DryRun"):
+                await anyio.to_thread.run_sync(self._registry.check_size, taken.unpacked, deployed.latest.layers)
+                planned = replace(deployed.latest, code=await taken.name(), code_size=taken.size)
+                return shape.configuration(deployed, planned, None)
+            kept = await self._codes.kept(taken)
 
         def update(before: Deployed | None) -> Deployed:
             current = there(before, name)
             _at(current, given)
-            latest = replace(current.latest, code=kept, code_size=len(data), modified=now(), revision=revision())
+            latest = replace(current.latest, code=kept, code_size=taken.size, modified=now(), revision=revision())
             changed = replace(current, latest=latest)
             return published(changed)[0] if given.get("Publish") else changed
 

@@ -12,8 +12,9 @@ from triggerhub.deploy.layers import Layer, LayerVersion, layer_arn
 from triggerhub.deploy.record import LayerUse
 from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
-from triggerhub.web.lambda_api import code, members, shape
+from triggerhub.web.lambda_api import members, shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
+from triggerhub.web.lambda_api.code import Codes
 from triggerhub.web.lambda_api.stamp import now
 
 MOST = 5
@@ -26,8 +27,9 @@ _GONE = "The resource you requested does not exist."
 class Layers:
     """The operations on layers."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, codes: Codes) -> None:
         self._registry = registry
+        self._codes = codes
 
     def operations(self) -> Mapping[str, Perform]:
         return {
@@ -42,12 +44,12 @@ class Layers:
     async def _publish(self, asked: Asked) -> Mapping[str, Json]:
         given, name = asked.given, layer_name(asked.given["LayerName"])
         members.refuse(given["Content"])
-        data = await code.taken(given["Content"])
-        kept = await code.kept(self._registry, data)
+        async with self._codes.taken(given["Content"]) as taken:
+            kept = await self._codes.kept(taken)
         made = LayerVersion(
             number=0,
             code=kept,
-            code_size=len(data),
+            code_size=taken.size,
             description=given.get("Description", ""),
             runtimes=tuple(given.get("CompatibleRuntimes", ())),
             architectures=tuple(given.get("CompatibleArchitectures", ())),

@@ -12,6 +12,7 @@ from triggerhub.archive import UNZIPPED, BadArchive
 from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.destination import place
 from triggerhub.aws.restjson import ApiError
+from triggerhub.deploy.draft import Draft
 from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
@@ -193,10 +194,11 @@ def runtime(name: str) -> None:
         raise ApiError("InvalidParameterValueException", f"Runtime: {error.message}{hint}.") from error
 
 
-def look_at(data: bytes) -> int:
+def look_at(code: bytes | Draft) -> int:
     """Return how many bytes an archive unpacks to. Raises ApiError where it cannot be a function's code. Blocks."""
     try:
-        claimed = archive.check(io.BytesIO(data))
+        with io.BytesIO(code) if isinstance(code, bytes) else code.open() as file:
+            claimed = archive.check(file)
     except BadArchive as error:
         raise bad_archive(error) from error
     if claimed == 0:
