@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,20 @@ def test_what_a_token_is_refused_by_its_role_is_in_the_log(tmp_path: Path) -> No
         assert ("token looker", "POST /api/v1/tokens", 403) in [
             (row["who"], row["text"], row["status"]) for row in rows
         ]
+
+
+def test_what_came_with_a_token_is_in_the_log_with_what_it_asked_for(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        create(client(hub), "orders", answering(1), Publish=True)
+        token = json.loads(hub.cli("token", "create", "deploy", "--role", "admin", "--json").stdout)["token"]
+        path = "/2015-03-31/functions/orders/aliases"
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{hub.admin}{path}",
+            json.dumps({"Name": "live", "FunctionVersion": "1"}).encode(),
+            {"Authorization": f"Bearer {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 201
+        (row,) = [row for row in hub.api("GET", "/api/v1/changes") if row["who"] == "token deploy"]
+        assert (row["text"], row["status"]) == (f"POST {path}", 201)
+        assert row["order"] == {"Name": "live", "FunctionVersion": "1"}

@@ -252,8 +252,8 @@ class LambdaApi:
     ) -> None:
         if caller is not None:
             await self._caller.noted(caller, scope, operation, given, status=status, made=made)
-        else:
-            # What came with a token is written down before it gets here.
+        elif "remarks" in scope:
+            # What came with a token, and changes something, is written down by who let it in.
             remark(scope, order=change.order(service(), operation, given, made))
 
     async def _performed(
