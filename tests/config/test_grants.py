@@ -194,3 +194,38 @@ def test_sockets_are_told_and_one_alone_is_no_sight(project: Path, monkeypatch: 
         assert said.startswith("error[bad-sandbox] functions.sort.sandbox.read[0]: ")
         assert "is a socket, by which a handler speaks to whoever listens there" in said
         assert told(project, '[functions.sort]\nsandbox = { write = ["run/docker/docker.sock"] }\n') == []
+
+
+WATCHED = """
+[triggers.t]
+type = "files"
+path = "{path}"
+function = "sort"
+exclude = ["**/var/**"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "why"),
+    [
+        ("/", "", "that is the whole host; name a folder in it"),
+        ("/etc", "", "a handler has its own; name a folder below it"),
+        ("/var", "", "a handler has its own; name a folder below it"),
+        ("/tmp", "", "a handler has its own; name a folder below it"),
+        ("/dev/shm/in", "", "/dev is the sandbox's own; name a folder elsewhere"),
+        ("/proc", "", "/proc is the sandbox's own; name a folder elsewhere"),
+        ("link", "", "a handler has its own; name a folder below it"),
+        ("/opt/in", '[functions.sort]\nlayers = ["layer"]\n', "/opt is the sandbox's own; name a folder elsewhere"),
+        ("/opt/in", '[defaults]\nlayers = ["layer"]\n', "/opt is the sandbox's own; name a folder elsewhere"),
+        ("/tmp", '[functions.sort]\nsandbox = { level = "trusted" }\n', None),
+        ("/opt/in", "", None),
+        ("/etc/in", "", None),
+        (".", "", None),
+    ],
+)
+def test_what_a_sandbox_has_of_its_own_no_trigger_shows(project: Path, path: str, more: str, why: str | None) -> None:
+    (project / "link").symlink_to("/etc")
+    refused = [one for one in told(project, more + WATCHED.format(path=path)) if "bad-sandbox" in one]
+    full = path if path.startswith("/") else project / path
+    message = f"error[bad-sandbox] triggers.t.path: {full} cannot be shown to a handler: {why}"
+    assert refused == ([] if why is None else [message])

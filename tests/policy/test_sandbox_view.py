@@ -69,7 +69,7 @@ def test_whatever_is_granted_is_seen_once_parents_first_and_as_it_was_granted(re
     [
         ("/", "whole host"),
         ("/tmp", "has its own"),
-        ("/proc/1", "/proc is the sandbox's own"),
+        ("/proc/1", "/proc is the sandbox's own; name a folder elsewhere"),
         ("/dev", "/dev is"),
         ("/var/task/x", "/var/task is"),
         ("/srv/project/var", "the hub's data"),

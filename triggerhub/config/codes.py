@@ -51,7 +51,8 @@ CODES: dict[str, str] = {
     "no-extensions": "Extensions speak to the Runtime API, which only a bootstrap has.",
     "bad-metadata": "The inline metadata of a handler (PEP 723) cannot be used.",
     "bad-sandbox": (
-        "What a handler is to see or to have cannot be given: it is the hub's own, or there is no sandbox to hold it."
+        "What a handler is to see or to have cannot be given: it is the hub's own or a sandbox's, or there is no "
+        "sandbox to hold it. Functions see the folder of their `files` trigger, so that this holds for it, too."
     ),
     "loose-link": (
         "A path that a handler is to see leads through a link in a folder that a function may write. Who may write "

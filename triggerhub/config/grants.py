@@ -12,8 +12,9 @@ import os
 import stat
 import sys
 import sysconfig
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class _Grant:
     """``read``, ``write``, or ``path`` of a trigger."""
     place: Place
     """Where it is written."""
+    taken: Callable[[str], str | None] = lambda path: None
+    """Says of a trigger's folder why sandboxes of its functions cannot show it."""
 
 
 class Grants:
@@ -67,7 +70,13 @@ class Grants:
                 )
         for name, trigger in triggers.items():
             if trigger is not None and trigger.type == "files":
-                self._grants.append(_Grant(path=_watched(trigger), key="path", place=("triggers", name, "path")))
+                place = ("triggers", name, "path")
+                boxed = [one for one in trigger.functions if _level(one, functions, tables, defaults) != "trusted"]
+                grant = _Grant(path=_watched(trigger), key="path", place=place)
+                if boxed:
+                    layers = any(_layered(data, one) for one in boxed)
+                    grant = replace(grant, taken=partial(view.taken, layers=layers))
+                self._grants.append(grant)
         self.loose = loose(str(one.path) for one in self._grants if one.key == "write")
         """The folders that handlers may change."""
         self._found = {one.path: follow(str(one.path), self.loose) for one in self._grants}
@@ -91,7 +100,9 @@ class Grants:
                 message = f"{where}: {link} is a link in a folder that a function may write, and is not followed"
                 report.warn(one.place, "loose-link", message, "name the folder that is meant, or take the link away")
                 continue
-            if one.key != "path" and (why := view.objection(real, own) or view.objection(str(one.path), own)):
+            # What a trigger's folder has of the hub's data is not shown with it.
+            objection = one.taken if one.key == "path" else partial(view.objection, data=own)
+            if why := objection(real) or objection(str(one.path)):
                 report.error(one.place, "bad-sandbox", f"{where}: {one.path} cannot be shown to a handler: {why}")
             elif one.key == "write" and (what := _covered({real, str(one.path)}, trusted)):
                 message = f"{where}: {one.path} cannot be changed by a handler, which would leave its sandbox by {what}"
@@ -110,6 +121,19 @@ class Grants:
         elif not (one.key == "write" and _is_socket(real)) and (socket := _socket(real)):
             message = f"{where}: there is a socket in {one.path}, by which handlers can speak to who listens: {socket}"
             report.warn(one.place, "open-socket", message, "name a folder without it")
+
+
+def _level(
+    name: str, functions: Mapping[str, Function | None], tables: Mapping[str, Mapping[str, Any]], defaults: Function
+) -> str:
+    if name not in functions:
+        return str(tables.get(name, {}).get("level", defaults.level))
+    function = functions[name]
+    return function.level if function is not None else "trusted"  # what is wrong with it is told already
+
+
+def _layered(data: Mapping[str, Any], name: str) -> bool:
+    return any(_table(data, *where).get("layers") for where in (("functions", name), ("defaults",)))
 
 
 def linked(function: Function, places: Mapping[Path, Path]) -> Function:

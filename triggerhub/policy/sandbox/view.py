@@ -117,17 +117,24 @@ def within(path: str, folder: str) -> bool:
 
 def objection(path: str, data: str) -> str | None:
     """Say why nobody may show this path to a handler; None where one may. *data* is the hub's own folder."""
-    if path == "/":
-        return "that is the whole host"
-    if path in ("/tmp", "/dev/shm", "/var/tmp", "/var", "/etc"):
-        return "a handler has its own; name a folder below it"
-    for place in RESERVED:
-        if within(path, place):
-            return f"{place} is the sandbox's own"
+    if why := taken(path):
+        return why
     if within(path, data):
         return "that is the hub's data"
     if within(data, path):
         return f"the hub's data is in it ({data}); name a folder beside it"
+    return None
+
+
+def taken(path: str, *, layers: bool = True) -> str | None:
+    """Say why this path cannot be of the host in a sandbox; None where it can. *layers*: it may have some."""
+    if path == "/":
+        return "that is the whole host; name a folder in it"
+    if path in ("/tmp", "/dev/shm", "/var/tmp", "/var", "/etc"):
+        return "a handler has its own; name a folder below it"
+    for place in RESERVED:
+        if within(path, place) and (layers or place != LAYERS):
+            return f"{place} is the sandbox's own; name a folder elsewhere"
     return None
 
 
