@@ -99,6 +99,8 @@ class Patient(HttpToolsProtocol):
             return
         if self._in_head:
             self._head += len(data)
+        else:
+            self._came += len(data)
         super().data_received(data)
         if self._in_head and self._head > HEAD and not self.transport.is_closing():
             self._refuse(431, "The request's header is too large")
@@ -119,10 +121,6 @@ class Patient(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.transport = _Joined(self.transport, self._end, self.loop)  # type: ignore[assignment]
-
-    def on_body(self, body: bytes) -> None:
-        self._came += len(body)
-        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_head = True

@@ -53,18 +53,15 @@ def decide(identity: Sequence[Statement], resource: Sequence[Statement], request
 
 def allows_some(identity: Sequence[Statement], action: str) -> bool:
     """Whether an *action* is allowed of anything, in whatever circumstances."""
-    return any(one.allows and _is_of(one, action) for one in identity)
-
-
-def _is_of(one: Statement, action: str) -> bool:
-    """Whether a statement is about an action."""
     action = action.lower()
-    return (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
+    allowing = (one for one in identity if one.allows)
+    return any(any(like(action, text, {}) for text in one.actions) != one.but_actions for one in allowing)
 
 
 def _applies(one: Statement, request: Request) -> bool:
+    action = request.action.lower()
     return (
-        _is_of(one, request.action)
+        (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
         and _about(one, request)
         and all(condition.holds(request.known) for condition in one.conditions)
     )
