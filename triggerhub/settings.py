@@ -185,6 +185,8 @@ class Function:
     """The read-only snapshot of this version."""
     lost: str = ""
     """Why it is not started: the version that it is pinned to cannot be had."""
+    faulty: str = ""
+    """Why it cannot be: what its own files say of it, its metadata or what it depends on, is wrong, and was ignored."""
     needs: Needs | None = None
     """The packages that it depends on beside its code and layers."""
     opt: Path | None = None

@@ -302,37 +302,44 @@ def test_a_handlers_own_limits_lie_between_the_defaults_and_its_table(make: Make
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (meta("memroy = 1"), '7:3: error[unknown-key]: tool.triggerhub has no key "memroy"; did you mean "memory"?'),
-        (meta('timeout = "1h"'), "7:13: error[bad-value]: tool.triggerhub.timeout: 1h is too much: at most 15m"),
-        (meta('handler = "x"'), '7:3: error[unknown-key]: tool.triggerhub has no key "handler"'),
-        (meta("warm = -1"), "7:10: error[bad-value]: tool.triggerhub.warm: -1 is too little: at least 0"),
+        (meta("memroy = 1"), '7:3: warning[unknown-key]: tool.triggerhub has no key "memroy"; did you mean "memory"?'),
+        (meta('timeout = "1h"'), "7:13: warning[bad-value]: tool.triggerhub.timeout: 1h is too much: at most 15m"),
+        (meta('handler = "x"'), '7:3: warning[unknown-key]: tool.triggerhub has no key "handler"'),
+        (meta("warm = -1"), "7:10: warning[bad-value]: tool.triggerhub.warm: -1 is too little: at least 0"),
         (meta("warm = 5"), None),
-        (meta("="), "7:3: error[syntax]: invalid statement"),
-        (meta('on_success = ["function:b"]'), ('error[unknown-function]: tool.triggerhub.on_success: there is no function '
-         '"b"; it has a')),
-        (meta('on_success = ["function:a"]'), ('error[loop]: tool.triggerhub.on_success: "function:a" leads back to the '
+        (meta("="), "7:3: warning[syntax]: invalid statement"),
+        (meta('on_success = ["function:b"]'), ('warning[unknown-function]: tool.triggerhub.on_success: there is no function '
+         '"b"; it has a, good')),
+        (meta('on_success = ["function:a"]'), ('warning[loop]: tool.triggerhub.on_success: "function:a" leads back to the '
          "function itself, which would never end")),
-        (meta('layers = ["lib"]'), ("7:3: error[bad-metadata]: tool.triggerhub.layers: a handler cannot say itself what of the host is "
+        (meta('layers = ["lib"]'), ("7:3: warning[bad-metadata]: tool.triggerhub.layers: a handler cannot say itself what of the host is "
          "put at /opt for it; write it in the function's table")),
-        (meta('env = { A = { file = "/etc/shadow" } }'), ("7:11: error[bad-metadata]: tool.triggerhub.env.A: a handler cannot say itself "
+        (meta('env = { A = { file = "/etc/shadow" } }'), ("7:11: warning[bad-metadata]: tool.triggerhub.env.A: a handler cannot say itself "
          "which secrets it is given; write it in the function's table")),
-        (meta('on_failure = ["function:a", "file:/etc/x"]'), ("7:31: error[bad-metadata]: tool.triggerhub.on_failure[1]: a handler "
+        (meta('on_failure = ["function:a", "file:/etc/x"]'), ("7:31: warning[bad-metadata]: tool.triggerhub.on_failure[1]: a handler "
          "cannot say itself what the hub sends or writes for it; write it in the function's table")),
         (meta('retry = { initial = "1h" }'), None),
-        (meta("", "<3.10"), "3:21: error[wrong-python]: requires-python is \"<3.10\", but the hub runs this handler with Python"),
-        (meta("", "three"), "3:21: error[wrong-python]: requires-python is \"three\", but the hub runs this handler with Python"),
-        (meta("") + "import x\n" + META.format(line="", python=">=3"), ("error[bad-metadata]: there is more than one block of inline "
+        (meta("", "<3.10"), "3:21: warning[wrong-python]: requires-python is \"<3.10\", but the hub runs this handler with Python"),
+        (meta("", "three"), "3:21: warning[wrong-python]: requires-python is \"three\", but the hub runs this handler with Python"),
+        (meta("") + "import x\n" + META.format(line="", python=">=3"), ("warning[bad-metadata]: there is more than one block of inline "
          "metadata")),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_handlers_metadata_is_told_in_its_file(check: Check, text: str, line: str | None) -> None:
-    (told,) = check("", {"a.py": text})
+def test_a_mistake_in_a_handlers_metadata_is_told_in_its_file(make: Make, text: str, line: str | None) -> None:
+    """It keeps nobody else from being served, and itself from being started."""
+    loaded = load(make("", {"a.py": text, "good.py": ""}), environ={})
+    (told,) = map(str, loaded.problems)
+    assert loaded.project is not None
+    assert not loaded.project.functions["good"].faulty
+    why, (problem,) = loaded.project.functions["a"].faulty, loaded.problems
+    assert problem.message in why
+    assert problem.file in why
     if line is None and "warm" in text:
         assert told.endswith(
-            "error[bad-warm]: functions.a: warm is 5, over concurrency, which is 4; lower warm or raise concurrency"
+            "warning[bad-warm]: functions.a: warm is 5, over concurrency, which is 4; lower warm or raise concurrency"
         )
     elif line is None:
-        assert "error[bad-retry]: functions.a.retry: initial is 1h, over max, which is 5m" in told
+        assert "warning[bad-retry]: functions.a.retry: initial is 1h, over max, which is 5m" in told
     else:
         assert told.startswith(f"handlers/a.py:{line}" if line[0].isdigit() else f"handlers/a.py: {line}")
 

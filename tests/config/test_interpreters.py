@@ -131,7 +131,7 @@ def test_another_interpreter_is_another_version_of_the_function(make: Make) -> N
 def test_requires_python_is_asked_of_what_runs_the_handler(check: Check, tmp_path: Path) -> None:
     script = '# /// script\n# requires-python = "==3.99.*"\n# ///\ndef handler(event, context): ...\n'
     (line,) = check("", {"echo.py": script})
-    assert "error[wrong-python]" in line
+    assert "warning[wrong-python]" in line
     assert 'runtime = "python3.13"' in line
     shim(tmp_path / "a", "python3.99", answers("3, 99, 1", "/a"))
     assert (

@@ -18,6 +18,11 @@ from triggerhub.settings import GB
 BAD = {
     "import.py": ("import no_such_module\n", "Runtime.ImportModuleError", "name the package in the handler's inline"),
     "syntax.py": ("def handler(\n", "Runtime.UserCodeSyntaxError", "mend the file and save it"),
+    "metadata.py": (
+        '# /// script\n# dependencies = ["./_lib"]\n# ///\ndef handler(event, context): return 1\n',
+        "Runtime.InvalidMetadata",
+        "mend that and save it",
+    ),
     "missing.py": ("x = 1\n", "Runtime.HandlerNotFound", "define handler(event, context)"),
     "marshal.py": ("def handler(event, context): return {1}\n", "Runtime.MarshalError", "return what JSON can hold"),
     "exits.py": ("import os\ndef handler(event, context): os._exit(3)\n", "Runtime.ExitError", "what it wrote before is in the log"),

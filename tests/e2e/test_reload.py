@@ -129,6 +129,7 @@ def test_a_toml_that_is_gone_or_a_folder_changes_nothing(hub: Daemon) -> None:
         pytest.param("def handler(", "SyntaxError", id="a syntax error"),
         pytest.param("raise ValueError('not today')", "not today", id="an import that fails"),
         pytest.param("x = 1", "handler", id="no handler in it"),
+        pytest.param('# /// script\n# dependencies = ["./_lib"]\n# ///\n', "expected a requirement", id="metadata"),
     ],
 )
 def test_a_broken_handler_keeps_its_last_version_serving(hub: Daemon, text: str, word: str) -> None:

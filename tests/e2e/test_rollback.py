@@ -124,6 +124,19 @@ def test_content_that_cannot_start_is_put_aside_for_the_next_start_too(hub: Daem
     assert ask(hub) == "two"
 
 
+def test_content_whose_metadata_is_wrong_is_put_aside_too(hub: Daemon) -> None:
+    hub.write(TOML, {"echo.py": '# /// script\n# dependencies = ["./_lib"]\n# ///\n' + saying("three")})
+    until(lambda: "lies in the folder, did not start" in states(hub), "it is listed")
+    assert ask(hub) == "two"
+    assert hub.cli("functions", "rollback", "echo").returncode == 0
+    hub.kill()
+    hub.start()
+    assert ask(hub) == "two"
+    refused = hub.cli("functions", "rollback", "echo", "--to", versions(hub)[0]["version"])
+    assert (refused.returncode, "expected a requirement" in refused.stderr) == (1, True)
+    assert ask(hub) == "two"
+
+
 def test_what_cannot_be_gone_back_to_is_refused_with_the_remedy(hub: Daemon) -> None:
     two, one = (row["version"] for row in versions(hub))
     unknown = hub.cli("functions", "rollback", "echo", "--to", "0123456789ab")

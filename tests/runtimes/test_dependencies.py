@@ -341,9 +341,12 @@ def test_a_bootstrap_has_one_kind_of_needs(bench: Bench) -> None:
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     (bench.root / "triggerhub.toml").write_text("")
-    (problem,) = load(bench.root, environ={}).problems
-    assert problem.code == "bad-dependencies"
+    loaded = load(bench.root, environ={})
+    (problem,) = loaded.problems
+    assert (problem.code, problem.severity) == ("bad-dependencies", "warning")
     assert "it has both a requirements.txt and a package.json" in problem.message
+    assert loaded.project is not None
+    assert problem.message in loaded.project.functions["f"].faulty
     (folder / "requirements.txt").unlink()
     needs = project(bench.root, {})["f"].needs
     assert needs is not None

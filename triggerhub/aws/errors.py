@@ -21,6 +21,7 @@ OUT_OF_MEMORY = "Runtime.OutOfMemory"
 UNKNOWN = "Runtime.Unknown"
 NO_ENTRY = "Runtime.InvalidEntrypoint"
 NOT_READY = "Runtime.DependenciesNotReady"
+INVALID_METADATA = "Runtime.InvalidMetadata"
 SANDBOX = "Sandbox.Failure"
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 

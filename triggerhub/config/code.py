@@ -137,13 +137,14 @@ class Shelf:
         found: Found,
         attribute: str = "",
         interpreter: Interpreter | None = None,
-        packages: tuple[str, ...] = (),
+        packages: tuple[str, ...] | None = (),
         *,
         trusted: bool = False,
     ) -> Code:
         """Keep the version of a handler's file or folder. Raises ConfigError for what cannot be read.
 
-        *packages* are what the handler's inline metadata depends on; *trusted* is whether it runs at that level.
+        *packages* are what the handler's inline metadata depends on; None ignores all that it depends on. *trusted* is
+        whether it runs at that level.
         """
         entry = found.entry
         files = snapshot.files_of_folder(entry.parent) if found.folder else snapshot.files_of_file(entry)
@@ -151,7 +152,9 @@ class Shelf:
             return self._kept(name, found.runtime, "", [_In(entry.name)], files, self.show(entry))
         provided = found.runtime == "provided"
         try:
-            if found.runtime == "python":
+            if packages is None:
+                required = None
+            elif found.runtime == "python":
                 required = needs.of_python(files, packages, interpreter, self.environments, trusted=trusted)
             elif provided:
                 required = needs.of_provided(files, self.environments, trusted=trusted)

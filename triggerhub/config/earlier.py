@@ -44,6 +44,7 @@ class Earlier:
             "packages": list(required.packages) if required else [],
             "environment": required.folder.name if required else None,
             "layers": function.opt.name if function.opt else None,
+            "faulty": function.faulty,
         }
         try:
             size = sum(path.stat().st_size for path in snapshot.held(function.code).values())
@@ -58,6 +59,8 @@ class Earlier:
         files = snapshot.held(folder)
         if not files:
             raise ConfigError(f"the copy of version {version} of {name} is gone from {folder.parent}", hint=OTHER)
+        if code.get("faulty"):
+            raise ConfigError(f"version {version} of {name} cannot be started: {code['faulty']}", hint=OTHER)
         if snapshot.version_of(files, code["salt"]) != code["folder"]:
             raise ConfigError(f"the copy of version {version} of {name} is damaged: {folder}", hint=OTHER)
         interpreter = current.interpreter.name if current.interpreter else None
@@ -78,6 +81,7 @@ class Earlier:
             needs=required,
             opt=opt,
             lost="",
+            faulty="",
         )
 
     def _needs(self, files: dict[str, Path], code: Json, current: Function) -> Needs | None:

@@ -53,7 +53,7 @@ class Functions:
         """Build the functions of ``[functions]`` and of the handlers folder over ``[defaults]``."""
         inherited = validate(Defaults, data.get("defaults", {}), ("defaults",), self._report, self._secrets)
         self.inherited = self._defaults = given(inherited) if inherited else {}
-        self._tables = data.get("functions", {})
+        self._tables, self._discovery = data.get("functions", {}), discovery
         fitting.retry("defaults", self._defaults, self._report)
         fitting.warm(("defaults",), self._defaults, self._defaults, self._report)
         self.defaults = _inherited(self._defaults, self._shelf.project)
@@ -88,13 +88,47 @@ class Functions:
         return {part for one in parts for part in one}
 
     def _function(self, name: str, raw: Any, found: Found | None) -> Function | None:
+        """Make a function; None where that is an error, which is reported.
+
+        What its own files say wrongly of it is a warning: the others go on, and on a reload its last good version does.
+        """
+        before = len(self._report.problems), len(self.problems)
+        function = self._made(name, raw, found)
+        told = self._report.problems[before[0] :], self.problems[before[1] :]
+        wrong = _errors(*told)
+        if not wrong:
+            return function
+        self._forget(before)
+        function = self._made(name, raw, found, heeded=False)
+        if _errors(self._report.problems[before[0] :], self.problems[before[1] :]):
+            function = None
+        self._forget(before)
+        if function is not None:
+            told = _warnings(told[0]), _warnings(told[1])
+        self._report.problems += told[0]
+        self.problems += told[1]
+        return function and replace(function, faulty=_fault(wrong))
+
+    def _forget(self, before: tuple[int, int]) -> None:
+        del self._report.problems[before[0] :], self.problems[before[1] :]
+
+    def ignore(self, name: str, problems: Sequence[Problem]) -> list[Problem]:
+        """Do without what a handler says of itself, which was found out to be wrong; return it as warnings."""
+        before = len(self._report.problems), len(self.problems)
+        function = self._made(name, self._tables.get(name, {}), self._discovery.found.get(name), heeded=False)
+        self._forget(before)
+        self.made[name] = function and replace(function, faulty=_fault(problems))
+        return _warnings(problems)
+
+    def _made(self, name: str, raw: Any, found: Found | None, *, heeded: bool = True) -> Function | None:
+        """*heeded* is whether it is made as its own files say beside its code: inline metadata and packages."""
         base = ("functions", name)
         before = len(self._report.problems)
         table = validate(FunctionTable, raw, base, self._report, self._secrets)
         if table is None:
             return None
         unclear = any(key in raw and getattr(table, key) is None for key in _OF_CODE)
-        code, inline = (None, Inline()) if unclear else self._code(name, table, found)
+        code, inline = (None, Inline()) if unclear else self._code(name, table, found, heeded=heeded)
         own, said = given(table), given(inline) | given(table)
         written = merge(self._defaults, given(inline), {key: own[key] for key in own if key not in _OF_CODE})
         self.given[name] = written
@@ -120,7 +154,7 @@ class Functions:
         if layers:
             fitting.layers(name, code, written, own, self._shelf.extensions(written["layers"]), self._report)
         written = {key: value for key, value in written.items() if key != "layers"}
-        return _made(name, code, written | {"opt": opt}, [layers] if layers else [], self._shelf.project)
+        return _function(name, code, written | {"opt": opt}, [layers] if layers else [], self._shelf.project)
 
     def _layers(self, name: str, table: FunctionTable, layers: list[str]) -> tuple[str, Path | None] | None:
         """Return the name and the folder of what the layers come to; None where that is an error, which is reported."""
@@ -133,7 +167,9 @@ class Functions:
             self._report.error(path, "bad-layer", f"{dotted(path)}: {error.message}", error.hint)
             return None
 
-    def _code(self, name: str, table: FunctionTable, found: Found | None) -> tuple[Code | None, Inline]:
+    def _code(
+        self, name: str, table: FunctionTable, found: Found | None, *, heeded: bool
+    ) -> tuple[Code | None, Inline]:
         base = ("functions", name)
         inline = Inline()
         if table.command is not None and table.handler is not None:
@@ -158,13 +194,15 @@ class Functions:
                 return None, inline
             else:
                 found = self._shelf.as_told(found, runtime)
-            if found.runtime == "python":
+            self.inline.pop(name, None)
+            if found.runtime == "python" and heeded:
                 said = self._said(found.entry, interpreter)
                 inline, packages = said.inline, said.dependencies
                 self.inline[name] = (self._shelf.show(found.entry), inline)
             sandbox = merge(self._defaults, given(table)).get("sandbox", {})
             trusted = sandbox.get("level") == "trusted"
-            return self._shelf.of_file(name, found, attribute, interpreter, packages, trusted=trusted), inline
+            needs = packages if heeded else None
+            return self._shelf.of_file(name, found, attribute, interpreter, needs, trusted=trusted), inline
         except ConfigError as error:
             kind = error.code if isinstance(error, CodeError) else "unreadable"
             message = f"functions.{name}: {error.message}"
@@ -264,13 +302,28 @@ _TABLELESS = ("concurrency", "dead_letters", "idle", "rate", "reuse", "sandbox")
 _OF_CODE = frozenset({"handler", "command", "runtime"})
 
 
+def _errors(*told: Sequence[Problem]) -> list[Problem]:
+    return [one for problems in told for one in problems if one.severity == "error"]
+
+
+def _warnings(problems: Sequence[Problem]) -> list[Problem]:
+    return [replace(one, severity="warning") for one in problems]
+
+
+def _fault(problems: Sequence[Problem]) -> str:
+    """Return what keeps a function from being started, for who calls it."""
+    (first, *more) = problems
+    place = f"{first.file}:{first.line}: " if first.line else f"{first.file}: "
+    return f"{place}{first.message}{f' (and {len(more)} more)' if more else ''}"
+
+
 def _inherited(written: Mapping[str, Any], project: Path) -> Function:
     """Return what a function that has no table takes from ``[defaults]``, as a function without code."""
     code = Code(runtime="python", handler="", command=(), version="", content="", code=Path(), source="")
-    return _made("", code, {key: written[key] for key in _TABLELESS if key in written}, [], project)
+    return _function("", code, {key: written[key] for key in _TABLELESS if key in written}, [], project)
 
 
-def _made(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str], project: Path) -> Function:
+def _function(name: str, code: Code, written: Mapping[str, Any], beside: Sequence[str], project: Path) -> Function:
     """*beside* names what else than its code makes a version of it."""
     parts = dict(_parts(code, written, project))
     for part in ("version", "content") if beside else ():

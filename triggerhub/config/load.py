@@ -198,10 +198,11 @@ class _Loading:
             hub, functions.made, names, triggers.made, topics, unsure, report, grants.loose
         )
         destinations.check(self._data)
-        for name, (file, inline) in functions.inline.items():
+        for name, (file, inline) in list(functions.inline.items()):
             about = Report(file)
             destinations.inline(name, given(inline), about)
-            self._more += about.problems
+            if about.problems:
+                self._more += functions.ignore(name, about.problems)
 
 
 def _once(problems: list[Problem]) -> Iterator[Problem]:

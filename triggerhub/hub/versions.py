@@ -138,7 +138,7 @@ class FolderVersions:
             if lying is not None and lying.content == pin.over:
                 pinned[name] = replace(
                     lying, handler=one.handler, command=one.command, version=one.version, code=one.code,
-                    needs=one.needs, opt=one.opt, lost=one.lost,
+                    needs=one.needs, opt=one.opt, lost=one.lost, faulty=one.faulty,
                 )  # fmt: skip
         return replace(project, functions={**project.functions, **pinned}) if pinned else project
 

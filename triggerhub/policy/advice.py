@@ -18,6 +18,7 @@ _ADVICE = {
     ),
     "Runtime.OutOfMemory": "raise its memory, or let it hold less at a time",
     "Runtime.InvalidEntrypoint": "triggerhub check names what is not installed, and what was found",
+    "Runtime.InvalidMetadata": "mend that and save it; it is read again by itself, and triggerhub check names it all",
     "Runtime.DependenciesNotReady": "triggerhub status says how far they are",
     "Runtime.Unknown": "it must leave descriptors 3 and 4 alone; what it wrote before is in the log, if anything",
     "Sandbox.Timedout": 'raise its timeout, which may be "15m", or give it less at a time',

@@ -112,6 +112,9 @@ class ProcessRuntime:
         """See ``runtime.Runtime``. Raises OSError, too, when the host has no room for a process or a folder."""
         if function.lost:
             raise _refused(function.lost, host=True)
+        if function.faulty:
+            payload = errors.payload(errors.INVALID_METADATA, function.faulty)
+            raise StartFailed(errors.INVALID_METADATA, function.faulty, payload)
         if function.needs is not None and not function.needs.folder.is_dir():
             message = "the packages that it depends on are not there yet; `triggerhub status` says why"
             raise StartFailed(errors.NOT_READY, message, errors.payload(errors.NOT_READY, message))
