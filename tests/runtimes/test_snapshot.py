@@ -222,3 +222,18 @@ def test_a_file_larger_than_memory_may_be_is_copied_in_blocks(tmp_path: Path) ->
     words = [sys.executable, "-c", MOST, str(folder), str(tmp_path / "versions")]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) < 50 * 1024, "KB more at most"
+
+
+@pytest.mark.parametrize("place", ["app.py", "lib"])
+def test_a_link_that_came_meanwhile_is_not_followed(tmp_path: Path, versions: Path, place: str) -> None:
+    code = tmp_path / "app"
+    for name in ("app.py", "lib/it.py"):
+        for folder in (code, tmp_path / "secret"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(folder.name)
+    files = files_of_folder(code)
+    (code / place).rename(tmp_path / "away")
+    (code / place).symlink_to(tmp_path / "secret" / place)
+    with pytest.raises(ConfigError, match=r"app/(app|lib/it)\.py cannot be read"):
+        snapshot(versions, "app", files, ["app"])
+    assert [path for path in versions.rglob("*") if path.is_file()] == []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from triggerhub.errors import ConfigError
+from triggerhub.runtimes import copying
 
 VERSION_LENGTH = 12
 _BLOCK = 1024 * 1024
@@ -266,11 +266,10 @@ def _copy(draft: Path, files: Mapping[str, Path], salt: Sequence[str], links: Ma
     draft.mkdir(mode=0o700)
     total = _hash(salt)
     for name in sorted(files):
-        target, mode = draft / name, _mode(files[name])
+        target = draft / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(files[name], target)
-        target.chmod(mode)
-        _add(total, os.fsencode(name), b"%o" % mode)
+        copying.copy(files[name], target)
+        _add(total, os.fsencode(name), b"%o" % _mode(target))
         # The copy: what it was made of may have changed meanwhile.
         _add_content(total, target)
     for name, path in links.items():
