@@ -154,6 +154,8 @@ class Request:
     http_version: str = "1.1"
     params: Mapping[str, str] = field(default_factory=dict)
     """The values of the route's ``{name}`` parts, percent-decoded."""
+    heeded: bool = True
+    """Whether the route's ``heeds`` asked for the body, which is empty otherwise."""
 
     def header(self, name: str) -> str | None:
         """Return the first header of that (lower-case) name."""

@@ -120,6 +120,18 @@ async def test_a_body_that_nobody_heeds_is_not_held() -> None:
     assert parser.queue[1][0].status == 413  # type: ignore[union-attr]
 
 
+async def test_what_is_not_held_of_one_is_not_given_back_of_another() -> None:
+    other = Route(path="/b", methods=("POST",), body_limit=MB, endpoint=Echo(), heeds=lambda raw_path: False)
+    shared = shared_by(Limits(), route(Echo(), limit=MB), other)
+    parser = RequestParser(shared, Peer("127.0.0.1"))
+    parser.feed(post("/b", b"a" * KB) + post(body=b"b" * KB))
+    (first, _, size, *_), (second, _, held, *_) = parser.queue
+    parser.release(size)
+    assert (isinstance(first, Request) and first.heeded, shared.buffered) == (False, KB)
+    parser.release(held)
+    assert (isinstance(second, Request) and second.body, shared.buffered) == (b"b" * KB, 0)
+
+
 def shared_by(limits: Limits, *routes: Route) -> Shared:
     table = Table()
     table.add(routes or [route(Echo(), limit=4 * MB)])

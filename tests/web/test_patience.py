@@ -20,8 +20,11 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class NoShortcut:
+    fails = False
+
     def takes(self, *_: Any) -> None:
-        return None
+        if self.fails:
+            raise ValueError("no")
 
 
 @asynccontextmanager
@@ -67,15 +70,21 @@ async def test_who_takes_nothing_of_an_answer_is_cut(monkeypatch: pytest.MonkeyP
         await gone(crowd)
 
 
-async def test_who_takes_an_answer_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("roomy", [False, True])
+@pytest.mark.parametrize("closes", [False, True])
+async def test_who_takes_an_answer_slowly_gets_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, closes: bool, roomy: bool
+) -> None:
     monkeypatch.setattr(patience, "TAKE_TIME", 0.5)
-    app = Answering(32_000_000)
-    async with served(app) as (_, (reader, writer)):
+    monkeypatch.setattr(patience, "IDLE_TIME", 0.3)
+    app = Answering(32_000_000, *([(b"connection", b"close")] if closes else []))
+    async with served(app, Roomy if roomy else Patient) as (_, (reader, writer)):
         writer.write(GET)
         await reader.readuntil(b"\r\n\r\n")
         for _ in range(8):
             await reader.readexactly(4_000_000)
             await asyncio.sleep(0.1)
+        assert await reader.read() == b""
 
 
 class Roomy(Patient):
@@ -163,3 +172,25 @@ async def test_all_of_a_body_has_its_time(monkeypatch: pytest.MonkeyPatch) -> No
             await asyncio.sleep(0)
         await gone(crowd)
         app.go.set()
+
+
+async def test_a_shortcut_that_fails_is_no_fault_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoShortcut, "fails", True)
+    async with served(Reading()) as (_, (reader, writer)):
+        writer.write(POST + bytes(1_000_000))
+        assert b"1000000" in await reader.read()
+
+
+async def test_an_answer_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than anything that a client is waited for."""
+    for name in ("TAKE_TIME", "IDLE_TIME", "HEAD_TIME", "PIECE_TIME"):
+        monkeypatch.setattr(patience, name, 0.05)
+    app = Reading()
+    app.go.clear()
+    async with served(app) as (crowd, (reader, writer)):
+        writer.write(POST + bytes(1_000_000))
+        while not crowd:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.3)
+        app.go.set()
+        assert b"1000000" in await reader.read()

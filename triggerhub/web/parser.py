@@ -124,7 +124,7 @@ class RequestParser:
         self._head_size = 0
         self._refused = False
         self._chunks: list[bytes] = []
-        self._size = self._fed = 0
+        self._size = self._kept = self._fed = 0
         self._route: Route | None = None
         self._heeded = True
         self._params: Mapping[str, str] = {}
@@ -297,6 +297,7 @@ class RequestParser:
             return
         if not self._heeded:
             return
+        self._kept += len(part)
         self._held += len(part)
         self._shared.buffered += len(part)
         if self._peer.bounded:
@@ -321,7 +322,7 @@ class RequestParser:
         assert self._route is not None, "a request without a route is refused"
         request = self._request()
         self._chunks = []
-        self.queue.append((request, self._route, self._size, self._method == "HEAD", self._version == "1.0"))
+        self.queue.append((request, self._route, self._kept, self._method == "HEAD", self._version == "1.0"))
 
     def _request(self) -> Request:
         client, host, scheme = self._peer.address, self._host, "https" if self._shared.secure else "http"
@@ -339,6 +340,7 @@ class RequestParser:
             host=host,
             http_version=self._version,
             params=self._params,
+            heeded=self._heeded,
         )
 
     def refuse(self, status: int, text: str, *headers: tuple[str, str], close: bool = True) -> None:
@@ -351,7 +353,7 @@ class RequestParser:
         self.closing = self.early = close
         self._shared.refused(status, text, self._peer.address)
         response = http.message(status, text, *headers)
-        self.queue.append((response, None, self._size, self._method == "HEAD", self._version == "1.0"))
+        self.queue.append((response, None, self._kept, self._method == "HEAD", self._version == "1.0"))
 
     def release(self, size: int | None = None) -> None:
         """Give back what *size* bytes of bodies held, or all."""

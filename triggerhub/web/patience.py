@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from triggerhub.settings import KB
 from triggerhub.web import http
 from triggerhub.web.proxy import peer_address
 from triggerhub.web.short import Peer, Short, Shortcut, Taken
+
+log = structlog.get_logger("admin")
 
 HEAD = 64 * KB
 """Bytes of a request's line and headers; what one read brings may go beyond it."""
@@ -48,8 +51,8 @@ class Patient(HttpToolsProtocol):
         self._in_head = True
         self._head = 0
         self._came, self._left = 0, BODY_TIME
-        self._taking: asyncio.TimerHandle | None = None
         self._untaken = 0
+        """Bytes that a client had not taken when that was looked at."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -63,36 +66,17 @@ class Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
-        for timer in (self._timer, self._taking):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._crowd is not None:
             self._crowd.discard(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._crowd is not None:
-            self._untaken = self.transport.get_write_buffer_size()
-            self._taking = self.loop.call_later(TAKE_TIME, self._look)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
-
-    def _look(self) -> None:
-        """Cut a client that lets its answer lie."""
-        before, self._untaken = self._untaken, self.transport.get_write_buffer_size()
-        if before - self._untaken < TAKEN:
-            self.transport.abort()
-        else:
-            self._taking = self.loop.call_later(TAKE_TIME, self._look)
-
-    def timeout_keep_alive_handler(self) -> None:
-        if not self.transport.is_closing():
-            self._end()
+        self._left_to_send()
+        if self._until is None and self._crowd is not None:
+            self._wait(TAKE_TIME)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -127,22 +111,48 @@ class Patient(HttpToolsProtocol):
         self._wait(None)
         super().on_message_complete()
         if isinstance(self.cycle, Short):
-            self._start_asgi_task(self.cycle, self.app)
+            task = self.loop.create_task(self.cycle.run_asgi(self.app))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def _taken(self) -> Taken | None:
         parser = self.parser
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
             return None
-        return self._shortcut.takes(self.url, self.headers, self._peer)
+        try:
+            return self._shortcut.takes(self.url, self.headers, self._peer)
+        except Exception:
+            # Out of a callback of llhttp's it would be the client's fault. The long way fails at the same, and says so.
+            log.exception("the shortcut failed", path=self.url[:200].decode("latin-1"))
+            return None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        self._idle()
 
     def _answered(self) -> None:
         """Go on after an answer by the shortcut, as uvicorn does after its own."""
-        if self.pipeline or self.transport.is_closing():
+        if self.pipeline:
             self.on_response_complete()
-            self._unless_taken()
         else:
             self.flow.resume_reading()
+            self._idle()
+
+    def _idle(self) -> None:
+        """Wait for the next request, unless one is there, or for what is left of an answer to be taken."""
+        if self.transport.is_closing():
+            self._end()
+        elif self._until is None and not self.pipeline:
+            self._left_to_send()
             self._wait(IDLE_TIME)
+
+    def _left_to_send(self) -> int:
+        """Return, and remember, how much a client has not taken; whoever is the hub's own user has all the time."""
+        self._untaken = 0 if self._crowd is None else self.transport.get_write_buffer_size()
+        return self._untaken
 
     def _wait(self, seconds: float | None) -> None:
         """Close the connection after so long, and not as it was said before."""
@@ -163,15 +173,28 @@ class Patient(HttpToolsProtocol):
         self._timer = None
         if self._until is None:
             return
+        before = self._untaken
         if self._until > self.loop.time():
             self._arm(self._until)
-        elif self.transport.is_closing():
-            self.transport.abort()
+        elif left := self._left_to_send():
+            # More than before was written since.
+            if 0 <= before - left < TAKEN:
+                self.transport.abort()
+            else:
+                self._wait(TAKE_TIME)
+        elif self._answering():
+            self._until = None
+        elif before:
+            self._wait(IDLE_TIME)
         elif self._comes_on():
             self._came = 0
             self._wait(PIECE_TIME)
         else:
             self._end()
+
+    def _answering(self) -> bool:
+        """Whether a request is there as a whole, and its answer not yet."""
+        return self._in_head and self.cycle is not None and not self.cycle.response_complete
 
     def _comes_on(self) -> bool:
         """Whether a body comes fast enough, or lies here unread."""
@@ -181,12 +204,9 @@ class Patient(HttpToolsProtocol):
         return self._left > 0 and (self._came >= PIECE or self.flow.read_paused)
 
     def _end(self) -> None:
+        """Close the connection once what is left to send is taken, or nobody takes it."""
         self.transport.close()
-        self._unless_taken()
-
-    def _unless_taken(self) -> None:
-        """Cut a connection that is closed and has something to send, unless the client takes it."""
-        if self._crowd is not None and self.transport.is_closing() and self.transport.get_write_buffer_size():
+        if self._left_to_send():
             self._wait(TAKE_TIME)
 
     def _refuse(self, status: int, text: str) -> None:

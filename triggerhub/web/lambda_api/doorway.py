@@ -69,7 +69,7 @@ class Doorway:
         """Be the route's endpoint."""
         key, rest = _key(request.raw_path)
         found = self._find(key)
-        if found is None:
+        if found is None or not request.heeded:
             return _FORBIDDEN
         deployed, alias, url = found
         if url.auth != "AWS_IAM" and not self._opened(request, deployed, alias):
