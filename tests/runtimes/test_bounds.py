@@ -94,6 +94,29 @@ next()
         assert grown < 50
 
 
+async def test_a_client_may_keep_several_connections_and_take_turns(bench: Bench) -> None:
+    text = """
+import http.client
+kept = [http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"], timeout=20) for _ in range(2)]
+for one in kept:
+    one.connect()
+    one.auto_open = False
+def over(one, method, path, body=None):
+    one.request(method, BASE + path, body)
+    answer = one.getresponse()
+    answer.read()
+    return answer.headers["Lambda-Runtime-Aws-Request-Id"]
+while True:
+    id = over(kept[0], "GET", "invocation/next")
+    over(kept[1], "POST", f"invocation/{id}/response", b"1")
+    kept.reverse()
+"""
+    async with bench.worker(provided(bench, text)) as worker:
+        for number in range(5):
+            outcome = await worker.invoke(invocation(request_id=f"r{number}"))
+            assert outcome.payload == b"1", outcome
+
+
 class Slow(Wire):
     """A transport to a client that reads little."""
 
@@ -167,3 +190,16 @@ def test_who_has_not_read_the_event_before_the_last_is_left() -> None:
     for wire in wires:
         bounds.hands(connect(bounds, wire))
     assert [wire.closed for wire in wires] == [True, False, False]
+
+
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+
+
+def test_who_begins_an_answer_anew_ends_the_one_that_was_not_whole() -> None:
+    bounds, _ = bounded()
+    wires = [Slow() for _ in range(3)]
+    whole, half, last = (connect(bounds, wire) for wire in wires)
+    whole.data_received(POST + b"abc")
+    half.data_received(POST + b"a")
+    last.data_received(POST)
+    assert [wire.closed for wire in wires] == [False, True, False]

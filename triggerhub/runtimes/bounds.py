@@ -59,6 +59,12 @@ class Bounds:
             del self._open[connection]
             self._open[connection] = None
 
+    def read(self, connection: Connection) -> None:
+        """Note that a request came by it, whole: nobody waits any more for what it brings."""
+        if self._answering is connection:
+            self._answering = None
+        self.used(connection)
+
     def most(self, connection: Connection, request: Request) -> int:
         """Return how many bytes the body of *request* may have: one at a time may be as long as an answer."""
         if not self._large(request):

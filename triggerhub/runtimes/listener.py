@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
         self._begun, self._waiting = False, True
         # Known now: it is forgotten by the time that a later answer is written.
         self._last = not self._parser.should_keep_alive()
-        self._bounds.used(self)
+        self._bounds.read(self)
         self._take(self, request)
 
     # answers
