@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from triggerhub.model import Returned
+from triggerhub.policy.sandbox import view
 from triggerhub.runtimes import installation
 from triggerhub.settings import Interpreter
 
@@ -134,7 +135,7 @@ async def test_a_project_among_the_systems_folders_is_not_seen(
     bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As /usr/local is: shown to all.
-    monkeypatch.setattr(installation, "python", lambda apart: [str(home)])
+    monkeypatch.setattr(view, "SYSTEM", (*view.SYSTEM, str(home)))
     inbox = home / "proj" / "inbox"
     inbox.mkdir()
     (inbox / "letter").write_text("hello")
@@ -152,3 +153,33 @@ async def test_a_project_among_the_systems_folders_is_not_seen(
         outcome = await worker.invoke(invocation(event, function=function))
     assert isinstance(outcome, Returned), outcome
     assert json.loads(outcome.payload) == [["inbox"], [True, False], "hello"]
+
+
+@pytest.mark.skipif(PYTHON is None, reason="there is no Python of the system's")
+async def test_an_interpreter_of_a_project_among_the_systems_folders_is_seen(
+    bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As /usr/src/app is in many images.
+    monkeypatch.setattr(view, "SYSTEM", (*view.SYSTEM, str(home)))
+    folder = home / "proj" / ".venv"
+    subprocess.run([str(PYTHON), "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    (packages / "brought.py").write_text("x = 1")
+    interpreter = Interpreter(runtime="python", program=str(folder / "bin" / "python3"), name="python3")
+    function = bench.python(f"import brought{SEEN}", interpreter=interpreter)
+    shown = await seen(bench, home, function)
+    assert isinstance(shown, list)
+    assert shown
+    assert [path for path in shown if path.startswith(str(home / "proj"))] == []
+
+
+def test_the_hubs_own_environment_in_a_project_among_the_systems_folders_is_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "SYSTEM", (*view.SYSTEM, str(home)))
+    environment = home / "proj" / ".venv"
+    environment.mkdir()
+    (environment / "pyvenv.cfg").touch()
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    assert str(environment) in installation.python(installation.private([home / "proj"]))
+    assert str(environment) not in installation.python(())

@@ -33,8 +33,10 @@ def private(places: Iterable[Path | str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys(real for place in named if (real := os.path.realpath(place)) != "/"))
 
 
-def _everywhere(path: str) -> bool:
-    """Whether every sandbox shows it anyway."""
+def _everywhere(path: str, apart: Sequence[str] = ()) -> bool:
+    """Whether every sandbox shows it anyway; what is *apart* is hidden there, and with it whatever lies in it."""
+    if any(view.within(path, one) for one in apart):
+        return False
     return path == "/" or any(view.within(path, folder) for folder in view.SYSTEM)
 
 
@@ -63,8 +65,8 @@ def of_program(path: str, apart: Sequence[str], prefixes: Sequence[str] = ()) ->
     real = os.path.realpath(path)
     places = [*prefixes, *(str(Path(one).parent.parent) for one in (path, real))]
     places += [os.path.realpath(place) for place in places]
-    needed = [part for place in dict.fromkeys(places) if not _everywhere(place) for part in _shown(place, apart)]
-    files = [one for one in (path, real) if not _everywhere(one)]
+    needed = [part for place in dict.fromkeys(places) if not _everywhere(place, apart) for part in _shown(place, apart)]
+    files = [one for one in (path, real) if not _everywhere(one, apart)]
     return list(dict.fromkeys([*needed, *(one for one in files if not any(view.within(one, each) for each in needed))]))
 
 
