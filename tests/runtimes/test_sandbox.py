@@ -22,6 +22,7 @@ from triggerhub.runtimes import memory, probe
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher
 from triggerhub.runtimes.probe import Findings
 from triggerhub.runtimes.sandbox import Planner
+from triggerhub.runtimes.uids import Uids
 from triggerhub.settings import MB, Needs, Secret
 
 from .conftest import Bench, invocation, living, until
@@ -453,6 +454,16 @@ async def test_where_no_sandbox_can_be_made_it_is_said_why(bench: Bench, monkeyp
         with pytest.raises(StartFailed, match=r'choose the level ("confined" or )?"trusted"'):
             async with bench.runtime(launcher=launcher).start(bench.python("")):
                 pass
+
+
+async def test_what_a_host_can_give_does_not_depend_on_the_file_of_uids(bench: Bench) -> None:
+    path = bench.root / "uids"
+    planner = Planner(uids=Uids(path))
+    path.mkdir()  # which takes no line, whoever writes it
+    launcher = Launcher()
+    async with launcher.held():
+        found = await probe.look(launcher, planner)
+    assert "uids" not in str(found.lacks)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user makes the user namespace first")

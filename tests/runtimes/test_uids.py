@@ -80,6 +80,14 @@ def test_when_all_are_given_it_says_so(tmp_path: Path) -> None:
         Uids(path).of("one-more")
 
 
+def test_what_passes_has_nobodys_and_keeps_none(tmp_path: Path) -> None:
+    path = tmp_path / "uids"
+    path.write_text(f"{FIRST_UID + UIDS - 1} f\n{FIRST_UID + UIDS - 3} g\n")
+    assert {Uids(path).passing(), Uids(path).passing()} == {FIRST_UID + UIDS - 2}
+    path.write_text("".join(f"{FIRST_UID + number} f{number}\n" for number in range(UIDS)))
+    assert FIRST_UID <= Uids(path).passing() < FIRST_UID + UIDS
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives functions uids of their own")
 async def test_a_function_has_the_uid_of_its_name_before_the_restart(bench: Bench) -> None:
     """As which uid a handler is, the file that it leaves says."""

@@ -25,7 +25,7 @@ from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.policy.sandbox.shares import Limit
 from triggerhub.runtimes import bubblewrap, reach
 from triggerhub.runtimes.child import Spawn
-from triggerhub.runtimes.groups import Groups, NoGroups
+from triggerhub.runtimes.groups import Group, Groups, NoGroups
 from triggerhub.runtimes.launch import BOOTSTRAP, Launcher, spawner
 from triggerhub.runtimes.launcher import pasta
 from triggerhub.runtimes.sandbox import Extra, Planner
@@ -126,8 +126,7 @@ async def _let_loose(launcher: Launcher, planner: Planner, function: Function, *
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as secret:
         event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name, "carried": carried}
         try:
-            extra = Extra(template=True, carried=carried)
-            plan = planner.plan(function, extra)
+            plan = planner.plan(function, _extra(planner, carried=carried))
             outcome = await _invoked(spawner(launcher, plan), event, cwd=Path(view.TASK))
         except (StartFailed, OSError) as error:
             return str(error).removeprefix("the sandbox could not be made: ")
@@ -165,12 +164,13 @@ async def _confines(launcher: Launcher, planner: Planner) -> Lack | None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         event = {"port": server.getsockname()[1], "pid": os.getpid(), "path": secret.name, "confined": True}
+        uid = planner.uids.passing()
         try:
             if launcher.rooted:
                 for path in (_CANARY, BOOTSTRAP, Path(tmp), *map(Path, planner.python)):
                     reach.let_through(path, Path(tmp))
-                reach.give(Path(tmp), planner.uid(_function()))
-            plan = planner.confined(_function(), Extra(template=True), Path(tmp))
+                reach.give(Path(tmp), uid)
+            plan = planner.confined(_function(), Extra(template=True, uid=uid), Path(tmp))
             outcome = await _invoked(spawner(launcher, plan), event, cwd=_CANARY, tmp=tmp)
             why = _told(outcome)
         except reach.OutOfReach as error:
@@ -196,7 +196,7 @@ async def _holds(launcher: Launcher, planner: Planner, groups: Groups | str) -> 
     except OSError as error:
         return str(error)
     try:
-        plan = planner.plan(_function(), Extra(template=True, group=group))
+        plan = planner.plan(_function(), _extra(planner, group=group))
         outcome = await _invoked(spawner(launcher, plan, group=group), {"hold": _HOLD}, cwd=Path(view.TASK))
     except (StartFailed, OSError) as error:
         return str(error)
@@ -211,6 +211,11 @@ def _function() -> Function:
     return Function(
         name="triggerhub-canary", runtime="python", handler="canary.", code=_CANARY, memory=512 * MB, timeout=10_000
     )
+
+
+def _extra(planner: Planner, *, group: Group | None = None, carried: bool = False) -> Extra:
+    # What a file of uids cannot take says nothing of what this host can isolate.
+    return Extra(template=True, group=group, carried=carried, uid=planner.uids.passing())
 
 
 async def _invoked(spawn: Spawn, event: object, *, cwd: Path, tmp: str = "/tmp") -> Outcome:

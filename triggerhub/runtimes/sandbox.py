@@ -49,6 +49,8 @@ class Extra:
     """Ports within, and the sockets among *binds* to which they lead."""
     carried: bool = False
     """Whether there is a network beside the host's own by which the world is reached."""
+    uid: int | None = None
+    """As whom it runs; None is the function's own user."""
 
 
 class Missing(OSError):
@@ -102,7 +104,7 @@ class Planner:
             files[view.HOSTS] = f"127.0.0.1 localhost {hostname}\n::1 localhost\n"
         return Plan(
             id=0,
-            uid=self.uids.of(function.name),
+            uid=self.uids.of(function.name) if extra.uid is None else extra.uid,
             binds=(*binds, *extra.binds),
             links=(*links, ("/var/tmp", "/tmp")),
             files=tuple(files.items()),
@@ -145,7 +147,7 @@ class Planner:
         kinds = [[(path, Path(path).is_dir()) for path in sorted(paths)] for paths in (read, write)]
         return Plan(
             id=0,
-            uid=self.uids.of(function.name),
+            uid=self.uids.of(function.name) if extra.uid is None else extra.uid,
             binds=(),
             namespaces=False,
             network="host",

@@ -41,6 +41,11 @@ class Uids:
         with self._one:
             return self._give(name) if self._path is None else self._keep(name, self._path)
 
+    def passing(self) -> int:
+        """Return a uid that no function has now, for what leaves nothing of its own; it is not kept."""
+        last = FIRST_UID + UIDS - 1
+        return next((uid for uid in range(last, FIRST_UID - 1, -1) if uid not in self._taken), last)
+
     def _keep(self, name: str, path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
