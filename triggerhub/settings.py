@@ -241,6 +241,8 @@ DEPLOYED = "Lambda API"
 """The source of a function that was made by the Lambda API."""
 DEPLOYED_NAMES = Path("functions", "names.json")
 """Where the names of such functions stand, below the data folder."""
+GIVEN_UIDS = Path("uids")
+"""And the uids that functions were given: a line for each, and of two for one name or one uid the first counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

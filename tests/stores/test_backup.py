@@ -74,6 +74,39 @@ async def test_a_restore_into_a_new_folder_leaves_nothing_beside_it(sqlite: Home
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["blobs", "hub.db", "hub.lock"]
 
 
+async def test_functions_keep_their_uids_on_another_machine(sqlite: Home, tmp_path: Path) -> None:
+    given, elsewhere = "400001 billing\n400002 meter\n", tmp_path / "elsewhere"
+    async with sqlite.open() as hand:
+        (sqlite.path / "uids").write_text(given)
+        archive = await copied(hand)
+    put_back(archive, elsewhere)
+    assert (elsewhere / "uids").read_text() == given
+    assert (elsewhere / "uids").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("here", "after"),
+    [
+        ("400001 billing\n400002 meter\n400003 later\n", "400001 billing\n400002 meter\n400003 later\n"),
+        ("400002 mine\n", "400002 mine\n400001 billing\n400002 meter\n"),
+        ("400009 mine\n4000", "400009 mine\n400001 billing\n400002 meter\n"),
+    ],
+    ids=["the same folder", "given to another here", "torn"],
+)
+async def test_uids_that_were_given_where_it_is_restored_stay_given(
+    sqlite: Home, tmp_path: Path, here: str, after: str
+) -> None:
+    async with sqlite.open() as hand:
+        (sqlite.path / "uids").write_text("400001 billing\n400002 meter\n")
+        archive = await copied(hand)
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "uids").write_text(here)
+    put_back(archive, there)
+    put_back(archive, there, stamp="again")
+    assert (there / "uids").read_text() == after
+
+
 async def test_the_store_goes_on_while_it_is_copied_and_no_payload_goes_missing(sqlite: Home) -> None:
     async with sqlite.open() as hand:
         large = await hand.put(data=json.dumps("y" * LARGE).encode())

@@ -40,7 +40,7 @@ from triggerhub.runtimes.sandbox import Extra, Planner
 from triggerhub.runtimes.snapshot import remove_tree
 from triggerhub.runtimes.uids import Uids
 from triggerhub.runtimes.warm import WarmWorker
-from triggerhub.settings import MB, Function, Interpreter, Level
+from triggerhub.settings import GIVEN_UIDS, MB, Function, Interpreter, Level
 
 _PATIENCE = 10.0
 """Seconds that the kernel may take to end what was killed."""
@@ -97,7 +97,7 @@ class ProcessRuntime:
         self._python = python or installation.OWN
         self._node = node or shutil.which("node")
         self._launcher = launcher or Launcher()
-        self._planner = Planner(self._data, project, Uids(self._data / "uids" if self._launcher.rooted else None))
+        self._planner = Planner(self._data, project, Uids(self._data / GIVEN_UIDS if self._launcher.rooted else None))
         self._room = egress.Room()
         self.levels = Levels(self._launcher, self._planner, found)
         for folder in self._scratch.glob("worker-*"):

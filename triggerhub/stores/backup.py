@@ -1,13 +1,14 @@
 """Copy a store into one archive, and put it back.
 
-An archive is a tar file: ``hub.db``, the payload files it refers to, code and names of deployed functions, and last
-``manifest.json`` with the length and SHA-256 of each. So an archive that was cut short has no manifest and is
-refused, and anybody's tar can look into one.
+An archive is a tar file: ``hub.db``, the payload files it refers to, code and names of deployed functions, the uids
+that functions were given, and last ``manifest.json`` with the length and SHA-256 of each. So an archive that was cut
+short has no manifest and is refused, and anybody's tar can look into one.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from typing import IO
 from anyio import from_thread
 
 from triggerhub.errors import ConfigError, Conflict
-from triggerhub.settings import DEPLOYED_NAMES
+from triggerhub.settings import DEPLOYED_NAMES, GIVEN_UIDS
 from triggerhub.stores import folder
 from triggerhub.stores.lock import locked
 from triggerhub.stores.migrate import scripts
@@ -44,7 +45,11 @@ _SPARE = 10
 CODE = Path("functions", "archives")
 """Where deployed functions have their code, below the data folder; it is there before the database speaks of it."""
 _HASH = re.compile(r"[0-9a-f]{64}")
-_MEMBER = re.compile(rf"hub\.db|manifest\.json|{re.escape(str(DEPLOYED_NAMES))}|(blobs|{CODE})/[0-9a-f]{{64}}")
+_NAMED = (DEPLOYED_NAMES, GIVEN_UIDS)
+"""Files of one name that not every hub has."""
+_MEMBER = re.compile(
+    rf"hub\.db|manifest\.json|{'|'.join(re.escape(str(one)) for one in _NAMED)}|(blobs|{CODE})/[0-9a-f]{{64}}"
+)
 _OLD = ("hub.db", "hub.db-wal", "hub.db-shm", "blobs", "functions")
 
 
@@ -105,9 +110,9 @@ def archive(database: Path, blobs: Path) -> Iterator[bytes]:
     for path in sorted(code.iterdir()) if code.is_dir() else ():
         if _HASH.fullmatch(path.name) and path.exists():
             yield from _file(f"{CODE}/{path.name}", path, files)
-    names = database.parent / DEPLOYED_NAMES
-    if names.exists():
-        yield from _file(str(DEPLOYED_NAMES), names, files)
+    for one in _NAMED:
+        if (database.parent / one).exists():
+            yield from _file(str(one), database.parent / one, files)
     text = json.dumps({"format": FORMAT, "schema": _schema(database), "files": files}, indent=1).encode()
     yield _head(MANIFEST, len(text)) + text + _padding(len(text))
     yield bytes(2 * tarfile.BLOCKSIZE)
@@ -280,6 +285,8 @@ def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
     for name in (DATABASE, "blobs", CODE.parts[0]):
         if (draft / name).exists():
             (draft / name).rename(data / name)
+    if (draft / GIVEN_UIDS).exists():
+        _join(draft / GIVEN_UIDS, data / GIVEN_UIDS)
     folder.sync(data)
     (data / UNFINISHED).unlink()
     folder.sync(data)
@@ -287,6 +294,23 @@ def _swap(draft: Path, data: Path, stamp: str) -> Path | None:
         return before
     before.rmdir()
     return None
+
+
+def _join(source: Path, target: Path) -> None:
+    """Put the lines of *source* after those of *target*, which stay: folders here hold files of those uids."""
+    if not target.exists():
+        source.rename(target)
+        return
+    with target.open("r+b") as file:
+        # A call on the command line may be giving one.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        whole = file.read().split(b"\n")[:-1]
+        file.seek(sum(len(line) + 1 for line in whole))
+        file.truncate()  # a line that a power cut has torn
+        new = [line for line in source.read_bytes().split(b"\n")[:-1] if line not in set(whole)]
+        file.writelines(line + b"\n" for line in new)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _aside(data: Path) -> Path | None:
