@@ -295,3 +295,28 @@ def test_the_forwarder_carries_more_than_it_holds_and_half_a_close(tmp_path: Pat
                 server.shutdown(socket.SHUT_WR)
                 assert client.recv(10) == b"back"
                 assert client.recv(10) == b""
+
+
+async def test_a_lookup_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() -> None:
+    room, asked, known = egress.Room(64), list[str](), asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[egress.Address]:
+        asked.append(host)
+        await known.wait()
+        return [ipaddress.ip_address("192.0.2.1")]
+
+    async def look_up(share: egress.Share, host: str) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await share.look_up(resolve, host, 443)
+
+    with room.share("f") as share:
+        for number in range(egress.LOOKUPS + 1):
+            await look_up(share, f"dead-{number}")
+    # Another worker of the same function, when the first has ended, and another function.
+    with room.share("f") as share, room.share("other") as other:
+        await look_up(share, "dead-again")
+        await look_up(other, "of-another")
+        assert asked == [*(f"dead-{number}" for number in range(egress.LOOKUPS)), "of-another"]
+        known.set()
+        assert [str(one) for one in await share.look_up(resolve, "at-last", 443)] == ["192.0.2.1"]

@@ -88,8 +88,8 @@ class Room:
             yield share
         finally:
             share.lent -= 1
-            if not share.lent:
-                del self._shares[name]
+            # Those that are left keep threads busy still, and their function's next workers have that many less.
+            self._shares = {name: one for name, one in self._shares.items() if one.lent or one.looking}
 
 
 class Share:
@@ -100,7 +100,9 @@ class Share:
         self.lent = 0
         """To so many workers."""
         self.taken = 0
-        self.lookups = asyncio.Semaphore(LOOKUPS)
+        self.looking: set[asyncio.Future[Sequence[Address]]] = set()
+        """Lookups that have not ended, whether anybody still waits for them or not."""
+        self._lookups = asyncio.Semaphore(LOOKUPS)
 
     def lack(self) -> str:
         """Return why there is no place for one more, in words for the function's log; empty where there is."""
@@ -109,6 +111,19 @@ class Share:
         if self._room.left < self.taken * REST:
             return f"the workers of this function have {self.taken} open, which is its share of the hub's descriptors"
         return ""
+
+    async def look_up(self, resolve: Resolve, host: str, port: int) -> Sequence[Address]:
+        """Return what *resolve* does, when it is this one's turn. Cancelled: its place is free once that has ended."""
+        await self._lookups.acquire()
+        lookup = asyncio.ensure_future(resolve(host, port))
+        self.looking.add(lookup)
+        lookup.add_done_callback(self._looked_up)
+        # A thread of the resolver ends no sooner than it has its answer.
+        return await asyncio.shield(lookup)
+
+    def _looked_up(self, lookup: asyncio.Future[Sequence[Address]]) -> None:
+        self.looking.discard(lookup)
+        self._lookups.release()
 
     def take(self) -> None:
         self.taken += 1
@@ -275,8 +290,8 @@ class _Proxy:
         if known:
             return known
         try:
-            async with asyncio.timeout(PATIENCE), self._share.lookups:
-                addresses = await self._resolve(asked.host.removesuffix("."), asked.port)
+            async with asyncio.timeout(PATIENCE):
+                addresses = await self._share.look_up(self._resolve, asked.host.removesuffix("."), asked.port)
         except TimeoutError:
             addresses = ()
         return allowlist.pin(self._entries, asked.host, asked.port, addresses)
