@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -162,3 +164,16 @@ def test_who_expects_a_word_before_the_body_gets_it() -> None:
     assert wire.said == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.data_received(b"x")
     assert wire.said.endswith(b"{}")
+
+
+def test_what_was_lost_holds_no_memory_until_a_collection() -> None:
+    connection, _, _ = connected()
+    connection.data_received(b"GET /next HTTP/1.1\r\nX: " + b"x" * 60_000)
+    there = weakref.ref(connection)
+    gc.disable()
+    try:
+        connection.connection_lost(None)
+        del connection
+        assert there() is None
+    finally:
+        gc.enable()

@@ -166,7 +166,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        # The parser and this hold one another: what was read would stay until they are collected.
+        # The parser and this hold one another: what was read, a header that had not ended too, would stay until they
+        # are collected.
+        del self._parser
         self._request, self._rest = Request(), b""
         self._part = None
         self._bounds.leave(self)
