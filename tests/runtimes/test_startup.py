@@ -123,6 +123,24 @@ async def test_node_options_set_the_heap(bench: Bench, level: str) -> None:
     assert 77 <= set_ < 150 < own
 
 
+@pytest.mark.parametrize(
+    ("place", "brought"),
+    [
+        ("lib/mine.so", True),
+        ("lib/libcrypto.so.1.0.2k", True),
+        ("libmine.so.1", True),
+        ("mine.so", False),
+        ("lib/a.source.txt", False),
+        ("lib/libmine.so.1.txt", False),
+        ("library.sorted.json", False),
+    ],
+)
+def test_a_file_is_taken_for_a_library_by_what_its_name_ends_with(tmp_path: Path, place: str, brought: bool) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / place).touch()
+    assert startup.libraries(tmp_path) == brought
+
+
 @LEVELS
 @pytest.mark.parametrize("place", ["lib/libmine.so.1", "libmine.so.1"])
 async def test_libraries_that_the_code_brings_are_found(bench: Bench, level: str, place: str) -> None:

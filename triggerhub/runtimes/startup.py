@@ -6,6 +6,7 @@ nothing in a process that has begun already, and nothing in one that is told to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ _AS_IT_IS = frozenset((
 ))  # fmt: skip
 """What holds of every worker, and PYTHONPATH, which a worker reads itself: its own modules must not be found there."""
 _OF_LIBRARIES = ("LD_", "MALLOC_", "GLIBC_TUNABLES")
+_LIBRARY = re.compile(r"\.so(\.\d\w*)*$")
 _HEAP = "--max-old-space-size"
 
 
@@ -32,8 +34,8 @@ def from_the_start(names: Iterable[str]) -> bool:
 @lru_cache(maxsize=1024)
 def libraries(code: Path) -> bool:
     """Whether a version's code brings shared libraries where LD_LIBRARY_PATH leads. It is looked at once: it stays."""
-    return any(".so" in name for name in _names(code / "lib")) or any(
-        name.startswith("lib") and ".so" in name for name in _names(code)
+    return any(_LIBRARY.search(name) for name in _names(code / "lib")) or any(
+        name.startswith("lib") and _LIBRARY.search(name) for name in _names(code)
     )
 
 
