@@ -149,8 +149,11 @@ def _allow(keeper: Keeper, project: Project) -> None:
     own = [project.hub.project, project.hub.data]
     # A function that the Lambda API makes later may name any interpreter that is here.
     apart = installation.private(own)
-    named = (installation.of_program(one.program, apart, one.folders) for one in interpreters.found(os.environ))
-    shown = [*(part for parts in named for part in parts), *dependencies.shown(os.environ, project.hub.data, apart)]
+    named = [(one.program, one.folders) for one in interpreters.found(os.environ)]
+    if node := interpreters.usual_node(os.environ):
+        named.append((node, ()))
+    shown = [part for program, folders in named for part in installation.of_program(program, apart, folders)]
+    shown += dependencies.shown(os.environ, project.hub.data, apart)
     keeper.allow(project.functions.values(), own, shown)
 
 

@@ -189,11 +189,12 @@ def test_node_by_its_path(make: Make) -> None:
     assert interpreter.name.startswith("nodejs")
 
 
-def test_the_interpreters_elsewhere_are_named(tmp_path: Path) -> None:
+def test_the_interpreters_of_the_host_are_named_by_what_they_are(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "python3.99"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     program.chmod(0o755)
     found = interpreters.found({"PATH": f"{program.parent}:/usr/bin", "HOME": "/nonexistent"})
     assert sys.base_prefix in [folder for one in found for folder in one.folders]
-    assert not any(one.program.startswith("/usr/") for one in found)
+    assert str(program) not in [one.program for one in found], "a wrapper is not what it starts"
+    assert len({one.program for one in found}) == len(found)

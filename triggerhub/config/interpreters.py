@@ -97,12 +97,14 @@ def installed(kind: Literal["python", "node"], environ: Mapping[str, str]) -> li
 
 
 def found(environ: Mapping[str, str]) -> list[Interpreter]:
-    """Return those interpreters of this host that do not lie in /usr, where all is shown anyway."""
-    programs = {program: kind for kind in KINDS[:2] for program in _candidates(Wanted(kind), environ)}
-    elsewhere = {
-        program: kind for program, kind in programs.items() if not os.path.realpath(program).startswith("/usr/")
-    }
-    return [one for program, kind in elsewhere.items() if (one := _asked(kind, program))]
+    """Return the interpreters of this host, each by the program that it says it is. Blocks: each is started once."""
+    programs: dict[str, RuntimeName] = {}
+    for kind in KINDS[:2]:
+        for program in _candidates(Wanted(kind), environ):
+            # /bin is /usr/bin on most hosts.
+            programs.setdefault(str(Path(os.path.realpath(Path(program).parent), Path(program).name)), kind)
+    asked = (_asked(kind, program) for program, kind in programs.items())
+    return list({one.program: one for one in asked if one}.values())
 
 
 def usual_node(environ: Mapping[str, str]) -> str | None:

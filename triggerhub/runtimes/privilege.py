@@ -10,7 +10,6 @@ import contextlib
 import os
 import pwd
 import shlex
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -106,8 +105,6 @@ class Keeper:
             if one.interpreter and one.interpreter.program:
                 read += installation.of_program(one.interpreter.program, apart, one.interpreter.folders)
             changed += (str(links.get(path, path)) for path in one.write)
-        node = shutil.which("node")
-        read += installation.of_program(node, apart) if node else ()
         filters = tuple(sandbox.seccomp(soft=soft) for soft in (True, False))
         shown, written = (*_real(read), *named), (*_real(write), *changed)
         held = floor.Floor(uid=self._uid, read=shown, write=written, groups=self._groups, filters=filters)
