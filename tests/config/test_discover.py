@@ -345,6 +345,32 @@ def test_a_mistake_in_a_handlers_metadata_is_told_in_its_file(make: Make, text: 
 
 
 @pytest.mark.parametrize(
+    ("toml", "line", "severity"),
+    [
+        ("[defaults]\nretry = { max = '10s' }\n", 'retry = { initial = "1m" }', "error"),
+        ("[defaults]\nconcurrency = 2\n", "warm = 3", "error"),
+        ("[functions.a]\nconcurrency = 2\n", "warm = 3", "error"),
+        ("[functions.a]\ntimeout = '9s'\n", 'retry = { initial = "1h" }', "warning"),
+        ("[functions.a]\nhandler = 'a.py'\n", "warm = 5", "warning"),
+    ],
+)
+def test_what_triggerhub_toml_has_a_part_in_stays_its_error(make: Make, toml: str, line: str, severity: str) -> None:
+    loaded = load(make(toml, {"a.py": meta(line)}), environ={})
+    assert [problem.severity for problem in loaded.problems] == [severity]
+    assert (loaded.project is None) is (severity == "error")
+
+
+@pytest.mark.parametrize("table", ["", "[functions.a]\ntimeout = '9s'\n"])
+def test_a_table_of_a_function_makes_no_error_of_what_is_wrong_with_its_packages(make: Make, table: str) -> None:
+    project = make(table, {"a/main.py": ""})
+    (project / "handlers/a/requirements.txt").write_bytes(b"\xff\n")
+    loaded = load(project, environ={})
+    assert [problem.severity for problem in loaded.problems] == ["warning"]
+    assert loaded.project is not None
+    assert loaded.project.functions["a"].faulty
+
+
+@pytest.mark.parametrize(
     ("python", "right"),
     [
         (">=3.11", True), (">=3.11,<4", True), ("~=3.11", True), ("~= 3.9", True), ("==3.*", True), ("!=3.11.0", True),

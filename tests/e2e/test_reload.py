@@ -138,6 +138,48 @@ def test_a_broken_handler_keeps_its_last_version_serving(hub: Daemon, text: str,
     assert ask(hub) == "one"
 
 
+def inline(line: str) -> str:
+    return f"# /// script\n# [tool.triggerhub]\n# {line}\n# ///\n{ECHO}"
+
+
+def test_what_becomes_wrong_elsewhere_takes_no_serving_handler_down(hub: Daemon) -> None:
+    """Its version is the same: what is wrong is that the function its metadata names is no longer there."""
+    hub.write(TOML, {"echo.py": inline('on_success = ["function:b"]'), "b.py": ECHO})
+    until(lambda: "b" in [row["name"] for row in hub.api("GET", "/api/v1/functions")], "both are there")
+    version = hub.api("GET", "/api/v1/functions/echo")["version"]
+    (hub.project / "handlers" / "b.py").unlink()
+    broken(hub, f"version {version} goes on serving")
+    assert 'there is no function "b"' in problems(hub)
+    assert hub.api("GET", "/api/v1/functions/echo")["version"] == version
+    (problem,) = hub.api("POST", "/api/v1/reload")["problems"]
+    assert problem.startswith("handlers/echo.py"), "the next reload says it again"
+    hub.api("POST", "/api/v1/functions/echo/invoke?async=true", b"{}")
+    until(lambda: [row["state"] for row in hub.deliveries(function="echo")] == ["succeeded"], "an event is handled")
+    refused = hub.cli("functions", "rollback", "echo", "--to", version)
+    assert (refused.returncode, 'no function "b"' in refused.stderr) == (1, True)
+    assert ask(hub) == "one"
+    saved(hub, "handlers/b.py", ECHO)
+    until(lambda: not problems(hub), "it is mended, and what waited for b is handled")
+    hub.write(TOML, {"echo.py": ECHO})
+    (hub.project / "handlers" / "b.py").unlink()
+
+
+def test_defaults_that_a_handlers_own_limits_do_not_go_with_are_refused(hub: Daemon) -> None:
+    hub.write(TOML, {"echo.py": inline('retry = { initial = "1m" }')})
+    until(lambda: not problems(hub) and hub.api("POST", "/api/v1/reload")["problems"] == [], "it is in force")
+    hub.write(TOML + '[defaults]\nretry = { max = "10s" }\n')
+    broken(hub, "error[bad-retry]: functions.echo.retry: initial is 1m, over max, which is 10s")
+    assert hub.cli("check").returncode == 3
+
+
+def test_a_new_handler_that_cannot_be_started_is_told_by_each_reload(hub: Daemon) -> None:
+    saved(hub, "handlers/new.py", inline('timeout = "1h"'))
+    broken(hub, "1h is too much: at most 15m; until that is mended, calls of new fail")
+    (problem,) = hub.api("POST", "/api/v1/reload")["problems"]
+    assert "calls of new fail" in problem
+    (hub.project / "handlers" / "new.py").unlink()
+
+
 def test_a_source_of_the_users_own_is_added_edited_broken_mended_and_removed(hub: Daemon) -> None:
     def said() -> list[str]:
         # A name that neither the configuration nor the history knows is a mistake.

@@ -46,6 +46,8 @@ class Functions:
         """What was written in ``[defaults]``."""
         self.retries: dict[str, dict[str, Any]] = {}
         """What was written of the ``retry`` of functions that were made elsewhere."""
+        self._tables: Mapping[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
         self.sandboxes: dict[str, dict[str, Any]] = {}
         """And of their ``sandbox``, over ``[defaults]``: by the names that a function has it by."""
 
@@ -90,7 +92,8 @@ class Functions:
     def _function(self, name: str, raw: Any, found: Found | None) -> Function | None:
         """Make a function; None where that is an error, which is reported.
 
-        What its own files say wrongly of it is a warning: the others go on, and on a reload its last good version does.
+        What its own files say wrongly of it, whatever triggerhub.toml says, is a warning: the others go on, and on a
+        reload its last good version does.
         """
         before = len(self._report.problems), len(self.problems)
         function = self._made(name, raw, found)
@@ -103,11 +106,19 @@ class Functions:
         if _errors(self._report.problems[before[0] :], self.problems[before[1] :]):
             function = None
         self._forget(before)
+        if function is not None and not self._alone(name, raw, found):
+            function = None
         if function is not None:
             told = _warnings(told[0]), _warnings(told[1])
         self._report.problems += told[0]
         self.problems += told[1]
         return function and replace(function, faulty=_fault(wrong))
+
+    def _alone(self, name: str, raw: Any, found: Found | None) -> bool:
+        """Whether a function's own files are wrong where triggerhub.toml says no more of it than what its code is."""
+        bare = Functions(self._shelf, Report(self._report.file), self._secrets, self._deployed)
+        bare._made(name, {key: raw[key] for key in _OF_CODE if key in raw}, found)
+        return bool(_errors(bare._report.problems, bare.problems))
 
     def _forget(self, before: tuple[int, int]) -> None:
         del self._report.problems[before[0] :], self.problems[before[1] :]

@@ -46,21 +46,37 @@ class Takeover:
         return replace(project, functions=functions)
 
     def _kept_back(self, project: Project, running: Project, failed: list[str]) -> Project:
-        """Have built what changed versions depend on; until then their predecessors serve."""
+        """Have built what changed versions depend on; until then their predecessors serve, and where one is faulty."""
         self._preparation.want(project.functions.values())
         functions = dict(project.functions)
         for name, function in project.functions.items():
             old = running.functions.get(name)
-            if old is not None and self._preparation.lacks(function) and not self._preparation.lacks(old):
+            if function.faulty and (old is None or not self._serves(old)):
+                failed.append(f"{function.faulty}; until that is mended, calls of {name} fail")
+            elif old is not None and (why := self._unready(function, old)):
                 functions[name] = old
-                failed.append(
-                    f"{function.source}: what it depends on is not built yet; version {old.version} goes on serving"
-                )
+                failed.append(f"{why}; version {old.version} goes on serving")
         return replace(project, functions=functions)
+
+    def _serves(self, old: Function) -> bool:
+        return not (old.faulty or old.lost or self._preparation.lacks(old))
+
+    def _unready(self, function: Function, old: Function) -> str:
+        """Say why *old* is not to be replaced yet; whether the version differs does not matter."""
+        if function.faulty:
+            return function.faulty
+        if self._preparation.lacks(function) and not self._preparation.lacks(old):
+            return f"{function.source}: what it depends on is not built yet"
+        return ""
 
     async def startable(self, function: Function, old: Function) -> None:
         """Raise Conflict where a version cannot take over from *old* at once; what the host lacks for it may come."""
         goes_on = "" if old.lost else f"; version {old.version} goes on serving"
+        if function.faulty:
+            raise Conflict(
+                f"version {function.version} of {function.name} cannot be started: {function.faulty}{goes_on}",
+                hint="Mend that and save it: it serves then.",
+            )
         if self._preparation.lacks(function):
             raise Conflict(
                 f"what version {function.version} of {function.name} depends on is no longer installed{goes_on}",
