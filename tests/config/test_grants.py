@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from triggerhub.config import deployed
 from triggerhub.config.grants import follow, loose
 from triggerhub.config.load import Loaded, load
 
@@ -229,3 +230,15 @@ def test_what_a_sandbox_has_of_its_own_no_trigger_shows(project: Path, path: str
     full = path if path.startswith("/") else project / path
     message = f"error[bad-sandbox] triggers.t.path: {full} cannot be shown to a handler: {why}"
     assert refused == ([] if why is None else [message])
+
+
+@pytest.mark.parametrize("name", ["made", "made:live", "made:2"])
+@pytest.mark.parametrize(("level", "refused"), [("trusted", 0), ("isolated", 1)])
+def test_the_table_of_a_deployed_function_is_of_its_versions_and_aliases(
+    project: Path, name: str, level: str, refused: int
+) -> None:
+    deployed.write(project / "var", ["made", "made:live", "made:2"], sync=False)
+    text = f'[functions.made]\nsandbox = {{ level = "{level}" }}\n' + WATCHED.format(path="/tmp")
+    said = told(project, text.replace('"sort"', f'"{name}"'))
+    assert len([one for one in said if one.startswith("error[bad-sandbox] triggers.t.path")]) == refused
+    assert len(said) == refused

@@ -126,6 +126,7 @@ class Grants:
 def _level(
     name: str, functions: Mapping[str, Function | None], tables: Mapping[str, Mapping[str, Any]], defaults: Function
 ) -> str:
+    name = _table_of(name)
     if name not in functions:
         return str(tables.get(name, {}).get("level", defaults.level))
     function = functions[name]
@@ -133,7 +134,12 @@ def _level(
 
 
 def _layered(data: Mapping[str, Any], name: str) -> bool:
-    return any(_table(data, *where).get("layers") for where in (("functions", name), ("defaults",)))
+    return any(_table(data, *where).get("layers") for where in (("functions", _table_of(name)), ("defaults",)))
+
+
+def _table_of(name: str) -> str:
+    """Return whose table a function has: that of the Lambda API is of all versions and aliases."""
+    return name.partition(":")[0]
 
 
 def linked(function: Function, places: Mapping[Path, Path]) -> Function:
