@@ -281,7 +281,8 @@ def check(options: Options, trigger: settings.Trigger) -> Iterator[Finding]:
         )  # fmt: skip
     if options.cors and (odd := crossing.unmatched(options.cors.allow_origins)) is not None:
         yield Finding(
-            option="cors", code="cors-origin", message=f"{odd!r} is no origin, so no page would ever be let in by it",
+            option="cors", code="cors-origin", warning=True,
+            message=f"{odd!r} is no origin, so no page is ever let in by it",
             hint='Write it as browsers send it, as "https://app.example" or "http://localhost:3000"; "*" alone is all.',
         )  # fmt: skip
     yield from findings(options.auth)

@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from sources import webhook
+from triggerhub.config.load import load
 from triggerhub.errors import BacklogFull
 from triggerhub.model import Crashed, Fault, Interrupted, Raised, Returned, TimedOut
 from triggerhub.settings import Batch, Destination, RetryPolicy, Secret
@@ -341,6 +342,18 @@ def test_check_finds_what_is_wrong_between_options(given, codes):
     found = list(webhook.check(made, trigger("hook", "webhook", options=made)))
     assert [finding.code for finding in found] == codes
     assert all(finding.message for finding in found)
+
+
+def test_an_origin_that_is_none_is_a_warning_beside_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "handlers").mkdir()
+    (tmp_path / "handlers/a.py").write_text("")
+    toml = '[triggers.t]\ntype = "webhook"\npath = "/t"\nauth = "none"\nfunction = "a"\n'
+    origins = 'cors = { allow_origins = ["https://ok.example", "https://ok.example/"] }\n'
+    (tmp_path / "triggerhub.toml").write_text(toml + origins)
+    found = load(tmp_path, environ={})
+    (problem,) = found.problems
+    assert str(problem).startswith("triggerhub.toml:6:8: warning[cors-origin]: 'https://ok.example/' is no origin")
+    assert found.project is not None, "the hub starts"
 
 
 @pytest.mark.parametrize(
