@@ -83,6 +83,18 @@ def test_a_bad_handler_is_told_by_name_with_a_remedy_and_follows_its_retries(hub
     assert remedy in " ".join(shown.split())
 
 
+def test_a_handler_that_is_not_started_is_told_at_the_start(hub: Daemon) -> None:
+    lines = [line for line in (hub.project / "daemon.log").read_text().splitlines() if "a function is not run" in line]
+    assert len(lines) == 1
+    why = "handlers/metadata.py:2: dependencies: expected a requirement"
+    assert why in lines[0]
+    told = [one for one in hub.api("GET", "/api/v1/status")["problems"] if why in one]
+    assert len(told) == 1
+    hub.api("POST", "/api/v1/reload")
+    (told,) = [one for one in hub.api("GET", "/api/v1/status")["problems"] if why in one]
+    assert told.endswith("until that is mended, calls of metadata fail")
+
+
 def test_nobody_else_is_disturbed(hub: Daemon) -> None:
     for _ in range(20):
         assert hub.post("/good", b"") == (200, b"well")

@@ -165,6 +165,11 @@ class Status:
             for function in self._wiring.project.functions.values()
             if isinstance(level := self._pool.level(function), Refusal)
         ]
+        problems += [
+            f"function {function.name} is not run: {function.faulty}"
+            for function in self._wiring.project.functions.values()
+            if function.faulty and not any(function.faulty in problem for problem in self._wiring.problems)
+        ]
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.sources.items() if one.why]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
         problems += self._pool.troubles()

@@ -108,8 +108,8 @@ class FolderVersions:
         await self._write(gone)
         project = self.applied(project)
         for function in project.functions.values():
-            if function.lost:
-                log.error("a function is not run", function=function.name, why=function.lost, on_screen=True)
+            if why := function.lost or function.faulty:
+                log.error("a function is not run", function=function.name, why=why, on_screen=True)
         await self.settled(project)
         return project
 
