@@ -188,16 +188,29 @@ def test_what_is_kept_as_text_says_the_same(own: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "some"),
+    ("statements", "some"),
     [
-        (allow(), True),
-        (allow("lambda:Create*", ORDERS), True),
-        (allow("lambda:CreateFunction", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}), True),
-        ({"Effect": "Allow", "NotAction": "lambda:Delete*", "Resource": "*"}, True),
-        ({"Effect": "Allow", "NotAction": "lambda:Create*", "Resource": "*"}, False),
-        (allow("lambda:Get*"), False),
-        (deny(), False),
+        ([allow()], True),
+        ([allow("lambda:Create*", ORDERS)], True),
+        ([allow("lambda:CreateFunction", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})], True),
+        ([{"Effect": "Allow", "NotAction": "lambda:Delete*", "Resource": "*"}], True),
+        ([{"Effect": "Allow", "NotAction": "lambda:Create*", "Resource": "*"}], False),
+        ([allow("lambda:Get*")], False),
+        ([deny()], False),
+        ([allow(), deny("lambda:CreateFunction")], False),
+        ([deny("lambda:Create*", [ORDERS, "*"]), allow()], False),
+        ([allow(), {"Effect": "Deny", "NotAction": "lambda:Get*", "Resource": "*"}], False),
+        ([allow(), deny("lambda:DeleteFunction")], True),
+        ([allow(), deny("lambda:CreateFunction", ORDERS)], True),
+        ([allow(), {"Effect": "Deny", "Action": "lambda:*", "NotResource": "*"}], True),
+        ([allow(), deny(Condition={"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}})], True),
     ],
 )
-def test_whether_an_action_is_allowed_of_anything(statement: Any, some: bool) -> None:
-    assert allows_some(read(statement), "lambda:CreateFunction") is some
+def test_whether_an_action_is_allowed_of_anything(statements: list[Any], some: bool) -> None:
+    assert allows_some(read(*statements), "lambda:CreateFunction") is some
+
+
+@given(POLICIES, REQUESTS)
+def test_what_is_allowed_of_something_is_allowed_of_anything(own: Any, request: Request) -> None:
+    if decide(read(*own), (), request) is Verdict.ALLOWED:
+        assert allows_some(read(*own), request.action)

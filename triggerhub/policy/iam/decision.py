@@ -52,19 +52,29 @@ def decide(identity: Sequence[Statement], resource: Sequence[Statement], request
 
 
 def allows_some(identity: Sequence[Statement], action: str) -> bool:
-    """Whether an *action* is allowed of anything, in whatever circumstances."""
-    action = action.lower()
-    allowing = (one for one in identity if one.allows)
-    return any(any(like(action, text, {}) for text in one.actions) != one.but_actions for one in allowing)
+    """Whether an *action* may be allowed of anything, in some circumstances.
+
+    It is not where it is denied of all, whatever the circumstances; a Deny of less is not looked at.
+    """
+    concerning = [one for one in identity if _does(one, action.lower())]
+    return any(one.allows for one in concerning) and not any(_is_of_all(one) for one in concerning if not one.allows)
+
+
+def _is_of_all(one: Statement) -> bool:
+    return "*" in one.resources and not one.but_resources and not one.conditions
 
 
 def _applies(one: Statement, request: Request) -> bool:
-    action = request.action.lower()
     return (
-        (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
+        _does(one, request.action.lower())
         and _about(one, request)
         and all(condition.holds(request.known) for condition in one.conditions)
     )
+
+
+def _does(one: Statement, action: str) -> bool:
+    """Whether a statement is about an action, which is in lower case."""
+    return (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
 
 
 def _about(one: Statement, request: Request) -> bool:
