@@ -230,7 +230,14 @@ def test_a_policy_that_locks_out_its_maker_is_refused_and_the_socket_opens_any(t
         everybody = {"Effect": "Deny", "Principal": "*", "Action": "lambda:*", "Resource": where["ResourceArn"]}
         status, kind, message = refused(admin.put_resource_policy, **where, Policy=policy(everybody))
         assert (status, kind) == (400, "InvalidParameterValueException")
-        assert "it would deny arn:aws:iam::000000000000:user/admin to put another and to delete it" in message
+        left = "it would leave arn:aws:iam::000000000000:user/{} no way to put another or to delete it"
+        assert left.format("admin") in message
+        putter = keyed(hub, "putter", allow("PutResourcePolicy"))
+        for denied_of_it in ("lambda:PutResourcePolicy", "lambda:*"):
+            said = refused(putter.put_resource_policy, **where, Policy=policy({**everybody, "Action": denied_of_it}))
+            assert said[:2] == (400, "InvalidParameterValueException")
+            assert left.format("putter") in said[2]
+        putter.put_resource_policy(**where, Policy=policy({**everybody, "Action": "lambda:DeleteResourcePolicy"}))
         admin.put_resource_policy(**where, Policy=policy({**everybody, "Action": "lambda:Delete*"}))
         others = {**everybody, "Principal": {"AWS": "arn:aws:iam::000000000000:user/other"}}
         admin.put_resource_policy(**where, Policy=policy(others))

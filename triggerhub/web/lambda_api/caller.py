@@ -238,7 +238,7 @@ class Callers:
             require(caller.token, one, policy, told, also=also)
 
     def unlocked(self, caller: Caller, operation: str, given: Mapping[str, Json]) -> None:
-        """Raise ApiError where a policy would keep who puts it from putting another, and from taking it away."""
+        """Raise ApiError where a policy would leave who puts it no way to put another or to take it away."""
         place = place_of(given["ResourceArn"]) if operation == "PutResourcePolicy" else None
         if caller.token is None or place is None:
             return
@@ -251,11 +251,10 @@ class Callers:
         own, who = statements(caller.token), user_arn(caller.token)
         ways = (f"lambda:{does}ResourcePolicy" for does in ("Put", "Delete"))
         asked = (Request(action=way, resource=resource, who=who, known=told) for way in ways)
-        if all(decide(own, policy, one) is Verdict.DENIED_BY_RESOURCE for one in asked):
-            text = (
-                f"Policy: it would deny {who} to put another and to delete it. Leave lambda:DeleteResourcePolicy out "
-            )
-            raise ApiError("InvalidParameterValueException", f"{text}of what it denies, or except your key.")
+        if all(decide(own, policy, one) is not Verdict.ALLOWED for one in asked):
+            text = f"Policy: it would leave {who} no way to put another or to delete it. Let it allow your key one of "
+            why = f"{text}these, or leave what your key may do of them out of what it denies."
+            raise ApiError("InvalidParameterValueException", why)
 
     def deployed(self, name: str) -> Deployed | None:
         """Return what is known of a function; None where the handlers folder has its name now, or there is none."""
