@@ -12,13 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.hub.rig import Failure, echoing, function, rig, trigger
-from triggerhub.model import Invocation, State
+from triggerhub.model import Invocation, State, destination_trigger
 from triggerhub.policy import alarm, embedded
 from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
 from triggerhub.telemetry.durations import SHOWN_MS
 from triggerhub.telemetry.exposition import families
-from triggerhub.telemetry.metrics import CALLS, EVENTS, GONE, SERIES, Metrics
+from triggerhub.telemetry.metrics import CALLS, EVENTS, GONE, LATE, SERIES, Metrics
 from triggerhub.testing import FakeClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
@@ -247,3 +247,29 @@ async def test_what_was_counted_of_what_is_gone_is_told_for_an_hour_and_no_total
         assert 'triggerhub_events_accepted_total{trigger="hand"} 3.0' in page
         assert metrics.totals() == before
         assert metrics.forget_gone(start + 3 * GONE) == []
+
+
+def told(metrics: Metrics) -> str:
+    return metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+
+
+def test_what_is_counted_of_what_is_forgotten_is_told_for_an_hour_too() -> None:
+    metrics = Metrics()
+    metrics.count("dead", "gone", 2)
+    metrics.went(["gone"], [], 0)
+    assert metrics.forget_gone(GONE) == ["gone"]
+    noted = GONE + LATE - 1
+    metrics.count("dead", "gone")
+    metrics.count("accepted", destination_trigger("gone"), 3)
+    assert metrics.forget_gone(noted) == []
+    assert 'triggerhub_dead_letters_total{function="gone"} 1.0' in told(metrics)
+    assert metrics.forget_gone(noted + GONE - 1) == []
+    assert metrics.forget_gone(noted + GONE) == ["gone"]
+    assert "gone" not in told(metrics)
+    assert (metrics.totals().dead, metrics.totals().accepted) == (3, 3)
+    # One that came back under that name is told for as long as it is there.
+    metrics.went([], ["gone"], noted + GONE)
+    metrics.count("dead", "gone")
+    for hours in range(2, 5):
+        assert metrics.forget_gone(noted + hours * GONE) == []
+    assert 'triggerhub_dead_letters_total{function="gone"} 1.0' in told(metrics)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from triggerhub.model import Fault, Millis, destination_trigger
 from triggerhub.policy.embedded import Sample
-from triggerhub.settings import HOUR
+from triggerhub.settings import DAY, HOUR
 from triggerhub.store import Stats
 from triggerhub.telemetry.durations import BOUNDS_MS, Histogram, Packed, pack
 
@@ -37,6 +37,8 @@ CALLS = {
 
 GONE: Millis = HOUR
 """For how long what was counted of a function or trigger is told once it is gone: longer than its last call takes."""
+LATE: Millis = 14 * DAY
+"""For how long what is forgotten may be counted again: its records are still sent, and its dead letters redriven."""
 SERIES = 1_000
 """Different metrics and dimensions that handlers may write; what more they write is counted and left out."""
 
@@ -103,6 +105,8 @@ class Metrics:
         self._left_out = 0
         self._gone: dict[str, Millis] = {}
         """Functions and triggers that are there no more, and since when."""
+        self._forgotten: dict[str, Millis] = {}
+        """Those of them that are forgotten, and since when."""
         self._past: Counter[str] = Counter()
         """What was counted of those that are forgotten, by name of a counter: totals never go back."""
         self._past_durations = Histogram()
@@ -149,12 +153,14 @@ class Metrics:
 
     def went(self, were: Collection[str], there: Collection[str], now: Millis) -> None:
         """Note which functions and triggers there *were*, and which are *there* now."""
-        for name in self._gone.keys() & set(there):
-            del self._gone[name]
+        for names in (self._gone, self._forgotten):
+            for name in names.keys() & set(there):
+                del names[name]
         self._gone |= dict.fromkeys({*were}.difference(there, self._gone), now)
 
     def forget_gone(self, now: Millis) -> list[str]:
         """Forget what was counted of those that went an hour ago; return which they are."""
+        self._look_for_late(now)
         names = [name for name, since in self._gone.items() if now - since >= GONE]
         for name in names:
             del self._gone[name]
@@ -168,7 +174,19 @@ class Metrics:
                 self._past_durations[index].total += cell.total
         for key in [key for key in self._own if key[0] in names]:
             del self._own[key]
+        self._forgotten |= dict.fromkeys(names, now)
         return names
+
+    def _look_for_late(self, now: Millis) -> None:
+        """Have those of which something was counted since they were forgotten go once more."""
+        self._forgotten = {name: since for name, since in self._forgotten.items() if now - since < LATE}
+        if not self._forgotten:
+            return
+        labels = {label for counter in self._counters.values() for label in counter} | self._ages.keys()
+        labels |= {label.removeprefix(destination_trigger("")) for label in labels}
+        for name in self._forgotten.keys() & labels:
+            del self._forgotten[name]
+            self._gone[name] = now
 
     def embedded(self, function: str, samples: Sequence[Sample]) -> None:
         """Add what a function wrote in CloudWatch's embedded metric format."""
