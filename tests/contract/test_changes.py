@@ -71,6 +71,23 @@ def test_the_log_says_what_was_changed_and_by_which_answer_it_was_refused(tmp_pa
         ]
 
 
+def test_the_log_has_dots_for_what_a_policy_s_condition_asks_callers_to_prove(tmp_path: Path) -> None:
+    with daemon(tmp_path, "", {}) as hub:
+        admin = made(hub, "admin", role="admin")
+        create(admin, "orders", answering(1))
+        for number, name in enumerate(("lambda:EventSourceToken", "LAMBDA:eventSOURCEtoken")):
+            asking = {**OPEN, "Condition": {"StringEquals": {name: [f"proof-{number}"]}}}
+            text = json.dumps({"Version": "2012-10-17", "Statement": [asking]})
+            admin.put_resource_policy(ResourceArn=FUNCTION, Policy=text)
+            expected = text.replace(f'["proof-{number}"]', '"…"')
+            assert _log(hub)[-1] == (f"PutResourcePolicy {FUNCTION}", {"Policy": expected}, 200)
+        twice = '{"Condition": {"lambda:EventSourceToken": "proof-2"}, "Condition": {}}'
+        for wrong in (twice, text[:-1]):
+            assert refused(admin.put_resource_policy, ResourceArn=FUNCTION, Policy=wrong)[0] == 400
+            assert _log(hub)[-1] == (f"PutResourcePolicy {FUNCTION}", {"Policy": "…"}, 400)
+        assert "proof" not in json.dumps(_log(hub))
+
+
 @pytest.mark.parametrize("given", [{"role": "viewer"}, {"actions": ["lambda:Get*"], "functions": ["orders"]}])
 def test_who_is_denied_a_change_is_in_the_log_and_cannot_fill_it(tmp_path: Path, given: dict[str, Any]) -> None:
     with daemon(tmp_path, "", {}) as hub:

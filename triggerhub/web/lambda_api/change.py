@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from triggerhub.aws.service import Operation, Service
 from triggerhub.model import Json
+from triggerhub.policy.iam import document
 
 LONGEST = 2000
 """Characters of all that is written down of one request beside what it is about."""
@@ -26,6 +27,8 @@ _CUT = 300
 _DOTS = "…"
 _SECRET = ("EventSourceToken", "ClientToken", "CheckpointToken")
 """Strings that the description does not call sensitive, and whose holders prove something by them."""
+_PROOF = "lambda:eventsourcetoken"
+"""Where the first of them stands in a condition of a policy."""
 _TELLS_NOTHING = ("RevisionId",)
 
 
@@ -63,7 +66,7 @@ def _shown(service: Service, shape: str, value: Json) -> Json:
     match kind["type"]:
         case "structure":
             return {
-                name: _DOTS if name in _SECRET else _shown(service, reference["shape"], value[name])
+                name: _member(service, name, reference["shape"], value[name])
                 for name, reference in kind["members"].items()
                 if name in value
             }
@@ -72,6 +75,30 @@ def _shown(service: Service, shape: str, value: Json) -> Json:
         case "map":
             return {key: _shown(service, kind["value"]["shape"], one) for key, one in value.items()}
     return value
+
+
+def _member(service: Service, name: str, shape: str, value: Json) -> Json:
+    if name in _SECRET:
+        return _DOTS
+    return _policy(value) if name == "Policy" else _shown(service, shape, value)
+
+
+def _policy(text: str) -> str:
+    """Return a policy with dots for what its conditions have callers prove something by; one that is none is dots."""
+    try:
+        given = document.loads(text)
+        found = _without_proof(given)
+        written = text if found == given else json.dumps(found, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return _DOTS
+    # Half of a pair of surrogates, which JSON may write, can be kept nowhere.
+    return written.encode(errors="replace").decode()
+
+
+def _without_proof(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _DOTS if name.lower() == _PROOF else _without_proof(one) for name, one in value.items()}
+    return [_without_proof(one) for one in value] if isinstance(value, list) else value
 
 
 def _short(value: Json) -> Json:
