@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from triggerhub.model import Json
@@ -30,15 +30,10 @@ class Answer:
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
-    request_id: str | None = None
-    """Where the call has an id of its own."""
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """What the client is told of its request: the id of the call, where it is one."""
     parts: Parts | None = None
     """What follows the body as it comes."""
-
-    @property
-    def id(self) -> str:
-        """The id that the client is told of its request."""
-        return self.request_id or str(uuid.uuid4())
 
 
 Perform: TypeAlias = Callable[[Asked], Awaitable[Mapping[str, Json] | Answer]]

@@ -102,7 +102,7 @@ class Invoking:
         call = await flow.calling(calling)
         if call is None:
             headers = (_STREAM, ("x-amz-executed-version", version))
-            return Answer(status=200, headers=headers, request_id=request_id, parts=_Messages(flow, tail=tail))
+            return Answer(status=200, headers=headers, id=request_id, parts=_Messages(flow, tail=tail))
         chunks = []
         match call.outcome:
             case Returned(payload=payload):
@@ -113,7 +113,7 @@ class Invoking:
             status=200,
             body=b"".join([*chunks, _complete(call, tail=tail)]),
             headers=(_STREAM, ("x-amz-executed-version", call.version)),
-            request_id=call.request_id,
+            id=call.request_id,
         )
 
     async def _called(
@@ -149,7 +149,7 @@ class Invoking:
             accepted = await self._hub.invoke_async(target.events, payload or b"{}")
         except BadInput as error:
             raise ApiError("InvalidRequestContentException", error.message) from error
-        return Answer(status=202, request_id=accepted.deliveries[0])
+        return Answer(status=202, id=accepted.deliveries[0])
 
 
 class _Messages:
@@ -213,7 +213,7 @@ def _answer(call: Answered, *, tail: bool) -> Answer:
             headers = (*headers, _UNHANDLED)
     if tail:
         headers = (*headers, ("x-amz-log-result", _tail(call)))
-    return Answer(status=200, body=payload, headers=headers, request_id=call.request_id)
+    return Answer(status=200, body=payload, headers=headers, id=call.request_id)
 
 
 def _throttled(reason: str) -> ApiError:
