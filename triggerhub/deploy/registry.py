@@ -224,7 +224,8 @@ class Registry:
     def _made(self, deployed: Deployed) -> dict[str, Function]:
         """Return what the hub runs of a function. Raises ConfigError, OSError for what is new in it and cannot be run.
 
-        What was there before and cannot be run any more, for want of its interpreter, is left out and told.
+        At a start, and of a version that the change is about, what was there before and cannot be run any more, for
+        want of its interpreter, is left out and told. What is served as it was before is not tried: its calls say so.
         """
         made, before = {}, self.functions.get(deployed.name)
         for version in (deployed.latest, *deployed.versions.values()):
