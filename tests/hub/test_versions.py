@@ -104,6 +104,17 @@ async def test_an_earlier_version_is_what_it_was(folder: Folder, name: str, text
     assert await folder.versions.earlier("f", second.version) == second
 
 
+async def test_a_version_that_was_mended_elsewhere_can_be_gone_back_to(folder: Folder) -> None:
+    folder.write("f.py", '# /// script\n# [tool.triggerhub]\n# on_success = ["function:b"]\n# ///\n')
+    await folder.start()
+    faulty = folder.project.functions["f"]
+    assert 'there is no function "b"' in faulty.faulty
+    await folder.save("b.py", "")
+    await folder.save("f.py", "x = 2")
+    again = await folder.versions.earlier("f", None)
+    assert (again.version, again.faulty) == (faulty.version, "")
+
+
 async def test_another_python_leaves_a_pin_in_force_and_needs_its_packages_anew(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,11 @@ class FolderVersions:
         self._serves({name: one.version for name, one in project.functions.items() if name in self._lying})
         for name, lying in self._lying.items():
             known = self._kept.setdefault(name, {})
-            one = known.get(lying.version) or await self._described(lying, now)
+            one = known.get(lying.version)
+            if one is None:
+                one = await self._described(lying, now)
+            elif one.code.get("faulty") and not lying.faulty and (found := await self._described(lying, now)):
+                one = replace(one, code=found.code)
             if one is None:
                 continue
             latest = max((other.ran for other in known.values() if other.ran is not None), default=None)
