@@ -160,8 +160,10 @@ async def test_memory_that_was_let_go_before_anybody_looked_is_reported(
 
 @pytest.mark.parametrize("level", ["contained", "trusted"])
 async def test_the_same_call_is_told_the_same_whether_it_was_looked_at_or_not(
-    bench: Bench, level: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, level: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    if level == "contained":
+        request.getfixturevalue("contained")
     bench.level = level
     told = []
     async with bench.worker(bench.python("import json, decimal\ndef handler(e, c):\n    return e\n")) as worker:
