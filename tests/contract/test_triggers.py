@@ -106,6 +106,16 @@ def test_a_trigger_starts_what_the_api_made_as_long_as_it_is_there(tmp_path: Pat
         assert hub.cli("check").returncode == 3
 
 
+def test_a_handler_whose_metadata_speaks_of_what_the_api_makes_is_read_again(tmp_path: Path) -> None:
+    own = '# /// script\n# [tool.triggerhub]\n# on_success = ["function:made"]\n# ///\n' + OWN["own.py"]
+    with daemon(tmp_path, "", {"own.py": own}) as hub:
+        lambdas = client(hub)
+        assert 'there is no function "made"' in called(lambdas, "own")["errorMessage"]
+        create(lambdas, "made", answering("one"))
+        until(lambda: not problems(hub), "it is read again")
+        assert called(lambdas, "own") == 1
+
+
 def test_one_whose_function_was_lost_rests_until_it_is_made_again(tmp_path: Path) -> None:
     with daemon(tmp_path, "", OWN) as hub:
         create(client(hub), "made", answering("one"))

@@ -35,6 +35,8 @@ Reader = Callable[[], tuple[Project | None, Mapping[str, ModuleType], Sequence[s
 
 AGAIN = 0.2
 """Seconds between a deployment and the reading of a configuration that was wrong without it."""
+_MISSED = ("[unknown-function]", "[no-handler]", "there is no function")
+"""What a configuration is told that speaks of a function which may be deployed later."""
 STOPPING = "the hub is stopping"
 FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "user", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
@@ -148,7 +150,8 @@ class Wiring:
         for name in before.keys() - project.triggers.keys():
             self._tasks.start_soon(self.sources.stop, name, self._drain)
         self._start(back)
-        missed = any(code in one for one in self.problems for code in ("[unknown-function]", "[no-handler]"))
+        told = [*self.problems, *(one.faulty for one in self._own.functions.values())]
+        missed = any(word in one for one in told for word in _MISSED)
         if missed and not self._looking and functions.keys() & changed:
             self._looking = True
             self._tasks.start_soon(self._look_again)
