@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,19 +21,17 @@ LARGE = 100 * KB
 
 
 @pytest.fixture
-def uncollected() -> Iterator[None]:
-    """No help from the cyclic collector, which in a hub comes by too seldom."""
+def parsers() -> Iterator[Callable[[], list[RequestParser]]]:
+    """Returns those that are there, without help from the cyclic collector, which in a hub comes by too seldom."""
     gc.collect()
     gc.disable()
-    yield
+    before = [one for one in gc.get_objects() if isinstance(one, RequestParser)]
+    others = frozenset(map(id, before))
+    yield lambda: [one for one in gc.get_objects() if isinstance(one, RequestParser) and id(one) not in others]
     gc.enable()
 
 
-def parsers() -> list[RequestParser]:
-    return [one for one in gc.get_objects() if isinstance(one, RequestParser)]
-
-
-async def gone(port: int) -> None:
+async def gone(parsers: Callable[[], list[RequestParser]]) -> None:
     """Wait until no connection has a parser any more."""
     async with asyncio.timeout(20):
         while parsers():
@@ -41,7 +39,7 @@ async def gone(port: int) -> None:
 
 
 @on_each_loop
-async def test_nothing_is_left_of_a_connection_that_is_gone(uncollected: None) -> None:
+async def test_nothing_is_left_of_a_connection_that_is_gone(parsers: Callable[[], list[RequestParser]]) -> None:
     async with serving(route(Echo(), limit=2 * LARGE)) as port:
         for data, status in (
             (post(body=b"x" * LARGE), 200),
@@ -54,18 +52,18 @@ async def test_nothing_is_left_of_a_connection_that_is_gone(uncollected: None) -
                 await client.send(data)
                 if status is not None:
                     assert (await client.answer()).status == status
-        await gone(port)
+        await gone(parsers)
 
 
 @on_each_loop
-async def test_a_connection_that_waits_holds_no_body(uncollected: None) -> None:
+async def test_a_connection_that_waits_holds_no_body(parsers: Callable[[], list[RequestParser]]) -> None:
     async with serving(route(_empty, limit=LARGE)) as port, connected(port) as client:
         await client.send(post(body=b"x" * LARGE))
         assert (await client.answer()).status == 200
         (parser,) = parsers()
         assert not [one for one in vars(parser).values() if isinstance(one, list) and any(map(_is_long, one))]
         del parser
-    await gone(port)
+    await gone(parsers)
 
 
 async def _empty(request: Request) -> Response:
