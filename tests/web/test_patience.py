@@ -150,12 +150,12 @@ async def test_a_body_that_comes_on_is_waited_for(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_body_that_is_not_read_yet_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PIECE_TIME", 0.05)
+    monkeypatch.setattr(patience, "PIECE_TIME", 0.5)
     app = Reading()
     app.go.clear()
     async with served(app) as (_, (reader, writer)):
         writer.write(POST + bytes(500_000))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.2)
         app.go.set()
         writer.write(bytes(500_000))
         assert b"1000000" in await reader.read()
