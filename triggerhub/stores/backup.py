@@ -307,7 +307,8 @@ def _join(source: Path, target: Path) -> None:
         whole = file.read().split(b"\n")[:-1]
         file.seek(sum(len(line) + 1 for line in whole))
         file.truncate()  # a line that a power cut has torn
-        new = [line for line in source.read_bytes().split(b"\n")[:-1] if line not in set(whole)]
+        there = frozenset(whole)
+        new = [line for line in source.read_bytes().split(b"\n")[:-1] if line not in there]
         file.writelines(line + b"\n" for line in new)
         file.flush()
         os.fsync(file.fileno())
