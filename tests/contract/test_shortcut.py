@@ -186,7 +186,7 @@ def takes(target: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
     running = cast("Hub", SimpleNamespace(phase="running"))
     guard = Guard(cast("Any", None), "127.0.0.1")
     shortcut = Shortcut(running, cast("LambdaApi", None), guard, trusted=False)
-    return shortcut.takes(target, headers, Peer("127.0.0.1", secure=False)) is not None
+    return shortcut.takes(target, headers, Peer("127.0.0.1", secure=False, here=True)) is not None
 
 
 def test_a_signature_is_that_of_the_body(hub: Daemon, keys: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _REFERENCE = re.compile(
     r"(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d):)?(?:(?P<account>\d{12}):)?(?:function:)?"
@@ -27,9 +28,12 @@ class Reference:
 
 def parse(text: str) -> Reference | None:
     """Return what *text* names, None where it is no name of a function."""
-    if text.isalnum() and text.isascii():
-        return Reference(text)
-    found = _REFERENCE.fullmatch(text) if len(text) <= LENGTH else None
+    return _parsed(text) if len(text) <= LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Reference | None:
+    found = _REFERENCE.fullmatch(text)
     if found is None:
         return None
     return Reference(found["name"], found["qualifier"], found["account"], found["region"])

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from triggerhub.settings import KB
 from triggerhub.web import http
-from triggerhub.web.proxy import peer_address
+from triggerhub.web.proxy import from_here, peer_address
 from triggerhub.web.short import Peer, Short, Shortcut, Taken
 
 log = structlog.get_logger("admin")
@@ -32,6 +32,7 @@ TAKE_TIME = 30.0
 TAKEN = 64 * KB
 CONNECTIONS = 500
 """Clients at once."""
+_UNSAID = -1.0
 
 
 class Patient(HttpToolsProtocol):
@@ -45,18 +46,21 @@ class Patient(HttpToolsProtocol):
         super().__init__(**given)
         self._crowd = crowd
         self._shortcut = shortcut
-        self._peer = Peer("", secure=False)
+        self._peer = Peer("", secure=False, here=False)
         self._timer: asyncio.TimerHandle | None = None
         self._until: float | None = None
         self._in_head = True
         self._head = 0
         self._came, self._left = 0, BODY_TIME
+        self._bound: float | None = None
+        """For how many seconds to wait after what is being read; None where nothing more is to come."""
         self._untaken = 0
         """Bytes that a client had not taken when that was looked at."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = Peer(peer_address(self.client), secure=self.scheme == "https")
+        address = peer_address(self.client)
+        self._peer = Peer(address, secure=self.scheme == "https", here=from_here(address, ()))
         if self._crowd is not None:
             if len(self._crowd) >= CONNECTIONS:
                 self._refuse(503, "Too many connections")
@@ -85,35 +89,48 @@ class Patient(HttpToolsProtocol):
             self._head += len(data)
         else:
             self._came += len(data)
+        self._bound = _UNSAID
         super().data_received(data)
-        if self._in_head and self._head > HEAD and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._end()
+            return
+        if self._bound != _UNSAID:
+            self._wait(self._bound)
+        if self._in_head and self._head > HEAD:
             self._refuse(431, "The request's header is too large")
 
     def on_message_begin(self) -> None:
-        self._wait(HEAD_TIME)
-        super().on_message_begin()
+        # What uvicorn makes here for its own cycle waits until there is one.
+        self._bound = HEAD_TIME
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
         self._came, self._left = 0, BODY_TIME
-        self._wait(BODY_TIME if self._crowd is None else PIECE_TIME)
+        self._bound = BODY_TIME if self._crowd is None else PIECE_TIME
         before = self.cycle
         if (before is None or before.response_complete) and (taken := self._taken()) is not None:
             keep = self.parser.should_keep_alive()
             self.cycle = Short(taken, self.transport, self.flow, self._answered, keep=keep)  # type: ignore[assignment]
             return
+        self._scoped()
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.transport = _Joined(self.transport, self._end, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self._in_head = True
-        self._wait(None)
+        self._bound = None
         super().on_message_complete()
         if isinstance(self.cycle, Short):
-            task = self.loop.create_task(self.cycle.run_asgi(self.app))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self.cycle.begin(self.loop, self.tasks)
+
+    def _scoped(self) -> None:
+        """Let uvicorn begin a request whose head has been read."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
 
     def _taken(self) -> Taken | None:
         parser = self.parser

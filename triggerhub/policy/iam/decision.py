@@ -68,18 +68,20 @@ def _applies(one: Statement, request: Request) -> bool:
     return (
         _does(one, request.action.lower())
         and _about(one, request)
-        and all(condition.holds(request.known) for condition in one.conditions)
+        and (not one.conditions or all(condition.holds(request.known) for condition in one.conditions))
     )
 
 
 def _does(one: Statement, action: str) -> bool:
     """Whether a statement is about an action, which is in lower case."""
-    return (action in one.actions or any(like(action, text, {}) for text in one.actions)) != one.but_actions
+    return (
+        action in one.actions or "*" in one.actions or any(like(action, text, {}) for text in one.actions)
+    ) != one.but_actions
 
 
 def _about(one: Statement, request: Request) -> bool:
     """Whether a statement is about what is asked for."""
-    if any(like(request.resource, text, request.known) for text in one.resources):
+    if "*" in one.resources or any(like(request.resource, text, request.known) for text in one.resources):
         return not one.but_resources
     if one.but_resources or one.allows or request.also is None:
         return one.but_resources

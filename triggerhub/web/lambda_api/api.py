@@ -7,7 +7,7 @@ description and no framework.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NoReturn
 from urllib.parse import parse_qs
@@ -84,7 +84,10 @@ class LambdaApi:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, place: Place) -> None:
         request = sent.of(scope)
-        answer = await self._caught(request, self._answered(scope, request, receive, place))
+        try:
+            answer = await self._answered(scope, request, receive, place)
+        except Exception as error:
+            answer = _refusal(_told(error, request))
         headers: _Headers = [
             (b"x-amzn-requestid", answer.id.encode()),
             *((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers),
@@ -99,12 +102,8 @@ class LambdaApi:
 
     async def call(self, request: Sent, asked: Call, payload: bytes) -> Answer:
         """Answer a signed call of a function whose body is there already, whatever comes of it."""
-        return await self._caught(request, self._signed(request, asked, payload))
-
-    async def _caught(self, request: Sent, answering: Awaitable[Answer]) -> Answer:
-        """Return an answer, or the one that says why there is none."""
         try:
-            return await answering
+            return await self._called(request, asked, shown(request.headers, request.query), payload)
         except Exception as error:
             return _refusal(_told(error, request))
 
@@ -139,9 +138,6 @@ class LambdaApi:
         digest = await body.digest(receive, most, operation)
         self._caller.require(self._caller.verified(signature, request, b"", digest), needs)
         raise ApiError("ServiceException", "What this key may do was changed while its request came; ask again.")
-
-    async def _signed(self, request: Sent, asked: Call, payload: bytes) -> Answer:
-        return await self._called(request, asked, shown(request.headers, request.query), payload)
 
     async def _called(self, request: Sent, asked: Call, signature: sigv4.Signature | None, payload: bytes) -> Answer:
         if signature is not None:

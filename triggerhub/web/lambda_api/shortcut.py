@@ -16,7 +16,6 @@ from triggerhub.web.guard import Guard
 from triggerhub.web.lambda_api import sent
 from triggerhub.web.lambda_api.api import LambdaApi
 from triggerhub.web.lambda_api.sent import Call, Sent
-from triggerhub.web.proxy import from_here
 from triggerhub.web.short import Headers, Peer, Taken
 
 MOST = 64 * KB
@@ -58,7 +57,7 @@ class Shortcut:
             client=None if self._trusted else peer.address,
             secure=peer.secure,
             trusted=self._trusted,
-            from_afar=not self._trusted and not from_here(peer.address, ()),
+            from_afar=not (self._trusted or peer.here),
         )
         asked = sent.call(request)
         return None if asked is None else _Taken(self._api, request, asked)
