@@ -3,14 +3,16 @@
 ``python bench/lambda_api.py`` runs all parts and prints each figure beside what is asked of it; it ends with 1 where
 one falls short. ``cost`` is the difference of two medians on one connection: the same handler called by a webhook
 that answers its result, and by the API with a signature that is verified, requests in turn. ``calls`` has the same
-boto3 client call the same function, of the same archive, here and at ministack in turn; ``events`` has wrk do so,
-since boto3 itself makes no more than a thousand requests a second. ``code`` makes a function of a 10 MB archive and
-calls it; ``many`` compares one function with a thousand.
+boto3 client call the same function, of the same archive, here and at ministack in turn, and a server that only
+answers, which tells what the client itself can make; ``events`` has wrk do so, since boto3 itself makes no more than a
+thousand requests a second. ``code`` makes a function of a 10 MB archive and calls it; ``many`` compares one function
+with a thousand.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import multiprocessing
 import os
@@ -32,6 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import boto3
+import uvloop
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -63,6 +66,11 @@ wrk.headers["X-Amz-Invocation-Type"] = "Event"
 wrk.headers["Authorization"] = "{SIGNED}"
 wrk.body = '{{"x": "' .. string.rep("y", 1000) .. '"}}'
 """
+BARE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-amz-executed-version: $LATEST\r\n"
+    b'content-length: 12\r\n\r\n{"ok": true}'
+)
+ONLY = "a server that only answers"
 INVOKE = "/2015-03-31/functions/{name}/invocations"
 LARGE = 10 << 20
 MANY = 1000
@@ -248,6 +256,46 @@ def ministack() -> Iterator[str]:
         process.wait(20)
 
 
+class _Bare(asyncio.Protocol):
+    """Answers each request of a client that waits for the answer before it sends another, and does nothing else."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport, self._came = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._came += data
+        if self._came.endswith(BODY):
+            self._came = b""
+            self._transport.write(BARE)
+
+
+def _bare(port: int) -> None:
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(_Bare, "127.0.0.1", port)
+        await server.serve_forever()
+
+    uvloop.run(serve())
+
+
+@contextmanager
+def bare() -> Iterator[str]:
+    """Run a server that knows one answer."""
+    port = free_port()
+    process = multiprocessing.get_context("spawn").Process(target=_bare, args=(port,), daemon=True)
+    process.start()
+    try:
+
+        def up() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until(up, "the bare server listens", 60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.join(20)
+
+
 def beside(
     what: str, asked: float, options: argparse.Namespace, rate: Callable[[str], float], sides: dict[str, str]
 ) -> list[Figure]:
@@ -257,9 +305,11 @@ def beside(
             figures[name].append(rate(url))
     medians = {name: statistics.median(values) for name, values in figures.items()}
     told = [Figure(f"{what}: {name}", value, "/s") for name, value in medians.items()]
+    ours = medians["triggerhub"]
     if "ministack" in medians:
-        ratio = medians["triggerhub"] / medians["ministack"]
-        told.append(Figure(f"{what}: times ministack's", ratio, "x", least=asked))
+        told.append(Figure(f"{what}: times ministack's", ours / medians["ministack"], "x", least=asked))
+    if ONLY in medians:
+        told.append(Figure(f"{what}: of what the client makes there", ours / medians[ONLY], "x"))
     return told
 
 
@@ -282,7 +332,8 @@ def both() -> Iterator[dict[str, str]]:
 def calls(options: argparse.Namespace) -> list[Figure]:
     """Calls by boto3 that wait for their answer, here and at ministack."""
     told = []
-    with both() as sides:
+    with both() as sides, bare() as url:
+        sides[ONLY] = url
         for connections, asked in ((1, 10), (64, 3)):
             told += beside(
                 f"boto3 RequestResponse c={connections}", asked, options,
