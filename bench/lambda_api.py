@@ -259,7 +259,7 @@ def ministack() -> Iterator[str]:
 class _Bare(asyncio.Protocol):
     """Answers each request of a client that waits for the answer before it sends another, and does nothing else."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport, self._came = transport, b""
 
     def data_received(self, data: bytes) -> None:
