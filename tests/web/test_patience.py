@@ -70,6 +70,26 @@ async def test_who_takes_nothing_of_an_answer_is_cut(monkeypatch: pytest.MonkeyP
         await gone(crowd)
 
 
+async def test_who_takes_nothing_of_an_answer_is_cut_though_he_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "TAKE_TIME", 0.1)
+    app = Answering(32_000_000)
+    async with served(app) as (crowd, (_, writer)):
+        writer.write(GET)
+        await app.ended.wait()
+        writer.write(GET)
+        await gone(crowd)
+
+
+async def test_who_was_answered_before_his_body_came_is_idle_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HEAD_TIME", "IDLE_TIME", "PIECE_TIME"):
+        monkeypatch.setattr(patience, name, 0.5)
+    async with served(Answering(3)) as (crowd, (reader, writer)):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+        await reader.readuntil(bytes(3))
+        writer.write(b"x")
+        await gone(crowd)
+
+
 @pytest.mark.parametrize("roomy", [False, True])
 @pytest.mark.parametrize("closes", [False, True])
 async def test_who_takes_an_answer_slowly_gets_all_of_it(

@@ -53,14 +53,14 @@ class Patient(HttpToolsProtocol):
         self._head = 0
         self._came, self._left = 0, BODY_TIME
         self._bound: float | None = None
-        """For how many seconds to wait after what is being read; None where nothing more is to come."""
+        """For how many seconds to wait after what is being read, None for as long as it takes; _UNSAID is as before."""
         self._untaken = 0
         """Bytes that a client had not taken when that was looked at."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         address = peer_address(self.client)
-        self._peer = Peer(address, secure=self.scheme == "https", here=from_here(address, ()))
+        self._peer = Peer(address, secure=self.scheme == "https", here=self._crowd is None or from_here(address, ()))
         if self._crowd is not None:
             if len(self._crowd) >= CONNECTIONS:
                 self._refuse(503, "Too many connections")
@@ -94,7 +94,8 @@ class Patient(HttpToolsProtocol):
         if self.transport.is_closing():
             self._end()
             return
-        if self._bound != _UNSAID:
+        # Who takes nothing of an answer gains no time by asking again.
+        if self._bound != _UNSAID and (self._until is None or not self.flow.write_paused):
             self._wait(self._bound)
         if self._in_head and self._head > HEAD:
             self._refuse(431, "The request's header is too large")
@@ -113,20 +114,23 @@ class Patient(HttpToolsProtocol):
             keep = self.parser.should_keep_alive()
             self.cycle = Short(taken, self.transport, self.flow, self._answered, keep=keep)  # type: ignore[assignment]
             return
-        self._scoped()
+        self._begin_late()
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.transport = _Joined(self.transport, self._end, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self._in_head = True
-        self._bound = None
+        # An answer may be there before the last of a body is.
+        self._bound = IDLE_TIME if self.cycle is not None and self.cycle.response_complete else None
         super().on_message_complete()
         if isinstance(self.cycle, Short):
-            self.cycle.begin(self.loop, self.tasks)
+            task = self.loop.create_task(self.cycle.answer())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
-    def _scoped(self) -> None:
-        """Let uvicorn begin a request whose head has been read."""
+    def _begin_late(self) -> None:
+        """Do what uvicorn does as a request begins, for one whose head has been read."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects

@@ -50,8 +50,8 @@ class Short:
     """
 
     __slots__ = (
-        "_done", "_flow", "_taken", "_task", "_transport", "body", "disconnected", "keep_alive", "message_event",
-        "more_body", "response_complete",
+        "_done", "_flow", "_taken", "_transport", "body", "disconnected", "keep_alive", "message_event", "more_body",
+        "response_complete",
     )  # fmt: skip
 
     def __init__(
@@ -65,12 +65,7 @@ class Short:
         self.more_body = True
         self.disconnected = self.response_complete = False
 
-    def begin(self, loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[None]]) -> None:
-        """Answer in a task, which is among *tasks* until it ends."""
-        self._task = loop.create_task(self._answer(tasks))
-        tasks.add(self._task)
-
-    async def _answer(self, tasks: set[asyncio.Task[None]]) -> None:
+    async def answer(self) -> None:
         """Answer. What fails here ends the connection."""
         try:
             body, self.body = bytes(self.body), bytearray()
@@ -85,9 +80,6 @@ class Short:
             raise
         else:
             self._send(data)
-        finally:
-            # A callback of the task would be another turn of the loop.
-            tasks.discard(self._task)
 
     def _send(self, data: bytes) -> None:
         self.response_complete = True

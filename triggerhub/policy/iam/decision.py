@@ -68,12 +68,13 @@ def _applies(one: Statement, request: Request) -> bool:
     return (
         _does(one, request.action.lower())
         and _about(one, request)
-        and (not one.conditions or all(condition.holds(request.known) for condition in one.conditions))
+        and all(condition.holds(request.known) for condition in one.conditions)
     )
 
 
 def _does(one: Statement, action: str) -> bool:
     """Whether a statement is about an action, which is in lower case."""
+    # What stands there as it is takes no search of patterns, and is what nearly all policies have.
     return (
         action in one.actions or "*" in one.actions or any(like(action, text, {}) for text in one.actions)
     ) != one.but_actions

@@ -57,7 +57,7 @@ class Shortcut:
             client=None if self._trusted else peer.address,
             secure=peer.secure,
             trusted=self._trusted,
-            from_afar=not (self._trusted or peer.here),
+            from_afar=not peer.here,
         )
         asked = sent.call(request)
         return None if asked is None else _Taken(self._api, request, asked)
