@@ -232,6 +232,8 @@ class Crashed:
     """The host had no room for a process, or no level of isolation: the function never began, and is not to blame."""
     severed: bool = False
     """What makes the sandboxes ended, or the hub could not hold this one: the function is not to blame."""
+    throttled: bool = False
+    """It could not begin in time. No name of an error says so: a function may choose that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

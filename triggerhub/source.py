@@ -263,7 +263,7 @@ class Context(Protocol):
     async def invoke(self, event: Event) -> Outcome:
         """Call the trigger's one function while the caller waits: no queue, no retry.
 
-        The outcome is Crashed with type ``TooManyRequestsException`` when no worker became free in time.
+        The outcome is Crashed and ``throttled`` when no worker became free in time.
         """
         ...
 

@@ -77,6 +77,29 @@ def test_whatever_was_posted_as_an_error_is_an_object(body: bytes, kind: str) ->
     f"{fault.type}{fault.message}".encode()
 
 
+def test_of_an_error_so_much_is_kept_as_a_line_has() -> None:
+    body = json.dumps({"errorType": "A" * 5_000_000, "errorMessage": "m" * 900_000}).encode()
+    fault, payload = described({}, body)
+    assert (fault.type, fault.message) == ("A" * 255 + "…", "m" * 4095 + "…")
+    assert payload == body
+    fault, payload = described({"lambda-runtime-function-error-type": "B" * 300}, b"no object" * 500_000)
+    assert (fault.type, len(fault.message)) == ("B" * 255 + "…", 4096)
+    assert len(payload) < 10_000
+
+
+def test_an_error_with_more_in_it_than_anybody_reads_is_its_text() -> None:
+    body = b'{"errorType": "A", "all": [' + b"{}," * 100_000 + b"{}]}"
+    fault, payload = described({"lambda-runtime-function-error-type": "B"}, body)
+    assert fault.type == "B"
+    assert fault.message.startswith('{"errorType": "A", "all": [{},')
+    assert json.loads(payload)["errorType"] == "B"
+
+
+def test_a_prelude_that_no_client_would_take_is_none() -> None:
+    body = b'{"headers": {"a": "' + b"b" * 65_536 + b'"}}' + bytes(8) + b"made"
+    assert integrated(body) == body
+
+
 def test_the_trailers_of_a_stream_that_ended_badly() -> None:
     body = base64.b64encode(b'{"errorType": "A", "errorMessage": "b"}').decode()
     told = {"lambda-runtime-function-error-type": "A", "lambda-runtime-function-error-body": body}

@@ -102,6 +102,13 @@ def test_an_error_of_the_name_that_throttling_has_is_the_functions_own(lambdas: 
     assert (answer["FunctionError"], json.loads(answer["Payload"].read())["errorMessage"]) == ("Unhandled", "mine")
 
 
+def test_so_is_one_of_its_start(lambdas: Any, name: str) -> None:
+    code = "class TooManyRequestsException(Exception):\n    pass\nraise TooManyRequestsException('mine')\n"
+    lambdas.update_function_code(FunctionName=name, ZipFile=zipped({"app.py": code}))
+    answer = lambdas.invoke(FunctionName=name)
+    assert (answer["FunctionError"], json.loads(answer["Payload"].read())["errorMessage"]) == ("Unhandled", "mine")
+
+
 def test_tags_are_kept(lambdas: Any, name: str) -> None:
     lambdas.tag_resource(Resource=ARN + name, Tags={"a": "1", "b": "2"})
     lambdas.untag_resource(Resource=ARN + name, TagKeys=["a"])

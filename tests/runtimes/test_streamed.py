@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from triggerhub.aws import errors
-from triggerhub.model import Raised, Returned, TimedOut
+from triggerhub.hub.call import Answered
+from triggerhub.hub.outflow import ROOM, Outflow
+from triggerhub.model import Outcome, Raised, Returned, TimedOut
+from triggerhub.runtime import Worker
+from triggerhub.runtimes.streamed import Streamed
 
 from .conftest import Bench, invocation
 
@@ -162,3 +168,137 @@ async def test_a_runtime_is_told_by_its_connection_that_nobody_takes_the_rest(be
             assert isinstance(outcome, Returned), outcome
             assert outcome.usage.duration_ms < function.timeout
         assert worker.alive
+
+
+async def read_late(worker: Worker, payload: object, request: str) -> tuple[int, Outcome]:
+    """Read a stream only once all of it may have come; returns how many bytes it had, and the outcome."""
+    flow, read = Outflow(), 0
+    over = asyncio.Event()
+
+    async def call() -> Answered:
+        outcome = await worker.invoke(invocation(payload, request_id=request, sink=flow))
+        over.set()
+        return Answered(request_id=request, outcome=outcome, version="", log=())
+
+    assert await flow.calling(call()) is None
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), 0.5)
+    while (data := await flow.next()) is not None:
+        read += len(data)
+    return read, flow.call.outcome
+
+
+@needs_node
+async def test_who_reads_late_leaves_the_worker_to_the_next_as_it_was(bench: Bench) -> None:
+    text = "export const handler = awslambda.streamifyResponse(async (event, s) => s.end(Buffer.alloc(event, 97)))"
+    async with bench.worker(bench.node(text)) as worker:
+        for number in range(3):
+            for size in (ROOM, ROOM + 40_000, 2 * ROOM):
+                read, outcome = await read_late(worker, size, f"r{number}-{size}")
+                assert isinstance(outcome, Returned), outcome
+                assert read == size
+        assert (await worker.invoke(invocation(1))).payload == b"a"
+
+
+KEPT = """
+#!{python}
+import http.client, os
+kept = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+kept.connect()
+kept.auto_open = False
+def over(method, path, body=None, **headers):
+    kept.request(method, "/2018-06-01/runtime/" + path, body, headers, encode_chunked=True)
+    answer = kept.getresponse()
+    answer.read()
+    return answer.headers["Lambda-Runtime-Aws-Request-Id"]
+chunked = {{"Lambda-Runtime-Function-Response-Mode": "streaming", "Transfer-Encoding": "chunked"}}
+while True:
+    id = over("GET", "invocation/next")
+    over("POST", f"invocation/{{id}}/response", iter([b"x" * 300_000]), **chunked)
+"""
+
+
+async def test_a_runtime_that_keeps_its_connection_is_heard_after_a_late_reader(bench: Bench) -> None:
+    bench.file("bootstrap", KEPT.format(python=sys.executable), 0o755)
+    async with bench.worker(bench.function("provided", command=(str(bench.code / "bootstrap"),))) as worker:
+        for request in ("r1", "r2", "r3"):
+            read, outcome = await read_late(worker, 1, request)
+            assert isinstance(outcome, Returned), outcome
+            assert read == 300_000
+
+
+TWO = """
+#!{python}
+import http.client, os, socket
+api = os.environ["AWS_LAMBDA_RUNTIME_API"]
+def ask(method, path, body=None, **headers):
+    own = http.client.HTTPConnection(api)
+    own.request(method, "/2018-06-01/runtime/" + path, body, headers)
+    answer = own.getresponse()
+    return answer.status, answer.read(), answer.headers["Lambda-Runtime-Aws-Request-Id"]
+while True:
+    id = ask("GET", "invocation/next")[2]
+    mode = "Lambda-Runtime-Function-Response-Mode"
+    {then}
+"""
+BEGUN = """host, _, port = api.partition(":")
+    raw = socket.create_connection((host, int(port)))
+    raw.sendall(f"POST /2018-06-01/runtime/invocation/{{id}}/response HTTP/1.1\\r\\nHost: x\\r\\n{{mode}}: streaming\\r\\n"
+        "Transfer-Encoding: chunked\\r\\n\\r\\n4\\r\\nhalf\\r\\n".encode())
+    """
+
+
+def two(bench: Bench, then: str) -> Any:
+    bench.file("bootstrap", TWO.replace("{then}", then).format(python=sys.executable), 0o755)
+    return bench.function("provided", command=(str(bench.code / "bootstrap"),))
+
+
+async def test_a_second_answer_does_not_make_half_a_stream_whole(bench: Bench) -> None:
+    then = """status, text, _ = ask("POST", f"invocation/{{id}}/response", b"all")
+    print(status, text.decode(), flush=True)
+    raw.sendall(b"0\\r\\n\\r\\n")
+    raw.recv(1000)"""
+    sink = Sink()
+    outcome = await bench.call(two(bench, BEGUN + then), sink=sink)
+    assert isinstance(outcome, Returned)
+    assert bytes(sink.got) == b"half"
+    (told,) = [text for _, stream, text in bench.lines.all if stream == "stdout"]
+    assert told.startswith('403 {"errorType":"InvalidStateTransition"')
+
+
+async def test_a_stream_whose_connection_is_lost_has_failed(bench: Bench) -> None:
+    async with bench.worker(two(bench, BEGUN + "raw.close()")) as worker:
+        for request in ("r1", "r2"):
+            sink = Sink()
+            outcome = await worker.invoke(invocation(request_id=request, sink=sink))
+            assert isinstance(outcome, Raised), outcome
+            assert outcome.fault.type == "Runtime.TruncatedResponse"
+            assert bytes(sink.got) == b"half"
+
+
+async def test_a_runtime_that_ends_within_its_stream_is_told_by_its_end(bench: Bench) -> None:
+    outcome = await bench.call(two(bench, BEGUN + "os._exit(3)"), sink=Sink())
+    assert outcome.fault.type == "Runtime.ExitError"
+
+
+async def test_a_mode_that_there_is_not_fails_the_call(bench: Bench) -> None:
+    then = """print(*ask("POST", f"invocation/{{id}}/response", b"1", **{{mode: "streamed"}})[:2], flush=True)"""
+    outcome = await bench.call(two(bench, then))
+    assert isinstance(outcome, Raised)
+    assert outcome.fault.type == "Runtime.InvalidResponseModeHeader"
+    assert "'streamed'" in outcome.fault.message
+
+
+def test_parts_of_a_byte_and_of_none_fill_no_memory() -> None:
+    flow = Outflow()
+    taken = 0
+    while flow.write(b"x"):
+        taken += 1
+    assert taken < ROOM // 60
+    streamed = Streamed(Endless(), "", room=lambda: None, leave=lambda: None)
+    assert all(streamed.take(b"") for _ in range(1000))
+
+
+class Endless(Sink):
+    def write(self, data: bytes) -> bool:
+        raise AssertionError("nothing is no part")

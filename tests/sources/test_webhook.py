@@ -233,7 +233,7 @@ FAULT = Fault(type="E", message="inside")
         pytest.param(TimedOut(fault=FAULT, payload=b"{}"), 504, {"message": "Endpoint request timed out"}, id="timed out"),
         pytest.param(Interrupted(), 503, {"message": "Service Unavailable"}, id="stopping"),
         pytest.param(
-            Crashed(fault=Fault(type="TooManyRequestsException", message=""), payload=b"{}"), 429,
+            Crashed(fault=Fault(type="TooManyRequestsException", message=""), payload=b"{}", throttled=True), 429,
             {"message": "Too Many Requests"}, id="no worker",
         ),
     ],

@@ -18,12 +18,10 @@ from json.encoder import encode_basestring
 from typing import assert_never
 from urllib.parse import parse_qsl
 
-from triggerhub.aws.runtimeapi import PRELUDE_ENDS
+from triggerhub.aws.runtimeapi import HEAD, PRELUDE_ENDS
 from triggerhub.model import Crashed, Interrupted, Json, Millis, Outcome, Raised, Returned, TimedOut
 
 FIELDS = 100
-HEAD = 64 * 1024
-"""Of all headers of an answer together: more than clients and proxies take."""
 ACCOUNT = "000000000000"
 DEFAULT_ROUTE = "$default"
 JSON_TYPE = ("content-type", "application/json")
@@ -207,9 +205,9 @@ def answer(outcome: Outcome) -> Parts:
     match outcome:
         case Returned():
             return response(outcome.payload)
-        case Raised(fault=fault) | Crashed(fault=fault):
-            if fault.type == "TooManyRequestsException":
-                return _failure(429, "Too Many Requests", RETRY)
+        case Crashed(throttled=True):
+            return _failure(429, "Too Many Requests", RETRY)
+        case Raised() | Crashed():
             return _failure(502, "Internal Server Error")
         case TimedOut():
             return _failure(504, "Endpoint request timed out")

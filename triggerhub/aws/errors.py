@@ -19,6 +19,7 @@ TIMED_OUT = "Sandbox.Timedout"
 EXITED = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
 UNKNOWN = "Runtime.Unknown"
+TRUNCATED = "Runtime.TruncatedResponse"
 NO_ENTRY = "Runtime.InvalidEntrypoint"
 NOT_READY = "Runtime.DependenciesNotReady"
 INVALID_METADATA = "Runtime.InvalidMetadata"
@@ -58,6 +59,11 @@ def exited(request_id: str | None, status: int | None) -> Fault:
 def out_of_memory(request_id: str | None, status: int = -signal.SIGKILL) -> Fault:
     """Say that the process was killed over its memory, or ended over it with *status*."""
     return Fault(type=OUT_OF_MEMORY, message=_of(request_id) + ending(status))
+
+
+def truncated(request_id: str | None) -> Fault:
+    """Say that a streamed answer broke off."""
+    return Fault(type=TRUNCATED, message=f"{_of(request_id)}Response broke off before it was whole")
 
 
 def too_large(most: int = MAX_RESPONSE) -> Fault:

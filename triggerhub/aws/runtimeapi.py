@@ -27,8 +27,14 @@ ACCEPTED = b'{"status":"OK"}\n'
 """The body of an answer with 202."""
 PRELUDE_ENDS = b"\0" * 8
 """What lies between the head of such an answer and its body."""
+HEAD = 64 * 1024
+"""Bytes of the head of such an answer: more than clients and proxies take."""
 UUID = 32
 """How many digits one has."""
+_TYPE, _MESSAGE = 256, 4096
+"""Characters of an error's type and message that are kept, as the hub's own workers keep them."""
+_LONG, _MANY = 256 * 1024, 20_000
+"""Bytes, and commas, of an error beyond which it is not read: that would hold up everybody."""
 
 
 class Ask(Enum):
@@ -91,6 +97,13 @@ def unknown_id() -> Refusal:
     return Refusal(400, "InvalidRequestID", "Invalid request ID")
 
 
+def odd_mode(mode: str) -> tuple[Refusal, Fault]:
+    """Refuse an answer in a mode that there is not, and say what becomes of its call."""
+    message = f"Lambda-Runtime-Function-Response-Mode must be streaming where it is there, got {_line(mode)[:100]!r}"
+    fault = Fault(type="Runtime.InvalidResponseModeHeader", message=message)
+    return Refusal(400, "InvalidFunctionResponseMode", message), fault
+
+
 def too_large() -> Refusal:
     """Refuse a body over the limit."""
     return Refusal(
@@ -124,16 +137,28 @@ def trace(invocation: Invocation) -> str:
 def described(headers: Mapping[str, str], body: bytes) -> tuple[Fault, bytes]:
     """Return the fault of an error that the runtime posted, and the error object that callers see."""
     told = headers.get(ERROR_TYPE, "")
+    said = _said(body)
+    if said is None:
+        text = body[: 4 * _MESSAGE + 4].decode("utf-8", "replace").strip()
+        fault = Fault(type=_cut(told or errors.UNKNOWN, _TYPE), message=_cut(text, _MESSAGE))
+        return fault, errors.payload(fault.type, fault.message)
+    kind, message = said.get("errorType") or told or errors.UNKNOWN, said.get("errorMessage") or ""
+    return Fault(type=_cut(_text(kind), _TYPE), message=_cut(_text(message), _MESSAGE)), body
+
+
+def _said(body: bytes) -> dict[str, Json] | None:
+    """Return the object that an error is; None where it is none, or has so much in it that nobody reads it."""
+    if len(body) > _LONG and body.count(b",") > _MANY:
+        return None
     try:
         said: Json = json.loads(body)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        kind = told or errors.UNKNOWN
-        fault = Fault(type=kind, message=body.decode("utf-8", "replace").strip())
-        return fault, errors.payload(fault.type, fault.message)
-    kind, message = said.get("errorType") or told or errors.UNKNOWN, said.get("errorMessage") or ""
-    return Fault(type=_text(kind), message=_text(message)), body
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def torn(trailers: Mapping[str, str]) -> tuple[Fault, bytes] | None:
@@ -150,11 +175,11 @@ def torn(trailers: Mapping[str, str]) -> tuple[Fault, bytes] | None:
 def integrated(body: bytes) -> bytes:
     """Return a streamed HTTP response as the object that a handler which does not stream would have returned.
 
-    What has no prelude is the body as it is.
+    What has no prelude, or one that no client would take, is the body as it is.
     """
     prelude, ends, rest = body.partition(PRELUDE_ENDS)
     try:
-        answer = json.loads(prelude) if ends else None
+        answer = json.loads(prelude) if ends and len(prelude) <= HEAD else None
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):

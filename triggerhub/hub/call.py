@@ -190,7 +190,7 @@ class Caller:
         """Return, and count, the outcome of a call that could not begin in time."""
         self._metrics.count("throttles", function.name)
         fault = Fault(type=THROTTLED, message="Rate Exceeded.")
-        return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))
+        return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message), throttled=True)
 
     def _report(self, function: Function, invocation: Invocation, outcome: Outcome, *, cold: bool) -> None:
         usage = outcome.usage
@@ -221,7 +221,7 @@ class Caller:
 
 def throttled(outcome: Outcome) -> bool:
     """Whether a call did not begin, since it could not in time."""
-    return isinstance(outcome, Crashed) and outcome.fault.type == THROTTLED
+    return isinstance(outcome, Crashed) and outcome.throttled
 
 
 def traced(tracing: Tracing | None, function: Function, invocation: Invocation) -> Span | None:

@@ -15,6 +15,8 @@ from triggerhub.settings import KB
 
 ROOM = 256 * KB
 """How much may lie here before the handler waits."""
+LEAST = 64
+"""What a part counts for at least: it is an object, however small."""
 
 
 class Broken(Exception):
@@ -56,7 +58,7 @@ class Outflow:
         if self._left:
             return True
         self._parts.append(data)
-        self._size += len(data)
+        self._size += max(len(data), LEAST)
         self._moved.set()
         return self._size < ROOM
 

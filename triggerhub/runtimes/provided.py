@@ -31,6 +31,9 @@ from triggerhub.runtimes.listener import Connection, Request
 from triggerhub.runtimes.streamed import Streamed
 from triggerhub.settings import Function
 
+TORN = 0.5
+"""Seconds from the loss of an answer's connection until the answer is given up: the runtime may just be ending."""
+
 
 class ProvidedWorker(Held):
     """A ``runtime.Worker`` whose process speaks the Runtime API; made by its runtime, then :meth:`ready`."""
@@ -214,9 +217,15 @@ class ProvidedWorker(Held):
     def _settle(self, connection: Connection, request: Request, call: Call) -> Refusal | None:
         if self._state != "Running" or not self._handed or self._invocation is None:
             return runtimeapi.not_allowed(self._state, call.ask)
-        identifier = self._invocation.request_id
-        if call.id != identifier:
+        if call.id != self._invocation.request_id:
             return runtimeapi.unknown_id()
+        if call.ask is Ask.RESPONSE and self._streaming not in (None, connection):
+            return runtimeapi.not_allowed(Ask.RESPONSE.value, call.ask)
+        mode = request.headers.get(runtimeapi.MODE, "streaming")
+        if call.ask is Ask.RESPONSE and mode.lower() != "streaming":
+            refusal, fault = runtimeapi.odd_mode(mode)
+            self._end(_raised(fault, errors.payload(fault.type, fault.message)))
+            return refusal
         if request.oversize:
             fault = errors.too_large()
             self._end(_raised(fault, errors.payload(fault.type, fault.message)))
@@ -243,8 +252,17 @@ class ProvidedWorker(Held):
         if connection is self._streaming and self._parting is not None:
             # Who was to take the answer has left, and the runtime was told by this.
             self._end(lambda usage: Returned(payload=b"", usage=usage))
+        elif connection is self._streaming:
+            # Where the runtime is about to be reported gone, that says more.
+            self._loop.call_later(TORN, self._torn, connection)
         if connection is self._waiting:
             self._waiting = None
+
+    def _torn(self, connection: Connection) -> None:
+        """The connection by which the answer came was lost in the middle, and the runtime lives on."""
+        if connection is self._streaming and self._alive:
+            fault = errors.truncated(self._request)
+            self._end(_raised(fault, errors.payload(fault.type, fault.message)))
 
     # ends
 
@@ -254,7 +272,10 @@ class ProvidedWorker(Held):
         if self._state == "Running":
             self._state = "RuntimeResponseSentState"
         self._handed = False
-        self._streaming = None
+        if self._streaming is not None:
+            # Whoever reads more slowly than it came has all of it, and the runtime goes on by this connection.
+            self._streaming.resume()
+            self._streaming = None
         super()._end(outcome, told)
 
     def _exited(self, status: int) -> None:

@@ -35,6 +35,8 @@ class Streamed:
 
     def take(self, data: bytes) -> bool:
         """Take a part; return whether another may come now. Raises Overflow."""
+        if not data:
+            return True
         self._size += len(data)
         most = errors.MAX_RESPONSE if self._sink is None else errors.MAX_STREAM
         if self._size > most:

@@ -20,7 +20,7 @@ from triggerhub.model import Fault, Interrupted, Invocation, Raised, Returned
 from triggerhub.runtime import Output
 from triggerhub.runtimes import frames
 from triggerhub.runtimes.child import Child, Process, Spawn
-from triggerhub.runtimes.ending import crashed
+from triggerhub.runtimes.ending import Ending, crashed
 from triggerhub.runtimes.frames import Frame, Kind
 from triggerhub.runtimes.held import Held
 from triggerhub.runtimes.lines import pipe
@@ -30,6 +30,8 @@ from triggerhub.settings import Function
 _SILENT = 1.0
 """Seconds that a worker may live on after it closed its socket."""
 _READ = 256 * 1024
+_PIECE = 16 * 1024
+"""What is read at once of a stream, which may come in parts of a byte: others have their turn in between."""
 _STATUS = re.compile(r"-?[0-9]{1,3}", re.ASCII)
 _BYTES = re.compile(r"[0-9]{1,15}", re.ASCII)
 
@@ -107,7 +109,7 @@ class WarmWorker(Held):
     def _readable(self) -> bool:
         """Take what has come; return whether there may be more."""
         try:
-            data = self._socket.recv(_READ)
+            data = self._socket.recv(_READ if self._streamed is None else _PIECE)
         except BlockingIOError:
             return False
         except OSError:
@@ -136,14 +138,14 @@ class WarmWorker(Held):
             self._break(f"expected an answer to {self._request}, got one to {header.get('id', '')[:80]!r}")
         elif kind is Kind.RESULT:
             payload = frame.payload if self._streamed is None else self._streamed.payload()
-            self._end(lambda usage: Returned(payload=payload, usage=usage), _memory(header))
+            self._end(lambda usage: Returned(payload=payload, usage=usage), self._used(header))
         elif kind is Kind.PART:
             self._take_part(frame)
         elif kind is Kind.ERROR:
             if "last" in header:
                 self._alive = False
             fault = _fault(header)
-            self._end(lambda usage: Raised(fault=fault, payload=frame.payload, usage=usage), _memory(header))
+            self._end(lambda usage: Raised(fault=fault, payload=frame.payload, usage=usage), self._used(header))
         elif kind is Kind.EXITED and self._function.reuse == "fork":
             self._fork_ended(header)
         else:
@@ -169,6 +171,16 @@ class WarmWorker(Held):
             self._send(frames.encode(Kind.LEFT, {"id": request}))
             self._left()
 
+    def _end(self, outcome: Ending, told: int | None = None) -> None:
+        """Complete the running call; whoever reads its stream more slowly than it came has all of it here."""
+        self._listen()
+        super()._end(outcome, told)
+
+    def _used(self, header: Mapping[str, str]) -> int | None:
+        """Return the bytes that a fork held, as its worker tells; None where it tells nothing, or no number."""
+        told = header.get("memory", "")
+        return int(told) if self._function.reuse == "fork" and _BYTES.fullmatch(told) else None
+
     def _start(self, frame: Frame) -> None:
         self._lines.end()
         if frame.kind is Kind.READY:
@@ -187,7 +199,7 @@ class WarmWorker(Held):
         elif int(status) == -signal.SIGKILL and self._child.starved:
             self._over()
         else:
-            self._end(crashed(errors.exited(self._request, int(status))), _memory(header))
+            self._end(crashed(errors.exited(self._request, int(status))), self._used(header))
 
     def _break(self, why: str) -> None:
         self._kill(crashed(errors.broken(self._request, why)))
@@ -224,12 +236,6 @@ def _header(invocation: Invocation, function: Function) -> dict[str, str]:
     if invocation.client_context is not None:
         header["client"] = invocation.client_context
     return header
-
-
-def _memory(header: Mapping[str, str]) -> int | None:
-    """Return the bytes that a fork held, as its worker tells; None where it tells nothing, or no number."""
-    told = header.get("memory", "")
-    return int(told) if _BYTES.fullmatch(told) else None
 
 
 def _fault(header: Mapping[str, str]) -> Fault:

@@ -9,8 +9,6 @@ from triggerhub.policy import batching
 from triggerhub.policy.streaming.plan import Plan
 from triggerhub.policy.streaming.step import Call, Failed, FailedFrom, Succeeded, Unheard, Verdict
 
-THROTTLED = "TooManyRequestsException"
-
 
 def verdict(call: Call, outcome: Outcome, plan: Plan, request_id: str) -> tuple[Verdict, str]:
     """Return what came of *call*, and the reason where the function returned and yet failed.
@@ -21,7 +19,7 @@ def verdict(call: Call, outcome: Outcome, plan: Plan, request_id: str) -> tuple[
     match outcome:
         case Interrupted():
             return Unheard(), ""
-        case Crashed(fault=fault) if fault.type == THROTTLED:
+        case Crashed(throttled=True):
             return Unheard(), ""
         case Returned(payload=payload):
             return _returned(call, payload, plan, request_id)

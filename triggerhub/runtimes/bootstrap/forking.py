@@ -112,22 +112,23 @@ class Forking:
                 if not data:
                     return b""
                 said += data
-                if self._whole(said):
-                    return bytes(said)
+                if whole := self._whole(said):
+                    return bytes(said[:whole])
             elif gone:
                 return b""
             else:
                 gone = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _whole(self, said: bytearray) -> bool:
-        """Whether all of a frame is there, or what is none and never will be: the hub ends the worker by that."""
+    def _whole(self, said: bytearray) -> int:
+        """Return the length of a frame that is all there, or of what is none: the hub ends the worker by that."""
         head = self._worker.HEAD
         if len(said) < head.size:
-            return False
+            return 0
         magic, _, _, header, payload = head.unpack_from(said)
         if magic != b"TH" or header > MAX_HEADER or payload > self._worker.MAX_RESPONSE:
-            return True
-        return bool(len(said) >= head.size + header + payload)
+            return len(said)
+        length = head.size + header + payload
+        return length if len(said) >= length else 0
 
     def _sweep(self) -> None:
         """End what a child left running: it was reparented to this process."""

@@ -229,7 +229,7 @@ async def _streamed(function: str, flow: Outflow) -> Response:
         return Response(status=200, headers=(("content-type", flow.content_type),), parts=flow)
     begun = b""
     try:
-        while runtimeapi.PRELUDE_ENDS not in begun and len(begun) <= apigateway.HEAD:
+        while runtimeapi.PRELUDE_ENDS not in begun and len(begun) <= runtimeapi.HEAD:
             data = await flow.next()
             if data is None:  # without a head, what came is the body
                 return Response(status=200, headers=(("content-type", BYTES),), body=begun)
