@@ -90,6 +90,18 @@ def test_what_is_no_hash_is_refused_and_not_shown(text: str) -> None:
     assert not text or text not in str(error.value)
 
 
+def test_who_has_an_account_gets_no_more_tries_at_others_by_it() -> None:
+    tries = Tries()
+    guesses = 0
+    while not access.wait(tries, 1000):
+        tries = access.failed(tries, 1000)
+        guesses += 1
+        if not access.wait(tries, 1000):
+            tries = access.succeeded(access.failed(tries, 1000))
+    assert guesses == access.FREE
+    assert access.succeeded(Tries()) == Tries()
+
+
 def test_who_fails_often_waits_and_is_forgiven() -> None:
     tries = Tries()
     for _ in range(access.FREE):

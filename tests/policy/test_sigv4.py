@@ -194,6 +194,11 @@ CREDENTIAL = f"Credential={KEY}/20150830/us-east-1/lambda/aws4_request"
         ),
         (f"AWS4-HMAC-SHA256 {CREDENTIAL}, SignedHeaders=host, Signature=ä", "IncompleteSignatureException", "64 hex"),
         (
+            f"AWS4-HMAC-SHA256 {CREDENTIAL}, SignedHeaders=host{';x' * 15_000}, Signature={HEX}",
+            "IncompleteSignatureException",
+            "each header once",
+        ),
+        (
             f"AWS4-HMAC-SHA256 {CREDENTIAL}, SignedHeaders=date, Signature={HEX}",
             "IncompleteSignatureException",
             "'Host'",

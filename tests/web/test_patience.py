@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -214,3 +215,106 @@ async def test_an_answer_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> N
         await asyncio.sleep(0.3)
         app.go.set()
         assert b"1000000" in await reader.read()
+
+
+async def test_a_few_requests_may_wait_on_a_connection_and_no_more() -> None:
+    async with served(Answering(3)) as (crowd, (reader, writer)):
+        writer.write(GET * 10)
+        for _ in range(10):
+            await reader.readuntil(bytes(3))
+        writer.write(GET * 5000)
+        with contextlib.suppress(ConnectionError):
+            assert (await reader.read()).count(b"HTTP/1.1 ") < 20
+        await gone(crowd)
+
+
+async def test_what_waits_is_answered_before_more_is_read() -> None:
+    first = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await first.wait()
+        await Answering(3)(scope, receive, send)
+
+    async with served(app) as (crowd, (reader, writer)):
+        (one,) = crowd
+        writer.write(GET * 11)
+        while len(one.pipeline) < 10:
+            await asyncio.sleep(0.01)
+        writer.write(GET * 11)
+        await writer.drain()
+        first.set()
+        for _ in range(22):
+            await reader.readuntil(bytes(3))
+
+
+@pytest.mark.parametrize("piece", [b"ab:cd\r\n", b"x" * 1000])
+async def test_trailers_without_an_end_are_refused(piece: bytes) -> None:
+    async with served(Answering(3)) as (crowd, (_, writer)):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while crowd:
+                writer.write(piece * 100)
+                sent += len(piece) * 100
+                await writer.drain()
+                await asyncio.sleep(0)
+        await gone(crowd)
+        assert sent < 4_000_000
+
+
+async def test_a_body_of_small_chunks_and_a_trailer_is_one() -> None:
+    seen: list[tuple[bytes, list[bytes]]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message.get("more_body", False)
+        seen.append((body, [name for name, _ in scope["headers"]]))
+        await Answering(3)(scope, receive, send)
+
+    async with served(app) as (_, (reader, writer)):
+        writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000)
+        writer.write(b"0\r\nChecksum: 1\r\n\r\n")
+        await reader.readuntil(bytes(3))
+        assert seen == [(b"x" * 100_000, [b"transfer-encoding"])]
+
+
+async def test_more_fields_than_a_request_has_are_refused() -> None:
+    async with served(Answering(3)) as (crowd, (reader, writer)):
+        writer.write(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * (patience.FIELDS + 2))
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b"more than 200 header fields" in answer
+        await gone(crowd)
+
+
+async def test_who_rests_makes_room_for_who_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "CONNECTIONS", 2)
+    held = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            await held.wait()
+        await Answering(3)(scope, receive, send)
+
+    async with served(app) as (crowd, (reader, writer)):
+        there = writer.get_extra_info("peername")
+        writer.write(GET)
+        await reader.readuntil(bytes(3))
+        slow, asking = await asyncio.open_connection(*there)
+        asking.write(GET.replace(b" / ", b" /slow "))
+        third, coming = await asyncio.open_connection(*there)
+        coming.write(GET)
+        await third.readuntil(bytes(3))
+        assert await reader.read() == b"", "the one that had its answer was closed"
+        coming.write(GET.replace(b" / ", b" /slow "))
+        while sum(one.rests for one in crowd):
+            await asyncio.sleep(0.01)
+        fourth, late = await asyncio.open_connection(*there)
+        assert (await fourth.read()).startswith(b"HTTP/1.1 503 ")
+        held.set()
+        await slow.readuntil(bytes(3))
+        await third.readuntil(bytes(3))
+        for one in (asking, coming, late):
+            one.close()

@@ -125,6 +125,11 @@ def failed(tries: Tries, now: Millis) -> Tries:
     return Tries(failures=tries.failures + 1, since=tries.since)
 
 
+def succeeded(tries: Tries) -> Tries:
+    """Return the tries after one that was counted as a failure and was none: others stay, whoever has an account."""
+    return Tries(failures=max(tries.failures - 1, 0), since=tries.since)
+
+
 def wait(tries: Tries, now: Millis) -> Millis:
     """Return how long the next try must wait; 0 is not at all."""
     if tries.failures < FREE or now - tries.since > FORGOTTEN:

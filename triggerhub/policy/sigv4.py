@@ -142,6 +142,9 @@ def _signature(parts: Mapping[str, str]) -> Signature:
     if not _HEX.fullmatch(parts["Signature"]):
         raise _incomplete("Signature must be 64 hexadecimal digits.")
     signed = tuple(parts["SignedHeaders"].split(";"))
+    if len(set(signed)) != len(signed):
+        # Each would stand in what is hashed once more, as long as it is.
+        raise _incomplete("SignedHeaders must name each header once.")
     if "host" not in signed:
         raise _incomplete("'Host' must be a 'SignedHeader' in the AWS Authorization.")
     key, day, region, service = credential.groups()

@@ -75,7 +75,8 @@ def application(
 
     async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if page and asker(scope).principal is not STRANGER:
             return await (await console.nowhere(request))(scope, receive, send)
         return await _nowhere(scope, receive, send)
 

@@ -31,7 +31,13 @@ TAKE_TIME = 30.0
 """Seconds in which a client takes the rest of an answer, or TAKEN bytes of it."""
 TAKEN = 64 * KB
 CONNECTIONS = 500
-"""Clients at once."""
+"""Clients at once: where there are more, the one goes that has asked for nothing for the longest time."""
+FIELDS = 200
+"""Header fields of a request."""
+PIPELINED = 16
+"""Requests of a connection that wait for the answers to those before them."""
+FRAMED = 4, 6
+"""How many times HEAD, and times the bytes of a body, may come beside it: as sizes of its chunks and trailers."""
 _UNSAID = -1.0
 
 
@@ -52,6 +58,10 @@ class Patient(HttpToolsProtocol):
         self._in_head = True
         self._head = 0
         self._came, self._left = 0, BODY_TIME
+        self._body = self._framing = 0
+        """Bytes of a body, and of what came beside it."""
+        self._why: tuple[int, str] | None = None
+        """Why a request is refused of which the parser was told that it is none."""
         self._bound: float | None = None
         """For how many seconds to wait after what is being read, None for as long as it takes; _UNSAID is as before."""
         self._untaken = 0
@@ -62,7 +72,7 @@ class Patient(HttpToolsProtocol):
         address = peer_address(self.client)
         self._peer = Peer(address, secure=self.scheme == "https", here=self._crowd is None or from_here(address, ()))
         if self._crowd is not None:
-            if len(self._crowd) >= CONNECTIONS:
+            if len(self._crowd) >= CONNECTIONS and not self._make_room(self._crowd):
                 self._refuse(503, "Too many connections")
                 return
             self._crowd.add(self)
@@ -89,24 +99,71 @@ class Patient(HttpToolsProtocol):
             self._head += len(data)
         else:
             self._came += len(data)
+            self._framing += len(data)
         self._bound = _UNSAID
         super().data_received(data)
         if self.transport.is_closing():
-            self._end()
+            self.end()
             return
         # Who takes nothing of an answer gains no time by asking again.
         if self._bound != _UNSAID and (self._until is None or not self.flow.write_paused):
             self._wait(self._bound)
         if self._in_head and self._head > HEAD:
             self._refuse(431, "The request's header is too large")
+        elif not self._in_head and self._framing > FRAMED[0] * HEAD + FRAMED[1] * self._body:
+            self._refuse(431, "The request has more trailers, or sizes of chunks, than fit its body")
+
+    def send_400_response(self, msg: str) -> None:
+        if self._why is None:
+            super().send_400_response(msg)
+        else:
+            self._refuse(*self._why)
+
+    @staticmethod
+    def _make_room(crowd: set[Patient]) -> bool:
+        """Whether there is room for one more, since one of a *crowd* was closed that rests."""
+        resting = min((one for one in crowd if one.rests), key=lambda one: one.until, default=None)
+        if resting is None:
+            return False
+        crowd.discard(resting)
+        resting.end()
+        return True
+
+    @property
+    def until(self) -> float:
+        """When this is closed if nothing happens."""
+        return self._until or 0.0
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is asked, and all that was is answered."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return self._in_head and not self._head and not self.pipeline and answered
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # uvicorn would keep trailers, too, of which nobody here knows any.
+        if self._in_head:
+            if len(self.headers) >= FIELDS:
+                self._why = 431, f"The request has more than {FIELDS} header fields"
+                raise ValueError(self._why[1])
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing -= len(body)
+        self._body += len(body)
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= PIPELINED:
+            self._why = 429, f"More than {PIPELINED} requests wait on this connection"
+            raise ValueError(self._why[1])
         # What uvicorn makes here for its own cycle waits until there is one.
         self._bound = HEAD_TIME
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
+        self._body = self._framing = 0
         self._came, self._left = 0, BODY_TIME
         self._bound = BODY_TIME if self._crowd is None else PIECE_TIME
         before = self.cycle
@@ -117,7 +174,7 @@ class Patient(HttpToolsProtocol):
         self._begin_late()
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.transport = _Joined(self.transport, self._end, self.loop)  # type: ignore[assignment]
+            self.cycle.transport = _Joined(self.transport, self.end, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -149,6 +206,9 @@ class Patient(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.pipeline:
+            # What waits is answered before more is read.
+            self.flow.pause_reading()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
@@ -165,7 +225,7 @@ class Patient(HttpToolsProtocol):
     def _idle(self) -> None:
         """Wait for the next request, unless one is there, or for what is left of an answer to be taken."""
         if self.transport.is_closing():
-            self._end()
+            self.end()
         elif self._until is None and not self.pipeline:
             self._left_to_send()
             self._wait(IDLE_TIME)
@@ -211,7 +271,7 @@ class Patient(HttpToolsProtocol):
             self._came = 0
             self._wait(PIECE_TIME)
         else:
-            self._end()
+            self.end()
 
     def _answering(self) -> bool:
         """Whether a request is there as a whole, and its answer not yet."""
@@ -224,7 +284,7 @@ class Patient(HttpToolsProtocol):
         self._left -= PIECE_TIME
         return self._left > 0 and (self._came >= PIECE or self.flow.read_paused)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Close the connection once what is left to send is taken, or nobody takes it."""
         self.transport.close()
         if self._left_to_send():
@@ -233,7 +293,7 @@ class Patient(HttpToolsProtocol):
     def _refuse(self, status: int, text: str) -> None:
         self._wait(None)
         self.transport.write(http.encode(http.message(status, text), head=False, close=True))
-        self._end()
+        self.end()
 
 
 class _Joined:

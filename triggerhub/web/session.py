@@ -21,6 +21,8 @@ IDLE: Millis = 12 * HOUR
 LONGEST: Millis = 30 * DAY
 MOST = 1000
 """Sessions at a time; the one that was used the longest ago goes first."""
+WAITING = 20
+"""Of so many the passwords wait to be looked at, one after the other."""
 ADDRESSES = 10_000
 """Addresses whose failures are remembered."""
 
@@ -73,6 +75,11 @@ class Sessions:
         """Return how long *client* must wait before it may try again."""
         return access.wait(self._tries.get(client, Tries()), _now())
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many wait for their password to be looked at that one more would wait for long."""
+        return self._one.statistics().tasks_waiting >= WAITING
+
     async def enter(self, client: str, name: str, word: str) -> str | None:
         """Return the key of a new session; None where name and password do not fit, which is remembered."""
         user = self._settings().users.get(name)
@@ -86,7 +93,7 @@ class Sessions:
         )
         if user is None or not fits:
             return None
-        self._tries.pop(client, None)
+        self._tries[client] = access.succeeded(self._tries.get(client, Tries()))
         key, now = secrets.token_urlsafe(32), _now()
         self._open[key] = Session(name=name, hash=user.hash, csrf=secrets.token_urlsafe(24), began=now, used=now)
         while len(self._open) > MOST:

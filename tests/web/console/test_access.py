@@ -104,6 +104,9 @@ def test_a_stranger_sees_nothing_but_the_door(site: Site, dead: str) -> None:
         answer = site.get(path)
         assert (answer.status, answer.json["error"]["code"]) == (401, "who-are-you"), path
         assert answer.headers["www-authenticate"].startswith("Bearer")
+    for path in ("/2099-01-01/x?X-Amz-Signature=", f"/%32015-03-31/code/{'a' * 64}"):
+        answer = site.get(path, Accept="text/html")
+        assert (answer.status, answer.headers["content-type"]) == (404, "application/json"), path
     assert site.ask("POST", f"/api/v1/deliveries/{dead}/redeliver").status == 401
     assert [site.get(path).status for path in ("/healthz", "/readyz", "/login", "/static/console.css")] == [200] * 4
     assert site.hub.api("GET", f"/api/v1/deliveries/{dead}")["state"] == "dead", "the socket asks nobody"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from triggerhub.hub.hub import Hub
+from triggerhub.policy.refusals import Refusals
 from triggerhub.settings import KB
 from triggerhub.web import asked
 from triggerhub.web.access import client_of, remark, write_down
@@ -18,6 +20,8 @@ from triggerhub.web.session import COOKIE, Sessions, cookies
 
 FORM = 8 * KB
 """The most that a stranger may send: a name, a password and a path."""
+CROWDED = 5
+"""Seconds after which who was sent away may try again."""
 
 
 class Entrance:
@@ -25,6 +29,8 @@ class Entrance:
 
     def __init__(self, hub: Hub, sessions: Sessions) -> None:
         self._hub, self._sessions = hub, sessions
+        self._refusals = Refusals()
+        """Of all strangers together: what they get wrong must not fill the log of changes."""
 
     def routes(self) -> list[tuple[str, Any, str]]:
         return [("/login", self.page, "GET"), ("/login", self.enter, "POST"), ("/logout", self.leave, "POST")]
@@ -50,9 +56,15 @@ class Entrance:
             response = await self._form(request, there, f"Too many tries. Wait {seconds} s.", 429)
             response.headers["Retry-After"] = str(seconds)
             return response
+        if self._sessions.crowded:
+            response = await self._form(request, there, f"Many sign in just now. Try again in {CROWDED} s.", 503)
+            response.headers["Retry-After"] = str(CROWDED)
+            return response
         key = await self._sessions.enter(client, name, fields.get("password", ""))
-        entry = {"who": name[:64], "from": client, "text": "sign in", "status": 303 if key else 401}
-        await write_down(self._hub, entry)
+        left_out = 0 if key else self._refusals.due("", time.time_ns() // 1_000_000)
+        if left_out is not None:
+            entry = {"who": name[:64], "from": client, "text": "sign in", "status": 303 if key else 401}
+            await write_down(self._hub, entry | ({"left_out": left_out} if left_out else {}))
         if key is None:
             return await self._form(request, there, "That is not a name with its password.", 401)
         response = RedirectResponse(there, 303, answer.HEADERS)
