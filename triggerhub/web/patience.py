@@ -126,8 +126,15 @@ class Patient(HttpToolsProtocol):
         if resting is None:
             return False
         crowd.discard(resting)
-        resting.end()
+        resting.leave()
         return True
+
+    def leave(self) -> None:
+        """Close the connection now: what was answered and not taken would go on to lie here, uncounted."""
+        if self._left_to_send():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     @property
     def until(self) -> float:
