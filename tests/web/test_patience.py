@@ -62,22 +62,17 @@ async def gone(crowd: set[Patient]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_who_takes_nothing_of_an_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_takes_nothing_of_an_answer_is_cut_though_he_asks_again(
+    monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
     monkeypatch.setattr(patience, "TAKE_TIME", 0.1)
     app = Answering(32_000_000)
     async with served(app) as (crowd, (_, writer)):
         writer.write(GET)
         await app.ended.wait()
-        await gone(crowd)
-
-
-async def test_who_takes_nothing_of_an_answer_is_cut_though_he_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "TAKE_TIME", 0.1)
-    app = Answering(32_000_000)
-    async with served(app) as (crowd, (_, writer)):
-        writer.write(GET)
-        await app.ended.wait()
-        writer.write(GET)
+        if again:
+            writer.write(GET)
         await gone(crowd)
 
 

@@ -39,6 +39,7 @@ PIPELINED = 16
 FRAMED = 4, 6
 """How many times HEAD, and times the bytes of a body, may come beside it: as sizes of its chunks and trailers."""
 _UNSAID = -1.0
+"""Stands for no word on how long to wait, where None is a word."""
 
 
 class Patient(HttpToolsProtocol):
