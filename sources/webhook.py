@@ -13,7 +13,7 @@ from typing import Annotated, Literal, assert_never
 import anyio
 from pydantic import Field
 
-from triggerhub import settings, source
+from triggerhub import answered, settings, source
 from triggerhub.auth import Auth, HeaderName, findings
 from triggerhub.aws import apigateway
 from triggerhub.crash import crash_point
@@ -154,7 +154,7 @@ class _Receiver:
 
     async def _result(self, event: Event) -> Response:
         try:
-            parts = apigateway.answer(await self._ctx.invoke(event))
+            parts = await answered.answer(await self._ctx.invoke(event))
         except apigateway.Malformed as error:
             self._ctx.log.warning("the function's answer is no HTTP response", why=str(error))
             parts = apigateway.malformed()

@@ -129,6 +129,34 @@ async def test_a_body_over_the_limit_and_a_wrong_method_never_reach_the_source()
     assert len(ctx.events) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"statusCode":201,"rows":[%b0],"body":"long"}' % (b"0," * 1_000_000),
+        b'{"rows":[%b0]}' % (b'{"id":1,"of":[[]]},' * 50_000),
+    ],
+    ids=["a response", "a value"],
+)
+async def test_others_are_answered_while_a_long_result_is_read(answer: bytes):
+    between = 0
+
+    async def others(client: aiohttp.ClientSession) -> None:
+        nonlocal between
+        while True:
+            async with client.get("/hooks/other") as response:
+                assert response.status == 405
+            between += 1
+
+    async with hub(respond="result", answer=Returned(payload=answer)) as (_, client):
+        asking = asyncio.create_task(others(client))
+        async with client.post("/hooks/long") as response:
+            text = await response.read()
+        asking.cancel()
+    assert (response.status, text) == ((201, b"long") if b"statusCode" in answer else (200, answer))
+    # One that is read at once lets hardly any in between.
+    assert between > 30
+
+
 async def test_many_senders_at_once_are_all_stored():
     async def send(client: aiohttp.ClientSession, number: int) -> str:
         async with client.post("/hooks/a", json={"n": number}) as response:

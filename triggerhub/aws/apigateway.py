@@ -20,6 +20,8 @@ from urllib.parse import parse_qsl
 
 from triggerhub.aws.runtimeapi import HEAD, PRELUDE_ENDS
 from triggerhub.model import Crashed, Interrupted, Json, Millis, Outcome, Raised, Returned, TimedOut
+from triggerhub.policy import stepwise
+from triggerhub.policy.stepwise import Span, Steps
 
 FIELDS = 100
 ACCOUNT = "000000000000"
@@ -30,6 +32,12 @@ TEXT_TYPE = ("content-type", "text/plain;charset=UTF-8")
 BYTES = "application/octet-stream"
 """The type of what is streamed without a head."""
 _TEXT = re.compile(r"text/|application/(?:json|xml|javascript|[\w.+-]+\+(?:json|xml))\b", re.IGNORECASE)
+_ASKED = frozenset({"statusCode", "headers", "body", "isBase64Encoded", "cookies"})
+"""What a response is made of."""
+_TURN = 1000
+"""Headers that are looked at in one step."""
+_SHOWN = 20
+"""Commas of a value that is shown as what no answer has in its place. Cookies have one for each, and their own."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -158,6 +166,19 @@ def response(payload: bytes, default: tuple[str, str] = TEXT_TYPE) -> Parts:
         answer = _load(payload)
     except (ValueError, RecursionError) as error:
         raise Malformed("expected JSON") from error
+    return _parts(answer, payload, default)
+
+
+def response_in_steps(payload: bytes, default: tuple[str, str] = TEXT_TYPE) -> Steps[Parts]:
+    """Return what :func:`response` does, of an answer that would take it long, in steps."""
+    try:
+        answer = yield from _read(payload)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("expected JSON") from error
+    return _parts(answer, payload, default)
+
+
+def _parts(answer: Json, payload: bytes, default: tuple[str, str]) -> Parts:
     if isinstance(answer, str):
         return Parts(200, (JSON_TYPE,), _encoded(answer))
     if not isinstance(answer, dict) or "statusCode" not in answer:
@@ -178,6 +199,58 @@ def _load(payload: bytes) -> Json:
     except ValueError:  # with a mark in front, in another encoding, or no JSON
         value = json.loads(payload)
     return value
+
+
+def _read(payload: bytes) -> Steps[Json]:
+    """Read an answer in steps: of an object what a response is made of, of anything else only what shows what it is."""
+    try:
+        return (yield from _found(payload.decode()))
+    except ValueError:  # as above
+        return (yield from _found(payload.decode(json.detect_encoding(payload), "surrogatepass")))
+
+
+def _found(text: str) -> Steps[Json]:
+    at = stepwise.skipped(text, 0)
+    spans: dict[str, Span] = {}
+    if text[at : at + 1] == "{":
+        spans, ends = yield from stepwise.members(text, at, _ASKED)
+    else:
+        ends = yield from stepwise.value(text, at)
+    if stepwise.skipped(text, ends) != len(text):
+        raise ValueError(f"expected nothing more at character {ends}")
+    if text[at] != "{":
+        return _made(text, Span(at, ends))
+    found: dict[str, Json] = {}
+    for name, span in spans.items():
+        if name == "headers" and text[span.begins] == "{":
+            found[name] = yield from _named(text, span)
+        else:
+            found[name] = _made(text, span, FIELDS + HEAD if name == "cookies" else _SHOWN)
+    return found
+
+
+def _named(text: str, headers: Span) -> Steps[Json]:
+    """Return headers as an object without those that are null: as many of the others as show that they are too many."""
+    spans, _ = yield from stepwise.members(text, headers.begins)
+    found: dict[str, Json] = {}
+    for number, (name, span) in enumerate(spans.items(), 1):
+        if number % _TURN == 0:
+            yield
+        content = _made(text, span)
+        if content is not None:
+            found[name] = content
+        if len(found) > FIELDS:
+            break
+    return found
+
+
+def _made(text: str, span: Span, commas: int = _SHOWN) -> Json:
+    """Make a value; of a list or an object with more *commas* in it one that is as wrong in an answer."""
+    opens = text[span.begins]
+    if opens in "[{" and text.count(",", *span) > commas:
+        return ["…"] if opens == "[" else {"…": "…"}
+    made: Json = _parse(text[slice(*span)])
+    return made
 
 
 def streamed(begun: bytes) -> tuple[Parts, bytes]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from triggerhub.aws import errors
 from triggerhub.model import Fault, Invocation, Json
+from triggerhub.policy.stepwise import is_long
 
 VERSION = "/2018-06-01/runtime"
 ERROR_TYPE = "lambda-runtime-function-error-type"
@@ -33,8 +34,6 @@ UUID = 32
 """How many digits one has."""
 _TYPE, _MESSAGE = 256, 4096
 """Characters of an error's type and message that are kept, as the hub's own workers keep them."""
-_LONG, _MANY = 256 * 1024, 20_000
-"""Bytes, and commas, of an error beyond which it is not read: that would hold up everybody."""
 
 
 class Ask(Enum):
@@ -148,7 +147,7 @@ def described(headers: Mapping[str, str], body: bytes) -> tuple[Fault, bytes]:
 
 def _said(body: bytes) -> dict[str, Json] | None:
     """Return the object that an error is; None where it is none, or has so much in it that nobody reads it."""
-    if len(body) > _LONG and body.count(b",") > _MANY:
+    if is_long(body):
         return None
     try:
         said: Json = json.loads(body)

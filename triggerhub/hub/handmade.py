@@ -11,12 +11,9 @@ import anyio.to_thread
 
 from triggerhub.errors import BadInput, Conflict
 from triggerhub.model import Event, Millis
+from triggerhub.policy.stepwise import is_long
 from triggerhub.policy.strict import refuse
-from triggerhub.settings import KB, Trigger
-
-_LARGE = 256 * KB
-_MANY = 20_000
-"""A body of more bytes, with more commas, takes long to be read."""
+from triggerhub.settings import Trigger
 
 
 def sent(trigger: Trigger, module: ModuleType, body: bytes | None, sample: str | None, now: Millis) -> Event:
@@ -51,7 +48,7 @@ def fired(trigger: Trigger, module: ModuleType, now: Millis) -> Event:
 
 async def check_json(body: bytes) -> None:
     """Raise BadInput as :func:`require_json` does; what takes long is looked at in a thread, which holds up nobody."""
-    if _is_long(body):
+    if is_long(body):
         await anyio.to_thread.run_sync(require_json, body)
     else:
         require_json(body)
@@ -61,17 +58,12 @@ def require_json(body: bytes) -> None:
     """Raise BadInput for what no handler could be given."""
     try:
         text = body.decode()
-        if not _is_long(body):
+        if not is_long(body):
             _read(text)
         elif not _is_json(text):
             raise ValueError("it is no JSON")
     except (ValueError, RecursionError) as error:
         raise BadInput(f"Could not parse request body into json: {error}") from error
-
-
-def _is_long(body: bytes) -> bool:
-    """Whether so many values are in it that reading them would hold up the hub; a large text alone does not."""
-    return len(body) > _LARGE and body.count(b",") > _MANY
 
 
 def _is_json(text: str) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 import structlog
 
+from triggerhub import answered
 from triggerhub.aws import apigateway, arn, runtimeapi
 from triggerhub.aws.apigateway import BYTES
 from triggerhub.aws.restjson import ApiError
@@ -160,7 +161,7 @@ class Doorway:
         except ApiError as error:
             log.warning("a function URL leads nowhere", function=deployed.name, why=error.message)
             return _plain(502, "Internal Server Error")
-        return _response(deployed.name, call.outcome)
+        return await _response(deployed.name, call.outcome)
 
     def _find(self, key: str) -> tuple[Deployed, str, Url] | None:
         place = self._registry.urls.get(key)
@@ -206,11 +207,11 @@ def _authorizer(token: Token) -> Json:
     }
 
 
-def _response(function: str, outcome: Outcome) -> Response:
+async def _response(function: str, outcome: Outcome) -> Response:
     match outcome:
         case Returned(payload=payload):
             try:
-                parts = apigateway.response(payload, apigateway.JSON_TYPE)
+                parts = await answered.response(payload, apigateway.JSON_TYPE)
             except apigateway.Malformed as error:
                 log.warning("the function's answer is no HTTP response", function=function, why=str(error))
                 return _plain(502, "Internal Server Error")
