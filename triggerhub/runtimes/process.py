@@ -353,7 +353,7 @@ class ProcessRuntime:
         if node is None:
             raise _no_entry("node is not installed on this host; install Node 18 or later")
         heap = startup.heap(reveal(function.env), max(function.memory - _OWN_HEAP, function.memory // 2))
-        return node, [node, *heap, f"{where.runtime}/worker.mjs", function.handler]
+        return node, [node, *heap, f"{where.runtime}/worker.cjs", function.handler]
 
 
 def _forked(function: Function, program: str) -> bool:

@@ -1,15 +1,24 @@
 // Run a Node handler inside a worker process, one request after the other.
 //
-// Started as `node worker.mjs HANDLER` in the code's folder, with the hub's socket as fd 3.
+// Started as `node worker.cjs HANDLER` in the code's folder, with the hub's socket as fd 3.
 // Node 18 or later, its standard library only.
 
-import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { Socket } from "node:net";
-import { basename } from "node:path";
-import { Writable } from "node:stream";
-import { pathToFileURL } from "node:url";
-import { format } from "node:util";
+"use strict";
+
+// Node's own modules come compiled, for V8's flags as they are by default: where one says how large the heap is, each is
+// compiled anew. V8 reads it as it makes a heap and not again, so it is taken back until the code is loaded, or until a
+// thread is to have a heap of its own.
+const HEAP = process.execArgv.findLast((word) => word.startsWith("--max-old-space-size="));
+const { setFlagsFromString } = HEAP ? require("node:v8") : {};
+setFlag("--max-old-space-size=0");
+
+const { createHook } = require("node:async_hooks");
+const { existsSync, readFileSync, realpathSync } = require("node:fs");
+const { Socket } = require("node:net");
+const { basename, dirname } = require("node:path");
+const { Writable } = require("node:stream");
+const { pathToFileURL } = require("node:url");
+const { format } = require("node:util");
 
 const INVOKE = 1, READY = 2, UNLOADABLE = 3, RESULT = 4, ERROR = 5, PART = 7, LEFT = 8;
 const HEAD = 12;
@@ -111,6 +120,72 @@ for (const [name, level] of [
   };
 }
 
+function setFlag(flag) {
+  try {
+    setFlagsFromString?.(flag);
+  } catch {
+    // Whoever refuses starts all the same, only later.
+  }
+}
+
+async function withoutHeap(loading) {
+  const hook = createHook({ init: (_, type) => type === "WORKER" && end() });
+  const end = () => {
+    hook.disable();
+    setFlag(HEAP);
+  };
+  hook.enable();
+  try {
+    return await loading();
+  } finally {
+    end();
+  }
+}
+
+// What is surely CommonJS is required, as by Lambda's client: what `import` needs is then not loaded at all.
+async function exportsOf(path) {
+  const real = realpathSync(path);
+  if (isCommonJs(real)) {
+    try {
+      return { default: require(real) };
+    } catch (error) {
+      // Nothing of it has run: an `await` outside of functions made it a module.
+      if (error?.code !== "ERR_REQUIRE_ASYNC_MODULE" || !error.message.includes(`Requiring ${real}`)) throw error;
+    }
+  }
+  return import(pathToFileURL(path));
+}
+
+// These may change what is imported, and how.
+const HOOKS = /--(?:experimental-)?(?:loader|import|default-type)\b/;
+// Whatever takes this for code of a module is only loaded more slowly.
+const STATEMENT = /(?:^|[;}]|\*\/)[ \t]*(?:import|export)\b[ \t]*[\w$*{"'/\r\n]/m;
+
+function isCommonJs(path) {
+  if (HOOKS.test([process.env.NODE_OPTIONS, ...process.execArgv].join(" "))) return false;
+  if (path.endsWith(".cjs")) return true;
+  if (!path.endsWith(".js")) return false;
+  const type = typeIn(dirname(path));
+  return type === "commonjs" || (type === undefined && !STATEMENT.test(readFileSync(path, "utf8")));
+}
+
+// As Node finds it: the nearest package.json tells, wherever that is.
+function typeIn(folder) {
+  if (basename(folder) === "node_modules") return undefined;
+  let text;
+  try {
+    text = readFileSync(`${folder}/package.json`, "utf8");
+  } catch {
+    const above = dirname(folder);
+    return above === folder ? undefined : typeIn(above);
+  }
+  try {
+    return parse(text).type;
+  } catch {
+    return null;
+  }
+}
+
 async function load(notation) {
   const slash = notation.lastIndexOf("/") + 1;
   const dot = notation.indexOf(".", slash);
@@ -121,7 +196,7 @@ async function load(notation) {
   if (!path) throw new Fault("Runtime.ImportModuleError", `Error: Cannot find module '${stem}'`);
   let module;
   try {
-    module = await import(pathToFileURL(path));
+    module = await exportsOf(path);
   } catch (error) {
     if (error?.code === "MODULE_NOT_FOUND" || error?.code === "ERR_MODULE_NOT_FOUND") {
       throw new Fault("Runtime.ImportModuleError", String(error));
@@ -150,6 +225,7 @@ function place(error, path) {
 }
 
 function checked(path) {
+  const { spawnSync } = require("node:child_process");
   return spawnSync(process.execPath, ["--check", path], { encoding: "utf8", timeout: 5000 }).stderr ?? "";
 }
 
@@ -408,11 +484,16 @@ socket.on("end", () => process.kill(0, "SIGKILL"));
 socket.on("error", () => process.kill(0, "SIGKILL"));
 
 process.env.AWS_EXECUTION_ENV ??= `AWS_Lambda_nodejs${process.versions.node.split(".")[0]}.x`;
-try {
-  const handler = await load(process.argv[2]);
+async function start() {
+  let handler;
+  try {
+    const loading = () => load(process.argv[2]);
+    handler = await (HEAP ? withoutHeap(loading) : loading());
+  } catch (error) {
+    const [told, payload] = describe(error);
+    return send(UNLOADABLE, told, payload, () => process.exit(1));
+  }
   serve(handler);
   send(READY, {});
-} catch (error) {
-  const [told, payload] = describe(error);
-  send(UNLOADABLE, told, payload, () => process.exit(1));
 }
+start();
