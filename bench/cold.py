@@ -2,6 +2,7 @@
 
 - starts: from the wish for a worker to user code that is imported and waits for its first event, one after the
   other and many at once, at the strongest level that the host gives and at the one below; ``--starts`` says how many.
+  Beside it, what Node takes by itself.
 - spare: workers asked of the hub's pool, one after the other and each beside those before it, as calls do that overlap
   more and more: what the path of a request sees where a spare is started ahead, and where none is.
 - calls: round trips through the sandbox, warm, in a fork and by the Runtime API, beside a bare socketpair.
@@ -24,6 +25,7 @@ import platform
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -167,6 +169,16 @@ def bare(calls: int) -> float:
     return statistics.median(took)
 
 
+def bare_node(starts: int) -> float:
+    """Return how long Node itself takes from start to end, without code and variables, median in ms."""
+    took = []
+    for _ in range(starts + 1):
+        start = time.perf_counter()
+        subprocess.run([str(shutil.which("node")), "-e", "0"], env={}, check=True)
+        took.append((time.perf_counter() - start) * 1000)
+    return statistics.median(took[1:])
+
+
 def functions(code: Path) -> dict[str, Function]:
     (code / "app.py").write_text(PYTHON)
     (code / "app.mjs").write_text(NODE)
@@ -185,6 +197,8 @@ async def starts(made: ProcessRuntime, code: Path, count: int, level: str) -> li
         p50, p95 = (15, 40) if kind == "python" else (80, None)
         figures.append(Figure(f"{level}: a cold start, {kind}, p50", part(took, 0.5), "ms", p50))
         figures.append(Figure(f"{level}: a cold start, {kind}, p95", part(took, 0.95), "ms", p95))
+        if kind == "node":
+            figures.append(Figure("node -e 0, from start to end", await asyncio.to_thread(bare_node, count), "ms"))
         if kind == "python":
             many = await at_once(made, function) / 1000
             figures.append(Figure(f"{level}: {AT_ONCE} cold starts at once, until all are there", many, "s", 1.5))
