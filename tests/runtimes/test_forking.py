@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import anyio
 import pytest
@@ -160,8 +163,9 @@ async def test_what_an_event_left_running_is_gone_before_it_is_answered(any_benc
             assert not left or left[-1] not in found
             left.append(pid)
         assert worker.pid
-        # Process 1 and the worker within a sandbox, the worker alone without one.
-        assert len(memory.family(worker.pid)) == (1 if any_bench.level == "trusted" else 2)
+        # Process 1 and the worker within a sandbox, the worker alone without one; who waits for an event goes soon.
+        alone = 1 if any_bench.level == "trusted" else 2
+        until(lambda: len(memory.family(worker.pid)) == alone, "nothing is left but the worker")
 
 
 async def test_what_was_started_while_the_code_was_loaded_stays(bench: Bench) -> None:
@@ -474,3 +478,158 @@ async def test_an_exit_status_that_is_none_ends_the_worker(bench: Bench, header:
         outcome = await worker.invoke(invocation())
         assert isinstance(outcome, Crashed), outcome
         assert "expected an exit status, got" in outcome.fault.message
+
+
+PID = "import os\ndef handler(event, context): return os.getpid()\n"
+
+
+async def ahead(bench: Bench, worker) -> int:
+    """Have one event answered, and return who waits for the next."""
+    assert isinstance(await worker.invoke(invocation(request_id="first")), Returned)
+    alone = 1 if bench.level == "trusted" else 2
+    waiting: list[int] = until(
+        lambda: [pid for pid in memory.family(worker.pid)[alone:] if sleeps(pid)], "somebody waits"
+    )
+    assert len(waiting) == 1
+    return waiting[0]
+
+
+def sleeps(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except OSError:
+        return False
+
+
+async def test_who_waits_for_an_event_is_its_process(bench: Bench) -> None:
+    bench.level = "trusted"
+    function = bench.python(PID, **FORK)
+    async with bench.worker(function) as worker:
+        waits = await ahead(bench, worker)
+        outcome = await worker.invoke(invocation(request_id="second"))
+        assert isinstance(outcome, Returned)
+        assert json.loads(outcome.payload) == waits
+
+
+async def test_who_waits_is_let_go_when_no_event_comes(any_bench: Bench) -> None:
+    async with any_bench.worker(any_bench.python(PID, **FORK)) as worker:
+        waits = await ahead(any_bench, worker)
+        until(lambda: not os.path.exists(f"/proc/{waits}"), "it is gone")
+        assert isinstance(await worker.invoke(invocation(request_id="second")), Returned)
+
+
+@pytest.mark.parametrize("action", ["SIG_DFL", "SIG_IGN"])
+async def test_another_takes_the_place_of_who_waited_and_died(any_bench: Bench, action: str) -> None:
+    function = any_bench.python(
+        f"""
+        import signal
+        signal.signal(signal.SIGPIPE, signal.{action})
+        def handler(event, context):
+            return signal.getsignal(signal.SIGPIPE) == signal.{action}
+        """,
+        **FORK,
+    )
+    async with any_bench.worker(function) as worker:
+        waits = await ahead(any_bench, worker)
+        os.kill(waits, signal.SIGKILL)
+        until(lambda: not living(waits), "it is dead")
+        outcome = await worker.invoke(invocation(request_id="second"))
+        assert isinstance(outcome, Returned), outcome
+        assert outcome.payload == b"true"
+        assert worker.alive
+
+
+async def test_nobody_waits_who_an_event_could_reach(any_bench: Bench) -> None:
+    function = any_bench.python(
+        """
+        import os, signal, time
+        def state(pid):
+            try:
+                with open(f"/proc/{pid}/stat") as file:
+                    return file.read().rpartition(")")[2].split()[0]
+            except OSError:
+                return "X"
+        def handler(event, context):
+            end, found = time.monotonic() + 0.05, set()
+            while time.monotonic() < end:
+                with open(f"/proc/{os.getppid()}/task/{os.getppid()}/children") as file:
+                    found |= {pid for pid in map(int, file.read().split()) if pid != os.getpid()}
+            found = [pid for pid in found if state(pid) not in "ZX"]
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            return found
+        """,
+        **FORK,
+    )
+    assert await answers(any_bench, function, 10) == [[]] * 10
+
+
+async def test_a_worker_that_ends_takes_along_who_waits(any_bench: Bench) -> None:
+    async with any_bench.worker(any_bench.python(PID, **FORK)) as worker:
+        await ahead(any_bench, worker)
+        family = memory.family(worker.pid)
+    until(lambda: not [pid for pid in family if living(pid)], "every process is gone")
+
+
+async def test_events_of_any_size_are_taken_in_any_order(any_bench: Bench) -> None:
+    sizes = [10, 60_000, 10, 200_000, 300_000, 1_000_000, 10, 5_000_000, 10]
+    function = any_bench.python("def handler(event, context): return [len(event), context.aws_request_id]\n", **FORK)
+    async with any_bench.worker(function) as worker:
+        for number, size in enumerate(sizes):
+            outcome = await worker.invoke(invocation("x" * size, request_id=f"r{number}"))
+            assert isinstance(outcome, Returned), outcome
+            assert json.loads(outcome.payload) == [size, f"r{number}"]
+
+
+async def test_a_hook_after_the_restore_is_run_once_the_event_is_there(bench: Bench) -> None:
+    function = bench.python(
+        """
+        import os
+        from snapshot_restore_py import register_after_restore
+        traces = []
+        @register_after_restore
+        def trace(): traces.append(os.environ["_X_AMZN_TRACE_ID"])
+        def handler(event, context): return traces == [os.environ["_X_AMZN_TRACE_ID"]] and traces[0]
+        """,
+        **FORK,
+    )
+    found = await answers(bench, function, 3)
+    assert len(set(found)) == 3
+    assert all(found)
+
+
+async def test_the_timeout_of_an_event_that_was_waited_for_leaves_no_process(any_bench: Bench) -> None:
+    function = any_bench.python(
+        "import time\ndef handler(event, context): time.sleep(event or 0)\n", timeout=1000, **FORK
+    )
+    async with any_bench.worker(function) as worker:
+        await ahead(any_bench, worker)
+        family = memory.family(worker.pid)
+        assert isinstance(await worker.invoke(invocation(600, function=function)), TimedOut)
+    until(lambda: not [pid for pid in family if living(pid)], "every process is gone")
+
+
+async def test_what_a_thread_of_an_event_started_is_gone_before_it_is_answered(any_bench: Bench) -> None:
+    function = any_bench.python(
+        """
+        import os, subprocess, threading, time
+        def handler(event, context):
+            left = [name for name in os.listdir("/proc") if name.isdigit() and reads(name) == b"sleep\\0006007\\0"]
+            started = threading.Event()
+            def start():
+                subprocess.Popen(["sleep", "6007"])
+                started.set()
+                time.sleep(600)
+            threading.Thread(target=start, daemon=True).start()
+            started.wait()
+            return left
+        def reads(name):
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    return file.read()
+            except OSError:
+                return b""
+        """,
+        **FORK,
+    )
+    assert await answers(any_bench, function, 5) == [[]] * 5

@@ -3,6 +3,7 @@
 What a handler changes in memory ends with its event, and what the code imported is there for all of them. The
 worker itself runs no handler: it takes an event, forks, and passes on what the child answers once the child is
 killed and all that it started is gone. So no event meets what another left running, and none can answer for another.
+Only then it forks for the next event, ahead of it: that child waits, and is let go of when no event comes soon.
 
 Python 3.8 is the oldest that it runs in.
 """
@@ -29,7 +30,26 @@ MAX_HEADER = 64 * 1024
 CHUNK = 1 << 20
 LOOK = 100
 """Milliseconds until it is seen that a child is gone whose pipe is held by a process that it left."""
+SOON = 1000
+"""Milliseconds that a child waits for an event: it copies pages, and an idle worker shall be small."""
+HANDED = 256 * 1024
+"""Bytes of an event up to which handing it over costs less than a fork that has it in its memory."""
 PR_SET_CHILD_SUBREAPER = 36
+
+
+class Child:
+    """The process of one event."""
+
+    __slots__ = ("answers", "events", "pid")
+
+    def __init__(self, pid: int, answers: int, events: int = -1) -> None:
+        """*answers* is the pipe that it answers by, *events* the one by which it is handed its event, where it is."""
+        self.pid, self.answers, self.events = pid, answers, events
+
+    def close(self) -> None:
+        for end in (self.answers, self.events):
+            if end >= 0:
+                os.close(end)
 
 
 class Forking:
@@ -43,10 +63,16 @@ class Forking:
             # As on Lambda: the last that was registered comes first.
             self._call(hooks.pop(), "before-snapshot", BEFORE)
         self._alone()
-        self._signal = signal.getsignal(signal.SIGCHLD)
-        # Ended children wait to be asked for, whatever the code does with them elsewhere.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Ended children wait to be asked for, and one that ended unasked ends nobody else.
+        self._signals: dict[int, Any] = {}
+        """What the code does with them, where that is something else."""
+        for number, mine in ((signal.SIGCHLD, signal.SIG_DFL), (signal.SIGPIPE, signal.SIG_IGN)):
+            theirs = signal.signal(number, mine)
+            if theirs not in (mine, None):
+                self._signals[number] = theirs
         adopt()
+        self._ahead: Child | None = None
+        """Who waits for an event; while one runs there is nobody."""
         self._dying: set[int] = set()
         """Children that were killed and are not reaped yet."""
         try:
@@ -60,44 +86,139 @@ class Forking:
 
     def serve(self, handler: Any) -> NoReturn:
         while True:
-            header, body = self._worker.take()
+            text, body = self._take()
+            clean, small = self._see_through(handler, text, body), _small(text, body)
+            del text, body
+            # Events are of a size, mostly.
+            if clean and small:
+                self._fork_ahead(handler)
             self._reap()
-            reading, writing = os.pipe()
-            try:
-                child = os.fork()
-            except OSError as error:
-                os.close(reading)
-                os.close(writing)
-                told, payload = self._worker.describe(self._fault(NO_FORK, f"no process for it: {error}"), header["id"])
-                self._worker.send(self._worker.ERROR, {"id": header["id"], **told}, payload)
-                continue
+
+    def _take(self) -> tuple[bytes, bytes]:
+        """Wait for an event; return its header's text and its bytes."""
+        if self._ahead is not None and not self._worker.unread:
+            poll = select.poll()
+            poll.register(self._worker.SOCKET, select.POLLIN)
+            if not poll.poll(SOON):
+                self._let_go()
+                while self._dying:
+                    os.waitpid(self._dying.pop(), 0)
+        event: tuple[bytes, bytes] = self._worker.frame()
+        return event
+
+    def _see_through(self, handler: Any, text: bytes, body: bytes) -> bool:
+        """Have an event answered; return whether it is seen that nothing of it is left."""
+        try:
+            child = self._hand_over(text, body) or self._fork(handler, text, body)
+        except OSError as error:
+            self._refuse(error, text)
+            return False
+        # What a look needs is found, and its pages copied, while the child is busy.
+        self._left_nothing(child.pid)
+        said = self._listen(child.pid, child.answers)
+        os.close(child.answers)
+        if not said:
+            return self._tell_of(child.pid, text)
+        clean = self._end(child.pid)
+        self._worker.write(said)
+        return clean
+
+    def _end(self, child: int) -> bool:
+        """Kill a child; return whether it is seen that nothing of it is left."""
+        os.kill(child, signal.SIGKILL)
+        if self._left_nothing(child):
+            # It runs no more, and the kernel may take its time with what it held.
+            self._dying.add(child)
+            return True
+        os.waitpid(child, 0)
+        return self._sweep()
+
+    def _tell_of(self, child: int, text: bytes) -> bool:
+        """Tell how a child ended that gave no answer; return whether nothing of it is left."""
+        _, status, used = os.wait4(child, 0)
+        clean = self._sweep()
+        ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        told = {"id": self._worker.header_of(text)["id"], "status": str(ended), "memory": str(used.ru_maxrss * 1024)}
+        self._worker.send(EXITED, told)
+        return clean
+
+    def _refuse(self, error: OSError, text: bytes) -> None:
+        identifier = self._worker.header_of(text)["id"]
+        told, payload = self._worker.describe(self._fault(NO_FORK, f"no process for it: {error}"), identifier)
+        self._worker.send(self._worker.ERROR, {"id": identifier, **told}, payload)
+
+    def _fork(self, handler: Any, text: bytes, body: bytes) -> Child:
+        """Fork for an event that is there. Raises OSError."""
+        answers, writing = os.pipe()
+        try:
+            child = os.fork()
+        except OSError:
+            os.close(answers)
+            raise
+        else:
             if not child:
-                os.close(reading)
-                self._run(handler, header, body, writing)
+                os.close(answers)
+                self._run(handler, (text, body), writing)
+        finally:
             os.close(writing)
-            said = self._listen(child, reading)
+        return Child(child, answers)
+
+    def _fork_ahead(self, handler: Any) -> None:
+        """Fork for the next event. Where that fails it is tried again for the event itself, which has the error."""
+        ends: list[int] = []
+        try:
+            ends += os.pipe()
+            ends += os.pipe()
+            child = os.fork()
+        except OSError:
+            for end in ends:
+                os.close(end)
+            return
+        answers, writing, reading, events = ends
+        if not child:
+            os.close(answers)
+            os.close(events)
+            # In the place of the hub's socket, which whoever waits for an event does not have.
+            os.dup2(reading, self._worker.SOCKET, inheritable=False)
             os.close(reading)
-            if said:
-                os.kill(child, signal.SIGKILL)
-                if self._left_nothing(child):
-                    # It runs no more, and the kernel may take its time with what it held.
-                    self._dying.add(child)
-                else:
-                    os.waitpid(child, 0)
-                    self._sweep()
-                self._worker.write(said)
-                continue
-            _, status, used = os.wait4(child, 0)
-            self._sweep()
-            ended = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-            told = {"id": header["id"], "status": str(ended), "memory": str(used.ru_maxrss * 1024)}
-            self._worker.send(EXITED, told)
+            self._worker.unread = b""
+            self._run(handler, None, writing)
+        os.close(writing)
+        os.close(reading)
+        self._ahead = Child(child, answers, events)
+
+    def _hand_over(self, text: bytes, body: bytes) -> Child | None:
+        """Give an event to who waits for it; None where nobody does, or it would take longer than a fork."""
+        child = self._ahead
+        if child is None:
+            return None
+        if _small(text, body):
+            head = self._worker.HEAD.pack(b"TH", self._worker.INVOKE, 0, len(text), len(body))
+            try:
+                self._worker.write(head + text + body, child.events)
+            except OSError:
+                pass  # it is gone
+            else:
+                self._ahead = None
+                os.close(child.events)
+                return child
+        self._let_go()
+        return None
+
+    def _let_go(self) -> None:
+        """End who waits for an event."""
+        child, self._ahead = self._ahead, None
+        if child is not None:
+            child.close()
+            self._end(child.pid)
 
     def _left_nothing(self, child: int) -> bool:
         """Whether a killed child has left nothing behind; False, too, where the kernel does not tell."""
         try:
             # The child's first: what it leaves when it ends meanwhile is this process's by the second look.
-            return not children(child) and children() <= self._own | self._dying | {child}
+            # What a thread of its leaves is another's first, maybe of one that was looked at already.
+            threads = os.listdir(f"/proc/{child}/task")
+            return len(threads) == 1 and not children(child) and children() <= self._own | self._dying | {child}
         except OSError:
             return False
 
@@ -130,16 +251,16 @@ class Forking:
         length = head.size + header + payload
         return length if len(said) >= length else 0
 
-    def _sweep(self) -> None:
-        """End what a child left running: it was reparented to this process."""
+    def _sweep(self) -> bool:
+        """End what a child left running: it was reparented to this process. Return whether that is seen."""
         while True:
             self._reap()
             try:
                 left = children() - self._own - self._dying
             except OSError:
-                return  # the kernel does not tell: what is left is ended with the worker
+                return False  # the kernel does not tell: what is left is ended with the worker
             if not left:
-                return
+                return True
             for one in left:
                 try:
                     os.kill(one, signal.SIGKILL)
@@ -157,16 +278,21 @@ class Forking:
             if not ended:
                 return
             self._dying.discard(ended)
+            if self._ahead is not None and ended == self._ahead.pid:
+                self._ahead.close()
+                self._ahead = None
 
-    def _run(self, handler: Any, header: Mapping[str, str], body: bytes, writing: int) -> NoReturn:
-        """Be the child: answer this one event, into the pipe that takes the place of the hub's socket."""
+    def _run(self, handler: Any, event: tuple[bytes, bytes] | None, writing: int) -> NoReturn:
+        """Be the child: answer one event, this or what is handed over, into the pipe in place of the hub's socket."""
         worker, status = self._worker, 1
         try:
+            worker.OWNER = os.getpid()
+            for number, theirs in self._signals.items():
+                signal.signal(number, theirs)
+            text, body = event or worker.frame()
             os.dup2(writing, worker.SOCKET, inheritable=False)
             os.close(writing)
-            worker.OWNER = os.getpid()
-            if self._signal not in (signal.SIG_DFL, None):
-                signal.signal(signal.SIGCHLD, self._signal)
+            header = worker.header_of(text)
             worker.begin(header)
             kind, told, payload = self._answer(handler, header, body)
             worker.send(kind, {**told, "memory": str(peak())}, payload)
@@ -224,6 +350,10 @@ class Forking:
     def _fault(self, error_type: str, message: str, trace: list[str] | None = None) -> Exception:
         fault: Exception = self._worker.Fault(error_type, message, trace or [])
         return fault
+
+
+def _small(text: bytes, body: bytes) -> bool:
+    return len(text) + len(body) <= HANDED
 
 
 def adopt() -> None:

@@ -341,10 +341,10 @@ def send(kind: int, header: Mapping[str, str], payload: bytes = b"") -> None:
     write(b"".join((HEAD.pack(b"TH", kind, 0, len(text), len(payload)), text, payload)))
 
 
-def write(frame: bytes) -> None:
+def write(frame: bytes, to: int = SOCKET) -> None:
     view = memoryview(frame)
     while view:
-        view = view[os.write(SOCKET, view) :]
+        view = view[os.write(to, view) :]
 
 
 unread = b""
@@ -369,12 +369,17 @@ def receive(count: int) -> bytes:
     return whole[:count]
 
 
-def take() -> tuple[Mapping[str, str], bytes]:
-    """Wait for an event; return its header and its bytes."""
+def frame() -> tuple[bytes, bytes]:
+    """Wait for an event; return the text of its header and its bytes."""
     magic, kind, _, header, payload = HEAD.unpack(receive(HEAD.size))
     if magic != b"TH" or kind != INVOKE:
         os._exit(70)
-    return parse(receive(header).decode()), receive(payload)
+    return receive(header), receive(payload)
+
+
+def header_of(text: bytes) -> Mapping[str, str]:
+    header: Mapping[str, str] = parse(text.decode())
+    return header
 
 
 def begin(header: Mapping[str, str]) -> None:
@@ -389,7 +394,8 @@ def begin(header: Mapping[str, str]) -> None:
 def serve(handler: Any) -> None:
     global request_id
     while True:
-        header, body = take()
+        text, body = frame()
+        header = header_of(text)
         begin(header)
         send(*answer(handler, header, body))
         request_id = None
