@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from triggerhub.errors import scarce
 from triggerhub.policy.sandbox import shares
 from triggerhub.policy.sandbox.shares import Limit
 
@@ -22,9 +21,6 @@ _CONTROLLERS = ("memory", "pids", "cpu")
 _NAME = "triggerhub"
 _PATIENCE = 0.2
 """Seconds that a group may stay busy after its last process."""
-
-_SCARCE = 5.0
-"""Seconds in which descriptors may come back."""
 
 
 class NoGroups(Exception):
@@ -40,23 +36,6 @@ class Group:
     unified: bool
     tmp: int = 0
     """Bytes that files in memory may have."""
-
-    def admit(self, pid: int) -> None:
-        """Put a process into them, and with it all that it starts from then on. Blocks. Raises OSError.
-
-        Where no descriptor is to be had it is tried for a while: that is not the function's fault, and others
-        close theirs.
-        """
-        until = time.monotonic() + _SCARCE
-        for folder in self.folders:
-            while True:
-                try:
-                    (folder / "cgroup.procs").write_text(str(pid))
-                    break
-                except OSError as error:
-                    if not scarce(error) or time.monotonic() > until:
-                        raise
-                    time.sleep(0.02)
 
     def killed(self) -> bool:
         """Whether the kernel ended a process of it for its memory."""

@@ -22,7 +22,7 @@ import structlog
 from triggerhub.runtimes import groups
 from triggerhub.runtimes.door import Door
 from triggerhub.runtimes.groups import Group
-from triggerhub.runtimes.launcher.plan import GROW, MAX, Beginning, Plan, encode, kill
+from triggerhub.runtimes.launcher.plan import AHEAD, GROW, MAX, Beginning, Plan, encode, kill
 from triggerhub.runtimes.sandboxed import Sandboxed
 
 log = structlog.get_logger("launcher")
@@ -70,7 +70,7 @@ class Launcher:
         """Whether the process ever served: one that does not is not started again before somebody asks."""
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._sandboxes: dict[int, Sandboxed] = {}
-        self._grows = False
+        self._grows = self._keeps = False
         self.findings: Any = None
         """What sandboxes were found to be worth on this host; forgotten with the process that made them."""
         self.losses = 0
@@ -130,8 +130,7 @@ class Launcher:
     ) -> Sandboxed:
         """Ask for a sandbox; *descriptors* map the worker's numbers to ours, of which copies are sent.
 
-        *door* is the sending end of a :class:`Door`, where the plan listens. *group* holds it, where the plan
-        is gated.
+        *door* is the sending end of a :class:`Door`, where the plan listens. *group* is what holds it.
 
         Raises OSError when there is no room for a process or a descriptor.
         """
@@ -140,9 +139,9 @@ class Launcher:
         plan = replace(plan, id=self._next, descriptors=tuple(descriptors))
         end = None
         if group is not None:
-            plan = replace(plan, gated=not self._apart, groups=tuple(map(str, group.folders)))
+            plan = replace(plan, groups=tuple(map(str, group.folders)))
         if self._apart:
-            # What root makes, this process can neither put into groups nor end.
+            # What root makes, this process cannot end.
             end = partial(self._queue, kill(self._next), [])
         packet = encode(plan)
         if len(packet) > MAX:
@@ -154,11 +153,8 @@ class Launcher:
             copies.append(_in_memory(encode(beginning)))
             if door is not None:
                 copies.append(os.dup(door))
-            if plan.gated:
-                copies.append(sandbox.gate())
         except BaseException:
             _close(copies)
-            sandbox.shut()
             raise
         self._sandboxes[plan.id] = sandbox
         self._queue(packet, copies)
@@ -169,6 +165,12 @@ class Launcher:
         if not self._grows:
             self._grows = True
             self._queue(GROW, [])
+
+    def prepare(self) -> None:
+        """Let it keep a sandbox ahead of the next plan: functions are called, which is worth the memory."""
+        if not self._keeps:
+            self._keeps = True
+            self._queue(AHEAD, [])
 
     def _queue(self, packet: bytes, copies: list[int]) -> None:
         if self._process is None:
@@ -195,6 +197,8 @@ class Launcher:
         self._attend()
         if self._grows:
             self._queue(GROW, [])
+        if self._keeps:
+            self._queue(AHEAD, [])
 
     def _attend(self) -> None:
         """Listen from the running loop; the process may outlive one."""

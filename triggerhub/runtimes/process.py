@@ -130,6 +130,7 @@ class ProcessRuntime:
                 program = ProgramWorker(
                     function, self._output, command, cwd=Path(where.task), env=env, spawn=where.spawn
                 )
+                self._launcher.prepare()
                 try:
                     yield program
                 finally:
@@ -147,6 +148,7 @@ class ProcessRuntime:
                 await worker.ready()
                 if function.runtime == "python":
                     self._launcher.grow()
+                self._launcher.prepare()
                 yield worker
             finally:
                 await _surely(worker.close)
@@ -332,6 +334,7 @@ class ProcessRuntime:
                     await worker.ready(listening, lambda transport: True)
                 else:
                     await worker.ready(listening, listener.of_user(where.uid))
+                self._launcher.prepare()
                 yield worker
             finally:
                 await _surely(worker.close)

@@ -116,7 +116,6 @@ class Planner:
             tmp_inodes=max(function.tmp // 16384, 1024),
             shm=min(function.memory // 2, function.tmp),
             limits=limits(function, soft=extra.group is None),
-            gated=extra.group is not None,
             filter=seccomp(soft=extra.group is None),
             landlock=_landlock([(one.target, found[one.target]) for one in mounts if one.access == "write"]),
             listen=extra.listen,

@@ -9,13 +9,9 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
-
 from triggerhub.aws import errors
 from triggerhub.model import Fault
 from triggerhub.runtimes.groups import Group
-
-log = structlog.get_logger("launcher")
 
 
 class Sandboxed:
@@ -28,7 +24,6 @@ class Sandboxed:
         self._end = end
         self._exited = exited
         self.group = group
-        self._gate: int | None = None
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[int] = self._loop.create_future()
         self._handle: int | None = None
@@ -72,25 +67,11 @@ class Sandboxed:
         self._started.set_result(pid)
         if self._doomed:
             self.kill()
-        elif self.group is not None and self._gate is not None:
-            gate, self._gate = self._gate, None
-            self._loop.run_in_executor(None, _admit, self.group, pid, gate)
 
     def unseen(self) -> None:
         """Process 1 is there, and this one has no descriptor left to hold it by."""
         self.severed = True
         self.fault = Fault(type=errors.SANDBOX, message="the hub has too many open files to hold it")
-
-    def gate(self) -> int:
-        """Make the pipe that its worker waits at; return the end to be sent. Raises OSError."""
-        reading, self._gate = os.pipe()
-        return reading
-
-    def shut(self) -> None:
-        """Close the gate for good, where it was never opened."""
-        if self._gate is not None:
-            os.close(self._gate)
-            self._gate = None
 
     def end(self, told: Mapping[str, Any]) -> None:
         """It is gone, as the launcher tells."""
@@ -119,7 +100,6 @@ class Sandboxed:
             return
         self.alive = False
         self.status = status
-        self.shut()
         if self._handle is not None:
             if self._watched:
                 self._loop.remove_reader(self._handle)
@@ -128,15 +108,3 @@ class Sandboxed:
         if not self._started.done():
             self._started.set_result(0)
         self._exited(status)
-
-
-def _admit(group: Group, pid: int, gate: int) -> None:
-    """Put process 1 into its groups and let the worker begin; run in a thread, for the kernel takes its time."""
-    try:
-        group.admit(pid)
-        os.write(gate, b"1")
-    except OSError as error:
-        # It is gone already, or finds its gate closed and says so.
-        log.debug("a sandbox was not put into its groups", pid=pid, error=str(error))
-    finally:
-        os.close(gate)

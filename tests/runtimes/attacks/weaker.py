@@ -89,7 +89,7 @@ def nothing(*arguments, **named):
     pass
 
 def without(flag, flags=init.flags):
-    return lambda plan, **named: flags(plan, **named) & ~flag
+    return lambda network, **named: flags(network, **named) & ~flag
 
 def only_the_user(uid, *gid, **how):
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

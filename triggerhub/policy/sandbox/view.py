@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 TASK = "/var/task"
@@ -84,8 +83,10 @@ def mounts(
 
 def _covered(one: Mount, made: Mapping[str, Mount], own: Collection[str]) -> bool:
     """Whether a mount above it shows the same anyway."""
-    for above in PurePosixPath(one.target).parents:
-        over = made.get(str(above))
+    above = one.target
+    while above != "/":
+        above = above.rpartition("/")[0] or "/"
+        over = made.get(above)
         if over is not None:
             same = over.source + one.target[len(over.target) :] == one.source
             apart = any(within(one.source, place) and within(place, over.source) for place in own)

@@ -32,14 +32,13 @@ def run(
         inside.close_all_but({*descriptors, inside.REPORT})
         os.setsid()
         kernel.set_name("sandbox")
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         uid = plan.uid if rooted else None
         if rooted:
             os.setgroups([])
         worker = os.fork()
         if worker == 0:
-            _work(plan, descriptors, null, uid, template)
-        for descriptor in (*descriptors, null):
+            _work(plan, descriptors, uid, template)
+        for descriptor in descriptors:
             os.close(descriptor)
         confine.surrender(uid, bounding=rooted)
         signal.signal(signal.SIGTERM, _cut)
@@ -53,12 +52,10 @@ def run(
         os._exit(1)
 
 
-def _work(
-    plan: Plan, descriptors: list[int], null: int, uid: int | None, template: Callable[[list[str]], None]
-) -> NoReturn:
+def _work(plan: Plan, descriptors: list[int], uid: int | None, template: Callable[[list[str]], None]) -> NoReturn:
     try:
         os.setsid()
-        inside.enter(plan, descriptors, null, template, uid=uid)
+        inside.enter(plan, inside.place(plan, descriptors), template, uid=uid)
     except inside.NoProgram as error:
         init.tell(missing=str(error))
     except BaseException as error:

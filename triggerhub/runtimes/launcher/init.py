@@ -2,6 +2,7 @@
 
 When process 1 ends, the kernel ends every process of the pid namespace: nothing can outlive it, by no
 session of its own and no double fork. It ends with the worker, with the launcher, and by the hub's kill.
+What is the same for all is made first, for it may be there before anybody knows for whom.
 """
 
 from __future__ import annotations
@@ -12,139 +13,123 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from . import confine, inside, kernel, pasta, root
-from .plan import INSIDE, Plan
+from .plan import INSIDE, MAX, OLD, Plan, decode
 
 NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+DESCRIPTORS = 16
+"""The most that come with a plan."""
 
 
-def flags(plan: Plan, *, alone: bool) -> int:
-    """Return the namespaces that process 1 is born into.
+def flags(network: str, *, alone: bool) -> int:
+    """Return the namespaces that process 1 is born into, for a plan of this network.
 
     *alone*: it has no right to any but by a user namespace of its own. Root makes that last, so that all the others
     belong to the host's root and not to the sandbox.
     """
     wanted = NAMESPACES | kernel.CLONE_NEWUSER if alone else NAMESPACES
-    return wanted | (kernel.CLONE_NEWNET if plan.network == "own" else 0)
+    return wanted | (kernel.CLONE_NEWNET if network == "own" else 0)
 
 
 def run(
-    plan: Plan,
-    descriptors: list[int],
+    orders: int,
+    network: str,
     report: int,
     *,
     rooted: bool,
     ids: tuple[int, int] | None,
     template: Callable[[list[str]], None],
 ) -> NoReturn:
-    """Never returns. *descriptors* are the worker's, the beginning's file last; *report* takes JSON lines.
+    """Make what all plans of a *network* have in common, take one from *orders*, and be its sandbox; never returns.
 
-    *ids* are the launcher's uid and gid, where this is born into its own user namespace; *template* runs the Python
-    worker in this interpreter.
+    *orders* is a socket by which the launcher hands on the plan and its descriptors, later or never: then it closes
+    it. *report* takes JSON lines. *ids* are the launcher's uid and gid, where this is born into its own user namespace;
+    *template* runs the Python worker in this interpreter.
     """
     try:
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The launcher's numbers may be any, those that are wanted here among them.
-        report, *descriptors = map(inside.lift, (report, *descriptors))
-        os.dup2(report, inside.REPORT, inheritable=False)
-        inside.close_all_but({*descriptors, inside.REPORT})
-        os.setsid()
-        kernel.set_name("sandbox")
-        if ids is not None:
-            map_ids("self", ids[0], ids[1], deny=True)
-        gate = descriptors.pop() if plan.gated else _join(plan.groups) if plan.groups else None
-        socket.sethostname(plan.hostname)
-        if plan.network == "carried":
-            if gate is not None:
-                # First: what carries it is held to the function's memory, too.
-                _wait_at(gate)
-                gate = None
-            pasta.enter(plan.uid if rooted else None, map_ids)
-        if plan.network != "host":
+        asking = socket.socket(fileno=_born(orders, report, ids))
+        order = None
+        if network == "carried":
+            # First, since what carries it is held to the function's memory, too.
+            order = _order(asking)
+            _join(_opened(order.plan.groups))
+            pasta.enter(order.plan.uid if rooted else None, map_ids)
+        if network != "host":
             confine.loopback_up()
-        if plan.listen is not None:
-            _hand_out(plan.listen, descriptors.pop())
         if not rooted:
             confine.fewer_watches()
-        root.build(plan, plan.uid if rooted else INSIDE)
-        if gate is not None:
-            _wait_at(gate)
-        kernel.unshare(kernel.CLONE_NEWCGROUP)
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        worker = _start(plan, descriptors, null, rooted=rooted, template=template)
-        for descriptor in (*descriptors, null):
-            os.close(descriptor)
+        root.found()
+        way, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker = os.fork()
+        if worker == 0:
+            way.close()
+            _work(theirs, rooted=rooted, template=template)
+        theirs.close()
+        order = order or _awaited(asking, way)
+        asking.close()
+        _become(order, way, worker, rooted=rooted)
+        way.close()
         _reap(worker)
     except BaseException as error:
         tell(error=describe(error))
         os._exit(1)
 
 
-def _wait_at(gate: int) -> None:
-    """Wait until the hub has put this process into its control groups, and so all that it starts.
-
-    Joining takes the kernel longer than all else here, without a processor: it goes on meanwhile.
-    """
-    if not os.read(gate, 1):
-        raise OSError(None, "the hub could not put it into its control groups")
-    os.close(gate)
+class _Order(NamedTuple):
+    packet: bytes
+    plan: Plan
+    descriptors: list[int]
 
 
-def _join(groups: tuple[str, ...]) -> int:
-    """Put this process into *groups* from a child, which has the time; return where a byte says that it is done."""
-    # Opened here: the host's paths will be gone soon.
-    files = [os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in groups]
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        try:
-            for file in files:
-                os.write(file, b"1")  # its parent, as its own namespace numbers it
-            os.write(writing, b"1")
-        finally:
-            os._exit(0)
-    for file in files:
-        os.close(file)
-    os.close(writing)
-    return reading
+def _born(orders: int, report: int, ids: tuple[int, int] | None) -> int:
+    """End with the launcher, and have nothing of it but these two; return the new number of *orders*."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The launcher's numbers may be any, those that are wanted here among them.
+    report, orders = inside.lift(report), inside.lift(orders)
+    os.dup2(report, inside.REPORT, inheritable=False)
+    inside.close_all_but({orders, inside.REPORT})
+    os.setsid()
+    kernel.set_name("sandbox")
+    if ids is not None:
+        map_ids("self", ids[0], ids[1], deny=True)
+    return orders
 
 
-def _hand_out(port: int, door: int) -> None:
-    """Give the hub a socket that listens within this sandbox's network: it serves there, and nothing is let out."""
-    with socket.create_server(("127.0.0.1", port), backlog=128) as listening, socket.socket(fileno=door) as out:
-        socket.send_fds(out, [b"here"], [listening.fileno()])
+def _order(asking: socket.socket) -> _Order:
+    """Wait for the plan; leave where there will be none."""
+    packet, descriptors, _, _ = socket.recv_fds(asking, MAX, DESCRIPTORS)
+    if not packet:
+        os._exit(0)
+    return _Order(packet, decode(packet), descriptors)
 
 
-def _start(
-    plan: Plan, descriptors: list[int], null: int, *, rooted: bool, template: Callable[[list[str]], None]
-) -> int:
-    """Fork the worker, write its user namespace's map, and be nobody before it begins."""
-    unshared, mapped = os.pipe(), os.pipe()
-    worker = os.fork()
-    if worker == 0:
-        try:
-            os.setsid()
-            if rooted:
-                os.setgroups([])
-                # What the namespace uses up is counted as its maker's: not root's, of which the hub needs some.
-                kernel.be_effectively(plan.uid)
-                kernel.unshare(kernel.CLONE_NEWUSER)
-            os.write(unshared[1], b"1")
-            os.close(mapped[1])
-            if not os.read(mapped[0], 1):
-                os._exit(1)
-            for end in (*unshared, mapped[0]):
-                os.close(end)
-            inside.enter(plan, descriptors, null, template, uid=INSIDE)
-        except inside.NoProgram as error:
-            tell(missing=str(error))
-        except BaseException as error:
-            tell(error=describe(error))
-        os._exit(1)
-    os.close(unshared[1])
-    if not os.read(unshared[0], 1):
-        return worker  # it is gone, and has said why
+def _awaited(asking: socket.socket, way: socket.socket) -> _Order:
+    """Wait for the plan, unless the worker, at the other end of *way*, is gone before."""
+    poll = select.poll()
+    poll.register(asking, select.POLLIN)
+    poll.register(way, 0)
+    if any(descriptor == way.fileno() for descriptor, _ in poll.poll()):
+        raise OSError(None, "its worker was killed before it began")
+    return _order(asking)
+
+
+def _become(order: _Order, way: socket.socket, worker: int, *, rooted: bool) -> None:
+    """Hand the plan on to the worker, at the other end of *way*; make the rest of it; be nobody before that begins."""
+    plan, descriptors = order.plan, order.descriptors
+    door = None if plan.listen is None else descriptors.pop()
+    socket.send_fds(way, [order.packet], descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    socket.sethostname(plan.hostname)
+    if plan.listen is not None and door is not None:
+        _hand_out(plan.listen, door)
+    if _joins(plan) and not way.recv(1):
+        return  # it is gone, and has said why
+    root.build(plan, plan.uid if rooted else INSIDE)
+    if not way.recv(1):
+        return
     if rooted:
         map_ids(str(worker), plan.uid, plan.uid, deny=False)
         os.setgroups([])
@@ -153,10 +138,65 @@ def _start(
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if orphaned():
         os._exit(1)
-    os.write(mapped[1], b"1")
-    for end in (unshared[0], *mapped):
-        os.close(end)
-    return worker
+    way.send(b"1")
+
+
+def _work(way: socket.socket, *, rooted: bool, template: Callable[[list[str]], None]) -> NoReturn:
+    """Be the worker: take the plan, and a user namespace, of which process 1 writes the map.
+
+    It joins its control groups itself, which takes the kernel longer than all else here, without a processor: process 1
+    builds meanwhile.
+    """
+    try:
+        os.setsid()
+        _, plan, descriptors = _order(way)
+        if _joins(plan):
+            groups = _opened(plan.groups, OLD)
+            # Process 1 may let go of the host's root.
+            way.send(b"1")
+            _join(groups)
+        kernel.unshare(kernel.CLONE_NEWCGROUP)
+        if rooted:
+            os.setgroups([])
+            # What the namespace uses up is counted as its maker's: not root's, of which the hub needs some.
+            kernel.be_effectively(plan.uid)
+            kernel.unshare(kernel.CLONE_NEWUSER)
+        way.send(b"1")
+        with socket.socket(fileno=inside.lift(way.fileno())) as lifted:
+            start = inside.place(plan, descriptors, lifted.fileno())
+            if not lifted.recv(1):
+                os._exit(1)
+        inside.enter(plan, start, template, uid=INSIDE)
+    except ConnectionError:
+        pass  # process 1 is gone, and says why
+    except inside.NoProgram as error:
+        tell(missing=str(error))
+    except BaseException as error:
+        tell(error=describe(error))
+    os._exit(1)
+
+
+def _joins(plan: Plan) -> bool:
+    """Whether the worker is to join control groups: not those that process 1 was in when it was forked."""
+    return bool(plan.groups) and plan.network != "carried"
+
+
+def _opened(groups: tuple[str, ...], host: str = "") -> list[int]:
+    """Open what a process is put into control groups by; *host* is where the host's root is."""
+    return [os.open(f"{host}{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in groups]
+
+
+def _join(files: list[int]) -> None:
+    """Put this process into control groups. Stops: memory, processes and processor time taken from others."""
+    for file in files:
+        os.write(file, b"0")
+        os.close(file)
+
+
+def _hand_out(port: int, door: int) -> None:
+    """Give the hub a socket that listens within this sandbox's network: it serves there, and nothing is let out."""
+    with socket.create_server(("127.0.0.1", port), backlog=128) as listening, socket.socket(fileno=door) as out:
+        socket.send_fds(out, [b"here"], [listening.fileno()])
 
 
 def map_ids(pid: str, uid: int, gid: int, *, deny: bool) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from . import confine, kernel
 from .forward import Forwarder
-from .plan import Plan, begin
+from .plan import Beginning, Plan, begin
 
 _BEGINNING = 64
 REPORT = 65
@@ -24,17 +24,12 @@ class NoProgram(Exception):
     """The program that the sandbox was made for cannot be executed."""
 
 
-def enter(
-    plan: Plan, descriptors: list[int], null: int, template: Callable[[list[str]], None], *, uid: int | None
-) -> NoReturn:
+def enter(plan: Plan, start: Beginning, template: Callable[[list[str]], None], *, uid: int | None) -> NoReturn:
     """Confine this process and become the worker, as *uid*; *template* runs the launcher's own Python worker.
 
     Raises what stops it before the user's code begins; after that never returns and never raises.
     """
     os.umask(0o077)
-    _place(plan, descriptors, null)
-    start = begin(_content(_BEGINNING))
-    os.close(_BEGINNING)
     confine.limits(plan)
     confine.surrender(uid, bounding=plan.namespaces or uid is not None)
     # The process is the handler's own: it may see its /proc/self.
@@ -65,17 +60,21 @@ def enter(
     _live(template, list(start.argv))
 
 
-def _place(plan: Plan, descriptors: list[int], null: int) -> None:
-    """Give every descriptor its number and close all others.
+def place(plan: Plan, descriptors: list[int], *kept: int) -> Beginning:
+    """Give every descriptor its number and close all others but those that are *kept*; return what comes by the last.
 
     Stops: descriptors of the hub, the launcher and other sandboxes.
     """
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     wanted = {0: null, 1: null, 2: null, **dict(zip(plan.descriptors, descriptors, strict=False))}
     wanted[_BEGINNING] = descriptors[-1]
     lifted = {number: lift(one) for number, one in wanted.items()}
     for number, one in lifted.items():
         os.dup2(one, number, inheritable=number != _BEGINNING)
-    close_all_but({*wanted, REPORT})
+    close_all_but({*wanted, REPORT, *kept})
+    start = begin(_content(_BEGINNING))
+    os.close(_BEGINNING)
+    return start
 
 
 def _forward(plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """Build what a sandbox sees: a new root of named binds, its own /proc, /tmp and a few devices.
 
 What is not bound is not there: there is no path to the hub's data, other functions' code or anybody's
-home. Called by process 1 of the sandbox, in its own mount namespace.
+home. Called by process 1 of the sandbox, in its own mount namespace; what is the same for all comes first, for it
+may be there before anybody knows for whom.
 """
 
 from __future__ import annotations
@@ -32,15 +33,24 @@ _OWN_DEVICES: set[int] = set()
 _OWN = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
 
 
-def build(plan: Plan, owner: int) -> None:
-    """Make the new root the only one; *owner* is the uid of /tmp and /dev/shm as this process sees it."""
+def found() -> None:
+    """Make the new root, with what every sandbox has; the host's is still there, too."""
     os.umask(0o022)
     _leave_host()
-    _scratch("/tmp", plan.tmp, plan.tmp_inodes, owner)
-    _OWN_DEVICES.update(os.stat(path).st_dev for path in ("/", "/tmp"))
-    _show(plan)
-    _devices(plan, owner)
+    _OWN_DEVICES.add(os.stat("/").st_dev)
+    _devices()
     _proc()
+
+
+def build(plan: Plan, owner: int) -> None:
+    """Make a founded root the plan's, and the only one.
+
+    *owner* is the uid of /tmp and /dev/shm as this process sees it.
+    """
+    _scratch("/tmp", plan.tmp, plan.tmp_inodes, owner)
+    _OWN_DEVICES.add(os.stat("/tmp").st_dev)
+    _show(plan)
+    _scratch("/dev/shm", plan.shm, plan.tmp_inodes, owner)
     for path, target in plan.links:
         # Where something is bound below it, it is a folder.
         if not os.path.lexists(path):
@@ -156,15 +166,12 @@ def _restrict(target: str, attributes: int) -> None:
             kernel.mount("none", point, None, kernel.MS_REMOUNT | kernel.MS_BIND | kept | attributes)
 
 
-def _devices(plan: Plan, owner: int) -> None:
-    """Make a /dev of five harmless devices. Stops: disks, terminals, kernel memory, an unbounded /dev/shm."""
-    with _parent("/dev/shm"):
-        pass  # it is there, and nothing of the host
+def _devices() -> None:
+    """Make a /dev of five harmless devices. Stops: disks, terminals, kernel memory."""
     for name in _DEVICES:
         _bind(Bind(source=f"/dev/{name}", target=f"/dev/{name}", access="device"))
     for name, target in _OWN:
         os.symlink(target, f"/dev/{name}")
-    _scratch("/dev/shm", plan.shm, plan.tmp_inodes, owner)
 
 
 def _proc() -> None:

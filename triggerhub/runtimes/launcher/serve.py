@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, NoReturn
@@ -24,9 +25,8 @@ from typing import NamedTuple, NoReturn
 from . import bare, floor, groups, init, kernel
 from .ahead import IMPORTED, NEEDED, yield_to
 from .floor import Floor
-from .plan import GROW, MAX, BadPlan, Plan, decode, killed
+from .plan import AHEAD, GROW, MAX, BadPlan, Plan, decode, killed
 
-_DESCRIPTORS = 16
 _RUNTIME = "/var/runtime"
 """Where a sandbox has the bootstraps."""
 _PARTS = ("forking", "logs")
@@ -50,12 +50,15 @@ class Programs(NamedTuple):
 @dataclass(slots=True)
 class _Sandbox:
     id: int
+    """0 until there is a plan for it."""
     pid: int
     handle: int
     """Readable when process 1 is gone."""
     report: int
-    bare: bool
+    bare: bool = False
     """Made without namespaces: what it leaves falls to the launcher."""
+    orders: socket.socket | None = None
+    """Where it waits for its plan."""
 
 
 class Launcher:
@@ -77,30 +80,43 @@ class Launcher:
         """The control groups that those of the sandboxes are in."""
         self._lacking: list[str] = [] if held else list(reversed(IMPORTED))
         self._grows = False
+        self._ahead: _Sandbox | None = None
+        """Begun before its plan is known."""
+        self._keeps = self._lacks = False
+        """Whether there shall be such a one, and whether it is to be begun as soon as nobody asks for another."""
+        self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._remounted = select.poll()
+        """Says once that something was mounted, or no more."""
+        self._remounted.register(self._mounts, select.POLLPRI)
+        self._poll = select.poll()
         # Looked for once: a fork that looks at all modules copies the page of each one's name.
         self._mine = [name for name in sys.modules if name == "launcher" or name.startswith("launcher.")]
 
     def serve(self) -> None:
         """Work until the hub is gone."""
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        poll = select.poll()
-        poll.register(self._hub, select.POLLIN)
+        # In this order they are told: what was begun ahead goes before it could be given a plan.
+        self._poll.register(self._mounts, select.POLLPRI)
+        self._poll.register(self._hub, select.POLLIN)
         self._send({"ready": True, "pid": os.getpid()})
         while True:
-            ready = poll.poll(_QUIET if self._grows else None)
-            if not ready:
+            ready = self._poll.poll(0 if self._lacks else _QUIET if self._grows else None)
+            if not ready and self._lacks:
+                self._prepare()
+            elif not ready:
                 self._grow()
             for descriptor, _ in ready:
-                if descriptor != self._hub.fileno():
-                    poll.unregister(descriptor)
+                if descriptor == self._mounts:
+                    self._discard()
+                elif descriptor == self._hub.fileno():
+                    self._take()
+                else:
+                    self._poll.unregister(descriptor)
                     self._ended(self._sandboxes.pop(descriptor))
-                elif (sandbox := self._take()) is not None:
-                    self._sandboxes[sandbox.handle] = sandbox
-                    poll.register(sandbox.handle, select.POLLIN)
 
-    def _take(self) -> _Sandbox | None:
+    def _take(self) -> None:
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self._hub, MAX + 1, _DESCRIPTORS)
+            packet, descriptors, _, _ = socket.recv_fds(self._hub, MAX + 1, init.DESCRIPTORS)
         except ConnectionResetError:
             # The hub was killed before it had read all that it was told.
             packet, descriptors = b"", []
@@ -111,48 +127,106 @@ class Launcher:
                 raise BadPlan(f"a plan has at most {MAX} bytes")
             if packet == GROW:
                 self._grows = bool(self._lacking)
-                return None
+                return
+            if packet == AHEAD:
+                self._keeps, self._lacks = True, self._ahead is None
+                return
             if (doomed := killed(packet)) is not None:
                 self._kill(doomed)
-                return None
+                return
             plan = decode(packet)
             if self._floor is not None:
                 floor.hold(plan, self._floor)
-            wanted = len(plan.descriptors) + 1 + (plan.listen is not None) + plan.gated
+            wanted = len(plan.descriptors) + 1 + (plan.listen is not None)
             if len(descriptors) != wanted:
                 raise BadPlan(f"expected {wanted} descriptors, got {len(descriptors)}")
-            return self._make(plan, descriptors)
+            self._make(plan, packet, descriptors)
         except (BadPlan, OSError) as error:
             identity = 0
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 identity = int(json.loads(packet)["id"])
             self._send({"id": identity, "error": init.describe(error)})
-            return None
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _make(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
+    def _make(self, plan: Plan, packet: bytes, descriptors: list[int]) -> None:
         above = {os.path.dirname(group) for group in plan.groups}
         self._shares |= above if self._floor is None else above.intersection(self._floor.groups)
+        sandbox = self._made(plan, packet, descriptors)
+        sandbox.id = plan.id
+        self._send({"id": plan.id, "pid": sandbox.pid}, [sandbox.handle])
+        self._lacks = self._keeps and self._ahead is None and plan.namespaces and plan.network == "own"
+
+    def _made(self, plan: Plan, packet: bytes, descriptors: list[int]) -> _Sandbox:
+        if not plan.namespaces:
+            be = partial(bare.run, plan, descriptors, rooted=self._rooted, template=self._live)
+            sandbox = self._clone(0, be)
+            sandbox.bare = True
+            return sandbox
+        if plan.network == "own" and (ahead := self._taken()) is not None and _order(ahead, packet, descriptors):
+            return ahead
+        sandbox = self._found(plan.network)
+        # One that takes no order has ended, and says why.
+        _order(sandbox, packet, descriptors)
+        return sandbox
+
+    def _found(self, network: str) -> _Sandbox:
+        """Begin a sandbox that waits for its plan. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                flags = init.flags(network, alone=self._ids is not None)
+                be = partial(
+                    init.run, theirs.fileno(), network, rooted=self._rooted, ids=self._ids, template=self._live
+                )
+                sandbox = self._clone(flags, be)
+            except OSError:
+                ours.close()
+                raise
+        sandbox.orders = ours
+        return sandbox
+
+    def _clone(self, flags: int, be: Callable[[int], NoReturn]) -> _Sandbox:
+        """Begin a process that does *be* with the descriptor that takes its report. Raises OSError."""
         reading, writing = os.pipe()
         try:
-            pid, handle = kernel.clone(init.flags(plan, alone=self._ids is not None) if plan.namespaces else 0)
+            pid, handle = kernel.clone(flags)
         except OSError:
             os.close(reading)
             os.close(writing)
             raise
         if pid == 0:
             try:
-                if not plan.namespaces:
-                    bare.run(plan, descriptors, writing, rooted=self._rooted, template=self._live)
-                init.run(plan, descriptors, writing, rooted=self._rooted, ids=self._ids, template=self._live)
+                be(writing)
             finally:
                 # Whatever happens, there is one launcher.
                 os._exit(1)
         os.close(writing)
-        self._send({"id": plan.id, "pid": pid}, [handle])
-        return _Sandbox(plan.id, pid, handle, reading, bare=not plan.namespaces)
+        sandbox = _Sandbox(0, pid, handle, reading)
+        self._sandboxes[handle] = sandbox
+        self._poll.register(handle, select.POLLIN)
+        return sandbox
+
+    def _prepare(self) -> None:
+        """Begin a sandbox ahead; where that cannot be, the next plan is told why."""
+        self._lacks = False
+        self._remounted.poll(0)
+        with contextlib.suppress(OSError):
+            self._ahead = self._found("own")
+
+    def _taken(self) -> _Sandbox | None:
+        """Take the sandbox that was begun ahead, where there is one and it sees what is mounted now."""
+        if self._remounted.poll(0):
+            self._discard()
+        sandbox, self._ahead = self._ahead, None
+        return sandbox
+
+    def _discard(self) -> None:
+        """Let the sandbox that was begun ahead end."""
+        if self._ahead is not None and self._ahead.orders is not None:
+            self._ahead.orders.close()
+        self._ahead = None
 
     def _grow(self) -> None:
         """Import the next of what handlers import most."""
@@ -161,6 +235,8 @@ class Launcher:
         if not self._lacking:
             self._grows = False
             _settle()
+            self._discard()
+            self._lacks = self._keeps
 
     def _kill(self, identity: int) -> None:
         """End a sandbox for a hub that may not: its process 1 is another user's."""
@@ -172,6 +248,8 @@ class Launcher:
     def _ended(self, sandbox: _Sandbox) -> None:
         """Reap process 1, with which all others of its sandbox are gone, and tell how it went."""
         _, status, used = os.wait4(sandbox.pid, 0)
+        if sandbox is self._ahead:
+            self._discard()
         if sandbox.bare:
             bare.sweep({one.pid for one in self._sandboxes.values()})
         told: dict[str, object] = {"status": os.waitstatus_to_exitcode(status), "peak": used.ru_maxrss * 1024}
@@ -181,7 +259,8 @@ class Launcher:
                 told = {**json.loads(line), **told} if "error" in told else {**told, **json.loads(line)}
         os.close(sandbox.report)
         os.close(sandbox.handle)
-        self._send({"id": sandbox.id, **told})
+        if sandbox.id:
+            self._send({"id": sandbox.id, **told})
 
     def _send(self, what: dict[str, object], descriptors: list[int] | None = None) -> None:
         try:
@@ -223,6 +302,19 @@ class Launcher:
         sys.modules["__main__"] = main
         sys.argv = [main.__file__, *argv]
         exec(self._programs.worker, main.__dict__)
+
+
+def _order(sandbox: _Sandbox, packet: bytes, descriptors: list[int]) -> bool:
+    """Hand a plan on to who waits for one; return whether there is anybody."""
+    orders, sandbox.orders = sandbox.orders, None
+    if orders is None:
+        return False
+    with orders:
+        try:
+            socket.send_fds(orders, [packet], descriptors)
+        except OSError:
+            return False
+    return True
 
 
 def _settle() -> None:
