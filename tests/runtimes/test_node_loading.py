@@ -147,7 +147,9 @@ async def test_commonjs_that_cannot_be_loaded_is_run_once_and_told(
 async def test_an_await_outside_of_functions_does_not_go_with_exports(bench: Bench) -> None:
     with pytest.raises(StartFailed) as caught:
         await bench.call(bench.node("await 1; exports.handler = async () => 1", name="app.js"))
-    assert "exports is not defined" in caught.value.message or caught.value.type == "Runtime.UserCodeSyntaxError"
+    # In Node's own words, older or newer, of which none are about a `require` that the code has not.
+    words = ("await is only valid in async functions", "exports is not defined")
+    assert any(word in caught.value.message for word in words)
 
 
 async def test_a_thread_has_the_heap_that_its_function_has(bench: Bench) -> None:

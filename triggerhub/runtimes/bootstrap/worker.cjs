@@ -2,7 +2,6 @@
 //
 // Started as `node worker.cjs HANDLER` in the code's folder, with the hub's socket as fd 3.
 // Node 18 or later, its standard library only.
-
 "use strict";
 
 // Node's own modules come compiled, for V8's flags as they are by default: where one says how large the heap is, each is
@@ -128,7 +127,7 @@ function setFlag(flag) {
   }
 }
 
-async function withoutHeap(loading) {
+async function withoutHeap(notation) {
   const hook = createHook({ init: (_, type) => type === "WORKER" && end() });
   const end = () => {
     hook.disable();
@@ -136,7 +135,7 @@ async function withoutHeap(loading) {
   };
   hook.enable();
   try {
-    return await loading();
+    return await load(notation);
   } finally {
     end();
   }
@@ -150,16 +149,18 @@ async function exportsOf(path) {
       return { default: require(real) };
     } catch (error) {
       // Nothing of it has run: an `await` outside of functions made it a module.
-      if (error?.code !== "ERR_REQUIRE_ASYNC_MODULE" || !error.message.includes(`Requiring ${real}`)) throw error;
+      if (error?.code !== "ERR_REQUIRE_ASYNC_MODULE" || REQUIRED.exec(error.message)?.[1] !== real) throw error;
     }
   }
   return import(pathToFileURL(path));
 }
 
+// Which module has the `await`, as Node's error says.
+const REQUIRED = /^ *Requir(?:ing|ed module:) (.*?) *$/m;
 // These may change what is imported, and how.
 const HOOKS = /--(?:experimental-)?(?:loader|import|default-type)\b/;
 // Whatever takes this for code of a module is only loaded more slowly.
-const STATEMENT = /(?:^|[;}]|\*\/)[ \t]*(?:import|export)\b[ \t]*[\w$*{"'/\r\n]/m;
+const STATEMENT = /(?:^|[;}]|\*\/)[^\S\n]*(?:import|export)\b[^\S\n]*[\w$*{"'/\n]/m;
 
 function isCommonJs(path) {
   if (HOOKS.test([process.env.NODE_OPTIONS, ...process.execArgv].join(" "))) return false;
@@ -487,8 +488,7 @@ process.env.AWS_EXECUTION_ENV ??= `AWS_Lambda_nodejs${process.versions.node.spli
 async function start() {
   let handler;
   try {
-    const loading = () => load(process.argv[2]);
-    handler = await (HEAP ? withoutHeap(loading) : loading());
+    handler = await (HEAP ? withoutHeap : load)(process.argv[2]);
   } catch (error) {
     const [told, payload] = describe(error);
     return send(UNLOADABLE, told, payload, () => process.exit(1));
