@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -128,17 +129,42 @@ def test_who_may_not_is_told_so_whatever_he_sends(crowded: Daemon) -> None:
 
 
 def test_what_is_being_sent_has_so_much_room_together(crowded: Daemon, idle: int) -> None:
-    caller = made(crowded, "caller", role="operator")
+    caller, other = made(crowded, "caller", role="operator"), made(crowded, "other", role="operator")
     head = unsigned(crowded, caller, INVOKE, 6 * MB)
     with ExitStack() as stack:
         sockets = []
         for _ in range(60):
             with suppress(OSError):
                 sockets += stack.enter_context(asking(crowded, head, 1, bytes(6 * MB - 1)))
-        assert resident(crowded) - idle < 350 * MB
+        assert resident(crowded) - idle < 120 * MB, "a key has a quarter of it"
         assert called(caller, "hello") == {"answer": 1}, "small bodies have a place of their own"
+        large = b'"' + b"x" * (5 * MB) + b'"'
+        assert called(other, "hello", Payload=large) == {"answer": 1}, "and so have those of other keys"
         refused, _, _ = select.select(sockets, [], [], 20)
         answer = refused[0].recv(4096)
         assert b"TooManyRequestsException" in answer
         assert b"retry-after: 1\r\n" in answer
     assert called(caller, "hello", Payload=b'"' + b"x" * (5 * MB) + b'"') == {"answer": 1}
+
+
+def test_one_token_leaves_room_for_others(crowded: Daemon, idle: int) -> None:
+    asked = b'{"name": "%b", "role": "operator", "payloads": true}'
+    given = [crowded.api("POST", "/api/v1/tokens", asked % name)["token"] for name in (b"much", b"more")]
+    path, large = "/api/v1/functions/hello/invoke", b'"' + b"x" * (5 * MB) + b'"'
+    head = f"POST {path} HTTP/1.1\nHost: 127.0.0.1:{crowded.admin}\nAuthorization: Bearer {given[0]}\n"
+    with ExitStack() as stack:
+        sockets = []
+        for _ in range(60):
+            with suppress(OSError):
+                sockets += stack.enter_context(
+                    asking(crowded, f"{head}Content-Length: {6 * MB}\n\n", 1, bytes(6 * MB - 1))
+                )
+        assert resident(crowded) - idle < 120 * MB
+        url, headers = f"http://127.0.0.1:{crowded.admin}{path}", {"Authorization": f"Bearer {given[1]}"}
+        with urllib.request.urlopen(urllib.request.Request(url, large, headers), timeout=20) as told:
+            assert json.load(told) == {"answer": 1}
+        refused, _, _ = select.select(sockets, [], [], 20)
+        answer = refused[0].recv(4096)
+        assert b" 503 " in answer
+        assert b'"crowded"' in answer
+        assert b"retry-after: 1\r\n" in answer

@@ -90,10 +90,15 @@ def test_who_sends_much_leaves_room(size: int, of_peer: int, of_all: int, full: 
     assert Limits(buffered=100 * MB).full(size, of_peer=of_peer, of_all=of_all) is full
 
 
-async def test_of_one_peer_a_quarter_is_held_until_it_is_answered() -> None:
+@pytest.mark.parametrize(
+    ("peer", "same", "stranger"),
+    [("192.0.2.1", "192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1")],
+    ids=["IPv4", "IPv6"],
+)
+async def test_of_one_peer_a_quarter_is_held_until_it_is_answered(peer: str, same: str, stranger: str) -> None:
     shared = shared_by(Limits(buffered=4 * MB))
-    far, near, other = Peer("192.0.2.1", bounded=True), Peer("127.0.0.1"), Peer("192.0.2.2", bounded=True)
-    first, second, third, fourth = (RequestParser(shared, one) for one in (far, far, other, near))
+    far, too, other = (Peer(one, bounded=True) for one in (peer, same, stranger))
+    first, second, third, fourth = (RequestParser(shared, one) for one in (far, too, other, Peer("127.0.0.1")))
     first.feed(post(body=b"a" * MB)[:-1])
     second.feed(post(body=b"b" * SMALL))
     assert second.queue[0][0].body == b"b" * SMALL  # type: ignore[union-attr]

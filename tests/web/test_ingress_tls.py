@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, serving
 from triggerhub.errors import ConfigError
 from triggerhub.web.limit import Limits
-from triggerhub.web.proxy import Proxies, peer_address
+from triggerhub.web.proxy import Proxies, neighbours, peer_address
 from triggerhub.web.tls import server_context
 
 
@@ -237,6 +237,18 @@ def test_the_client_is_the_last_one_a_trusted_proxy_vouches_for(headers, client)
     named = [("x-forwarded-for", value) for value in headers]
     found, _, _ = Proxies(["10.0.0.0/8"]).caller(named, client="10.0.0.1", scheme="http", host="hub")
     assert found == client
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:0:0:1", "2001:db8::/64"), ("2001:db8:0:1::1", "2001:db8:0:1::/64"), ("socket", "socket"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_whoever_has_an_address_of_ipv6_has_its_network(address: str, counted: str):
+    assert neighbours(address) == counted
 
 
 def test_a_forwarded_host_or_scheme_that_is_none_is_ignored():

@@ -24,7 +24,7 @@ from triggerhub.policy.access import LOCAL, STRANGER, Principal
 from triggerhub.policy.refusals import Refusals
 from triggerhub.web import refusal
 from triggerhub.web.lambda_api.link import is_link
-from triggerhub.web.proxy import Proxies, from_here, peer_address
+from triggerhub.web.proxy import Proxies, from_here, neighbours, peer_address
 from triggerhub.web.session import COOKIE, Session, Sessions, cookies
 
 log = structlog.get_logger("admin")
@@ -201,6 +201,13 @@ class Access:
             "order": _order(body),
             "status": status,
         }
+
+
+def whose(scope: Scope) -> str:
+    """Return for whom it is counted what a request takes: its principal, by however many sessions, or its address."""
+    principal, client = asker(scope).principal, scope.get("client")
+    named = principal is not LOCAL and principal is not STRANGER
+    return f"name {principal.name}" if named else f"address {neighbours(client[0]) if client else ''}"
 
 
 def remark(scope: Scope, **facts: Json) -> None:

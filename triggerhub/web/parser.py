@@ -20,7 +20,7 @@ from triggerhub.policy.quiet import Quiet
 from triggerhub.source import Request, Response, Route
 from triggerhub.web import http, session
 from triggerhub.web.limit import SMALL, Limits
-from triggerhub.web.proxy import HOST, Proxies
+from triggerhub.web.proxy import HOST, Proxies, neighbours
 from triggerhub.web.routing import Table
 from triggerhub.web.session import COOKIE
 
@@ -62,7 +62,7 @@ class Shared:
     buffered: int = 0
     """Bytes of bodies that are held."""
     by_peer: Counter[str] = field(default_factory=Counter)
-    """Of them by the address that they came from, where that is bounded."""
+    """Of them by the address, or the network of IPv6, that they came from, where that is bounded."""
     draining: bool = False
     refusals: Quiet = field(default_factory=Quiet)
     failures: Quiet = field(default_factory=Quiet)
@@ -108,6 +108,7 @@ class RequestParser:
         self._shared = shared
         self._limits = shared.limits
         self._peer = peer
+        self._counted = neighbours(peer.address) if peer.bounded else ""
         self._parser: Any = httptools.HttpRequestParser(self)
         self._held = 0
         self._asked: tuple[bytes, list[str], str] | None = None
@@ -301,11 +302,11 @@ class RequestParser:
         self._held += len(part)
         self._shared.buffered += len(part)
         if self._peer.bounded:
-            self._shared.by_peer[self._peer.address] += len(part)
+            self._shared.by_peer[self._counted] += len(part)
         self._chunks.append(part)
-        all_held, peer = self._shared.buffered, self._peer.address
+        all_held = self._shared.buffered
         if (self._size > SMALL or all_held > self._limits.buffered) and self._limits.full(
-            self._size, of_peer=self._shared.by_peer[peer], of_all=all_held
+            self._size, of_peer=self._shared.by_peer[self._counted], of_all=all_held
         ):
             self.refuse(503, "Too much is being received", ("retry-after", "1"))
 
@@ -361,11 +362,11 @@ class RequestParser:
         self._held -= size
         self._shared.buffered -= size
         if self._peer.bounded:
-            left = self._shared.by_peer[self._peer.address] - size
+            left = self._shared.by_peer[self._counted] - size
             if left > 0:
-                self._shared.by_peer[self._peer.address] = left
+                self._shared.by_peer[self._counted] = left
             else:
-                del self._shared.by_peer[self._peer.address]
+                del self._shared.by_peer[self._counted]
 
     def end(self) -> None:
         """Let go of all that is held. llhttp's parser and this one refer to each other: nobody else would, for long."""

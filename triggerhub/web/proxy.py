@@ -94,6 +94,14 @@ def _last(value: str) -> str:
     return value.rsplit(",", 1)[-1].strip()
 
 
+def neighbours(address: str) -> str:
+    """Return for whom an address is counted: of IPv6 its network of 64 bits: who has one of it has all."""
+    found = _address(address)
+    if found is None:
+        return address
+    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
+
+
 def peer_address(peername: object) -> str:
     """Return the address of a transport's peer as text, an IPv4 one as such even on an IPv6 socket."""
     if not isinstance(peername, (tuple, list)) or not peername:

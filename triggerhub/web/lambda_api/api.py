@@ -24,9 +24,10 @@ from triggerhub.errors import BacklogFull, BadInput, Conflict, NotFound, StoreBr
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import sigv4
+from triggerhub.policy.access import LOCAL
 from triggerhub.source import Parts
 from triggerhub.web import refusal
-from triggerhub.web.access import asker, remark
+from triggerhub.web.access import asker, remark, whose
 from triggerhub.web.lambda_api import body, change, sent, shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
@@ -76,7 +77,9 @@ class LambdaApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].decode("latin-1")
-        with Place(None if scope.get("trusted") else self._room) as place:
+        # Whoever is local here has what there is, as this machine has at the ingress.
+        name = None if asker(scope).principal is LOCAL else whose(scope)
+        with Place(None if scope.get("trusted") else self._room, name) as place:
             if path[1:3] == "20" and (path.startswith(sent.INVOKE[0]) or service().serves(path)):
                 await self._serve(scope, *refusal.patient(receive, send), place)
             else:
@@ -113,8 +116,8 @@ class LambdaApi:
         if is_link(request.method, request.raw_path):
             return await self._archive(request.raw_path.removeprefix(PLACE), request.query)
         signature = _signature(scope, request)
-        if signature is not None:
-            self._caller.known(signature, request)
+        if signature is not None and self._caller.known(signature, request):
+            place.given(f"key {signature.access_key}")
         asked = sent.call(request)
         if asked is None:
             return await self._described(scope, request, receive, place, signature)

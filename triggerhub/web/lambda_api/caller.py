@@ -153,16 +153,20 @@ class Callers:
         self._registry = registry
         self._refusals = Refusals()
 
-    def known(self, signature: Signature, request: Sent) -> None:
-        """Refuse a key that is none, and what was not signed now, before any of the body is read. Raises ApiError."""
+    def known(self, signature: Signature, request: Sent) -> bool:
+        """Refuse a key that is none, and what was not signed now, before any of the body is read. Raises ApiError.
+
+        Return whether the key is one: where nobody is asked who he is, it may be any.
+        """
         if not self._asks(request):
-            return
+            return False
         if self._hub.tokens.by_key(signature.access_key) is None:
             raise ApiError("UnrecognizedClientException", UNKNOWN)
         try:
             sigv4.dated(signature, request.headers, service=SERVICE, now=time.time())
         except Refused as error:
             raise ApiError(error.kind, error.message) from error
+        return True
 
     def _asks(self, request: Sent) -> bool:
         """Whether a signature must be that of a key."""
