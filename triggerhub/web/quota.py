@@ -6,12 +6,11 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from triggerhub.policy.access import LOCAL
 from triggerhub.web import refusal
-from triggerhub.web.access import asker
+from triggerhub.web.access import whose
 
 EACH = 32
-"""Streams of one session, one token, or one address where nobody is asked who he is."""
+"""Streams of one user, by whatever sessions, of one token, or of one address where nobody is asked who he is."""
 ALL = 300
 """Streams of all together: the other connections are for what is asked once, the state of the hub's health first."""
 AGAIN = 5
@@ -51,20 +50,13 @@ class Held:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("trusted"):
             return await self._app(scope, receive, send)
-        whose = _whose(scope)
-        if why := self._quota.refusal(whose):
+        who = whose(scope)
+        if why := self._quota.refusal(who):
             hint = "Close some: pages that are open, `logs -f`, `top`."
             answer = refusal.response(429, "too-many-streams", why, hint, {"Retry-After": str(AGAIN)})
             return await answer(scope, receive, send)
-        self._quota.open(whose)
+        self._quota.open(who)
         try:
             return await self._app(scope, receive, send)
         finally:
-            self._quota.close(whose)
-
-
-def _whose(scope: Scope) -> str:
-    found, client = asker(scope), scope.get("client")
-    if found.session is not None:
-        return f"session {found.session.csrf}"
-    return f"address {client[0] if client else ''}" if found.principal is LOCAL else found.principal.name
+            self._quota.close(who)

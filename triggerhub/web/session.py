@@ -15,16 +15,19 @@ from triggerhub.model import Millis
 from triggerhub.policy import access, password
 from triggerhub.policy.access import Principal, Role, Tries
 from triggerhub.settings import DAY, HOUR, ConsoleSettings, Secret
+from triggerhub.web.proxy import neighbours
 
 COOKIE = "triggerhub_session"
 IDLE: Millis = 12 * HOUR
 LONGEST: Millis = 30 * DAY
 MOST = 1000
-"""Sessions at a time; the one that was used the longest ago goes first."""
+"""Sessions at a time."""
+EACH = 50
+"""Sessions of one user."""
 WAITING = 20
 """Of so many the passwords wait to be looked at, one after the other."""
 ADDRESSES = 10_000
-"""Addresses whose failures are remembered."""
+"""Addresses, and networks of IPv6, whose failures are remembered."""
 
 
 @cache
@@ -73,7 +76,7 @@ class Sessions:
 
     def wait(self, client: str) -> Millis:
         """Return how long *client* must wait before it may try again."""
-        return access.wait(self._tries.get(client, Tries()), _now())
+        return access.wait(self._tries.get(neighbours(client), Tries()), _now())
 
     @property
     def crowded(self) -> bool:
@@ -82,7 +85,7 @@ class Sessions:
 
     async def enter(self, client: str, name: str, word: str) -> str | None:
         """Return the key of a new session; None where name and password do not fit, which is remembered."""
-        user = self._settings().users.get(name)
+        user, client = self._settings().users.get(name), neighbours(client)
         # Counted before it is known: many at once are many tries.
         self._tries[client] = access.failed(self._tries.get(client, Tries()), _now())
         self._tries.move_to_end(client)
@@ -96,9 +99,17 @@ class Sessions:
         self._tries[client] = access.succeeded(self._tries.get(client, Tries()))
         key, now = secrets.token_urlsafe(32), _now()
         self._open[key] = Session(name=name, hash=user.hash, csrf=secrets.token_urlsafe(24), began=now, used=now)
+        self._make_room(name)
+        return key
+
+    def _make_room(self, name: str) -> None:
+        """End what are too many now that *name* signed in: his own that rest for the longest, those of others last."""
+        own = [key for key, session in self._open.items() if session.name == name]
+        many = max(len(own) - EACH, min(len(self._open) - MOST, len(own) - 1), 0)
+        for key in own[:many]:
+            del self._open[key]
         while len(self._open) > MOST:
             self._open.popitem(last=False)
-        return key
 
     def leave(self, key: str | None) -> None:
         """End a session."""
