@@ -91,6 +91,15 @@ async def test_which_module_is_found_does_not_depend_on_it(alone: Bench, reuse: 
     assert set(json.loads(again.payload)) == found
 
 
+async def test_what_makes_forks_slow_is_imported_for_those_who_use_it(alone: Bench) -> None:
+    function = alone.python(
+        "import sys\ndef handler(event, context): return 'threading' in sys.modules\n", reuse="fork"
+    )
+    outcome = await alone.call(function)
+    assert isinstance(outcome, Returned), outcome
+    assert outcome.payload == b"false"
+
+
 async def test_python_s_own_modules_find_each_other(alone: Bench) -> None:
     for name in ("queue", "random", "selectors"):
         alone.file(f"{name}.py", "OWN = True")

@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Iterable
 
-NEEDED = ("atexit", "base64", "importlib.util", "io", "json", "threading", "time", "traceback", "types", "typing")
-"""What the worker itself imports."""
+NEEDED = ("atexit", "base64", "importlib.util", "io", "json", "time", "traceback", "types", "typing")
+"""What the worker itself imports. Not ``threading``: what it does in each fork is a fifth of what a fork costs."""
 IMPORTED = (
     "collections", "contextlib", "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac", "itertools",
     "logging", "math", "operator", "os.path", "pathlib", "random", "re", "string", "struct", "tempfile", "textwrap",
@@ -46,19 +46,27 @@ def yield_to(root: str, handler: str, lacking: Iterable[str]) -> None:
         # A handler may be called queue.py: whoever imports queue shall still get Python's.
         brought.discard(own)
     brought.update(*map(_names, sys.path[:first]))
+    _import((brought & _PYTHONS).difference(sys.modules), first)
     wanted = (brought & sys.stdlib_module_names) - _PYTHONS
     if not wanted:
         return
+    _import(lacking, first)
     before = sys.path[:first]
-    del sys.path[:first]
-    for name in lacking:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    sys.path[:0] = [root, *before]
+    sys.path.insert(0, root)
     found = {name for name in wanted if _is_in(name, (root, *before))}
     del sys.path[0]
     for name in [name for name in sys.modules if name.partition(".")[0] in found]:
         del sys.modules[name]
+
+
+def _import(names: Iterable[str], first: int) -> None:
+    """Import what Python has by these names, from the entry of ``sys.path`` that is its own on."""
+    before = sys.path[:first]
+    del sys.path[:first]
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    sys.path[:0] = before
 
 
 def _names(folder: str) -> set[str]:

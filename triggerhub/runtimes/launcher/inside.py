@@ -136,7 +136,6 @@ def _streams() -> None:
 def _live(template: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
     """Run the worker in this interpreter and end as an interpreter ends."""
     import atexit
-    import threading
     import traceback
 
     status = 0
@@ -150,7 +149,8 @@ def _live(template: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
         traceback.print_exc()
         status = 1
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()  # noqa: SLF001
         atexit._run_exitfuncs()  # noqa: SLF001
         sys.stdout.flush()
         sys.stderr.flush()
