@@ -49,6 +49,17 @@ def limits(plan: Plan) -> None:
         resource.setrlimit(number, (soft, hard))
 
 
+def gain_none() -> None:
+    """Empty the set of capabilities that could ever be gained; what this process has stays its own."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        try:
+            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # there are no more
+                break
+            raise
+
+
 def surrender(uid: int | None, gid: int | None = None, *, bounding: bool = True) -> None:
     """Be *uid* (None: stay) with no capabilities and no way to gain any; nobody may look in.
 
@@ -61,13 +72,8 @@ def surrender(uid: int | None, gid: int | None = None, *, bounding: bool = True)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_CAP_AMBIENT, 4)
-    for capability in range(_LAST_CAPABILITY + 1) if bounding else ():
-        try:
-            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # there are no more
-                break
-            raise
+    if bounding:
+        gain_none()
     if uid is not None:
         gid = uid if gid is None else gid
         os.setresgid(gid, gid, gid)

@@ -67,6 +67,7 @@ def run(
             way.close()
             _work(theirs, rooted=rooted, template=template)
         theirs.close()
+        confine.gain_none()
         order = order or _awaited(asking, way)
         asking.close()
         _become(order, way, worker, rooted=rooted)
@@ -133,7 +134,7 @@ def _become(order: _Order, way: socket.socket, worker: int, *, rooted: bool) -> 
     if rooted:
         map_ids(str(worker), plan.uid, plan.uid, deny=False)
         os.setgroups([])
-    confine.surrender(plan.uid if rooted else None)
+    confine.surrender(plan.uid if rooted else None, bounding=False)
     # The change of user forgot it; and the launcher may be gone by now.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if orphaned():

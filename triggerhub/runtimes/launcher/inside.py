@@ -51,10 +51,7 @@ def enter(plan: Plan, start: Beginning, template: Callable[[list[str]], None], *
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    os.environ.clear()
-    os.environ.update(start.env)
     time.tzset()
-    _streams()
     confine.seccomp(plan)
     os.close(REPORT)
     _live(template, list(start.argv))
@@ -63,6 +60,7 @@ def enter(plan: Plan, start: Beginning, template: Callable[[list[str]], None], *
 def place(plan: Plan, descriptors: list[int], *kept: int) -> Beginning:
     """Give every descriptor its number and close all others but those that are *kept*; return what comes by the last.
 
+    What goes on in this interpreter has its streams and its environment then.
     Stops: descriptors of the hub, the launcher and other sandboxes.
     """
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -74,6 +72,10 @@ def place(plan: Plan, descriptors: list[int], *kept: int) -> Beginning:
     close_all_but({*wanted, REPORT, *kept})
     start = begin(_content(_BEGINNING))
     os.close(_BEGINNING)
+    if plan.template:
+        _streams()
+        os.environ.clear()
+        os.environ.update(start.env)
     return start
 
 

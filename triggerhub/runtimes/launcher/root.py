@@ -205,8 +205,10 @@ def _seal() -> None:
 def _write(path: str, text: str) -> None:
     with _parent(path) as (folder, name):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder)
-    with open(file, "w") as opened:
-        opened.write(text)
+    try:
+        os.write(file, text.encode())
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
