@@ -470,5 +470,6 @@ def main() -> None:
     run(handler)
 
 
-if __name__ == "__main__":
+# The launcher, which defines all this before it knows for whom, calls it then.
+if __name__ == "__main__" and "PARTS" not in globals():
     main()

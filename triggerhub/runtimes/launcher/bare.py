@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import NoReturn
 
 from . import confine, init, inside, kernel
@@ -21,9 +21,7 @@ _PATIENCE = 5.0
 """Seconds after which what forks faster than it is ended is given up."""
 
 
-def run(
-    plan: Plan, descriptors: list[int], report: int, *, rooted: bool, template: Callable[[list[str]], None]
-) -> NoReturn:
+def run(plan: Plan, descriptors: list[int], report: int, *, rooted: bool, template: inside.Template) -> NoReturn:
     """As ``init.run``."""
     try:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -52,10 +50,10 @@ def run(
         os._exit(1)
 
 
-def _work(plan: Plan, descriptors: list[int], uid: int | None, template: Callable[[list[str]], None]) -> NoReturn:
+def _work(plan: Plan, descriptors: list[int], uid: int | None, template: inside.Template) -> NoReturn:
     try:
         os.setsid()
-        inside.enter(plan, inside.place(plan, descriptors), template, uid=uid)
+        inside.enter(plan, inside.place(plan, descriptors), template(), uid=uid)
     except inside.NoProgram as error:
         init.tell(missing=str(error))
     except BaseException as error:

@@ -12,11 +12,10 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from . import confine, inside, kernel, pasta, root
-from .plan import INSIDE, MAX, OLD, Plan, decode
+from .plan import INSIDE, MAX, OLD, Plan, unpack
 
 NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 DESCRIPTORS = 16
@@ -40,13 +39,12 @@ def run(
     *,
     rooted: bool,
     ids: tuple[int, int] | None,
-    template: Callable[[list[str]], None],
+    template: inside.Template,
 ) -> NoReturn:
     """Make what all plans of a *network* have in common, take one from *orders*, and be its sandbox; never returns.
 
     *orders* is a socket by which the launcher hands on the plan and its descriptors, later or never: then it closes
-    it. *report* takes JSON lines. *ids* are the launcher's uid and gid, where this is born into its own user namespace;
-    *template* runs the Python worker in this interpreter.
+    it. *report* takes JSON lines. *ids* are the launcher's uid and gid, where this is born into its own user namespace.
     """
     try:
         asking = socket.socket(fileno=_born(orders, report, ids))
@@ -56,17 +54,18 @@ def run(
             order = _order(asking)
             _join(_opened(order.plan.groups))
             pasta.enter(order.plan.uid if rooted else None, map_ids)
-        if network != "host":
-            confine.loopback_up()
-        if not rooted:
-            confine.fewer_watches()
-        root.found()
         way, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Before all else: what this process writes to from now on, it has copied once.
         worker = os.fork()
         if worker == 0:
             way.close()
             _work(theirs, rooted=rooted, template=template)
         theirs.close()
+        if network != "host":
+            confine.loopback_up()
+        if not rooted:
+            confine.fewer_watches()
+        root.found()
         confine.gain_none()
         order = order or _awaited(asking, way)
         asking.close()
@@ -79,7 +78,7 @@ def run(
 
 
 class _Order(NamedTuple):
-    packet: bytes
+    packed: bytes
     plan: Plan
     descriptors: list[int]
 
@@ -100,10 +99,10 @@ def _born(orders: int, report: int, ids: tuple[int, int] | None) -> int:
 
 def _order(asking: socket.socket) -> _Order:
     """Wait for the plan; leave where there will be none."""
-    packet, descriptors, _, _ = socket.recv_fds(asking, MAX, DESCRIPTORS)
-    if not packet:
+    packed, descriptors, _, _ = socket.recv_fds(asking, 2 * MAX, DESCRIPTORS)
+    if not packed:
         os._exit(0)
-    return _Order(packet, decode(packet), descriptors)
+    return _Order(packed, unpack(packed), descriptors)
 
 
 def _awaited(asking: socket.socket, way: socket.socket) -> _Order:
@@ -120,7 +119,7 @@ def _become(order: _Order, way: socket.socket, worker: int, *, rooted: bool) -> 
     """Hand the plan on to the worker, at the other end of *way*; make the rest of it; be nobody before that begins."""
     plan, descriptors = order.plan, order.descriptors
     door = None if plan.listen is None else descriptors.pop()
-    socket.send_fds(way, [order.packet], descriptors)
+    socket.send_fds(way, [order.packed], descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     socket.sethostname(plan.hostname)
@@ -142,7 +141,7 @@ def _become(order: _Order, way: socket.socket, worker: int, *, rooted: bool) -> 
     way.send(b"1")
 
 
-def _work(way: socket.socket, *, rooted: bool, template: Callable[[list[str]], None]) -> NoReturn:
+def _work(way: socket.socket, *, rooted: bool, template: inside.Template) -> NoReturn:
     """Be the worker: take the plan, and a user namespace, of which process 1 writes the map.
 
     It joins its control groups itself, which takes the kernel longer than all else here, without a processor: process 1
@@ -150,6 +149,7 @@ def _work(way: socket.socket, *, rooted: bool, template: Callable[[list[str]], N
     """
     try:
         os.setsid()
+        live = template()
         _, plan, descriptors = _order(way)
         if _joins(plan):
             groups = _opened(plan.groups, OLD)
@@ -167,7 +167,7 @@ def _work(way: socket.socket, *, rooted: bool, template: Callable[[list[str]], N
             start = inside.place(plan, descriptors, lifted.fileno())
             if not lifted.recv(1):
                 os._exit(1)
-        inside.enter(plan, start, template, uid=INSIDE)
+        inside.enter(plan, start, live, uid=INSIDE)
     except ConnectionError:
         pass  # process 1 is gone, and says why
     except inside.NoProgram as error:

@@ -25,7 +25,7 @@ from typing import NamedTuple, NoReturn
 from . import bare, floor, groups, init, kernel
 from .ahead import IMPORTED, NEEDED, yield_to
 from .floor import Floor
-from .plan import AHEAD, GROW, MAX, BadPlan, Plan, decode, killed
+from .plan import AHEAD, GROW, MAX, BadPlan, Plan, decode, killed, pack
 
 _RUNTIME = "/var/runtime"
 """Where a sandbox has the bootstraps."""
@@ -140,7 +140,7 @@ class Launcher:
             wanted = len(plan.descriptors) + 1 + (plan.listen is not None)
             if len(descriptors) != wanted:
                 raise BadPlan(f"expected {wanted} descriptors, got {len(descriptors)}")
-            self._make(plan, packet, descriptors)
+            self._make(plan, descriptors)
         except (BadPlan, OSError) as error:
             identity = 0
             with contextlib.suppress(ValueError, TypeError, KeyError):
@@ -150,25 +150,25 @@ class Launcher:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _make(self, plan: Plan, packet: bytes, descriptors: list[int]) -> None:
+    def _make(self, plan: Plan, descriptors: list[int]) -> None:
         above = {os.path.dirname(group) for group in plan.groups}
         self._shares |= above if self._floor is None else above.intersection(self._floor.groups)
-        sandbox = self._made(plan, packet, descriptors)
+        sandbox = self._made(plan, descriptors)
         sandbox.id = plan.id
         self._send({"id": plan.id, "pid": sandbox.pid}, [sandbox.handle])
         self._lacks = self._keeps and self._ahead is None and plan.namespaces and plan.network == "own"
 
-    def _made(self, plan: Plan, packet: bytes, descriptors: list[int]) -> _Sandbox:
+    def _made(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
         if not plan.namespaces:
-            be = partial(bare.run, plan, descriptors, rooted=self._rooted, template=self._live)
+            be = partial(bare.run, plan, descriptors, rooted=self._rooted, template=self._template)
             sandbox = self._clone(0, be)
             sandbox.bare = True
             return sandbox
-        if plan.network == "own" and (ahead := self._taken()) is not None and _order(ahead, packet, descriptors):
+        if plan.network == "own" and (ahead := self._taken()) is not None and _order(ahead, plan, descriptors):
             return ahead
         sandbox = self._found(plan.network)
         # One that takes no order has ended, and says why.
-        _order(sandbox, packet, descriptors)
+        _order(sandbox, plan, descriptors)
         return sandbox
 
     def _found(self, network: str) -> _Sandbox:
@@ -178,7 +178,7 @@ class Launcher:
             try:
                 flags = init.flags(network, alone=self._ids is not None)
                 be = partial(
-                    init.run, theirs.fileno(), network, rooted=self._rooted, ids=self._ids, template=self._live
+                    init.run, theirs.fileno(), network, rooted=self._rooted, ids=self._ids, template=self._template
                 )
                 sandbox = self._clone(flags, be)
             except OSError:
@@ -291,27 +291,31 @@ class Launcher:
             groups.clear(self._shares, _EMPTY)
         os._exit(0)
 
-    def _live(self, argv: list[str]) -> None:
-        """Be the Python worker: in the child, with the interpreter that the launcher has warmed up."""
-        for name in self._mine:
-            del sys.modules[name]
+    def _template(self) -> Callable[[list[str]], None]:
+        """Define the Python worker: in the child, with the interpreter that the launcher has warmed up."""
         main = types.ModuleType("__main__")
         main.__file__ = f"{_RUNTIME}/worker.py"
         main.__dict__["PARTS"] = self._programs.parts
         main.__dict__["YIELD"] = partial(yield_to, lacking=self._lacking[::-1])
-        sys.modules["__main__"] = main
-        sys.argv = [main.__file__, *argv]
         exec(self._programs.worker, main.__dict__)
+        return partial(self._live, main)
+
+    def _live(self, main: types.ModuleType, argv: list[str]) -> None:
+        for name in self._mine:
+            del sys.modules[name]
+        sys.modules["__main__"] = main
+        sys.argv = [f"{_RUNTIME}/worker.py", *argv]
+        main.__dict__["main"]()
 
 
-def _order(sandbox: _Sandbox, packet: bytes, descriptors: list[int]) -> bool:
+def _order(sandbox: _Sandbox, plan: Plan, descriptors: list[int]) -> bool:
     """Hand a plan on to who waits for one; return whether there is anybody."""
     orders, sandbox.orders = sandbox.orders, None
     if orders is None:
         return False
     with orders:
         try:
-            socket.send_fds(orders, [packet], descriptors)
+            socket.send_fds(orders, [pack(plan)], descriptors)
         except OSError:
             return False
     return True
