@@ -44,7 +44,8 @@ def run(
     """Make what all plans of a *network* have in common, take one from *orders*, and be its sandbox; never returns.
 
     *orders* is a socket by which the launcher hands on the plan and its descriptors, later or never: then it closes
-    it. *report* takes JSON lines. *ids* are the launcher's uid and gid, where this is born into its own user namespace.
+    it, and this one does once the plan is carried out. *report* takes JSON lines. *ids* are the launcher's uid and gid,
+    where this is born into its own user namespace.
     """
     try:
         asking = socket.socket(fileno=_born(orders, report, ids))
@@ -68,8 +69,9 @@ def run(
         root.found()
         confine.gain_none()
         order = order or _awaited(asking, way)
-        asking.close()
         _become(order, way, worker, rooted=rooted)
+        # The launcher sees that, too: who comes next may have the processor now.
+        asking.close()
         way.close()
         _reap(worker)
     except BaseException as error:

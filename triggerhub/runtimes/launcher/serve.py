@@ -83,7 +83,9 @@ class Launcher:
         self._ahead: _Sandbox | None = None
         """Begun before its plan is known."""
         self._keeps = self._lacks = False
-        """Whether there shall be such a one, and whether it is to be begun as soon as nobody asks for another."""
+        """Whether there shall be such a one, and whether one is to be begun as soon as nobody asks for another."""
+        self._building: dict[int, socket.socket] = {}
+        """Where those that have a plan tell, by closing it, that they are what it asks for."""
         self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._remounted = select.poll()
         """Says once that something was mounted, or no more."""
@@ -110,6 +112,8 @@ class Launcher:
                     self._discard()
                 elif descriptor == self._hub.fileno():
                     self._take()
+                elif descriptor in self._building:
+                    self._built(descriptor)
                 else:
                     self._poll.unregister(descriptor)
                     self._ended(self._sandboxes.pop(descriptor))
@@ -156,7 +160,6 @@ class Launcher:
         sandbox = self._made(plan, descriptors)
         sandbox.id = plan.id
         self._send({"id": plan.id, "pid": sandbox.pid}, [sandbox.handle])
-        self._lacks = self._keeps and self._ahead is None and plan.namespaces and plan.network == "own"
 
     def _made(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
         if not plan.namespaces:
@@ -164,12 +167,35 @@ class Launcher:
             sandbox = self._clone(0, be)
             sandbox.bare = True
             return sandbox
-        if plan.network == "own" and (ahead := self._taken()) is not None and _order(ahead, plan, descriptors):
+        if plan.network == "own" and (ahead := self._taken()) is not None and self._order(ahead, plan, descriptors):
             return ahead
         sandbox = self._found(plan.network)
         # One that takes no order has ended, and says why.
-        _order(sandbox, plan, descriptors)
+        self._order(sandbox, plan, descriptors)
         return sandbox
+
+    def _order(self, sandbox: _Sandbox, plan: Plan, descriptors: list[int]) -> bool:
+        """Hand a plan on to who waits for one; return whether there is anybody."""
+        orders, sandbox.orders = sandbox.orders, None
+        if orders is None:
+            return False
+        try:
+            socket.send_fds(orders, [pack(plan)], descriptors)
+        except OSError:
+            orders.close()
+            return False
+        if plan.network == "own":
+            self._building[orders.fileno()] = orders
+            self._poll.register(orders, 0)
+        else:
+            orders.close()
+        return True
+
+    def _built(self, orders: int) -> None:
+        """One is what its plan asks for: the next takes no processor from it any more, and is begun."""
+        self._poll.unregister(orders)
+        self._building.pop(orders).close()
+        self._lacks = self._keeps and self._ahead is None
 
     def _found(self, network: str) -> _Sandbox:
         """Begin a sandbox that waits for its plan. Raises OSError."""
@@ -306,19 +332,6 @@ class Launcher:
         sys.modules["__main__"] = main
         sys.argv = [f"{_RUNTIME}/worker.py", *argv]
         main.__dict__["main"]()
-
-
-def _order(sandbox: _Sandbox, plan: Plan, descriptors: list[int]) -> bool:
-    """Hand a plan on to who waits for one; return whether there is anybody."""
-    orders, sandbox.orders = sandbox.orders, None
-    if orders is None:
-        return False
-    with orders:
-        try:
-            socket.send_fds(orders, [pack(plan)], descriptors)
-        except OSError:
-            return False
-    return True
 
 
 def _settle() -> None:
