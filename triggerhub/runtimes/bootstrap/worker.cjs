@@ -8,7 +8,7 @@
 // compiled anew. V8 reads it as it makes a heap and not again, so it is taken back until the code is loaded, or until a
 // thread is to have a heap of its own.
 const HEAP = process.execArgv.findLast((word) => word.startsWith("--max-old-space-size="));
-const { setFlagsFromString } = HEAP ? require("node:v8") : {};
+const { setFlagsFromString } = HEAP ? ofV8() : {};
 setFlag("--max-old-space-size=0");
 
 const { createHook } = require("node:async_hooks");
@@ -117,6 +117,20 @@ for (const [name, level] of [
     const line = inJson ? asJson(now, level, args) : `${now}\t${requestId ?? "undefined"}\t${level}\t${format(...args)}`;
     process.stdout.write(`${line}\n`);
   };
+}
+
+// What node:v8 is made of, which it would have compiled anew before anybody could take the flag back: streams and more.
+function ofV8() {
+  const told = Object.getOwnPropertyDescriptor(process, "noDeprecation");
+  process.noDeprecation = true;
+  try {
+    return process.binding("v8");
+  } catch {
+    return require("node:v8");
+  } finally {
+    delete process.noDeprecation;
+    if (told) Object.defineProperty(process, "noDeprecation", told);
+  }
 }
 
 function setFlag(flag) {
