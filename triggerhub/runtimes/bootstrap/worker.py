@@ -29,7 +29,7 @@ INVOKE, READY, UNLOADABLE, RESULT, ERROR = 1, 2, 3, 4, 5
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 MAX_MESSAGE, MAX_TYPE = 4096, 256
 CHUNK = 64 * 1024
-OWNER, BOOTSTRAP = os.getpid(), os.path.dirname(__file__)
+OWNER, BOOTSTRAP = -1, os.path.dirname(__file__)
 # Made once: what json itself makes anew for every event.
 parse, compose = JSONDecoder().decode, JSONEncoder(ensure_ascii=False).encode
 ABOUT = ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")
@@ -404,13 +404,11 @@ def serve(handler: Any) -> None:
 def part(name: str) -> dict[str, Any]:
     """Return what a part of the worker defines that not every function needs: ``forking`` or ``logs``."""
     path = f"{BOOTSTRAP}/{name}.py"
-    # The launcher has compiled it already.
-    code = globals().get("PARTS", {}).get(name)
-    if code is None:
+    names: dict[str, Any] | None = globals().get("PARTS", {}).get(name)
+    if names is None:
+        names = {"__name__": f"_triggerhub_{name}", "__file__": path}
         with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec", dont_inherit=True)
-    names: dict[str, Any] = {"__name__": f"_triggerhub_{name}", "__file__": path}
-    exec(code, names)
+            exec(compile(file.read(), path, "exec", dont_inherit=True), names)
     return names
 
 
@@ -440,6 +438,8 @@ def widen() -> None:
 
 
 def main() -> None:
+    global OWNER
+    OWNER = os.getpid()
     streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -470,6 +470,6 @@ def main() -> None:
     run(handler)
 
 
-# The launcher, which defines all this before it knows for whom, calls it then.
+# The launcher has all this, and its PARTS, before there is a function, and calls main() once there is one.
 if __name__ == "__main__" and "PARTS" not in globals():
     main()

@@ -53,7 +53,7 @@ def run(plan: Plan, descriptors: list[int], report: int, *, rooted: bool, templa
 def _work(plan: Plan, descriptors: list[int], uid: int | None, template: inside.Template) -> NoReturn:
     try:
         os.setsid()
-        inside.enter(plan, inside.place(plan, descriptors), template(), uid=uid)
+        inside.enter(plan, inside.place(plan, descriptors), template, uid=uid)
     except inside.NoProgram as error:
         init.tell(missing=str(error))
     except BaseException as error:

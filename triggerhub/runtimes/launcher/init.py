@@ -151,7 +151,6 @@ def _work(way: socket.socket, *, rooted: bool, template: inside.Template) -> NoR
     """
     try:
         os.setsid()
-        live = template()
         _, plan, descriptors = _order(way)
         if _joins(plan):
             groups = _opened(plan.groups, OLD)
@@ -169,7 +168,7 @@ def _work(way: socket.socket, *, rooted: bool, template: inside.Template) -> NoR
             start = inside.place(plan, descriptors, lifted.fileno())
             if not lifted.recv(1):
                 os._exit(1)
-        inside.enter(plan, start, live, uid=INSIDE)
+        inside.enter(plan, start, template, uid=INSIDE)
     except ConnectionError:
         pass  # process 1 is gone, and says why
     except inside.NoProgram as error:

@@ -20,16 +20,16 @@ REPORT = 65
 """Above every number that a worker's descriptor is given."""
 
 
-Template = Callable[[], Callable[[list[str]], None]]
-"""Defines the Python worker in this interpreter, and returns what runs it with its arguments."""
+Template = Callable[[list[str]], None]
+"""Runs the Python worker in this interpreter, with its arguments."""
 
 
 class NoProgram(Exception):
     """The program that the sandbox was made for cannot be executed."""
 
 
-def enter(plan: Plan, start: Beginning, live: Callable[[list[str]], None], *, uid: int | None) -> NoReturn:
-    """Confine this process and become the worker, as *uid*; *live* runs the launcher's own Python worker.
+def enter(plan: Plan, start: Beginning, template: Template, *, uid: int | None) -> NoReturn:
+    """Confine this process and become the worker, as *uid*.
 
     Raises what stops it before the user's code begins; after that never returns and never raises.
     """
@@ -58,7 +58,7 @@ def enter(plan: Plan, start: Beginning, live: Callable[[list[str]], None], *, ui
     time.tzset()
     confine.seccomp(plan)
     os.close(REPORT)
-    _live(live, list(start.argv))
+    _live(template, list(start.argv))
 
 
 def place(plan: Plan, descriptors: list[int], *kept: int) -> Beginning:
@@ -139,14 +139,14 @@ def _streams() -> None:
             setattr(sys, place, stream)
 
 
-def _live(live: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
+def _live(template: Template, argv: list[str]) -> NoReturn:
     """Run the worker in this interpreter and end as an interpreter ends."""
     import atexit
     import traceback
 
     status = 0
     try:
-        live(argv)
+        template(argv)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if not isinstance(end.code, int | None):

@@ -23,7 +23,7 @@ def main(descriptor: int, runtime: str) -> None:
     The first packet is the floor, every other one brings the socket of a launcher that is to be started.
     """
     serve.prepare("triggerhub-keep", whole=True)
-    worker = serve.compiled(runtime)
+    worker = serve.defined(runtime)
     control = socket.socket(fileno=descriptor)
     control.setblocking(True)
     told = control.recv(MAX + 1)

@@ -20,7 +20,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from . import bare, floor, groups, init, kernel
 from .ahead import IMPORTED, NEEDED, yield_to
@@ -37,14 +37,6 @@ _EMPTY = 1.0
 """Seconds that their control groups may stay busy then."""
 _QUIET = 50
 """Milliseconds without a request until the next of these is imported: it takes some, for which none shall wait."""
-
-
-class Programs(NamedTuple):
-    """What the Python worker is made of."""
-
-    worker: types.CodeType
-    parts: dict[str, types.CodeType]
-    """What not every function needs of it, by name."""
 
 
 @dataclass(slots=True)
@@ -64,13 +56,13 @@ class _Sandbox:
 class Launcher:
     """The sandboxes that are there, and the socket that asks for more."""
 
-    def __init__(self, hub: socket.socket, programs: Programs, held: Floor | None, *, within: bool) -> None:
-        """*programs* are the Python worker's; *held* is what is refused, where the hub is not who this is.
+    def __init__(self, hub: socket.socket, worker: types.ModuleType, held: Floor | None, *, within: bool) -> None:
+        """*worker* is the module of the Python worker; *held* is what is refused, where the hub is not who this is.
 
         Then nothing more is imported: what that user may change is no program of this one's.
         """
         self._hub = hub
-        self._programs = programs
+        self._worker = worker
         self._floor = held
         self._rooted = os.geteuid() == 0
         # In a user namespace that somebody made, nobody maps any: there is INSIDE already.
@@ -163,7 +155,7 @@ class Launcher:
 
     def _made(self, plan: Plan, descriptors: list[int]) -> _Sandbox:
         if not plan.namespaces:
-            be = partial(bare.run, plan, descriptors, rooted=self._rooted, template=self._template)
+            be = partial(bare.run, plan, descriptors, rooted=self._rooted, template=self._live)
             sandbox = self._clone(0, be)
             sandbox.bare = True
             return sandbox
@@ -204,7 +196,7 @@ class Launcher:
             try:
                 flags = init.flags(network, alone=self._ids is not None)
                 be = partial(
-                    init.run, theirs.fileno(), network, rooted=self._rooted, ids=self._ids, template=self._template
+                    init.run, theirs.fileno(), network, rooted=self._rooted, ids=self._ids, template=self._live
                 )
                 sandbox = self._clone(flags, be)
             except OSError:
@@ -317,21 +309,15 @@ class Launcher:
             groups.clear(self._shares, _EMPTY)
         os._exit(0)
 
-    def _template(self) -> Callable[[list[str]], None]:
-        """Define the Python worker: in the child, with the interpreter that the launcher has warmed up."""
-        main = types.ModuleType("__main__")
-        main.__file__ = f"{_RUNTIME}/worker.py"
-        main.__dict__["PARTS"] = self._programs.parts
-        main.__dict__["YIELD"] = partial(yield_to, lacking=self._lacking[::-1])
-        exec(self._programs.worker, main.__dict__)
-        return partial(self._live, main)
-
-    def _live(self, main: types.ModuleType, argv: list[str]) -> None:
+    def _live(self, argv: list[str]) -> None:
+        """Be the Python worker: in the child, with the interpreter that the launcher has warmed up."""
         for name in self._mine:
             del sys.modules[name]
-        sys.modules["__main__"] = main
+        sys.modules["__main__"] = self._worker
         sys.argv = [f"{_RUNTIME}/worker.py", *argv]
-        main.__dict__["main"]()
+        names = self._worker.__dict__
+        names["YIELD"] = partial(yield_to, lacking=self._lacking[::-1])
+        names["main"]()
 
 
 def _settle() -> None:
@@ -346,7 +332,7 @@ def main(descriptor: int, runtime: str, *, within: bool = False) -> None:
     *runtime* is the folder of the bootstraps; *within*: this process is in a user namespace of its own.
     """
     prepare("triggerhub-launcher")
-    serve(socket.socket(fileno=descriptor), compiled(runtime), within=within)
+    serve(socket.socket(fileno=descriptor), defined(runtime), within=within)
 
 
 def prepare(name: str, *, whole: bool = False) -> None:
@@ -365,18 +351,23 @@ def prepare(name: str, *, whole: bool = False) -> None:
             importlib.import_module(module)
 
 
-def compiled(runtime: str) -> Programs:
-    """Return the programs of the Python worker, compiled before anybody asks."""
-    made = {}
-    for name in ("worker", *_PARTS):
+def defined(runtime: str) -> types.ModuleType:
+    """Return the module of the Python worker, with its parts, as it is before its ``main`` is called.
+
+    Defined here, all workers share its memory. *runtime* is the folder of the bootstraps.
+    """
+    main = types.ModuleType("__main__")
+    parts = {name: {"__name__": f"_triggerhub_{name}", "__file__": f"{_RUNTIME}/{name}.py"} for name in _PARTS}
+    main.__dict__.update(__file__=f"{_RUNTIME}/worker.py", PARTS=parts)
+    for name, names in (("worker", main.__dict__), *parts.items()):
         with open(f"{runtime}/{name}.py", "rb") as file:
-            made[name] = compile(file.read(), f"{_RUNTIME}/{name}.py", "exec", dont_inherit=True)
-    return Programs(made.pop("worker"), made)
+            exec(compile(file.read(), f"{_RUNTIME}/{name}.py", "exec", dont_inherit=True), names)
+    return main
 
 
-def serve(hub: socket.socket, programs: Programs, held: Floor | None = None, *, within: bool = False) -> None:
+def serve(hub: socket.socket, worker: types.ModuleType, held: Floor | None = None, *, within: bool = False) -> None:
     """Serve *hub*; returns never."""
     kernel.set_name("triggerhub-launcher")
     hub.setblocking(True)
     _settle()
-    Launcher(hub, programs, held, within=within).serve()
+    Launcher(hub, worker, held, within=within).serve()
