@@ -15,6 +15,7 @@ import pytest
 from triggerhub.model import Returned
 from triggerhub.runtimes import memory
 from triggerhub.runtimes.launch import Launcher
+from triggerhub.settings import Function
 
 from .conftest import Bench, invocation, living
 
@@ -113,17 +114,39 @@ async def test_the_next_worker_is_what_was_begun_and_another_is(grown: Bench) ->
 async def test_it_is_any_function_s(grown: Bench, reuse: str) -> None:
     await call(grown)
     for _ in range(3):
-        await begun(grown.launcher)
-        assert (await call(grown, reuse=reuse))[0] == "f"
+        before = await begun(grown.launcher)
+        assert await worker_of(grown, grown.python(WHO, reuse=reuse)) == before
 
 
-async def test_a_program_and_node_are_begun_likewise(grown: Bench) -> None:
+async def test_it_is_node_s_and_a_program_s_as_well(grown: Bench) -> None:
     await call(grown)
     before = await begun(grown.launcher)
-    outcome = await grown.call(grown.program("#!/bin/sh\necho '\"here\"'\n"))
+    assert await worker_of(grown, grown.node("export const handler = async () => 1")) == before
+    before = await begun(grown.launcher)
+    outcome = await grown.call(grown.program("#!/bin/sh\nreadlink /proc/self/ns/pid | sed 's/.*/\"&\"/'\n"))
     assert isinstance(outcome, Returned), outcome
-    assert outcome.payload.strip() == b'"here"'
+    assert json.loads(outcome.payload) != os.readlink("/proc/self/ns/pid")
     assert not living(before)
+
+
+async def worker_of(bench: Bench, function: Function) -> int | None:
+    """Return the process 1 of the worker that answers a call."""
+    async with bench.worker(function) as worker:
+        outcome = await worker.invoke(invocation(function=function))
+        assert isinstance(outcome, Returned), outcome
+        pid: int | None = worker.pid
+    return pid
+
+
+async def test_one_that_is_stopped_ends_with_what_it_does_not_see(grown: Bench) -> None:
+    await call(grown)
+    pid = await begun(grown.launcher)
+    os.kill(pid, signal.SIGSTOP)
+    assert grown.launcher.pid is not None
+    os.kill(grown.launcher.pid, signal.SIGKILL)
+    with anyio.fail_after(20):
+        while living(pid):
+            await anyio.sleep(0.01)
 
 
 async def test_one_that_was_killed_is_missed_by_nobody(grown: Bench) -> None:

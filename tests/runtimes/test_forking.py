@@ -168,6 +168,29 @@ async def test_what_an_event_left_running_is_gone_before_it_is_answered(any_benc
         until(lambda: len(memory.family(worker.pid)) == alone, "nothing is left but the worker")
 
 
+@pytest.mark.parametrize("size", [1, 100])
+async def test_what_an_event_held_is_free_for_the_next(bench: Bench, size: int) -> None:
+    function = bench.python(
+        """
+        import fcntl, socket
+        def handler(event, context):
+            global held
+            listening, lock = socket.socket(), open("/tmp/lock", "w")
+            listening.bind(("127.0.0.1", 8099))
+            listening.listen()
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = listening, lock, b"x" * event
+            return "free"
+        """,
+        reuse="fork",
+        memory=512 * MB,
+    )
+    async with bench.worker(function) as worker:
+        for _ in range(12):
+            outcome = await worker.invoke(invocation(size * MB, function=function))
+            assert isinstance(outcome, Returned), outcome
+
+
 async def test_what_was_started_while_the_code_was_loaded_stays(bench: Bench) -> None:
     function = bench.python(
         """

@@ -12,13 +12,13 @@ import pytest
 
 from triggerhub.model import Returned
 from triggerhub.policy.sandbox import shares
-from triggerhub.runtimes import groups
+from triggerhub.runtimes import groups, memory
 from triggerhub.runtimes.groups import Group, Groups, NoGroups
 from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.launcher import groups as launchers
 from triggerhub.settings import MB
 
-from .conftest import Bench
+from .conftest import Bench, invocation
 
 LIMIT = shares.limit(128 * MB, 0, 64)
 
@@ -76,6 +76,27 @@ async def test_they_go_with_the_launcher(held: Groups, tmp_path: Path) -> None:
         assert isinstance(await bench.call(bench.python("def handler(e, c): return 1")), Returned)
         assert groups.own()
     assert not groups.own()
+
+
+async def test_a_worker_and_what_it_starts_are_in_them(held: Groups, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    launcher = Launcher()
+    bench = Bench(tmp_path, launcher, level="contained")
+    function = bench.python("""
+        import subprocess
+        kept = []
+        def handler(event, context):
+            kept.append(subprocess.Popen(["sleep", "60"]))
+    """)
+    async with launcher.held(), bench.worker(function) as worker:
+        assert isinstance(await worker.invoke(invocation(function=function)), Returned)
+        assert worker.pid is not None
+        first, *others = memory.family(worker.pid)
+        assert len(others) == 2
+        (group,) = [folder for parent in groups.own()[:1] for folder in parent.glob("worker-*")]
+        there = set(map(int, (group / "cgroup.procs").read_text().split()))
+        assert there == set(others)
+        assert first not in there
 
 
 def test_who_ends_has_haste_and_its_usual_share_again(tmp_path: Path) -> None:

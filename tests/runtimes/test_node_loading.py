@@ -116,6 +116,35 @@ async def test_what_node_is_told_to_import_first_sees_the_code_imported(bench: B
     await ok(bench, text, "app.js", None, env={"NODE_OPTIONS": f"--import {bench.task}/first.mjs"})
 
 
+@pytest.mark.parametrize("option", ["--require", "-r"])
+async def test_what_is_required_first_may_change_what_is_imported(bench: Bench, option: str) -> None:
+    if "register" not in said("Object.keys(require('node:module')).join(' ')"):
+        pytest.skip("this Node has no hooks that are registered")
+    bench.file(
+        "first.cjs", "require('node:module').register('./hooks.mjs', require('node:url').pathToFileURL(__filename))"
+    )
+    bench.file(
+        "hooks.mjs",
+        """
+        const source = "export const handler = async () => 'hooked'";
+        export async function load(url, context, next) {
+          return url.endsWith("/app.js") ? { format: "module", shortCircuit: true, source } : next(url, context);
+        }
+        """,
+    )
+    first = {"NODE_OPTIONS": f"{option} {bench.task}/first.cjs"}
+    outcome = await bench.call(bench.node("exports.handler = async () => 'ok'", name="app.js", env=first))
+    assert outcome.payload == b'"hooked"'
+
+
+@pytest.mark.parametrize("options", ["--no-deprecation", "--pending-deprecation --throw-deprecation", ""])
+async def test_what_node_is_told_of_deprecations_stays(bench: Bench, options: str) -> None:
+    text = "exports.handler = async () => [process.noDeprecation === true, 'noDeprecation' in process]"
+    outcome = await bench.call(bench.node(text, name="app.js", env={"NODE_OPTIONS": options} if options else {}))
+    silent = options == "--no-deprecation"
+    assert json.loads(outcome.payload) == [silent, silent]
+
+
 @pytest.mark.parametrize(
     ("text", "files", "kind", "message"),
     [

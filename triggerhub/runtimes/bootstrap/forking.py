@@ -101,13 +101,13 @@ class Forking:
             poll.register(self._worker.SOCKET, select.POLLIN)
             if not poll.poll(SOON):
                 self._let_go()
-                while self._dying:
-                    os.waitpid(self._dying.pop(), 0)
+                self._wait()
         event: tuple[bytes, bytes] = self._worker.frame()
         return event
 
     def _see_through(self, handler: Any, text: bytes, body: bytes) -> bool:
         """Have an event answered; return whether it is seen that nothing of it is left."""
+        self._wait()
         try:
             child = self._hand_over(text, body) or self._fork(handler, text, body)
         except OSError as error:
@@ -122,6 +122,14 @@ class Forking:
         clean = self._end(child.pid)
         self._worker.write(said)
         return clean
+
+    def _wait(self) -> None:
+        """Wait until those that were killed have let go of what they held: ports and locks, which the next may want."""
+        while self._dying:
+            try:  # noqa: SIM105 - contextlib is not imported here
+                os.waitpid(self._dying.pop(), 0)
+            except ChildProcessError:
+                pass  # the code has asked for it
 
     def _end(self, child: int) -> bool:
         """Kill a child; return whether it is seen that nothing of it is left."""

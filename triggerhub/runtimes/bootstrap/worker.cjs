@@ -122,14 +122,14 @@ for (const [name, level] of [
 // What node:v8 is made of, which it would have compiled anew before anybody could take the flag back: streams and more.
 function ofV8() {
   const told = Object.getOwnPropertyDescriptor(process, "noDeprecation");
-  process.noDeprecation = true;
   try {
+    // Where Node was told to be silent, it cannot be set.
+    if (!process.noDeprecation) process.noDeprecation = true;
     return process.binding("v8");
   } catch {
     return require("node:v8");
   } finally {
-    delete process.noDeprecation;
-    if (told) Object.defineProperty(process, "noDeprecation", told);
+    if (!told) delete process.noDeprecation;
   }
 }
 
@@ -172,12 +172,12 @@ async function exportsOf(path) {
 // Which module has the `await`, as Node's error says.
 const REQUIRED = /^ *Requir(?:ing|ed module:) (.*?) *$/m;
 // These may change what is imported, and how.
-const HOOKS = /--(?:experimental-)?(?:loader|import|default-type)\b/;
+const HOOKS = /(?:^|\s)(?:-r|--(?:(?:experimental-)?(?:loader|import|default-type)|require|preserve-symlinks))\b/;
 // Whatever takes this for code of a module is only loaded more slowly.
 const STATEMENT = /(?:^|[;}]|\*\/)[^\S\n]*(?:import|export)\b[^\S\n]*[\w$*{"'/\n]/m;
 
 function isCommonJs(path) {
-  if (HOOKS.test([process.env.NODE_OPTIONS, ...process.execArgv].join(" "))) return false;
+  if (HOOKS.test([process.env.NODE_OPTIONS, ...process.execArgv].join(" ").replaceAll("_", "-"))) return false;
   if (path.endsWith(".cjs")) return true;
   if (!path.endsWith(".js")) return false;
   const type = typeIn(dirname(path));

@@ -20,6 +20,7 @@ from .plan import INSIDE, MAX, OLD, Plan, unpack
 NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 DESCRIPTORS = 16
 """The most that come with a plan."""
+_KILLED = "its worker is gone: it was killed before it began"
 
 
 def flags(network: str, *, alone: bool) -> int:
@@ -69,7 +70,10 @@ def run(
         root.found()
         confine.gain_none()
         order = order or _awaited(asking, way)
-        _become(order, way, worker, rooted=rooted)
+        try:
+            _become(order, way, worker, rooted=rooted)
+        except ConnectionError:
+            raise OSError(None, _KILLED) from None
         # The launcher sees that, too: who comes next may have the processor now.
         asking.close()
         way.close()
@@ -113,7 +117,7 @@ def _awaited(asking: socket.socket, way: socket.socket) -> _Order:
     poll.register(asking, select.POLLIN)
     poll.register(way, 0)
     if any(descriptor == way.fileno() for descriptor, _ in poll.poll()):
-        raise OSError(None, "its worker was killed before it began")
+        raise OSError(None, _KILLED)
     return _order(asking)
 
 
@@ -185,13 +189,19 @@ def _joins(plan: Plan) -> bool:
 
 def _opened(groups: tuple[str, ...], host: str = "") -> list[int]:
     """Open what a process is put into control groups by; *host* is where the host's root is."""
-    return [os.open(f"{host}{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in groups]
+    try:
+        return [os.open(f"{host}{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in groups]
+    except OSError as error:
+        raise OSError(error.errno, f"it could not join its control groups: {error.strerror}") from None
 
 
 def _join(files: list[int]) -> None:
     """Put this process into control groups. Stops: memory, processes and processor time taken from others."""
     for file in files:
-        os.write(file, b"0")
+        try:
+            os.write(file, b"0")
+        except OSError as error:
+            raise OSError(error.errno, f"it could not join its control groups: {error.strerror}") from None
         os.close(file)
 
 

@@ -241,9 +241,12 @@ class Launcher:
         return sandbox
 
     def _discard(self) -> None:
-        """Let the sandbox that was begun ahead end."""
-        if self._ahead is not None and self._ahead.orders is not None:
-            self._ahead.orders.close()
+        """End the sandbox that was begun ahead."""
+        if self._ahead is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._ahead.handle, signal.SIGKILL)
+            if self._ahead.orders is not None:
+                self._ahead.orders.close()
         self._ahead = None
 
     def _grow(self) -> None:
