@@ -244,7 +244,10 @@ def test_the_client_is_the_last_one_a_trusted_proxy_vouches_for(headers, client)
     [
         ("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::/64"),
         ("2001:db8::ffff:0:0:1", "2001:db8::/64"), ("2001:db8:0:1::1", "2001:db8:0:1::/64"), ("socket", "socket"),
-        ("", ""),
+        ("", ""), ("::1", "::1"), ("::192.0.2.1", "::c000:201"), ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "64:ff9b::c000:201"), ("64:ff9b:0:0:0:1::1", "64:ff9b::/64"),
+        ("64:ff9b:1::1", "64:ff9b:1::/64"), ("fe80::1%eth0", "fe80::1"), ("febf::2", "febf::2"),
+        ("fec0::1", "fec0::/64"), ("0:0:0:1::1", "0:0:0:1::/64"),
     ],
 )  # fmt: skip
 def test_whoever_has_an_address_of_ipv6_has_its_network(address: str, counted: str):

@@ -20,6 +20,8 @@ _FOR = re.compile(r'(?i)\bfor\s*=\s*"?([^;,"]*)')
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 """What a Host header may say."""
+_SHARED = tuple(map(ipaddress.IPv6Network, ("::/64", "64:ff9b::/96", "fe80::/10")))
+"""Networks whose addresses are of different hosts: IPv4's within IPv6, by whatever gateway, and those of one link."""
 _LONGEST = 100
 """Characters of an address, its zone and port included."""
 
@@ -95,11 +97,13 @@ def _last(value: str) -> str:
 
 
 def neighbours(address: str) -> str:
-    """Return for whom an address is counted: of IPv6 its network of 64 bits: who has one of it has all."""
+    """Return for whom an address is counted: of IPv6 its network of 64 bits, where who has one of it has all."""
     found = _address(address)
     if found is None:
         return address
-    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
+    if isinstance(found, ipaddress.IPv4Address) or any(found in network for network in _SHARED):
+        return str(found)
+    return str(ipaddress.ip_network((found, 64), strict=False))
 
 
 def peer_address(peername: object) -> str:
