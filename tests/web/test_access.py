@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from triggerhub.policy.access import STRANGER
-from triggerhub.web.access import Access, asker
+from triggerhub.policy.access import LOCAL, STRANGER, Principal, Role
+from triggerhub.settings import Secret
+from triggerhub.web.access import Access, Asker, asker, whose
+from triggerhub.web.session import Session
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,20 @@ async def test_who_signed_a_request_that_is_not_of_the_lambda_api_is_nobody(
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": raw, "query_string": query, "headers": headers}
     await Access(inner, hub, nothing, nothing)(scope, nothing, nothing)
     assert seen == [STRANGER]
+
+
+SESSION = Session(name="ci", hash=Secret("hash"), began=0, used=0, csrf="mark")
+
+
+@pytest.mark.parametrize(
+    ("found", "counted"),
+    [
+        (Asker(LOCAL), "address 192.0.2.1"),
+        (Asker(STRANGER), "address 192.0.2.1"),
+        (Asker(Principal(name="ci", role=Role.ADMIN), SESSION), "user ci"),
+        (Asker(Principal(name="token ci", role=Role.ADMIN), SESSION), "user token ci"),
+        (Asker(Principal(name="token ci", role=Role.ADMIN)), "token ci"),
+    ],
+)
+def test_a_user_and_a_token_of_one_name_are_counted_apart(found: Asker, counted: str) -> None:
+    assert whose({"asker": found, "client": ("192.0.2.1", 0)}) == counted

@@ -205,9 +205,11 @@ class Access:
 
 def whose(scope: Scope) -> str:
     """Return for whom it is counted what a request takes: its principal, by however many sessions, or its address."""
-    principal, client = asker(scope).principal, scope.get("client")
-    named = principal is not LOCAL and principal is not STRANGER
-    return f"name {principal.name}" if named else f"address {neighbours(client[0]) if client else ''}"
+    found, client = asker(scope), scope.get("client")
+    if found.principal is LOCAL or found.principal is STRANGER:
+        return f"address {neighbours(client[0]) if client else ''}"
+    # A token's name says that it is one, a user's is his alone.
+    return found.principal.name if found.session is None else f"user {found.principal.name}"
 
 
 def remark(scope: Scope, **facts: Json) -> None:
