@@ -8,9 +8,10 @@ import re
 import select
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +48,13 @@ def asking(hub: Daemon, head: str, count: int, body: bytes = b"") -> Iterator[li
             one.sendall(head.replace("\n", "\r\n").encode() + body)
             made.append(one)
         yield made
+
+
+def answer_of(one: socket.socket) -> tuple[int, Mapping[str, str], bytes]:
+    """Status, headers and body of the answer that a connection has."""
+    answer = HTTPResponse(one)
+    answer.begin()
+    return answer.status, answer.headers, answer.read()
 
 
 def test_those_who_read_an_archive_slowly_hold_no_more_of_it_than_a_piece(tmp_path: Path) -> None:
@@ -141,9 +149,12 @@ def test_what_is_being_sent_has_so_much_room_together(crowded: Daemon, idle: int
         large = b'"' + b"x" * (5 * MB) + b'"'
         assert called(other, "hello", Payload=large) == {"answer": 1}, "and so have those of other keys"
         refused, _, _ = select.select(sockets, [], [], 20)
-        answer = refused[0].recv(4096)
-        assert b"TooManyRequestsException" in answer
-        assert b"retry-after: 1\r\n" in answer
+        status, headers, text = answer_of(refused[0])
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert headers["x-amzn-errortype"] == "TooManyRequestsException"
+        key = caller._request_signer._credentials.access_key
+        bound = f"the bodies of access key {key} have 64 MB together, or one that is larger"
+        assert bound in json.loads(text)["message"]
     assert called(caller, "hello", Payload=b'"' + b"x" * (5 * MB) + b'"') == {"answer": 1}
 
 
@@ -164,7 +175,34 @@ def test_one_token_leaves_room_for_others(crowded: Daemon, idle: int) -> None:
         with urllib.request.urlopen(urllib.request.Request(url, large, headers), timeout=20) as told:
             assert json.load(told) == {"answer": 1}
         refused, _, _ = select.select(sockets, [], [], 20)
-        answer = refused[0].recv(4096)
-        assert b" 503 " in answer
-        assert b'"crowded"' in answer
-        assert b"retry-after: 1\r\n" in answer
+        status, headers, text = answer_of(refused[0])
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert json.loads(text)["error"]["code"] == "crowded"
+        assert "the bodies of token much have 64 MB together" in json.loads(text)["error"]["message"]
+
+
+def test_where_nobody_is_asked_this_machine_has_all_the_room(tmp_path: Path) -> None:
+    body = b'"' + b"x" * (6 * MB - 2) + b'"'
+    with daemon(tmp_path, "", HELLO) as hub:
+        head = unsigned(hub, client(hub), INVOKE, len(body))
+        with asking(hub, head, 14, body[:-1]) as sockets:
+            for one in sockets:
+                one.sendall(body[-1:])
+            answers = [one.recv(4096) for one in sockets]
+        assert [answer.split(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 14
+
+
+def test_of_two_archives_that_come_in_step_one_gets_through(crowded: Daemon) -> None:
+    size = 44 * MB
+    head = unsigned(crowded, made(crowded, "both", role="admin"), CREATE, size)
+    with asking(crowded, head, 2) as sockets:
+        for _ in range(size // MB - 1):
+            answered, _, _ = select.select(sockets, [], [], 0)
+            for one in sockets:
+                if one not in answered:
+                    one.sendall(bytes(MB))
+        answered, _, _ = select.select(sockets, [], [], 20)
+        assert [b"TooManyRequestsException" in one.recv(4096) for one in answered] == [True]
+        (other,) = (one for one in sockets if one not in answered)
+        other.sendall(bytes(MB))
+        assert b"InvalidSignatureException" in other.recv(4096), "it was read to its end"

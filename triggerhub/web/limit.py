@@ -62,8 +62,13 @@ class Limits:
         which large ones take nothing.
         """
         if size <= SMALL:
-            return of_all > self.buffered + self.buffered // 4
-        return of_all > self.buffered or self.buffered // 4 < of_peer > size
+            return of_all > self.buffered + self.part
+        return of_all > self.buffered or self.part < of_peer > size
+
+    @property
+    def part(self) -> int:
+        """What one peer may hold of all bodies, and what small ones have besides."""
+        return self.buffered // 4
 
     @property
     def handshakes(self) -> int:

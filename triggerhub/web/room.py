@@ -9,14 +9,15 @@ from typing import Self
 from starlette.types import Message, Receive
 
 from triggerhub.errors import TriggerhubError
+from triggerhub.settings import MB
 from triggerhub.web.limit import Limits
 
 
 class Crowded(TriggerhubError):
     """Too much is being received: HTTP 503."""
 
-    def __init__(self) -> None:
-        super().__init__("too much is being received at once", hint="Ask again in a moment.")
+    def __init__(self, bound: str) -> None:
+        super().__init__(f"too much is being received at once: {bound}", hint="Ask again in a moment.")
 
 
 class Room:
@@ -28,13 +29,21 @@ class Room:
         self.by: Counter[str] = Counter()
         """Of it by whose it is."""
 
-    def took(self, whose: str | None, size: int) -> int:
-        """Count what came, and return what there is of the one *whose* it is."""
+    def took(self, whose: str | None, size: int) -> None:
+        """Count what came."""
         self.held += size
-        if whose is None:
-            return 0
-        self.by[whose] += size
-        return self.by[whose]
+        if whose is not None:
+            self.by[whose] += size
+
+    def refusal(self, whose: str | None, size: int) -> str | None:
+        """Return why a body of *whose*, which has come to *size* bytes, is one too many; None where it is not."""
+        limits, of_one = self.limits, 0 if whose is None else self.by[whose]
+        if not limits.full(size, of_peer=of_one, of_all=self.held):
+            return None
+        part = f"{limits.part // MB} MB"
+        if limits.full(size, of_peer=0, of_all=self.held):
+            return f"the bodies of all have {limits.buffered // MB} MB together, and small ones {part} more"
+        return f"the bodies of {whose} have {part} together, or one that is larger"
 
     def left(self, whose: str | None, size: int) -> None:
         """Count what went."""
@@ -56,25 +65,31 @@ class Place:
         self._room = room
         self._whose = whose
         self._size = 0
+        self._begun = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         if self._room is not None:
             self._room.left(self._whose, self._size)
+        self._size = 0
 
-    def given(self, whose: str) -> None:
-        """Say whose it is, which may be known only once the request was looked at, before anything is held."""
-        assert not self._size, "what is held is somebody's already"
+    def given(self, whose: str | None) -> None:
+        """Say whose it is, which may be known only once the request was looked at, before anything is counted."""
+        assert not self._begun, "what is counted is somebody's already"
         self._whose = whose
 
     def counted(self, receive: Receive) -> Receive:
         """Return a *receive* for what keeps the body. It raises Crowded where there is no room.
 
-        What comes after that is not counted: it is read to be thrown away, so that the refusal is heard.
+        A refused body is not held: what came of it leaves its room to the others at once, or those who send together
+        would all be refused for one another's sake; what comes after that is read only so that the refusal is heard.
         """
-        room, whose = self._room, self._whose
+        room, self._begun = self._room, True
         if room is None:
             return receive
         refused = False
@@ -84,9 +99,12 @@ class Place:
             message = await receive()
             if not refused and (more := len(message.get("body", b""))):
                 self._size += more
-                if room.limits.full(self._size, of_peer=room.took(whose, more), of_all=room.held):
+                room.took(self._whose, more)
+                if why := room.refusal(self._whose, self._size):
                     refused = True
-                    raise Crowded
+                    self._leave()
+                    # Not an error that this frame has, too: they would hold each other, and all of the body's pieces.
+                    raise Crowded(why)
             return message
 
         return receiving
