@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from triggerhub.aws import apigateway
 from triggerhub.aws.apigateway import TEXT_TYPE, Parts
@@ -10,7 +11,8 @@ from triggerhub.model import Outcome, Returned
 from triggerhub.policy.stepwise import Steps, is_long
 
 _turn = anyio.Lock()
-"""However many are read at a time, between two steps of any everybody else has a turn of the loop."""
+"""One is read to its end before the next is begun: what is made of it is held no longer than that, and of many the
+first need not wait for the last."""
 
 
 async def answer(outcome: Outcome) -> Parts:
@@ -19,17 +21,22 @@ async def answer(outcome: Outcome) -> Parts:
 
 
 async def response(payload: bytes, default: tuple[str, str] = TEXT_TYPE) -> Parts:
-    """Return the HTTP response that a function's answer stands for; Malformed if it is none."""
+    """Return the HTTP response that a function's answer stands for; Malformed if it is none.
+
+    Where it is long, between two steps of reading it everybody else has a turn of the loop, and who is cancelled
+    leaves it unread.
+    """
     if not is_long(payload):
         return apigateway.response(payload, default)
     return await _taken(apigateway.response_in_steps(payload, default))
 
 
 async def _taken(steps: Steps[Parts]) -> Parts:
-    while True:
-        async with _turn:
+    async with _turn:
+        while True:
             try:
                 next(steps)
             except StopIteration as end:
                 parts: Parts = end.value
                 return parts
+            await checkpoint()

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 
+import anyio
 import pytest
 
+from triggerhub import answered
+from triggerhub.aws import apigateway
+from triggerhub.aws.apigateway import Parts
 from triggerhub.model import Returned
 from triggerhub.policy import stepwise
+from triggerhub.policy.stepwise import Steps
 from triggerhub.source import Response
 from triggerhub.web.lambda_api import doorway
 
@@ -47,6 +52,40 @@ async def test_of_many_long_answers_one_step_is_made_in_a_turn() -> None:
     together, responses = await turns_while(*[MANY] * 4)
     assert [one.status for one in responses] == [200] * 4
     assert together > 3 * alone
+
+
+async def test_a_long_answer_is_read_to_its_end_before_the_next_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    read = apigateway.response_in_steps
+
+    def followed(payload: bytes, default: tuple[str, str]) -> Steps[Parts]:
+        steps = read(payload, default)
+        while True:
+            seen.append(len(payload) - len(MANY))
+            try:
+                next(steps)
+            except StopIteration as end:
+                parts: Parts = end.value
+                return parts
+            yield
+
+    monkeypatch.setattr(apigateway, "response_in_steps", followed)
+    responses = await asyncio.gather(*(answered.response(MANY + b" " * number) for number in range(3)))
+    assert [one.status for one in responses] == [200] * 3
+    assert seen == sorted(seen)
+    assert set(seen) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2], ids=["that is read", "that waits", "that waits last"])
+async def test_the_others_are_read_where_one_is_cancelled(cut: int) -> None:
+    tasks = [asyncio.create_task(answered.response(MANY)) for _ in range(3)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    tasks[cut].cancel()
+    with anyio.fail_after(10):
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(ended.pop(cut), asyncio.CancelledError)
+    assert [one.status for one in ended if isinstance(one, Parts)] == [200, 200]
 
 
 async def test_a_short_answer_is_read_at_once() -> None:
