@@ -36,8 +36,8 @@ _ASKED = frozenset({"statusCode", "headers", "body", "isBase64Encoded", "cookies
 """What a response is made of."""
 _TURN = 1000
 """Headers that are looked at in one step."""
-_SHOWN = 20
-"""Commas of a value that is shown as what no answer has in its place. Cookies have one for each, and their own."""
+_WRONG: Json = ["…"]
+"""Stands for a list or an object where no answer has one, so that nobody has to make it."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -144,6 +144,7 @@ def _clf(second: int) -> str:
 
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _parse = json.JSONDecoder().decode
+_scan = json.JSONDecoder().raw_decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,10 @@ def response(payload: bytes, default: tuple[str, str] = TEXT_TYPE) -> Parts:
 
 
 def response_in_steps(payload: bytes, default: tuple[str, str] = TEXT_TYPE) -> Steps[Parts]:
-    """Return what :func:`response` does, of an answer that would take it long, in steps."""
+    """Return what :func:`response` does, of an answer that would take it long, in steps.
+
+    Malformed, too, where values are deeper within one another than ``stepwise.DEPTH``.
+    """
     try:
         answer = yield from _read(payload)
     except (ValueError, RecursionError) as error:
@@ -203,17 +207,12 @@ def _load(payload: bytes) -> Json:
 
 def _read(payload: bytes) -> Steps[Json]:
     """Read an answer in steps: of an object what a response is made of, of anything else only what shows what it is."""
-    try:
-        return (yield from _found(payload.decode()))
-    except ValueError:  # as above
-        return (yield from _found(payload.decode(json.detect_encoding(payload), "surrogatepass")))
-
-
-def _found(text: str) -> Steps[Json]:
+    # What begins with a mark, or is in another encoding, is no JSON as UTF-8: nothing has to be read twice to know.
+    text = payload.decode(json.detect_encoding(payload), "surrogatepass")
     at = stepwise.skipped(text, 0)
     spans: dict[str, Span] = {}
     if text[at : at + 1] == "{":
-        spans, ends = yield from stepwise.members(text, at, _ASKED)
+        spans, ends = yield from stepwise.members(text, at, _ASKED, within="headers")
     else:
         ends = yield from stepwise.value(text, at)
     if stepwise.skipped(text, ends) != len(text):
@@ -222,18 +221,19 @@ def _found(text: str) -> Steps[Json]:
         return _made(text, Span(at, ends))
     found: dict[str, Json] = {}
     for name, span in spans.items():
-        if name == "headers" and text[span.begins] == "{":
-            found[name] = yield from _named(text, span)
+        if span.members is not None:
+            found[name] = yield from _named(text, span.members)
+        elif name == "cookies" and text[span.begins] == "[":
+            found[name] = _listed(text, span)
         else:
-            found[name] = _made(text, span, FIELDS + HEAD if name == "cookies" else _SHOWN)
+            found[name] = _made(text, span)
     return found
 
 
-def _named(text: str, headers: Span) -> Steps[Json]:
+def _named(text: str, headers: Mapping[str, Span]) -> Steps[Json]:
     """Return headers as an object without those that are null: as many of the others as show that they are too many."""
-    spans, _ = yield from stepwise.members(text, headers.begins)
     found: dict[str, Json] = {}
-    for number, (name, span) in enumerate(spans.items(), 1):
+    for number, (name, span) in enumerate(headers.items(), 1):
         if number % _TURN == 0:
             yield
         content = _made(text, span)
@@ -244,12 +244,26 @@ def _named(text: str, headers: Span) -> Steps[Json]:
     return found
 
 
-def _made(text: str, span: Span, commas: int = _SHOWN) -> Json:
-    """Make a value; of a list or an object with more *commas* in it one that is as wrong in an answer."""
-    opens = text[span.begins]
-    if opens in "[{" and text.count(",", *span) > commas:
-        return ["…"] if opens == "[" else {"…": "…"}
-    made: Json = _parse(text[slice(*span)])
+def _listed(text: str, cookies: Span) -> list[Json]:
+    """Return cookies up to the first that is wrong: as many as show that they are too many."""
+    found: list[Json] = []
+    at = stepwise.skipped(text, cookies.begins + 1)
+    while text[at] != "]" and len(found) <= FIELDS:
+        if text[at] in "[{":
+            return [_WRONG]
+        one, at = _scan(text, at)
+        found.append(one)
+        at = stepwise.skipped(text, at)
+        if text[at] == ",":
+            at = stepwise.skipped(text, at + 1)
+    return found
+
+
+def _made(text: str, span: Span) -> Json:
+    """Make what is no list and no object."""
+    if text[span.begins] in "[{":
+        return _WRONG
+    made: Json = _parse(text[span.begins : span.ends])
     return made
 
 

@@ -1,7 +1,8 @@
 """Read a long JSON document in steps, so that others have their turn between any two. Pure.
 
-What it takes and what it makes of it is what ``json.loads`` does, of which no thread can be rid: that holds the
-interpreter until the last value is there. Here only what is asked for is made; all else is passed over.
+What it takes is what ``json.loads`` does, but for how deep values may be within one another, and so is what it makes
+of it. That function holds the interpreter until the last value is there, in whatever thread it runs. Here only what is
+asked for is made; all else is passed over.
 """
 
 from __future__ import annotations
@@ -15,13 +16,22 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 """What comes to a T in the end; between any two steps others may have their turn."""
 
-_LARGE, _MANY = 256 * 1024, 20_000
+_LARGE = 64 * 1024
+"""Bytes up to which a text is read at once, whatever is in it."""
+_MANY = 30_000
+"""Commas and beginnings of lists and objects, of which together a text may have as many and be read at once. Each of
+its values has one of them, but for the first; those that stand in strings are counted with them."""
 STEP = 2048
 """Characters of a step: some milliseconds where each is a value, on a slow machine."""
 SHORT = 1024
 """Characters of a value that is looked at as one."""
 DEPTH = 900
-"""Values within one another. ``json.loads`` takes a few more, by how deep in calls it is itself."""
+"""Lists and objects within one another. How many ``json.loads`` takes goes by the version of Python, and in some by how
+deep in calls it is itself: some 970 of 3.11."""
+TRIED = SHORT // 4
+"""Characters after which it is tried again whether a list or an object is short, once one was not."""
+SELDOM = 128 * TRIED
+"""Characters after which it is so at the latest."""
 
 _WHITE = r"[ \t\n\r]*+"
 _STRING = r'"[^"\\\x00-\x1f]{0,200}+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]{0,200}+){0,50}+"'
@@ -46,17 +56,22 @@ class Span(NamedTuple):
 
     begins: int
     ends: int
+    members: dict[str, Span] | None = None
+    """Those of an object that was asked for with its own."""
 
 
 def is_long(body: bytes) -> bool:
     """Whether so many values are in it that reading them would hold up everybody; a large text alone does not."""
-    return len(body) > _LARGE and body.count(b",") > _MANY
+    return len(body) > _LARGE and sum(map(body.count, (b",", b"[", b"{"))) > _MANY
 
 
-def members(text: str, at: int, wanted: Container[str] | None = None) -> Steps[tuple[dict[str, Span], int]]:
+def members(
+    text: str, at: int, wanted: Container[str] | None = None, *, within: str | None = None, depth: int = 1
+) -> Steps[tuple[dict[str, Span], int]]:
     """Find the members, or those *wanted*, of the object that begins at *at*, and its end. Of two of a name the last.
 
-    Raises ValueError where it is no JSON, RecursionError where it is too deep.
+    That of the name *within* is found with its own where it is an object. The object is at *depth*, 1 where no other
+    is around it. Raises ValueError where it is no JSON, RecursionError where it is too deep.
     """
     found: dict[str, Span] = {}
     at, until = skipped(text, at + 1), at + STEP
@@ -64,10 +79,13 @@ def members(text: str, at: int, wanted: Container[str] | None = None) -> Steps[t
         return found, at + 1
     while True:
         name, at = _name(text, at)
-        begins = at
-        at = yield from value(text, at, 1)
+        begins, inner = at, None
+        if name == within and text[at : at + 1] == "{":
+            inner, at = yield from members(text, at, depth=depth + 1)
+        else:
+            at = yield from value(text, at, depth)
         if wanted is None or name in wanted:
-            found[name] = Span(begins, at)
+            found[name] = Span(begins, at, inner)
         at = skipped(text, at)
         ends = text[at : at + 1]
         at += 1
@@ -84,7 +102,7 @@ def members(text: str, at: int, wanted: Container[str] | None = None) -> Steps[t
 def value(text: str, at: int, depth: int = 0) -> Steps[int]:
     """Return where the value ends that begins at *at*, *depth* others around it. Raises as :func:`members` does."""
     closing: list[str] = []
-    until, untried = at + STEP, at
+    until, untried, apart = at + STEP, at, TRIED
     while True:
         if at > until:
             until = at + STEP
@@ -92,8 +110,9 @@ def value(text: str, at: int, depth: int = 0) -> Steps[int]:
         opens, short = text[at : at + 1], None
         if opens in _CLOSES and at >= untried and depth + len(closing) + SHORT // 2 < DEPTH:
             short = _short(text, at)
-            # Where it is long, those that begin in it here may well be, too: no more than a few are tried in vain.
-            untried = at + SHORT // 4 if short is None else at
+            # Where it is long, those that begin in it here may well be, too: of many few are tried in vain.
+            untried = at + apart if short is None else at
+            apart = min(2 * apart, SELDOM) if short is None else TRIED
         if short is not None:
             at = short
         elif opens not in _CLOSES:
