@@ -17,7 +17,7 @@ from triggerhub.runtimes import memory
 from triggerhub.runtimes.launch import Launcher
 from triggerhub.settings import Function
 
-from .conftest import Bench, invocation, living
+from .conftest import Bench, invocation, living, until
 
 WHO = """
     import os, socket
@@ -154,6 +154,8 @@ async def test_one_that_was_killed_is_missed_by_nobody(grown: Bench) -> None:
     for _ in range(3):
         pid = await begun(grown.launcher)
         os.kill(pid, signal.SIGKILL)
+        # Whether the launcher has heard of it already or not.
+        until(lambda pid=pid: not living(pid), "it is gone")
         assert (await call(grown))[0] == "f"
 
 

@@ -234,8 +234,8 @@ class Launcher:
             self._ahead = self._found("own")
 
     def _taken(self) -> _Sandbox | None:
-        """Take the sandbox that was begun ahead, where there is one and it sees what is mounted now."""
-        if self._remounted.poll(0):
+        """Take the sandbox that was begun ahead, where there is one that lives and sees what is mounted now."""
+        if self._remounted.poll(0) or (self._ahead is not None and _gone(self._ahead.handle)):
             self._discard()
         sandbox, self._ahead = self._ahead, None
         return sandbox
@@ -321,6 +321,12 @@ class Launcher:
         names = self._worker.__dict__
         names["YIELD"] = partial(yield_to, lacking=self._lacking[::-1])
         names["main"]()
+
+
+def _gone(handle: int) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _settle() -> None:
