@@ -60,7 +60,7 @@ SecretValue = Annotated[settings.Secret, BeforeValidator(_resolve, json_schema_i
 class Options(BaseModel):
     """Base of every source's options: unknown keys are errors, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,48 @@ def test_every_key_says_what_it_is(whole: dict[str, Any]) -> None:
         "Tls",
     ):
         for key, about in whole["$defs"][name]["properties"].items():
-            assert about.get("description") or "$ref" in about, f"{name}.{key}"
+            assert about.get("description"), f"{name}.{key}"
+
+
+OWN = '''
+from pydantic import Field
+from triggerhub import source
+
+
+class Common(source.Options):
+    place: str
+    """Where it is."""
+
+
+class Options(Common):
+    often: int = 1
+    """How often
+    it comes."""
+    since: str = Field("", alias="from")
+    """When it began."""
+    told: int = Field(0, description="What the field itself says.")
+    """What the docstring says."""
+    mute: int = 0
+
+
+async def run(ctx, options):
+    pass
+'''
+
+
+def test_a_key_of_a_project_s_own_source_says_what_the_docstring_below_it_does(tmp_path: Path) -> None:
+    tmp_path.joinpath("sources").mkdir()
+    tmp_path.joinpath("sources", "own.py").write_text(OWN)
+    whole = json_schema({"own": Plugins(tmp_path).load("own")})
+    (table,) = whole["properties"]["triggers"]["additionalProperties"]["oneOf"]
+    keys = ("place", "often", "from", "told", "mute")
+    assert {key: table["properties"][key].get("description") for key in keys} == {
+        "place": "Where it is.",
+        "often": "How often\nit comes.",
+        "from": "When it began.",
+        "told": "What the field itself says.",
+        "mute": None,
+    }
 
 
 def test_what_is_refused_is_not_offered(whole: dict[str, Any]) -> None:

@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
+from triggerhub.config import docstrings
 from triggerhub.config.schema import NAMED, TABLES, Function, Trigger
 from triggerhub.policy import units
 
@@ -21,7 +22,9 @@ def json_schema(sources: Mapping[str, ModuleType]) -> dict[str, Any]:
     """Return the schema of the whole file; *sources* are the modules whose types a trigger may have."""
     types: dict[str, type[BaseModel]] = {name: module.Options for name, module in sorted(sources.items())}
     models: list[type[BaseModel]] = list(dict.fromkeys([*TABLES.values(), *NAMED.values(), *types.values()]))
-    places, together = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
+    places, together = models_json_schema(
+        [(model, "validation") for model in models], ref_template=_REFERENCE, schema_generator=_Described
+    )
     definitions = {name: _tidied(one) for name, one in together["$defs"].items()}
     reference = {model: places[model, "validation"]["$ref"] for model in models}
     # The common keys and a type's own make one closed table, so neither is a definition by itself.
@@ -40,6 +43,18 @@ def json_schema(sources: Mapping[str, ModuleType]) -> dict[str, Any]:
         "properties": top,
         "$defs": {name: one for name, one in definitions.items() if f'"{_REFERENCE.format(model=name)}"' in used},
     }
+
+
+class _Described(GenerateJsonSchema):
+    """Says of each key what the docstring below it does."""
+
+    def model_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        said = docstrings.below(schema["cls"])
+        for key, field in schema["cls"].model_fields.items():
+            if key in said:
+                made["properties"][field.alias or key].setdefault("description", said[key])
+        return made
 
 
 def _name(reference: str) -> str:

@@ -37,9 +37,8 @@ from triggerhub.source import Duration, RateLimit, Size
 class Table(BaseModel):
     """Base of every table: unknown keys and other types than TOML wrote are errors."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, use_attribute_docstrings=True
-    )
+    # Most files write few of the tables: each is compiled when it is first read.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 def given(table: Table) -> dict[str, Any]:
