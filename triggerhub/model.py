@@ -46,6 +46,9 @@ class State(StrEnum):
         return self not in (State.QUEUED, State.RUNNING)
 
 
+FINISHED = tuple(state for state in State if state.finished)
+
+
 @dataclass(slots=True, kw_only=True)
 class Event:
     """What happened. A source makes it without ``id`` and ``trigger``; intake stamps both on acceptance."""

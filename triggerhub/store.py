@@ -7,12 +7,12 @@ nothing that was answered since can be trusted. ``tests/stores`` is the specific
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
-from triggerhub.model import Attempt, Bury, Complete, Decision, Delivery, Event, Leave, Millis, State
+from triggerhub.model import FINISHED, Attempt, Bury, Complete, Decision, Delivery, Event, Leave, Millis, State
 from triggerhub.policy.grouping import Group
 
 
@@ -296,8 +296,13 @@ class Store(Protocol):
         """
         ...
 
-    async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
-        """Queue finished deliveries again, attempts and losses from 0, ids kept, due now; return those that were."""
+    async def redrive(
+        self, deliveries: Sequence[str], *, now: Millis, states: Container[State] = FINISHED
+    ) -> list[str]:
+        """Queue again what stands in one of these finished *states*, attempts and losses from 0, ids kept, due now.
+
+        Returns those that did.
+        """
         ...
 
     async def retry(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:

@@ -179,6 +179,12 @@ async def test_what_is_finished_is_redriven_and_nothing_else(hand: Hand) -> None
     assert await hand.store.redrive([], now=NOW) == []
 
 
+async def test_of_what_is_finished_only_that_is_redriven_which_stands_as_asked(hand: Hand) -> None:
+    gone, done = await dead(hand), await succeeded(hand)
+    assert await hand.store.redrive([done, gone], now=NOW, states=(State.DEAD,)) == [gone]
+    assert (await hand.look(done)).state is State.SUCCEEDED
+
+
 # cancel
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from triggerhub.errors import BadInput, Conflict, NotFound
 from triggerhub.hub.call import Answered, Line
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.pulse import Pulse
-from triggerhub.model import Attempt, Delivery, Event, Fault, Outcome, Raised, Returned, State, Usage
+from triggerhub.model import FINISHED, Attempt, Delivery, Event, Fault, Outcome, Raised, Returned, State, Usage
 from triggerhub.settings import ConsoleSettings, HubSettings
 from triggerhub.source import Accepted, Answer, Duplicate, Filtered
 from triggerhub.store import Detail, Query
@@ -164,8 +164,9 @@ class FakeHub:
     async def cancel(self, deliveries: Sequence[str], reason: str) -> list[str]:
         return await self._move("cancel", deliveries, False, State.CANCELLED)
 
-    async def redrive(self, deliveries: Sequence[str]) -> list[str]:
-        return await self._move("redrive", deliveries, True, State.QUEUED)
+    async def redrive(self, deliveries: Sequence[str], states: Container[State] = FINISHED) -> list[str]:
+        stand = [one for one in deliveries if one in self.rows and self.rows[one].state in states]
+        return await self._move("redrive", stand, True, State.QUEUED)
 
     async def retry(self, deliveries: Sequence[str]) -> list[str]:
         now = time.time_ns() // 1_000_000

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -575,6 +575,18 @@ async def test_a_rate_holds_the_redrive_back(tmp_path: Path) -> None:
         lines = (await client.post("/api/v1/dead-letters/redrive", {"all": True, "rate": "20/s"})).lines
         assert asyncio.get_running_loop().time() - began >= 0.1
         assert [line["done"] for line in lines] == [0, 2, 4, 4]
+
+
+async def test_a_redrive_leaves_what_was_redriven_and_has_succeeded_meanwhile(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        first, later = (client.hub.add(number, State.DEAD).id for number in (1, 2))
+        async with asyncio.timeout(GUARD), asyncio.TaskGroup() as tasks:
+            redriving = tasks.create_task(client.post("/api/v1/dead-letters/redrive", {"all": True, "rate": "10/s"}))
+            while not client.hub.did:
+                await asyncio.sleep(0)
+            client.hub.rows[later] = replace(client.hub.rows[later], state=State.SUCCEEDED)
+        assert redriving.result().lines[-1]["changed"] == 1
+        assert [one for verb in client.hub.did for one in verb[1:]] == [first]
 
 
 async def test_cancel_many_reaches_the_queued_and_the_running(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import anyio
 import structlog
@@ -13,7 +13,7 @@ from triggerhub.hub.depth import Depth
 from triggerhub.hub.feed import Feed, Happening
 from triggerhub.hub.veil import Veil, unveiled
 from triggerhub.hub.wiring import Wiring, unknown
-from triggerhub.model import API_TRIGGER, Delivery, Event, destination_trigger
+from triggerhub.model import API_TRIGGER, FINISHED, Delivery, Event, State, destination_trigger
 from triggerhub.policy.grouping import Group
 from triggerhub.store import Detail, Lane, Query, Store
 
@@ -90,11 +90,11 @@ class Deliveries:
             )
         return ended
 
-    async def redrive(self, deliveries: Sequence[str]) -> list[str]:
-        """Queue finished deliveries again; returns those that were finished."""
+    async def redrive(self, deliveries: Sequence[str], states: Container[State] = FINISHED) -> list[str]:
+        """Queue again what stands in one of these finished states; returns those that did."""
         before = await self._details(deliveries)
         with anyio.CancelScope(shield=True):
-            queued = await self._store.redrive(list(before), now=self._clock.now())
+            queued = await self._store.redrive(list(before), now=self._clock.now(), states=states)
         for delivery in queued:
             self._depth.add(before[delivery].trigger, 1)
             self._wiring.dispatchers.rouse(Lane(before[delivery].trigger, before[delivery].function))

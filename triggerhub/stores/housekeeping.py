@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from triggerhub import ids
 from triggerhub.model import Delivery, Millis, State
@@ -39,9 +39,9 @@ def cancel(t: Transaction, deliveries: Sequence[str], now: Millis, reason: str) 
     return [one.id for one in found]
 
 
-def redrive(t: Transaction, deliveries: Sequence[str], now: Millis) -> list[str]:
-    """Queue what is finished again, in its old place in line."""
-    found = [one for one in find(t, deliveries) if one.state.finished]
+def redrive(t: Transaction, deliveries: Sequence[str], states: Container[State], now: Millis) -> list[str]:
+    """Queue what stands in one of these finished states again, in its old place in line."""
+    found = [one for one in find(t, deliveries) if one.state in states]
     for one in found:
         t.db.execute(
             "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, lost = 0, due = ?, finished = NULL, "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from triggerhub import ids
 from triggerhub.errors import Conflict
-from triggerhub.model import Attempt, Bury, Complete, Delivery, Event, Leave, Millis, Retry, State
+from triggerhub.model import FINISHED, Attempt, Bury, Complete, Delivery, Event, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.policy.grouping import Grave, Group, group
 from triggerhub.store import (
@@ -302,10 +302,12 @@ class MemoryStore:
             one.due -= by
         return len(late)
 
-    async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
+    async def redrive(
+        self, deliveries: Sequence[str], *, now: Millis, states: Container[State] = FINISHED
+    ) -> list[str]:
         queued = []
         for row in self._known(deliveries):
-            if row.delivery.state.finished:
+            if row.delivery.state in states:
                 row.delivery.attempts, row.delivery.lost, row.delivery.due = 0, 0, now
                 row.delivery.finished = row.delivery.error = None
                 self._queue(row)

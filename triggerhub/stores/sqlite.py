@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import anyio
 
 from triggerhub.errors import Conflict, StoreBroken, StoreFull
-from triggerhub.model import Delivery, Event, Millis
+from triggerhub.model import FINISHED, Delivery, Event, Millis, State
 from triggerhub.policy.grouping import Group
 from triggerhub.store import (
     Answered,
@@ -206,8 +206,10 @@ class SQLiteStore:
     async def hasten(self, by: Millis, *, now: Millis) -> int:
         return await self.writer.do(lambda t: queue.hasten(t, by, now))
 
-    async def redrive(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
-        return await self.writer.do(lambda t: housekeeping.redrive(t, deliveries, now))
+    async def redrive(
+        self, deliveries: Sequence[str], *, now: Millis, states: Container[State] = FINISHED
+    ) -> list[str]:
+        return await self.writer.do(lambda t: housekeeping.redrive(t, deliveries, states, now))
 
     async def retry(self, deliveries: Sequence[str], *, now: Millis) -> list[str]:
         return await self.writer.do(lambda t: housekeeping.retry(t, deliveries, now))

@@ -129,7 +129,7 @@ class Deliveries:
 
     async def redrive_many(self, request: Request) -> Lines:
         """Queue dead deliveries again, oldest first; see :mod:`triggerhub.web.bulk`."""
-        return await self._carried_out(request, bulk.DEAD, lambda ids, _: self._hub.deliveries.redrive(ids))
+        return await self._carried_out(request, bulk.DEAD, lambda ids, _: self._hub.deliveries.redrive(ids, bulk.DEAD))
 
     async def discard_many(self, request: Request) -> Lines:
         """Remove dead deliveries."""
