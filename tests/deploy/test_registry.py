@@ -82,6 +82,8 @@ async def test_a_runtime_that_is_gone_takes_its_own_versions_alone(tmp_path: Pat
     again = registry(store, tmp_path)
     await again.load()
     assert list(again.served) == ["one:1"]
+    await again.change("one", lambda before: before and before.revised("", "another"))
+    assert list(again.served) == ["one:1"], "what does not change how it runs need not run"
     mended = await again.change("one", lambda _: replace(odd, latest=one.latest))
     assert mended is not None
     assert list(again.served) == ["one:1", "one"]

@@ -64,8 +64,12 @@ class Version:
         """Whether SnapStart is on: it is for what never changes."""
         return self.snap and self.number != LATEST
 
+    def updated_since(self, other: Version) -> bool:
+        """Whether publishing this one after *other* makes another version: any update does, as at AWS."""
+        return self.modified != other.modified or self.differs(other)
+
     def differs(self, other: Version) -> bool:
-        """Whether publishing this one after *other* makes another version."""
+        """Whether this one runs otherwise than *other*."""
         same = replace(
             self,
             number=other.number,
@@ -170,7 +174,6 @@ class Deployed:
     """By qualifier: ``$LATEST``, a number or an alias."""
     policies: Mapping[str, tuple[Json, ...]] = field(default_factory=dict)
     """The statements of resource policies, by qualifier; the empty one is the function's own."""
-    policy_revisions: Mapping[str, str] = field(default_factory=dict)
     urls: Mapping[str, Url] = field(default_factory=dict)
     """By alias; the empty one is the function's own."""
     provisioned: Mapping[str, Provisioned] = field(default_factory=dict)
@@ -209,10 +212,25 @@ class Deployed:
             self,
             events=rest(self.events),
             policies=rest(self.policies),
-            policy_revisions=rest(self.policy_revisions),
             urls=rest(self.urls),
             provisioned=rest(self.provisioned),
         )
+
+    def revision(self, qualifier: str) -> str:
+        """Return the RevisionId of what a qualifier names, of which there is one; the empty one is the function."""
+        return self._named(qualifier).revision
+
+    def revised(self, qualifier: str, revision: str) -> Deployed:
+        """Return it with another RevisionId of what a qualifier names, as what changes about that leaves it."""
+        named = replace(self._named(qualifier), revision=revision)
+        if isinstance(named, Alias):
+            return replace(self, aliases={**self.aliases, qualifier: named})
+        if named.number == LATEST:
+            return replace(self, latest=named)
+        return replace(self, versions={**self.versions, qualifier: named})
+
+    def _named(self, qualifier: str) -> Version | Alias:
+        return self.aliases.get(qualifier) or self.versions.get(qualifier) or self.latest
 
     @property
     def codes(self) -> set[str]:
@@ -232,6 +250,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 def from_json(value: Json) -> Deployed:
     """Read a record. ValueError, TypeError or KeyError for one that this version did not write."""
+    # Policies once had revisions of their own.
+    value = {name: one for name, one in value.items() if name != "policy_revisions"}
     known = {one.name for one in fields(Deployed)}
     if unknown := value.keys() - known:
         raise ValueError(f"unknown members {', '.join(sorted(unknown))}")

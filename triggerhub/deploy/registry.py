@@ -238,7 +238,7 @@ class Registry:
                     self.check_size(self.shelf.size(version.code), version.layers)
                 function = self._function(deployed, version)
             except (OSError, TriggerhubError) as error:
-                if before is None or before.version(version.number) != version:
+                if before is None or _is_other(before, version):
                     raise
                 log.error(
                     "a deployed function cannot be run",
@@ -333,7 +333,13 @@ def _alike(before: Deployed, after: Deployed, version: Version) -> bool:
     def besides(one: Deployed) -> tuple[object, ...]:
         return one.reserved, one.recursive, one.events.get(number), one.warm(number)
 
-    return before.version(number) == version and besides(before) == besides(after)
+    return not _is_other(before, version) and besides(before) == besides(after)
+
+
+def _is_other(before: Deployed, version: Version) -> bool:
+    """Whether a version is new, or runs otherwise than it did."""
+    was = before.version(version.number)
+    return was is None or version.differs(was)
 
 
 def _asynchronous(deployed: Deployed, qualifier: str, version: Version) -> dict[str, Any]:

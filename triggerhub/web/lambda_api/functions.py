@@ -326,9 +326,9 @@ def _in_order(key: str) -> tuple[str, int]:
 
 
 def published(deployed: Deployed, description: str | None = None) -> tuple[Deployed, Version]:
-    """Return the function with its ``$LATEST`` published, and that version; the last one where nothing changed."""
+    """Return the function with its ``$LATEST`` published, and that version; the last one where nothing was updated."""
     last = deployed.versions.get(str(deployed.published))
-    if last is not None and not deployed.latest.differs(last):
+    if last is not None and not deployed.latest.updated_since(last):
         return deployed, last
     number = str(deployed.published + 1)
     text = deployed.latest.description if description is None else description

@@ -112,7 +112,7 @@ class Permissions:
         if deployed is None or not deployed.policies.get(qualifier):
             raise ApiError("ResourceNotFoundException", NO_POLICY)
         policy = {"Version": "2012-10-17", "Id": "default", "Statement": deployed.policies[qualifier]}
-        return {"Policy": json.dumps(policy), "RevisionId": deployed.policy_revisions[qualifier]}
+        return {"Policy": json.dumps(policy), "RevisionId": deployed.revision(qualifier)}
 
     # the whole policy at once
 
@@ -162,7 +162,7 @@ class Permissions:
         current = there(before, name)
         if qualifier and qualifier not in current.versions and qualifier not in current.aliases:
             raise missing(name, qualifier)
-        if given.get("RevisionId") not in (None, current.policy_revisions.get(qualifier)):
+        if given.get("RevisionId") not in (None, current.revision(qualifier)):
             raise ApiError("PreconditionFailedException", REVISION)
         return current
 
@@ -249,5 +249,4 @@ def _with(deployed: Deployed, qualifier: str, policy: tuple[Json, ...]) -> Deplo
     policies = {key: one for key, one in deployed.policies.items() if key != qualifier}
     if policy:
         policies[qualifier] = policy
-    revisions = {**deployed.policy_revisions, qualifier: revision()}
-    return replace(deployed, policies=policies, policy_revisions=revisions)
+    return replace(deployed, policies=policies).revised(qualifier, revision())

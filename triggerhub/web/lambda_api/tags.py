@@ -15,6 +15,7 @@ from triggerhub.model import Json
 from triggerhub.web.lambda_api import members
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
+from triggerhub.web.lambda_api.stamp import revision
 from triggerhub.web.lambda_api.target import named
 
 ON_FUNCTIONS_ONLY = "Tags on function aliases and versions are not supported. Please specify a function ARN."
@@ -62,7 +63,7 @@ class Tags:
 
         def change(before: Deployed | None) -> Deployed:
             current = there(before, name)
-            return replace(current, tags=tags(current.tags))
+            return replace(current, tags=tags(current.tags)).revised("", revision())
 
         await self._registry.change(name, change)
 

@@ -1,0 +1,60 @@
+"""Answers that were recorded of AWS, and which its documentation tells otherwise or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.contract.package import answering, create
+from tests.contract.test_functions import ARN, refused
+
+
+@pytest.fixture
+def name(lambdas: Any) -> str:
+    made = f"fn-{uuid.uuid4().hex[:8]}"
+    create(lambdas, made, answering("one"), Publish=True)
+    return made
+
+
+def test_any_update_makes_the_next_publish_a_new_version(lambdas: Any, name: str) -> None:
+    versions = [lambdas.publish_version(FunctionName=name)["Version"]]
+    for change in ({"Description": "only text"}, {"Timeout": 9}, {"Timeout": 9}):
+        lambdas.update_function_configuration(FunctionName=name, **change)
+        versions += [lambdas.publish_version(FunctionName=name)["Version"] for _ in range(2)]
+    versions.append(lambdas.update_function_code(FunctionName=name, ZipFile=answering("one"), Publish=True)["Version"])
+    assert versions == ["1", "2", "2", "3", "3", "4", "4", "5"]
+
+
+def test_a_function_and_each_version_and_alias_has_one_revision_with_its_policy(lambdas: Any, name: str) -> None:
+    lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    configuration, function = lambdas.get_function_configuration, {"FunctionName": name}
+    statement = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", "StatementId": "s"}
+    for there, look in (
+        (function, lambda: configuration(**function)),
+        ({**function, "Qualifier": "1"}, lambda: configuration(**function, Qualifier="1")),
+        ({**function, "Qualifier": "live"}, lambda: lambdas.get_alias(**function, Name="live")),
+    ):
+        before = look()["RevisionId"]
+        lambdas.add_permission(**there, **statement, RevisionId=before)
+        after = look()["RevisionId"]
+        assert (lambdas.get_policy(**there)["RevisionId"], after == before) == (after, False)
+        stale = refused(lambdas.remove_permission, **there, StatementId="s", RevisionId=before)
+        assert stale[:2] == (412, "PreconditionFailedException")
+        lambdas.remove_permission(**there, StatementId="s", RevisionId=after)
+        assert look()["RevisionId"] != after
+    assert lambdas.publish_version(**function)["Version"] == "1", "nothing was updated"
+
+
+def test_tags_are_of_a_function_s_revision(lambdas: Any, name: str) -> None:
+    def revision() -> str:
+        found: str = lambdas.get_function_configuration(FunctionName=name)["RevisionId"]
+        return found
+
+    seen = [revision()]
+    lambdas.tag_resource(Resource=ARN + name, Tags={"a": "1"})
+    seen.append(revision())
+    lambdas.untag_resource(Resource=ARN + name, TagKeys=["a"])
+    seen.append(revision())
+    assert len(set(seen)) == 3
