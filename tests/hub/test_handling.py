@@ -135,6 +135,30 @@ async def test_what_the_hub_has_is_not_run_again(tmp_path: Path) -> None:
         assert len(made.runtime.calls) == before
 
 
+@pytest.mark.parametrize(
+    ("fail", "each", "kept"),
+    [
+        pytest.param(False, [Returned, Returned, Duplicate, Duplicate], "succeeded", id="done"),
+        pytest.param(True, [Raised, Raised, Interrupted, Duplicate], "cancelled", id="failed"),
+    ],
+)
+async def test_what_comes_twice_in_a_batch_runs_once_and_ends_with_the_first(
+    tmp_path: Path, fail: bool, each: list[type], kept: str
+) -> None:
+    async with handling(tmp_path, batch=Batch(size=10)) as (made, ctx):
+        await ctx.handle(event("d"))
+        handled = await ctx.handle(event("a", fail=fail), event("b"), event("a", n=2), event("d"))
+        assert [type(one) for one in handled.each] == each
+        assert [one["id"] for one in json.loads(made.runtime.calls[-1].payload)] == ["a", "b"]
+        first = next(one for one in await made.store.page(Query()) if one.dedup_key == "a")
+        assert (first.state.value, first.attempts) == (kept, 1)
+        if not fail:
+            assert handled.each[2] == Duplicate(event=first.event_id, deliveries=(first.id,))
+        handled = await ctx.handle(event("a"), event("a"))
+        assert handled.done == (True, True)
+        assert len(await made.store.page(Query())) == 3
+
+
 async def test_a_batch_is_one_call_and_names_its_failures(tmp_path: Path) -> None:
     async def second(invocation: Invocation) -> Any:
         return {"batchItemFailures": [{"itemIdentifier": "b"}]}

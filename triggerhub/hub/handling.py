@@ -38,6 +38,7 @@ from triggerhub.model import (
     Returned,
     State,
 )
+from triggerhub.policy.calling import repeats
 from triggerhub.policy.masking import shortened
 from triggerhub.policy.quiet import Quiet
 from triggerhub.settings import RetryPolicy, Trigger
@@ -141,13 +142,14 @@ class Handling:
         if dispatcher is None or plan is None:
             return Handled(outcome=Interrupted(), each=(Interrupted(),) * len(events))
         answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
-        pending = [one for one in answers if isinstance(one, _Pending)]
+        pending, again = _once(answers)
         with self._keys(trigger, pending):
             await self._look_up(trigger, pending)
             group = Group(plan, [one.claimed for one in pending if one.answer is None])
             held = [holder(one) for one in group.claimed]
             try:
                 outcome, records = await self._serve(dispatcher, trigger, group, pending, asked)
+                self._answer_again(trigger, again)
                 each = (_known(one) if isinstance(one, _Pending) else one for one in answers)
                 handled = Handled(outcome=outcome, each=tuple(each))
                 await self._write(trigger, records, asked.remember(handled) if asked.remember else {})
@@ -241,10 +243,25 @@ class Handling:
             if before.state is State.CANCELLED:
                 one.claimed.delivery.id, one.claimed.delivery.attempts = before.id, before.attempts + 1
                 continue
-            one.answer = Duplicate(event=before.event_id, deliveries=(before.id,))
-            self._services.metrics.count("duplicates", trigger.name)
-            self._services.unstored.repeated(before.event_id, self._services.clock.now())
-            self._tell(trigger, "duplicate", before.id)
+            one.answer = self._duplicate(trigger, before.id)
+
+    def _answer_again(self, trigger: Trigger, again: Sequence[tuple[_Pending, _Pending]]) -> None:
+        """Answer what repeats another event of its batch: that one's end is its own."""
+        for one, first in again:
+            match first.answer:
+                case Duplicate(deliveries=(delivery,)):
+                    one.answer = self._duplicate(trigger, delivery)
+                case Returned():
+                    one.answer = self._duplicate(trigger, first.claimed.delivery.id)
+                case _:
+                    one.answer = Interrupted()
+
+    def _duplicate(self, trigger: Trigger, delivery: str) -> Duplicate:
+        services, event = self._services, ids.event_of(delivery)
+        services.metrics.count("duplicates", trigger.name)
+        services.unstored.repeated(event, services.clock.now())
+        self._tell(trigger, "duplicate", delivery)
+        return Duplicate(event=event, deliveries=(delivery,))
 
     # the call
 
@@ -415,6 +432,14 @@ def _bare(record: Record, error: Exception) -> Record:
     """Return what is left to write of a call where all that came of it cannot be stored."""
     reason = ascii(f"its outcome could not be stored: {type(error).__name__}: {error}")[1:-1]
     return replace(record, decision=replace(record.decision, reason=reason), attempt=None, answer=None, then=())
+
+
+def _once(answers: Sequence[_Pending | Filtered]) -> tuple[list[_Pending], list[tuple[_Pending, _Pending]]]:
+    """Return the first of each dedup key, and what repeats one of them within its batch, with that one."""
+    pending = [one for one in answers if isinstance(one, _Pending)]
+    places = repeats([one.claimed.event.dedup_key for one in pending])
+    again = [(pending[place], pending[first]) for place, first in places.items()]
+    return [one for place, one in enumerate(pending) if place not in places], again
 
 
 def _known(one: _Pending) -> Answer:
