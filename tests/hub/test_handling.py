@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -259,6 +260,31 @@ async def test_what_is_given_up_is_a_dead_letter_and_told(tmp_path: Path) -> Non
         assert told[1] == {"batch": 2}
         assert len(await made.store.page(Query(state=State.DEAD))) == 3
         assert await made.store.audit() == []
+
+
+async def test_what_comes_twice_is_given_up_once(tmp_path: Path) -> None:
+    async with handling(tmp_path) as (made, ctx):
+        await ctx.handle(event("a", fail=True))
+        await ctx.bury(event("a"), event("b"), event("a"), event("b"), why="spent")
+        assert await rows(made) == [("dead", 1, "a"), ("dead", 0, "b")]
+        assert await made.store.audit() == []
+        assert b'triggerhub_dead_letters_total{function="work"} 2.0' in await made.hub.metrics()
+
+
+async def test_what_another_call_has_is_given_up_after_it(tmp_path: Path) -> None:
+    go = anyio.Event()
+
+    async def wait(invocation: Invocation) -> Any:
+        await go.wait()
+
+    async with handling(tmp_path, wait) as (made, ctx), anyio.create_task_group() as tasks:
+        tasks.start_soon(ctx.handle, event("a"))
+        await made.until(lambda: made.runtime.running == 1, "the call runs")
+        tasks.start_soon(partial(ctx.bury, event("a"), event("b"), why="spent"))
+        await anyio.wait_all_tasks_blocked()
+        go.set()
+    # It succeeded, and so is not given up.
+    assert await rows(made) == [("succeeded", 1, "a"), ("dead", 0, "b")]
 
 
 async def test_a_dead_letter_is_redriven_by_the_queue(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.stores.rig import LANE, NOW, Hand, Home, accounts, attempt, intake
 from triggerhub.model import Attempt, Bury, Complete, Delivery, Fault, Leave, State
 from triggerhub.store import Answered, Created, Query, Record, Repeated
@@ -100,12 +102,16 @@ async def test_without_a_key_each_is_a_delivery_of_its_own(hand: Hand) -> None:
     assert one.id != other.id
 
 
-async def test_a_key_twice_in_one_call_is_one_delivery(hand: Hand) -> None:
-    records = [Record(intake=intake(key="k", keep=100), decision=one, attempt=failed()) for one in (LEFT, Complete())]
-    first, second = await hand.store.record(records, now=NOW)
-    assert isinstance(first, Created)
-    assert second == Repeated(event=first.event, deliveries=first.deliveries)
-    assert (await hand.look(first.deliveries[0])).finished == NOW
+@pytest.mark.parametrize("before", [pytest.param(False, id="new"), pytest.param(True, id="left before")])
+async def test_of_a_key_twice_in_one_call_the_first_is_written(hand: Hand, before: bool) -> None:
+    if before:
+        await write(hand, Record(intake=intake(key="k", keep=100), decision=LEFT, attempt=failed()))
+    records = [Record(intake=intake(key="k", keep=100), decision=one) for one in (LEFT, Bury("spent"), Complete())]
+    answers = await hand.store.record(records, now=NOW)
+    assert isinstance(answers[0], Repeated if before else Created)
+    assert answers[1:] == [Repeated(event=answers[0].event, deliveries=answers[0].deliveries)] * 2
+    found = await hand.look(answers[0].deliveries[0])
+    assert (found.state, found.attempts) == (State.CANCELLED, int(before))
     await accounts(hand.store)
 
 

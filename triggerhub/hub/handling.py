@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -50,6 +50,8 @@ log = structlog.get_logger("dispatch")
 LOOK = 0.02
 """Seconds between looks for a free place."""
 Answer: TypeAlias = Outcome | Duplicate | Filtered
+_Key: TypeAlias = tuple[str, str]
+"""A trigger and a dedup key."""
 Remember: TypeAlias = Callable[[Handled], Mapping[str, str | None]]
 
 
@@ -89,7 +91,7 @@ class Handling:
         self._pool = pool
         self._under_way: Counter[str] = Counter()
         """Calls by trigger."""
-        self._busy: set[tuple[str, str]] = set()
+        self._busy: set[_Key] = set()
         """Dedup keys under way, by trigger."""
         self._full = Quiet(every=60_000)
         self._buried = Quiet(every=1000)
@@ -143,7 +145,12 @@ class Handling:
             return Handled(outcome=Interrupted(), each=(Interrupted(),) * len(events))
         answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
         pending, again = _once(answers)
-        with self._keys(trigger, pending):
+        keys = _keys(trigger, pending)
+        busy = keys & self._busy
+        for one in pending:
+            if (trigger.name, one.claimed.event.dedup_key) in busy:
+                one.answer = Interrupted()  # another call has its key, and it is not run beside that
+        with self._holding(keys - busy):
             await self._look_up(trigger, pending)
             group = Group(plan, [one.claimed for one in pending if one.answer is None])
             held = [holder(one) for one in group.claimed]
@@ -173,21 +180,24 @@ class Handling:
         plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
         if plan is None:
             raise Conflict(f"the function of trigger {trigger.name!r} is not there any more")
-        answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
-        pending = [one for one in answers if isinstance(one, _Pending)]
-        await self._look_up(trigger, pending)
-        records = []
-        for one in pending:
-            if one.answer is not None:
-                continue
-            one.claimed.delivery.attempts -= 1  # nothing is run here
-            given_up = self._services.verdicts.given_up(
-                plan, one.claimed, outcome or Interrupted(), why, trigger.keep, body, now=self._services.clock.now()
-            )
-            records.append((outcome or Interrupted(), given_up))
-            # One body tells of them all.
-            body = b"" if body is not None else None
-        await self._write(trigger, records, checkpoints)
+        pending, _ = _once([await self._admitted(gate, one, at) for at, one in enumerate(events)])
+        keys = _keys(trigger, pending)
+        while not self._busy.isdisjoint(keys):
+            await anyio.sleep(LOOK)
+        with self._holding(keys):
+            await self._look_up(trigger, pending)
+            records = []
+            for one in pending:
+                if one.answer is not None:
+                    continue
+                one.claimed.delivery.attempts -= 1  # nothing is run here
+                given_up = self._services.verdicts.given_up(
+                    plan, one.claimed, outcome or Interrupted(), why, trigger.keep, body, now=self._services.clock.now()
+                )
+                records.append((outcome or Interrupted(), given_up))
+                # One body tells of them all.
+                body = b"" if body is not None else None
+            await self._write(trigger, records, checkpoints)
 
     # before the call
 
@@ -213,22 +223,13 @@ class Handling:
         return _Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)), at)
 
     @contextmanager
-    def _keys(self, trigger: Trigger, pending: Sequence[_Pending]) -> Generator[None]:
-        """Hold the dedup keys; an event whose key another call has is not run beside it."""
-        mine: set[tuple[str, str]] = set()
-        for one in pending:
-            if (name := one.claimed.event.dedup_key) is None:
-                continue
-            key = (trigger.name, name)
-            if key in self._busy:
-                one.answer = Interrupted()
-            else:
-                self._busy.add(key)
-                mine.add(key)
+    def _holding(self, keys: Set[_Key]) -> Generator[None]:
+        """Hold dedup keys that no other call has."""
+        self._busy |= keys
         try:
             yield
         finally:
-            self._busy -= mine
+            self._busy -= keys
 
     async def _look_up(self, trigger: Trigger, pending: Sequence[_Pending]) -> None:
         """Find what the hub has already, and what was left before: that goes on as the same delivery."""
@@ -440,6 +441,10 @@ def _once(answers: Sequence[_Pending | Filtered]) -> tuple[list[_Pending], list[
     places = repeats([one.claimed.event.dedup_key for one in pending])
     again = [(pending[place], pending[first]) for place, first in places.items()]
     return [one for place, one in enumerate(pending) if place not in places], again
+
+
+def _keys(trigger: Trigger, pending: Sequence[_Pending]) -> set[_Key]:
+    return {(trigger.name, key) for one in pending if (key := one.claimed.event.dedup_key) is not None}
 
 
 def _known(one: _Pending) -> Answer:

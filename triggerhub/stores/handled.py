@@ -48,6 +48,7 @@ def _record(t: Transaction, records: Sequence[Record], owner: int, now: Millis, 
     One that is *fresh*, which most are, goes into the store as it ended; one that was left goes the queue's own way.
     """
     answers: list[Appended] = []
+    written: set[str] = set()
     running: list[tuple[int, int, int, int, str]] = []
     settlements: list[Settlement] = []
     ended: list[Settlement] = []
@@ -56,6 +57,7 @@ def _record(t: Transaction, records: Sequence[Record], owner: int, now: Millis, 
             settlement = _settlement(one, ids.delivery_id(one.intake.event.id, 1), Fence(owner, 1))
             queue.run(t, settlement, intake.put_event(t, one.intake.event), one.intake, now)
             ended.append(settlement)
+            written.add(settlement.delivery)
             answers.append(Created(event=one.intake.event.id, deliveries=(settlement.delivery,)))
             continue
         answer, before = _taken(t, one.intake, now)
@@ -63,6 +65,9 @@ def _record(t: Transaction, records: Sequence[Record], owner: int, now: Millis, 
         if not answer.deliveries or (before is not None and before.state is not State.CANCELLED):
             continue
         name, ran = answer.deliveries[0], one.attempt is not None
+        if name in written:
+            continue
+        written.add(name)
         attempts, claims = (before.attempts, before.claims + 1) if before else (0, 1)
         trigger, function = one.intake.event.trigger, one.intake.owed[0].function
         t.count(function, trigger, str(before.state) if before else NAMES[QUEUED], -1)

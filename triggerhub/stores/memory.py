@@ -200,19 +200,23 @@ class MemoryStore:
         checkpoints: Mapping[tuple[str, str], str | None] | None = None,
     ) -> list[Appended]:
         self._check(intake for one in records for intake in (one.intake, *one.then))
-        answers = [self._record(one, now) for one in records]
+        written: set[str] = set()
+        answers = [self._record(one, now, written) for one in records]
         for key, value in (checkpoints or {}).items():
             self._set_checkpoint(key, value)
         return answers
 
-    def _record(self, one: Record, now: Millis) -> Appended:
+    def _record(self, one: Record, now: Millis, written: set[str]) -> Appended:
         answer = self._append(one.intake, now)
         if isinstance(answer, Repeated) and answer.deliveries and answer.deliveries[0] not in self.rows:
             del self._keys[one.intake.event.trigger, one.intake.event.dedup_key or ""]
             answer = self._append(one.intake, now)
         row = self.rows[answer.deliveries[0]] if answer.deliveries else None
-        if row is None or (isinstance(answer, Repeated) and row.delivery.state is not State.CANCELLED):
+        if row is None or row.delivery.id in written:
             return answer
+        if isinstance(answer, Repeated) and row.delivery.state is not State.CANCELLED:
+            return answer
+        written.add(row.delivery.id)
         self._move(row, State.RUNNING)
         row.owner = self.owner
         row.delivery.attempts += one.attempt is not None
