@@ -52,7 +52,8 @@ class Queue:
 
 
 EventsOf = Callable[[dict[str, Any], "Queue"], Sequence[Event]]
-"""Which events a message holds: none is a message of no use, which is deleted. BadInput leaves it to the queue."""
+"""Which events a message holds: none is a message of no use, which is deleted. Whatever it raises leaves that one
+to the queue; BadInput says why in words."""
 
 
 @dataclass(slots=True)
@@ -246,6 +247,8 @@ class Consumer:
             return Message(raw, self.events_of(raw, self.queue))
         except BadInput as error:
             return Message(raw, refused=error)
+        except Exception as error:  # a source's code: the message bears it, not the others
+            return Message(raw, refused=BadInput(f"it could not be read: {error!a}"))
 
     async def _beat(self) -> None:
         """Keep hidden what is under way."""

@@ -104,6 +104,15 @@ def test_a_test_event_has_none() -> None:
         ("{}", "neither from SNS nor from EventBridge"),
         ('{"Records": [{}]}', "a record has no"),
         ('{"Records": [{"s3": {"bucket": {"name": 1}, "object": {"key": "k"}}}]}', "a record has no"),
+        ('{"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": "\\ud800"}}}]}', "not valid Unicode"),
+        (
+            '{"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": "k", "sequencer": "\\udfff"}}}]}',
+            "not valid",
+        ),
+        (
+            '{"source": "aws.s3", "detail": {"bucket": {"name": "b"}, "object": {"key": "\\ud800"}}}',
+            "not valid Unicode",
+        ),
         ('{"source": "aws.s3", "detail": {}}', "its detail has no"),
         ('{"Message": {"Message": {"Message": {"Message": {"Message": {}}}}}}', "too many envelopes"),
     ],

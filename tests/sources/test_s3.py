@@ -227,6 +227,7 @@ async def test_only_what_is_wanted_is_handled_and_what_is_none_is_left(tmp_path:
     policy = json.dumps({"maxReceiveCount": 1, "deadLetterTargetArn": double.queues["lost"].arn})
     double.do_CreateQueue("notes", {"RedrivePolicy": policy})
     bodies = [
+        {"Records": [note("in/\ud800.jpg")]},
         {"Event": "s3:TestEvent"},
         {"Records": [note("in/a.jpg"), note("in/b.txt"), note("in/c.jpg", bucket="other")]},
         {"Message": json.dumps({"Records": [note("in/d.jpg"), note("in/e.jpg", "ObjectRemoved:Delete")]})},
@@ -246,7 +247,10 @@ async def test_only_what_is_wanted_is_handled_and_what_is_none_is_left(tmp_path:
                 while double.queues["notes"].messages or len(seen) < 2:
                     await anyio.sleep(0.01)
     assert sorted(seen) == ["in/a.jpg", "in/d.jpg"]
-    assert [one.body for one in double.queues["lost"].messages.values()] == ['{"hello": "world"}']
+    assert [one.body for one in double.queues["lost"].messages.values()] == [
+        json.dumps(bodies[0]),
+        '{"hello": "world"}',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -273,6 +273,28 @@ async def test_a_message_that_the_triggers_own_key_cannot_take_is_left_to_the_qu
             await until(lambda ack=ack: "b" + ack in seen.bodies, "the other is taken")
     assert len(double.queues["lost"].messages) == 2
     assert seen.bodies == ["bhandled", "bstored"]
+
+
+async def test_a_message_that_cannot_be_read_for_an_error_of_the_source_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = sqs.events_of
+
+    def stumbling(message: Mapping[str, Any], queue: awsconsumer.Queue) -> Any:
+        return read(message, queue) if message["Body"] != "bad" else {}[message["Body"]]
+
+    monkeypatch.setattr(sqs, "events_of", stumbling)
+    seen, double = Seen(), SqsDouble()
+    double.do_CreateQueue("orders")
+    send(double, "bad", "good")
+    with structlog.testing.capture_logs() as lines:
+        async with polled(tmp_path, seen, double) as (_, hub):
+            await until(lambda: seen.bodies and len(double.queues["orders"].messages) == 1, "the good one is handled")
+            row, *_ = await hub.hub.triggers()
+    assert (seen.bodies, row["state"]) == (["good"], "running")
+    assert [one["why"] for one in lines if "cannot be taken" in one["event"]] == [
+        "it could not be read: KeyError('bad')"
+    ]
 
 
 async def test_many_messages_that_cannot_be_taken_are_one_line(tmp_path: Path) -> None:

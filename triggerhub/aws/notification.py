@@ -45,9 +45,9 @@ def records(body: str) -> list[dict[str, Any]]:
         if value.get("Event") == "s3:TestEvent":
             return []
         if isinstance(found := value.get("Records"), list):
-            return [_checked(one) for one in found]
+            return [_checked(_writable(one)) for one in found]
         if value.get("source") == "aws.s3" and isinstance(value.get("detail"), dict):
-            return [_bridged(value)]
+            return [_bridged(_writable(value))]
         if "Message" not in value:
             raise ValueError("it has no Records, and is neither from SNS nor from EventBridge")
         value = value["Message"]
@@ -62,6 +62,15 @@ def _checked(record: Json) -> dict[str, Any]:
     except (KeyError, TypeError):
         pass
     raise ValueError("a record has no s3.bucket.name and s3.object.key")
+
+
+def _writable(told: Json) -> Json:
+    """Refuse half of a surrogate pair, which JSON can say and no key and no store can hold."""
+    try:
+        json.dumps(told, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds text that is not valid Unicode") from None
+    return told
 
 
 def _bridged(event: Mapping[str, Any]) -> dict[str, Any]:
