@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -223,7 +223,7 @@ class Handling:
         return _Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)), at)
 
     @contextmanager
-    def _holding(self, keys: Set[_Key]) -> Generator[None]:
+    def _holding(self, keys: set[_Key]) -> Generator[None]:
         """Hold dedup keys that no other call has."""
         self._busy |= keys
         try:
