@@ -249,7 +249,8 @@ class Store(Protocol):
         """Write finished deliveries and *checkpoints*, or neither: nothing of it was ever queued or running.
 
         Created is a new delivery. Repeated is the one that has the event's dedup key: if it is cancelled it gets the
-        attempt and the decision, else it is left alone; one that was pruned is written anew. Of *records* that share a
+        attempt and the decision, else it is left alone; one that was pruned is written anew, and so is a cancelled one
+        of another function than the record's. Of *records* that share a
         key the first is written, and the others repeat it.
         """
         ...

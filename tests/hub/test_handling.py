@@ -122,6 +122,21 @@ async def test_what_failed_is_left_and_goes_on_as_the_same_delivery(tmp_path: Pa
         assert [one.outcome for one in detail.attempts] == ["raised", "returned"]
 
 
+async def test_what_was_left_begins_anew_with_another_function(tmp_path: Path) -> None:
+    async with handling(tmp_path, handlers={"other": work}) as (made, ctx):
+        await ctx.handle(event("a", fail=True))
+        made.modules["hand"].contexts.clear()
+        both = [function("work"), function("other")]
+        assert await made.reload(both, [trigger(ack="handled", functions=("other",))]) == []
+        assert (await (await context(made)).handle(event("a"))).done == (True,)
+        found = reversed(await made.store.page(Query()))
+        assert [(one.function, one.state, one.attempts, one.version) for one in found] == [
+            ("work", State.CANCELLED, 1, "work-1"), ("other", State.SUCCEEDED, 1, "other-1"),
+        ]  # fmt: skip
+        assert made.runtime.calls[-1].attempt == 1
+        assert await made.store.audit() == []
+
+
 async def test_what_the_hub_has_is_not_run_again(tmp_path: Path) -> None:
     async with handling(tmp_path) as (made, ctx):
         await ctx.handle(event("a"))

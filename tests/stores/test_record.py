@@ -53,6 +53,17 @@ async def test_what_was_left_goes_on_as_the_same_delivery(hand: Hand) -> None:
     await accounts(hand.store)
 
 
+async def test_what_another_function_left_is_written_anew(hand: Hand) -> None:
+    left, *_ = await write(hand, Record(intake=intake("f", key="k", keep=100), decision=LEFT, attempt=failed()))
+    done, *_ = await write(hand, Record(intake=intake("g", key="k", keep=100), decision=Complete(), attempt=attempt()))
+    assert [(one.function, one.state, one.attempts) for one in (await hand.look(left.id), done)] == [
+        ("f", State.CANCELLED, 1), ("g", State.SUCCEEDED, 1),
+    ]  # fmt: skip
+    again, *_ = await write(hand, Record(intake=intake("f", key="k", keep=100), decision=LEFT, attempt=failed()))
+    assert again == done
+    await accounts(hand.store)
+
+
 async def test_a_dead_letter_keeps_the_error_of_the_attempt_before(hand: Hand) -> None:
     await write(hand, Record(intake=intake(key="k", keep=100), decision=LEFT, attempt=failed()))
     dead, *_ = await write(hand, Record(intake=intake(key="k", keep=100), decision=Bury("spent")))

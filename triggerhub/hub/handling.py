@@ -242,7 +242,8 @@ class Handling:
             if before is None or one.answer is not None:
                 continue
             if before.state is State.CANCELLED:
-                one.claimed.delivery.id, one.claimed.delivery.attempts = before.id, before.attempts + 1
+                if before.function == one.claimed.delivery.function:
+                    one.claimed.delivery.id, one.claimed.delivery.attempts = before.id, before.attempts + 1
                 continue
             one.answer = self._duplicate(trigger, before.id)
 

@@ -89,13 +89,17 @@ def _settlement(one: Record, delivery: str, fence: Fence) -> Settlement:
 
 
 def _taken(t: Transaction, one: Intake, now: Millis) -> tuple[Appended, Delivery | None]:
-    """Accept an event; return also the delivery as it stood, where its key is known and it is still kept."""
+    """Accept an event; return also the delivery as it stood, where its key is known and it is still kept.
+
+    One that was left by another function is that function's: its trigger's has changed since.
+    """
     answer = intake.accept(t, one, now)
     if isinstance(answer, Created) or not answer.deliveries:
         return answer, None
     t.flush()
     row = t.db.execute(f"SELECT {rows.DELIVERY} FROM delivery d WHERE d.id = ?", answer.deliveries[:1]).fetchone()
-    if row is not None:
-        return answer, rows.delivery(row)
+    before = None if row is None else rows.delivery(row)
+    if before is not None and (before.state is not State.CANCELLED or before.function == one.owed[0].function):
+        return answer, before
     t.db.execute("DELETE FROM key WHERE trigger = ? AND key = ?", (one.event.trigger, one.event.dedup_key))
     return intake.accept(t, one, now), None

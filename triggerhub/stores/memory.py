@@ -208,7 +208,7 @@ class MemoryStore:
 
     def _record(self, one: Record, now: Millis, written: set[str]) -> Appended:
         answer = self._append(one.intake, now)
-        if isinstance(answer, Repeated) and answer.deliveries and answer.deliveries[0] not in self.rows:
+        if isinstance(answer, Repeated) and answer.deliveries and self._is_anew(answer.deliveries[0], one.intake):
             del self._keys[one.intake.event.trigger, one.intake.event.dedup_key or ""]
             answer = self._append(one.intake, now)
         row = self.rows[answer.deliveries[0]] if answer.deliveries else None
@@ -233,6 +233,13 @@ class MemoryStore:
             now,
         )
         return answer
+
+    def _is_anew(self, delivery: str, intake: Intake) -> bool:
+        """Whether the delivery that has the key is gone, or was left by a function that is not the trigger's now."""
+        row = self.rows.get(delivery)
+        if row is None:
+            return True
+        return row.delivery.state is State.CANCELLED and row.delivery.function != intake.owed[0].function
 
     async def known(self, trigger: str, keys: Sequence[str], *, now: Millis) -> dict[str, Delivery]:
         found = {key: one for key in keys if (one := self._keys.get((trigger, key))) and one.until > now}
