@@ -14,6 +14,7 @@ from tests.hub.rig import Failure, function, rig, trigger
 from triggerhub.model import Invocation
 from triggerhub.settings import Batch
 from triggerhub.stores.memory import MemoryStore
+from triggerhub.testing import FakeClock
 
 
 class Witness:
@@ -72,6 +73,24 @@ async def test_the_order_survives_a_hub_that_was_cut(tmp_path: Path) -> None:
         async with rig(tmp_path, {"work": second}, store=store, triggers=triggers) as r:
             assert await r.states(10) == ["succeeded"] * 10
     assert dict(second.seen) == {"a": [0, 1, 2, 3, 4], "b": [0, 1, 2, 3, 4]}
+
+
+async def test_the_order_survives_a_clock_that_was_put_back_meanwhile(tmp_path: Path) -> None:
+    store, clock, witness = MemoryStore(), FakeClock(), Witness()
+    triggers = [trigger(order="$.who")]
+    async with rig(tmp_path, {"work": witness}, store=store, clock=clock, triggers=triggers) as r:
+        await r.hub.pause("function", "work")
+        for n in range(3):
+            await r.emit("hand", {"who": "a", "n": n})
+    store.reopen()
+    clock.advance(-600_000)
+    async with rig(tmp_path, {"work": witness}, store=store, clock=clock, triggers=triggers) as r:
+        for n in range(3, 6):
+            await r.emit("hand", {"who": "a", "n": n})
+        clock.advance(600_000)
+        await r.hub.resume("function", "work")
+        assert await r.states(6) == ["succeeded"] * 6
+    assert witness.seen == {"a": [0, 1, 2, 3, 4, 5]}
 
 
 async def test_what_is_given_back_keeps_its_place(tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ from triggerhub.hub.veil import Veil
 from triggerhub.hub.verdict import Verdicts
 from triggerhub.hub.versions import FolderVersions
 from triggerhub.hub.wiring import Reader, Wiring
-from triggerhub.model import API_TRIGGER, Event, Invocation, Json, Millis, Outcome, Sink
+from triggerhub.model import API_TRIGGER, Event, Invocation, Json, Millis, Outcome, Sink, State
 from triggerhub.policy import selecting
 from triggerhub.runtime import Environments, Runtime
 from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Accepted, Answer, Filtered, Routes
-from triggerhub.store import Intake, Lane, Owed, Stats, Store
+from triggerhub.store import Intake, Lane, Owed, Query, Stats, Store
 from triggerhub.telemetry.changes import Changes
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.output import Line, OutputLog, Wanted
@@ -186,6 +186,9 @@ class Hub:
         """Take up what an earlier hub left in the data folder."""
         if reaped := await self._store.reap():
             log.warning("deliveries that a dead hub left running are queued again", count=len(reaped))
+        # The order per key is that of ids, and the clock may have been put back since.
+        for last in await self._store.page(Query(state=State.QUEUED, limit=1)):
+            self.mint.follow(last.id)
         await self._paused.load()
         await self.tokens.load()
         await anyio.to_thread.run_sync(lambda: self.changes.retain(self._clock.now()))

@@ -29,6 +29,10 @@ class Mint:
                 self._last, self._counter = self._last + 1, 0
         return ids.event_id(self._last, self._counter, self._drawn())
 
+    def follow(self, newest: str) -> None:
+        """Let all ids from now on be greater than *newest*, which an earlier hub made."""
+        self._last = max(self._last, ids.milliseconds(newest) + 1)
+
     def _drawn(self) -> int:
         """Return the next eight random bytes; they are fetched for many ids at once, since each fetch is a wait."""
         for drawn in self._random:
