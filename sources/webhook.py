@@ -195,6 +195,7 @@ def _record(trigger: str, options: Options, request: Request, now: Millis) -> by
         headers=request.headers,
         body=request.body,
         client=request.client,
+        scheme=request.scheme,
         host=request.host,
         version=request.http_version,
         params=request.params,

@@ -21,9 +21,25 @@ def record(**given) -> dict:
     settings = {
         "api": "orders", "route": "/my/{thing}", "request_id": "id", "time": TIME, "method": "POST",
         "raw_path": "/my/path", "path": "/my/path", "query": "", "headers": [], "body": b"", "client": "192.0.2.1",
-        "host": "id.execute-api.us-east-1.amazonaws.com", **given,
+        "scheme": "https", "host": "id.execute-api.us-east-1.amazonaws.com", **given,
     }  # fmt: skip
     return json.loads(apigateway.request(**settings))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "port"),
+    [
+        ("http", "localhost:8700", "8700"),
+        ("http", "localhost", "80"),
+        ("https", "[::1]", "443"),
+        ("https", "[::1]:8700", "8700"),
+    ],
+)
+def test_a_handler_learns_how_the_caller_reached_the_hub_and_not_what_he_says_of_it(scheme, host, port):
+    told = [("x-forwarded-for", "198.51.100.7"), ("x-forwarded-port", "1"), ("x-forwarded-proto", "gopher")]
+    assert record(scheme=scheme, host=host, headers=told)["headers"] == {
+        "x-forwarded-for": "192.0.2.1", "x-forwarded-port": port, "x-forwarded-proto": scheme,
+    }  # fmt: skip
 
 
 def test_a_request_has_the_shape_of_the_developer_guide():
@@ -43,6 +59,7 @@ def test_a_request_has_the_shape_of_the_developer_guide():
         "cookies": ["cookie1=a", "cookie2=b"],
         "headers": {
             "header1": "value1", "header2": "value1,value2", "user-agent": "agent", "content-type": "application/json",
+            "x-forwarded-for": "192.0.2.1", "x-forwarded-port": "443", "x-forwarded-proto": "https",
         },
         "queryStringParameters": {"parameter1": "value1,value2", "parameter2": "value"},
         "pathParameters": {"thing": "path"},

@@ -40,6 +40,7 @@ _WRONG: Json = ["…"]
 """Stands for a list or an object where no answer has one, so that nobody has to make it."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_PORTS = {"http": "80", "https": "443"}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -60,6 +61,7 @@ def request(
     headers: Sequence[tuple[str, str]],
     body: bytes,
     client: str,
+    scheme: str,
     host: str,
     version: str = "1.1",
     params: Mapping[str, str] | None = None,
@@ -72,11 +74,15 @@ def request(
     names are lower case. The body is a string where its type is text, JSON or XML and it is valid UTF-8 (a
     body without a type counts as text), else base64, forms included, as in AWS. Absent, not null: ``body``,
     ``cookies``, ``pathParameters`` and ``queryStringParameters`` where there are none, and ``authorizer`` where
-    nobody was asked for.
+    nobody was asked for. ``x-forwarded-`` ``for``, ``port`` and ``proto`` are always there, as in AWS, and say what
+    *client*, *host* and *scheme* do, whoever else wrote them.
     """
     merged, cookies = _merge(headers)
     text = encode_basestring
-    domain = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    domain, _, port = host.rpartition(":")
+    if not port.isdigit():
+        domain, port = host, _PORTS[scheme]
+    merged |= {"x-forwarded-for": client, "x-forwarded-port": port, "x-forwarded-proto": scheme}
     route_key = text(route if route == DEFAULT_ROUTE else f"{method} {route}")
     path_text = text(path)
     optional = ""

@@ -141,6 +141,7 @@ class Doorway:
             headers=request.headers,
             body=request.body,
             client=request.client,
+            scheme=request.scheme,
             host=request.host,
             version=request.http_version,
             params={},
