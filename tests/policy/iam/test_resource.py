@@ -127,6 +127,8 @@ def test_whom_a_statement_denies_it(principal: Any, who: str | None, denied: boo
         ({"Version": "2012-10-17", "Statement": [one(Resource=7)]}, "Resource: expected a text"),
         ({"Version": "2012-10-17", "Statement": [one(Resource="*")]}, f"Resource: expected {ARN}"),
         ({"Version": "2012-10-17", "Statement": [one(Principal="me")]}, "Principal: expected"),
+        ({"Version": "2012-10-17", "Statement": [one(Principal={"aws": "*"})]}, "Principal: 'aws' is not in this version; the kinds are AWS and Service"),
+        ({"Version": "2012-10-17", "Statement": [one(Principal={"AWS": "*", "Nonsense": "y"})]}, "Principal: 'Nonsense' is not"),
         ({"Version": "2012-10-17", "Statement": [one(Principal={"AWS": [5]})]}, "AWS: expected a text"),
         ({"Version": "2012-10-17", "Statement": [one(Condition={"Bool": "x"})]}, "Condition.Bool: expected"),
         ({"Version": "2012-10-17", "Statement": [one(Sid="a"), one(Sid="a")]}, r"Statement\[1\]: Sid: 'a' is no text, or there twice"),

@@ -24,6 +24,7 @@ MOST = 6144
 _TOP = ("Version", "Id", "Statement")
 _IDENTITY = ("Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition")
 _RESOURCE = ("Sid", "Effect", "Principal", "Action", "Resource", "Condition")
+_PRINCIPALS = ("AWS", "Service")
 _ACTION = re.compile(r"\*|(?P<service>[a-z0-9-]+):[A-Za-z*?]+", re.IGNORECASE)
 Meant = Callable[[str], bool]
 """Whether a pattern such as ``lambda:Get*`` is of any action."""
@@ -168,12 +169,15 @@ def _identity(one: Mapping[str, Json], meant: Meant, place: Place, variable: Cal
 
 
 def _of_resource(one: Mapping[str, Json], meant: Meant, arn: str | None) -> Statement:
-    """Read a statement of the policy of *arn*; None does not ask which it is of."""
+    """Read a statement of the policy of *arn*; None is for what was taken, and does not ask which it is of."""
     _elements(one, _RESOURCE)
     actions, resources, principals = _texts(one, "Action"), _texts(one, "Resource"), _principals(one)
     _check_actions(actions, meant)
     if arn is not None and resources != [arn]:
         raise ValueError(f"Resource: expected {arn}")
+    if arn is not None and one["Principal"] != "*" and (odd := sorted(one["Principal"].keys() - set(_PRINCIPALS))):
+        known = " and ".join(_PRINCIPALS)
+        raise ValueError(f"Principal: {odd[0][:60]!r} is not in this version; the kinds are {known}")
     allows = _effect(one)
     if not (allows or principals):
         raise ValueError("Principal: only keys are denied something: services call by triggers, which ask no policy")
