@@ -58,3 +58,26 @@ def test_tags_are_of_a_function_s_revision(lambdas: Any, name: str) -> None:
     lambdas.untag_resource(Resource=ARN + name, TagKeys=["a"])
     seen.append(revision())
     assert len(set(seen)) == 3
+
+
+def test_an_update_of_a_logging_configuration_is_of_what_it_says_alone(lambdas: Any, name: str) -> None:
+    group = f"/aws/lambda/{name}"
+    for update, format_, levels in (
+        ({"LogFormat": "JSON", "ApplicationLogLevel": "ERROR", "SystemLogLevel": "WARN"}, "JSON", ("ERROR", "WARN")),
+        ({"LogGroup": group}, "JSON", ("ERROR", "WARN")),
+        ({"ApplicationLogLevel": "DEBUG"}, "JSON", ("DEBUG", "WARN")),
+        ({"LogFormat": "JSON"}, "JSON", ("DEBUG", "WARN")),
+        ({"LogFormat": "Text"}, "Text", (None, None)),
+        ({"LogFormat": "JSON"}, "JSON", ("INFO", "INFO")),
+    ):
+        found = lambdas.update_function_configuration(FunctionName=name, LoggingConfig=update)["LoggingConfig"]
+        told = found.get("ApplicationLogLevel"), found.get("SystemLogLevel")
+        assert (found["LogGroup"], found["LogFormat"], told) == (group, format_, levels), update
+
+
+def test_an_environment_without_variables_is_shown_where_it_was_given(lambdas: Any, name: str) -> None:
+    assert "Environment" not in lambdas.get_function_configuration(FunctionName=name)
+    lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": {}})
+    assert lambdas.get_function_configuration(FunctionName=name)["Environment"] == {"Variables": {}}
+    lambdas.update_function_configuration(FunctionName=name, Timeout=9)
+    assert lambdas.get_function_configuration(FunctionName=name)["Environment"] == {"Variables": {}}

@@ -40,6 +40,8 @@ class Version:
     storage: int = 512
     """Of /tmp, in MB."""
     env: Mapping[str, str] = field(default_factory=dict)
+    env_given: bool = False
+    """Whether it was ever said, if only that there are to be none."""
     log_format: str = "Text"
     """As its handlers' own lines are written: Text or JSON."""
     log_level: str | None = None
@@ -76,6 +78,7 @@ class Version:
             modified=other.modified,
             revision=other.revision,
             description=other.description,
+            env_given=other.env_given,
         )
         return same != other
 

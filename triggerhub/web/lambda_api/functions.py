@@ -156,6 +156,7 @@ class Functions:
         if not given.get("Runtime") or not given.get("Handler"):
             raise ApiError("InvalidParameterValueException", MANDATORY)
         env, tags = members.environment(given), members.tags(given.get("Tags", {}))
+        logs = members.logs(given)
         dead_letters = members.dead_letters(given)
         await anyio.to_thread.run_sync(members.runtime, given["Runtime"])
         snap = members.snap(given, given["Runtime"])
@@ -172,10 +173,11 @@ class Functions:
             memory=given.get("MemorySize", 128),
             storage=given.get("EphemeralStorage", {}).get("Size", 512),
             env=env,
-            **members.logs(given),
+            env_given="Environment" in given,
+            **logs,
             layers=uses,
             snap=snap,
-            traced="TracingConfig" in given and members.traced(given, exported=self._exports),
+            traced=members.traced(given, exported=self._exports),
             dead_letters=dead_letters,
             code=kept,
             code_size=taken.size,
@@ -227,12 +229,10 @@ class Functions:
         members.refuse(given, name)
         changes: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SETTINGS.items() if theirs in given}
         if "Environment" in given:
-            changes["env"] = members.environment(given)
+            changes |= {"env": members.environment(given), "env_given": True}
         if "DeadLetterConfig" in given:
             changes["dead_letters"] = members.dead_letters(given)
-        if "LoggingConfig" in given:
-            changes |= members.logs(given)
-        if "TracingConfig" in given:
+        if "Mode" in given.get("TracingConfig", {}):
             changes["traced"] = members.traced(given, exported=self._exports)
         if "EphemeralStorage" in given:
             changes["storage"] = given["EphemeralStorage"]["Size"]
@@ -247,7 +247,8 @@ class Functions:
             current = there(before, name)
             _at(current, given)
             snap = members.snap(given, changes.get("runtime", current.latest.runtime), current.latest.snap)
-            latest = replace(current.latest, **changes, snap=snap, modified=now(), revision=revision())
+            logs = members.logs(given, current.latest)
+            latest = replace(current.latest, **changes, **logs, snap=snap, modified=now(), revision=revision())
             return replace(current, latest=latest)
 
         return await self._updated(name, update, publish=False)

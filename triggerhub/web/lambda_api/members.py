@@ -13,6 +13,7 @@ from triggerhub.aws.constraints import message, violation
 from triggerhub.aws.destination import place
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.draft import Draft
+from triggerhub.deploy.record import Version
 from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
@@ -33,6 +34,7 @@ _RESERVED = frozenset((
     "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
 ))  # fmt: skip
 """Those of AWS without a role's credentials: no role is assumed here, so that a function has those it was given."""
+_LEVELS = {"ApplicationLogLevel": "log_level", "SystemLogLevel": "system_level"}
 _UNZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
 
 _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -85,8 +87,6 @@ def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
         most = f"Member must have value less than or equal to {STORAGE}"
         raise ApiError("ValidationException", message([violation(storage, "ephemeralStorage.size", most)]))
     config = given.get("LoggingConfig", {})
-    if config.get("LogFormat", "Text") == "Text" and {"ApplicationLogLevel", "SystemLogLevel"} & config.keys():
-        raise ApiError("InvalidParameterValueException", "LoggingConfig: levels go with the LogFormat JSON only.")
     if config.keys() - {"ApplicationLogLevel", "LogFormat", "LogGroup", "SystemLogLevel"}:
         raise ApiError("InvalidParameterValueException", "LoggingConfig: it has a member that is not in this version.")
     group = config.get("LogGroup")
@@ -94,14 +94,18 @@ def refuse(given: Mapping[str, Json], function: str | None = None) -> None:
         raise ApiError("InvalidParameterValueException", "LogGroup: a function's log is named after it.")
 
 
-def logs(given: Mapping[str, Json]) -> dict[str, Any]:
-    """Return how handlers and the hub shall log, as a version has it."""
+def logs(given: Mapping[str, Json], before: Version | None = None) -> dict[str, Any]:
+    """Return how handlers and the hub shall log, as a version has it. Raises ApiError.
+
+    What is not said is as it was *before*; but levels go when the format becomes Text.
+    """
     config = given.get("LoggingConfig", {})
-    return {
-        "log_format": config.get("LogFormat", "Text"),
-        "log_level": config.get("ApplicationLogLevel"),
-        "system_level": config.get("SystemLogLevel"),
-    }
+    form = config.get("LogFormat", "Text" if before is None else before.log_format)
+    said = {ours: config[theirs] for theirs, ours in _LEVELS.items() if theirs in config}
+    if form == "Text" and said:
+        raise ApiError("InvalidParameterValueException", "LoggingConfig: levels go with the LogFormat JSON only.")
+    kept = None if form == "Text" else before
+    return {"log_format": form, **{one: getattr(kept, one, None) for one in _LEVELS.values()}, **said}
 
 
 def snap(given: Mapping[str, Json], runtime: str, before: bool = False) -> bool:
@@ -118,7 +122,7 @@ def snap(given: Mapping[str, Json], runtime: str, before: bool = False) -> bool:
 
 def traced(given: Mapping[str, Json], *, exported: bool) -> bool:
     """Return whether calls are to be traced, which they are where the hub's spans are *exported*. Raises ApiError."""
-    wanted = bool(given["TracingConfig"].get("Mode") == "Active")
+    wanted = bool(given.get("TracingConfig", {}).get("Mode") == "Active")
     if wanted and not exported:
         text = "TracingConfig: the hub sends traces to no collector. Leave Mode at PassThrough, or name one in its "
         text = f"{text}environment by OTEL_EXPORTER_OTLP_ENDPOINT, with triggerhub[otel] installed."

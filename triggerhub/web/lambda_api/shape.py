@@ -70,7 +70,7 @@ def configuration(deployed: Deployed, version: Version, qualifier: str | None) -
         found["TracingConfig"] = {"Mode": "Active"}
     if version.dead_letters:
         found["DeadLetterConfig"] = {"TargetArn": version.dead_letters}
-    if version.env:
+    if version.env or version.env_given:
         found["Environment"] = {"Variables": dict(version.env)}
     if version.layers:
         found["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.code_size} for layer in version.layers]
