@@ -127,6 +127,23 @@ async def test_what_settles_while_the_answers_are_read_is_not_run_again(tmp_path
     assert work.calls == 1
 
 
+async def test_a_function_that_left_and_came_back_does_not_run_beside_itself(tmp_path: Path) -> None:
+    work, other = Counting(hold=True), Counting()
+    keyed = function(idempotency=KEYED)
+    handlers = {"work": work, "other": other}
+    async with rig(tmp_path, handlers, functions=[keyed, function("other")]) as r:
+        await r.emit("hand", {"id": 1})
+        await r.until(lambda: work.calls == 1, "the first runs")
+        await r.reload([function("other")], [trigger(functions=("other",))])
+        await r.reload([keyed], [trigger()])
+        (second,) = await r.emit("hand", {"id": 1})
+        await r.idle()
+        work.go.set()
+        assert await r.states(2) == ["succeeded"] * 2
+        assert (await r.row(second.deliveries[0])).reason == "idempotent"
+    assert work.calls == 1
+
+
 def _count(store: HeldStore, state: str) -> int:
     return sum(1 for row in store.rows.values() if row.delivery.state == state)
 

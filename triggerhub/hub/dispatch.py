@@ -23,7 +23,7 @@ from triggerhub.hub.bell import Bell
 from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.group import Group, groups
-from triggerhub.hub.idempotent import Idempotent, holder
+from triggerhub.hub.idempotent import holder
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.services import Services
 from triggerhub.hub.settler import Owing, Settler
@@ -56,7 +56,7 @@ class Dispatcher:
     def __init__(self, function: Function, call: Call, services: Services) -> None:
         self.function = function
         self.throttle = Throttle(services.clock, function.rate)
-        self.idempotent = Idempotent(services.store)
+        self.idempotent = services.idempotent
         self._call = call
         self._services = services
         self._paused = False

@@ -28,6 +28,7 @@ from triggerhub.hub.feed import Feed
 from triggerhub.hub.feed import Happening as Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.handling import Handling
+from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.maintain import audit, maintain, prune
@@ -125,6 +126,7 @@ class Hub:
             verdicts=Verdicts(outlet, draw, self._pool.applied),
             wake=dispatchers.rouse,
             unstored=self._unstored,
+            idempotent=Idempotent(store),
         )
         self._inlet = Inlet(services, tracing)
         sources = Sources(

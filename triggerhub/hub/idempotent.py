@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import anyio
 import structlog
@@ -23,14 +24,18 @@ def holder(claimed: Claimed) -> str:
     return f"{claimed.delivery.id}/{claimed.fence.claim}"
 
 
+_Key: TypeAlias = tuple[str, str]
+"""A function's name, and an idempotency key of its own."""
+
+
 class Idempotent:
-    """Keeps one function's deliveries of one key from running side by side."""
+    """Keeps a function's calls of one key from running side by side: also those of one that left, and came back."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._busy: dict[str, str] = {}
-        """Idempotency keys under way, and who holds each: see :func:`holder`."""
-        self._held: dict[str, str] = {}
+        self._busy: dict[_Key, str] = {}
+        """Keys under way, and who holds each: see :func:`holder`."""
+        self._held: dict[str, _Key] = {}
 
     async def sift(
         self, claimed: Sequence[Claimed], *, now: Millis
@@ -39,13 +44,14 @@ class Idempotent:
 
         Keys are taken before the answers are read: what was answered just before is then found.
         """
-        keyed = [(holder(one), key) for one in claimed if (key := one.delivery.idempotency_key)]
+        keyed = [
+            (holder(one), (one.delivery.function, key)) for one in claimed if (key := one.delivery.idempotency_key)
+        ]
         if not keyed:
             return [], [], list(claimed)
         held = {name: key for name, key in keyed if self.hold(key, name)}
         waiting = {name for name, _ in keyed} - held.keys()
-        function = claimed[0].delivery.function
-        answers = await self._store.answer([(function, key) for key in held.values()], now=now)
+        answers = await self._store.answer(list(held.values()), now=now)
         known = {name for name, answer in zip(held, answers, strict=True) if answer is not None}
         done, later, run = [], [], []
         for one in claimed:
@@ -71,7 +77,7 @@ class Idempotent:
         None where another call with its key went on for longer than the function's timeout.
         """
         with anyio.move_on_after(function.timeout / 1000) as patience:
-            while not self.hold(key, name):
+            while not self.hold((function.name, key), name):
                 await anyio.sleep(LOOK_AGAIN / 1000)
         if patience.cancelled_caught:
             return None
@@ -93,7 +99,7 @@ class Idempotent:
         except StoreFull:  # the call was made, and its answer is the caller's
             log.error("the disk is full: an answer could not be kept for its idempotency key", function=answer.function)
 
-    def hold(self, key: str, name: str) -> bool:
+    def hold(self, key: _Key, name: str) -> bool:
         """Take a key for a call; False while another call has it."""
         if self._busy.setdefault(key, name) != name:
             return False

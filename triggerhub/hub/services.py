@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.depth import Depth
 from triggerhub.hub.feed import Feed
+from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.lines import Lines
 from triggerhub.hub.mint import Mint
 from triggerhub.hub.unstored import Unstored
@@ -30,4 +31,5 @@ class Services:
     wake: Callable[[Lane], None]
     """Has whoever serves a lane look what is due in it."""
     unstored: Unstored
+    idempotent: Idempotent
     lines: Lines = field(default_factory=Lines)
