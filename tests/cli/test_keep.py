@@ -106,6 +106,30 @@ def test_an_archive_is_not_overwritten_unless_asked(on_it: Run, tmp_path: Path) 
     assert "manifest.json" in members(tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("var/hub.db", "is the project's own"),
+        ("var/new.tar", "is the project's own"),
+        ("triggerhub.toml", "is the project's own"),
+        ("linked.toml", "is the project's own"),
+        ("handlers", "is no regular file"),
+        ("pipe", "is no regular file"),
+    ],
+)
+def test_what_no_archive_may_replace_stays_whatever_force_says(kept: Daemon, on_it: Run, name: str, says: str) -> None:
+    (kept.project / "linked.toml").hardlink_to(kept.project / "triggerhub.toml")
+    os.mkfifo(kept.project / "pipe")
+    before = {path: path.lstat() for path in kept.project.rglob("*")}
+    done = on_it("backup", "--force", str(kept.project / name))
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    after = {path: path.lstat() for path in before}
+    assert [(one.st_ino, one.st_mode, one.st_size) for one in after.values()] == [
+        (one.st_ino, one.st_mode, one.st_size) for one in before.values()
+    ]
+
+
 def test_a_draft_that_somebody_else_made_is_not_written_through(on_it: Run, tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / ".a.tar.draft").symlink_to(tmp_path / "theirs")
@@ -134,6 +158,8 @@ def test_what_root_restores_is_the_folders_owners(kept: Daemon, tmp_path: Path, 
     ("arguments", "code", "says"),
     [
         (["backup", "/nowhere/at/all.tar"], 1, "cannot be written: No such file or directory"),
+        (["backup", "/proc/at-all.tar"], 1, "/proc/at-all.tar cannot be written: "),
+        (["backup", "/dev/null/a.tar"], 1, "/dev/null/a.tar cannot be written: Not a directory"),
         (["restore", "no-such.tar"], 2, "cannot be read: No such file or directory"),
         (["restore", "triggerhub.toml"], 3, "this is no backup that can be restored"),
         (["restore", "x.tar", "--hub", "http://127.0.0.1:1"], 2, "does not go with --hub"),
@@ -184,6 +210,10 @@ def test_prune_removes_history_now(tmp_path: Path) -> None:
         assert hub.deliveries() == []
         counts = hub.counts()
         assert (counts["accepted"], counts["pruned"], counts["drift"]) == (1, 1, 0)
-        bad = hub.cli("prune", "--keep", "soon")
-        assert bad.returncode == 2
-        assert "keep: " in bad.stderr
+        hub.cli("send", "topic", "-d", "hello", check=True)
+        hub.settled()
+        for wrong in ("soon", ""):
+            bad = hub.cli("prune", "--keep", wrong)
+            assert bad.returncode == 2
+            assert "keep: " in bad.stderr
+        assert len(hub.deliveries()) == 1

@@ -50,6 +50,14 @@ async def test_a_hub_that_had_keys_before_it_was_written_down_is_closed_too() ->
     assert again.signatures(asks=False) == "none"
 
 
+@pytest.mark.parametrize("lasts", [0, -1])
+async def test_a_token_that_would_last_no_time_is_not_made(lasts: int) -> None:
+    tokens = Tokens(MemoryStore(), lambda: 0)
+    with pytest.raises(BadInput, match="lasts no time"):
+        await tokens.create("one", Role.VIEWER, payloads=False, lasts=lasts)
+    assert tokens.all() == []
+
+
 async def test_an_access_key_is_found_by_its_id_until_it_is_revoked() -> None:
     store = MemoryStore()
     tokens = Tokens(store, lambda: 0)

@@ -44,7 +44,7 @@ def invoke(
     """
     if later and (local or log):
         raise click.UsageError(f"--async does not go with {'--local' if local else '--log'}.")
-    if delay and not later:
+    if delay is not None and not later:
         raise click.UsageError("--delay goes with --async only.")
     if later:
         query = {"async": True, "delay": delay}

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ from triggerhub.errors import BadInput, ConfigError, TriggerhubError
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False)
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option("--force", is_flag=True, help="Overwrite FILE, where it is a regular file.")
 @shared
 @click.pass_obj
 def backup(session: Session, file: str | None, force: bool) -> None:
@@ -44,10 +44,9 @@ def backup(session: Session, file: str | None, force: bool) -> None:
 
 def _save(session: Session, path: Path, *, force: bool) -> int:
     """Write the archive beside its name first, so that there never is half of one under it."""
-    if path.exists() and not force:
-        raise BadInput(f"{path} exists", hint="Name another file, or overwrite it with --force.")
     draft = path.with_name(f".{path.name}.draft")
     try:
+        _may_be_written(session.project, path, force=force)
         draft.unlink(missing_ok=True)
         # In /tmp somebody else may have made it: a link to where it shall go, or a file of theirs.
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
@@ -59,8 +58,23 @@ def _save(session: Session, path: Path, *, force: bool) -> int:
     except OSError as error:
         raise TriggerhubError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return size
+
+
+def _may_be_written(project: Path, path: Path, *, force: bool) -> None:
+    """Raise BadInput for what an archive must not take the place of, or not without *force*. OSError."""
+    from triggerhub.client import data_folder
+
+    configuration, folder = project / "triggerhub.toml", data_folder(project).resolve()
+    own = path.exists() and configuration.exists() and path.samefile(configuration)
+    if own or path.parent.resolve().is_relative_to(folder):
+        raise BadInput(f"{path} is the project's own", hint="Name a file outside the data folder.")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path} is no regular file", hint="Name another; - writes to standard output.")
+    if path.exists() and not force:
+        raise BadInput(f"{path} exists", hint="Name another file, or overwrite it with --force.")
 
 
 def _write(pieces: Iterator[bytes], target: IO[bytes]) -> int:

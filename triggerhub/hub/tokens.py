@@ -115,6 +115,9 @@ class Tokens:
         """
         if not _NAME.fullmatch(name):
             raise BadInput("a token's name has letters, digits, '_', '-', '.' and '@', at most 64")
+        if lasts is not None and lasts <= 0:
+            hint = "Give a time like 30d, or none for a token that never ends."
+            raise BadInput("a token that lasts no time proves nothing", hint=hint)
         if (actions or functions or policy) and not aws:
             raise BadInput("actions, functions and policies are for access keys", hint="Add --aws, or leave them out.")
         if (actions or functions) and policy:
@@ -141,7 +144,7 @@ class Tokens:
                 role=role,
                 payloads=payloads or aws,
                 created=self._now(),
-                expires=self._now() + lasts if lasts else None,
+                expires=None if lasts is None else self._now() + lasts,
                 digest="" if aws else _digest(secret),
                 key=f"AKIA{base64.b32encode(self._draw(10)).decode()}" if aws else None,
                 secret=secret if aws else None,

@@ -118,7 +118,7 @@ def since(text: str | None) -> Millis | None:
 def duration(text: str | None, name: str) -> Millis:
     """Read ``10m``; None is 0. BadInput."""
     try:
-        return units.duration(text) if text else 0
+        return 0 if text is None else units.duration(text)
     except ValueError as error:
         raise BadInput(f"{name}: {error}") from error
 

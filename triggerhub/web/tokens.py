@@ -54,7 +54,7 @@ class Tokens:
             role = Role(fields.get("role", Role.VIEWER))
         except ValueError:
             raise BadInput(f"there is no role {fields['role']!r}", hint=f"There is: {', '.join(Role)}.") from None
-        lasts = asked.duration(fields.get("lasts"), "lasts") or None
+        lasts = asked.duration(fields["lasts"], "lasts") if "lasts" in fields else None
         payloads = fields.get("payloads", False)
         if (payloads or fields.get("aws")) and not asker(request.scope).principal.payloads:
             raise Forbidden("who may not see what events carry cannot make a token that may")
