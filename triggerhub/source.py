@@ -311,17 +311,22 @@ class Context(Protocol):
         """Call the trigger's one function with *events* as one batch, while the source keeps them.
 
         For ``ack = "handled"``: nothing is stored before the call. It takes its turn as every call does (concurrency,
-        rate, ``maximum_concurrency``, a paused function, a key of idempotency that is under way), writes its log
-        lines and counts. When it is over, one delivery per event is written in one commit: succeeded, or cancelled
-        and left to the source; the next call with its dedup key goes on with the same delivery. Only then it returns,
-        so that the source may acknowledge what is ``done``. Retrying, backoff and giving up are the source's; for the
-        last there is ``bury``. BadInput where the trigger's own ``key`` cannot be read out of one of the events.
+        rate, ``maximum_concurrency``, a paused function), writes its log lines and counts. When it is over, one
+        delivery per event is written in one commit: succeeded, or cancelled and left to the source; the next call with
+        its dedup key goes on with the same delivery. Only then it returns, so that the source may acknowledge what is
+        ``done``. Retrying, backoff and giving up are the source's; for the last there is ``bury``. BadInput where the
+        trigger's own ``key`` cannot be read out of one of the events.
 
-        *payload* is what the function receives instead of the events' envelope; with it the call is made also where
-        no event is left to run (a window's end). *judge* reads the outcome of a call where the source has rules of its
-        own for that; without it partial failures are read as ``batch.partial_failures`` says. *checkpoints* is asked
-        after every call, also one that was not made, for what to write in the same commit. The events together must
-        fit into 6 MB (``policy.batching.fit``). The size of a batch is the source's to keep, ``input`` the hub's.
+        An event waits while another call has its dedup key or its key of idempotency, and with it do those after it
+        that have its ``ordering_key``: they are Interrupted. One that repeats the dedup key of another in the batch is
+        not run, and a Duplicate once that one is done.
+
+        *payload* is what the function receives instead of the events' envelope; with it the call is made also where no
+        event is left to run (a window's end), but not while one waits. *judge* reads the outcome of a call where the
+        source has rules of its own for that; without it partial failures are read as ``batch.partial_failures`` says.
+        *checkpoints* is asked after every call, also one that was not made, for what to write in the same commit. The
+        events together must fit into 6 MB (``policy.batching.fit``). The size of a batch is the source's to keep,
+        ``input`` the hub's.
 
         Stopped within ``finish``: a call that runs may end until the drain is over and is cut then; what was cut or
         did not begin is Interrupted. Cancelled: the call is cut and nothing is written. Killed: the same, so the

@@ -237,6 +237,45 @@ async def test_an_event_that_another_call_has_is_not_run_beside_it(tmp_path: Pat
     assert len(made.runtime.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("lines", "run"),
+    [
+        pytest.param("xxxx", ["0"], id="what is behind it in its line waits"),
+        pytest.param("xxyx", ["0", "2"], id="other lines go on"),
+        pytest.param([None] * 4, ["0", "2", "3"], id="without an order all others go on"),
+    ],
+)
+@pytest.mark.parametrize("key", ["dedup", "idempotency"])
+async def test_nothing_overtakes_an_event_whose_key_another_call_has(
+    tmp_path: Path, lines: Sequence[str | None], run: list[str], key: str
+) -> None:
+    go = anyio.Event()
+
+    async def wait(invocation: Invocation) -> Any:
+        if b"busy" in invocation.payload:
+            await go.wait()
+
+    more = {"idempotency": Idempotency(key="$.order"), "concurrency": 2}
+    async with handling(tmp_path, wait, more=more, batch=Batch(size=10)) as (made, ctx):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ctx.handle, event("1" if key == "dedup" else "other", order=key, busy=1))
+            await made.until(lambda: made.runtime.running == 1, "another call has the key")
+            batch = [event(str(n), order=key if n == 1 else None) for n in range(4)]
+            for one, line in zip(batch, lines, strict=True):
+                one.ordering_key = line
+            handled = await ctx.handle(*batch)
+            carried = json.loads(made.runtime.calls[-1].payload)
+            assert [one["id"] for one in (carried if isinstance(carried, list) else [carried])] == run
+            assert handled.done == tuple(str(n) in run for n in range(4))
+            assert not any(handled.failed)
+            before = len(made.runtime.calls)
+            handled = await ctx.handle(*batch[1:], payload=b'{"window": 1}')
+            assert isinstance(handled.outcome, Interrupted)
+            assert len(made.runtime.calls) == before
+            go.set()
+        assert (await ctx.handle(*batch)).done == (True,) * 4
+
+
 async def test_checkpoints_are_of_the_same_commit(tmp_path: Path) -> None:
     seen: list[Handled] = []
 

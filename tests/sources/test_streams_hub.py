@@ -142,3 +142,37 @@ async def test_records_with_one_idempotency_key_run_once(tmp_path: Path, double:
         assert {one.reason for one in await store.page(Query())} == {None, "idempotent"}
         assert await position(made) == str(double.shards[next(iter(double.shards))].records[-1].sequence)
     assert sorted(seen) == [1, 2]
+
+
+async def test_a_record_whose_key_another_call_has_is_neither_overtaken_nor_passed_over(
+    tmp_path: Path, double: Streams
+) -> None:
+    go, met = anyio.Event(), anyio.Event()
+    seen: list[Any] = []
+
+    async def work(invocation: Invocation) -> Any:
+        if b"Records" not in invocation.payload:
+            await go.wait()
+            raise Failure("so that its answer is not kept")
+        numbers = [body["n"] for body in bodies(invocation)]
+        failing = [] if met.is_set() else [one["eventID"] for one in json.loads(invocation.payload)["Records"][-1:]]
+        seen.extend(numbers[: len(numbers) - len(failing)])
+        met.set()
+        return {"batchItemFailures": [{"itemIdentifier": one.partition(":")[2]} for one in failing]}
+
+    one = clicks(double, batch=Batch(size=10, partial_failures=True))
+    own = Idempotency(key="$.data.order")
+    store = MemoryStore()
+    async with hub(tmp_path, work, one, store, idempotency=own, concurrency=2) as made:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(made.hub.invoke, "work", b'{"data": {"order": 7}}')
+            await made.until(lambda: made.runtime.running == 1, "another call has the key")
+            double.put("a", {"n": 0, "order": 7})
+            last = [double.put(key, {"n": n}) for n, key in enumerate("abb", 1)][-1]
+            await met.wait()
+            go.set()
+        with anyio.fail_after(20):
+            while await position(made) != last:
+                await anyio.sleep(0.01)
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert seen.index(0) < seen.index(1)

@@ -22,6 +22,7 @@ from triggerhub.hub.gate import Gate
 from triggerhub.hub.grace import Grace
 from triggerhub.hub.group import Group
 from triggerhub.hub.idempotent import holder
+from triggerhub.hub.pending import Key, Pending, keys_of, once, withhold
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.services import Services
 from triggerhub.hub.settler import TOLD, account
@@ -38,7 +39,6 @@ from triggerhub.model import (
     Returned,
     State,
 )
-from triggerhub.policy.calling import repeats
 from triggerhub.policy.masking import shortened
 from triggerhub.policy.quiet import Quiet
 from triggerhub.settings import RetryPolicy, Trigger
@@ -49,9 +49,6 @@ log = structlog.get_logger("dispatch")
 
 LOOK = 0.02
 """Seconds between looks for a free place."""
-Answer: TypeAlias = Outcome | Duplicate | Filtered
-_Key: TypeAlias = tuple[str, str]
-"""A trigger and a dedup key."""
 Remember: TypeAlias = Callable[[Handled], Mapping[str, str | None]]
 
 
@@ -63,16 +60,6 @@ class Asked:
     judge: Judge | None
     remember: Remember | None
     grace: Grace
-
-
-@dataclass(slots=True)
-class _Pending:
-    """One event that a call may carry."""
-
-    claimed: Claimed
-    at: int
-    """Its place among those given."""
-    answer: Answer | None = None
 
 
 class Handling:
@@ -91,7 +78,7 @@ class Handling:
         self._pool = pool
         self._under_way: Counter[str] = Counter()
         """Calls by trigger."""
-        self._busy: set[_Key] = set()
+        self._busy: set[Key] = set()
         """Dedup keys under way, by trigger."""
         self._full = Quiet(every=60_000)
         self._buried = Quiet(every=1000)
@@ -144,20 +131,21 @@ class Handling:
         if dispatcher is None or plan is None:
             return Handled(outcome=Interrupted(), each=(Interrupted(),) * len(events))
         answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
-        pending, again = _once(answers)
-        keys = _keys(trigger, pending)
+        pending, again = once(answers)
+        keys = keys_of(trigger, pending)
         busy = keys & self._busy
         for one in pending:
             if (trigger.name, one.claimed.event.dedup_key) in busy:
                 one.answer = Interrupted()  # another call has its key, and it is not run beside that
         with self._holding(keys - busy):
             await self._look_up(trigger, pending)
+            withhold(pending)
             group = Group(plan, [one.claimed for one in pending if one.answer is None])
             held = [holder(one) for one in group.claimed]
             try:
                 outcome, records = await self._serve(dispatcher, trigger, group, pending, asked)
                 self._answer_again(trigger, again)
-                each = (_known(one) if isinstance(one, _Pending) else one for one in answers)
+                each = (one.known if isinstance(one, Pending) else one for one in answers)
                 handled = Handled(outcome=outcome, each=tuple(each))
                 await self._write(trigger, records, asked.remember(handled) if asked.remember else {})
             finally:
@@ -180,8 +168,8 @@ class Handling:
         plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
         if plan is None:
             raise Conflict(f"the function of trigger {trigger.name!r} is not there any more")
-        pending, _ = _once([await self._admitted(gate, one, at) for at, one in enumerate(events)])
-        keys = _keys(trigger, pending)
+        pending, _ = once([await self._admitted(gate, one, at) for at, one in enumerate(events)])
+        keys = keys_of(trigger, pending)
         while not self._busy.isdisjoint(keys):
             await anyio.sleep(LOOK)
         with self._holding(keys):
@@ -201,13 +189,13 @@ class Handling:
 
     # before the call
 
-    async def _admitted(self, gate: Gate, event: Event, at: int) -> _Pending | Filtered:
+    async def _admitted(self, gate: Gate, event: Event, at: int) -> Pending | Filtered:
         admitted = await gate.admitted(event.stamped(self._services.mint(), gate.trigger.name))
         if isinstance(admitted, Filtered):
             self._tell_filtered(gate.trigger, admitted)
             return admitted
         event, owed, now = admitted.event, admitted.owed[0], self._services.clock.now()
-        event.ordering_key = None  # its order is its source's; the event is stamped and this hub's own
+        line, event.ordering_key = event.ordering_key, None  # its order is its source's; the stamped event is ours
         delivery = Delivery(
             id=ids.delivery_id(event.id, 1),
             event_id=event.id,
@@ -220,10 +208,10 @@ class Handling:
             dedup_key=event.dedup_key,
             idempotency_key=owed.idempotency_key,
         )
-        return _Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)), at)
+        return Pending(Claimed(delivery, event, Fence(self._services.store.owner, 0)), at, line)
 
     @contextmanager
-    def _holding(self, keys: set[_Key]) -> Generator[None]:
+    def _holding(self, keys: set[Key]) -> Generator[None]:
         """Hold dedup keys that no other call has."""
         self._busy |= keys
         try:
@@ -231,7 +219,7 @@ class Handling:
         finally:
             self._busy -= keys
 
-    async def _look_up(self, trigger: Trigger, pending: Sequence[_Pending]) -> None:
+    async def _look_up(self, trigger: Trigger, pending: Sequence[Pending]) -> None:
         """Find what the hub has already, and what was left before: that goes on as the same delivery."""
         keys = [key for one in pending if one.answer is None and (key := one.claimed.event.dedup_key)]
         if not keys:
@@ -247,7 +235,7 @@ class Handling:
                 continue
             one.answer = self._duplicate(trigger, before.id)
 
-    def _answer_again(self, trigger: Trigger, again: Sequence[tuple[_Pending, _Pending]]) -> None:
+    def _answer_again(self, trigger: Trigger, again: Sequence[tuple[Pending, Pending]]) -> None:
         """Answer what repeats another event of its batch: that one's end is its own."""
         for one, first in again:
             match first.answer:
@@ -272,19 +260,20 @@ class Handling:
         dispatcher: Dispatcher,
         trigger: Trigger,
         group: Group,
-        pending: Sequence[_Pending],
+        pending: Sequence[Pending],
         asked: Asked,
     ) -> tuple[Outcome, list[tuple[Outcome, Record]]]:
         """Call the function for what is left; give every pending event its answer, and return what to write."""
         now = self._services.clock.now
-        whole = group.claimed
-        answered, _, group.claimed = await dispatcher.idempotent.sift(whole, now=now())
+        answered, later, _ = await dispatcher.idempotent.sift(group.claimed, now=now())
         repeated = Group(group.plan, answered)
         records = self._judge(dispatcher, trigger, repeated, Returned(payload=b"null"), "", 0, pending)
         known = Complete("idempotent")
         records = [(own, replace(one, decision=known, attempt=None, answer=None, then=())) for own, one in records]
         outcome: Outcome = Interrupted()
-        if group.claimed or asked.payload is not None:
+        withhold(pending, {one.delivery.id for one, _ in later})
+        group.claimed = [one.claimed for one in pending if one.answer is None]
+        if group.claimed if asked.payload is None else not any(one.withheld for one in pending):
             with asked.grace.call():
                 outcome, version, started = await self._call(dispatcher, trigger, group, asked)
         if not isinstance(outcome, Interrupted):
@@ -325,7 +314,7 @@ class Handling:
         outcome: Outcome,
         version: str,
         started: Millis,
-        pending: Sequence[_Pending],
+        pending: Sequence[Pending],
         judge: Judge | None = None,
     ) -> list[tuple[Outcome, Record]]:
         now = self._services.clock.now()
@@ -434,22 +423,6 @@ def _bare(record: Record, error: Exception) -> Record:
     """Return what is left to write of a call where all that came of it cannot be stored."""
     reason = ascii(f"its outcome could not be stored: {type(error).__name__}: {error}")[1:-1]
     return replace(record, decision=replace(record.decision, reason=reason), attempt=None, answer=None, then=())
-
-
-def _once(answers: Sequence[_Pending | Filtered]) -> tuple[list[_Pending], list[tuple[_Pending, _Pending]]]:
-    """Return the first of each dedup key, and what repeats one of them within its batch, with that one."""
-    pending = [one for one in answers if isinstance(one, _Pending)]
-    places = repeats([one.claimed.event.dedup_key for one in pending])
-    again = [(pending[place], pending[first]) for place, first in places.items()]
-    return [one for place, one in enumerate(pending) if place not in places], again
-
-
-def _keys(trigger: Trigger, pending: Sequence[_Pending]) -> set[_Key]:
-    return {(trigger.name, key) for one in pending if (key := one.claimed.event.dedup_key) is not None}
-
-
-def _known(one: _Pending) -> Answer:
-    return Interrupted() if one.answer is None else one.answer
 
 
 def _invocation(group: Group, payload: bytes | None, trigger: Trigger) -> Invocation:

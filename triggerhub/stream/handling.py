@@ -11,7 +11,18 @@ import anyio.lowlevel
 from triggerhub.crash import crash_point
 from triggerhub.model import Interrupted, Outcome
 from triggerhub.policy import streaming
-from triggerhub.policy.streaming import Call, GiveUp, Plan, Position, Shard, Step, Succeeded, Unheard, Verdict
+from triggerhub.policy.streaming import (
+    Call,
+    FailedFrom,
+    GiveUp,
+    Plan,
+    Position,
+    Shard,
+    Step,
+    Succeeded,
+    Unheard,
+    Verdict,
+)
 from triggerhub.source import Context, Handled
 from triggerhub.stream import shape
 from triggerhub.stream.cursor import Cursor
@@ -201,10 +212,16 @@ class ShardHandling:
 
 
 def _verdict(step: Call, handled: Handled, found: list[Verdict]) -> Verdict:
-    """Return what came of a step; of one whose records the hub had already, there was no call."""
-    if found:
-        verdict = found[-1]
-        if not isinstance(verdict, Succeeded) or all(handled.done):
+    """Return what came of a step: a record that was withheld from its call is not passed over.
+
+    Of one whose records the hub had already, there was no call.
+    """
+    verdict: Verdict = found[-1] if found else Succeeded() if step.records else Unheard()
+    match verdict:
+        case Succeeded():
+            passed = handled.done
+        case FailedFrom(index=index):
+            passed = handled.done[:index]
+        case _:
             return verdict
-        return Unheard()
-    return Succeeded() if step.records and all(handled.done) else Unheard()
+    return verdict if all(passed) else Unheard()

@@ -11,14 +11,9 @@ from triggerhub.policy.streaming import Failed, FailedFrom, GiveUp, Record, Succ
 from triggerhub.stream.endpoint import Described, Endpoint
 
 
-def event(record: Record, *, ordered: bool = False) -> Event:
-    """Return the event of a record; *ordered* where the hub is to keep the order of its partition key."""
-    return Event(
-        data=record.data,
-        time=record.arrived,
-        dedup_key=record.name,
-        ordering_key=record.key if ordered else None,
-    )
+def event(record: Record) -> Event:
+    """Return the event of a record: in order with those of its partition key."""
+    return Event(data=record.data, time=record.arrived, dedup_key=record.name, ordering_key=record.key)
 
 
 def payload(records: Sequence[Record], windowed: Windowed, described: Described, shard: str) -> bytes:

@@ -72,7 +72,7 @@ class ShardStoring:
         return [one for one in made if int(one.sequence) > read]
 
     async def _store(self, chunk: Sequence[Record]) -> None:
-        wanted = [shape.event(one, ordered=True) for one in chunk if self._beginning.wants(one) and one.wanted]
+        wanted = [shape.event(one) for one in chunk if self._beginning.wants(one) and one.wanted]
         since = None if self._beginning.over else self._beginning.since
         position = Position(after=chunk[-1].sequence, since=since)
         await self._ctx.emit(*wanted, checkpoints={self._key: position.encode()})
