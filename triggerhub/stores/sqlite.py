@@ -36,6 +36,7 @@ from triggerhub.stores.fault import locked_from_outside, translate
 from triggerhub.stores.lock import locked
 from triggerhub.stores.lookup import Lookup
 from triggerhub.stores.migrate import migrate
+from triggerhub.stores.presence import Presence
 from triggerhub.stores.reserve import Reserve
 from triggerhub.stores.transaction import Transaction, used
 from triggerhub.stores.writer import Writer
@@ -88,7 +89,7 @@ async def _open(
     await connection.read(lambda db: blobs.sweep(lambda name: used(db, name)))
     quick = await stack.enter_async_context(reader(path))
     slow = await stack.enter_async_context(reader(path))
-    writing = await stack.enter_async_context(Writer(connection, blobs, reserve).open())
+    writing = await stack.enter_async_context(Writer(connection, blobs, reserve, Presence(path)).open())
     return SQLiteStore(path, writing, quick, slow, blobs, owner)
 
 

@@ -22,6 +22,7 @@ from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection
 from triggerhub.stores.fault import full, translate
+from triggerhub.stores.presence import Presence
 from triggerhub.stores.reserve import SIZE, Reserve
 from triggerhub.stores.transaction import Transaction
 
@@ -68,8 +69,9 @@ class _Promise(asyncio.Future[Result]):
 class Writer:
     """The one connection that writes and checkpoints."""
 
-    def __init__(self, connection: Connection, blobs: Blobs, reserve: Reserve) -> None:
+    def __init__(self, connection: Connection, blobs: Blobs, reserve: Reserve, presence: Presence) -> None:
         self._connection = connection
+        self._presence = presence
         self._blobs = blobs
         self._reserve = reserve
         self._waiting: list[_Command[Any]] = []
@@ -222,6 +224,7 @@ class Writer:
             if not isinstance(translate(error), StoreBroken):  # then it may be found committed at the next opening
                 transaction.clean()
             raise
+        self._presence.look()
         self.groups += 1
         self._unmoved += db.total_changes - before + transaction.inline // PAGE
         crash_point("after-commit")
