@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -229,3 +230,6 @@ def check(options: Options, trigger: settings.Trigger) -> Iterator[source.Findin
         return
     for warned in plan.warnings:
         yield source.Finding(option="schedule", code=warned.code, message=warned.message, warning=True)
+    if plan.is_over(time.time_ns() // 1_000_000):
+        message = f'"{options.schedule}" has no time to come'
+        yield source.Finding(option="schedule", code="cron-over", message=message, warning=True)

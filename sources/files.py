@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
@@ -93,6 +94,11 @@ envelope = records
 
 def check(options: Options, trigger: settings.Trigger) -> Iterable[source.Finding]:
     """Find combinations that cannot work."""
+    if Path(options.path).exists() and not Path(options.path).is_dir():
+        yield source.Finding(
+            option="path", code="files-path", message=f"{options.path} is a file; a folder is watched", warning=True,
+            hint="Name the folder that it is in, and the file in include.",
+        )  # fmt: skip
     if options.reconcile < options.settle:
         yield source.Finding(
             option="reconcile", code="files-reconcile",

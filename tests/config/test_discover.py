@@ -270,6 +270,13 @@ def test_a_handler_that_is_not_python_is_a_warning_and_the_rest_goes_on(make: Ma
     assert set(loaded.project.functions) == {"bad", "good"}
 
 
+def test_a_handler_of_bytes_that_are_no_text_is_told_as_well(make: Make) -> None:
+    project = make("", {"bad.py": ""})
+    (project / "handlers" / "bad.py").write_bytes(b"\xff\xfe\x00")
+    (problem,) = load(project, environ={}).problems
+    assert str(problem).startswith("handlers/bad.py:1:1: warning[bad-handler]: handlers/bad.py is not valid Python: ")
+
+
 @pytest.mark.parametrize("text", ["'\\d'\n", "x = 1 is 1\n", "# -*- coding: latin-1 -*-\ns = '\xe9'\n"])
 def test_a_handler_that_python_takes_is_not_complained_about(make: Make, text: str) -> None:
     project = make("", {"a.py": ""})

@@ -59,6 +59,8 @@ def test_a_bad_schedule_is_an_error_in_the_user_s_words() -> None:
     ("schedule", "code", "message"),
     [
         ("0 0 13 * 5", "cron-both-days", '"0 0 13 * 5" fires on every 13th and on every Friday'),
+        ("at(2020-01-01T00:00:00)", "cron-over", '"at(2020-01-01T00:00:00)" has no time to come'),
+        ("cron(0 0 1 1 ? 2019)", "cron-over", '"cron(0 0 1 1 ? 2019)" has no time to come'),
         ("*/90 * * * *", "cron-step", "'*/90' is minute 0 alone: the step 90 is longer than the cycle"),
     ],
 )

@@ -75,6 +75,13 @@ def test_combinations_that_cannot_work_are_found(given: dict[str, Any], codes: l
     assert [finding.code for finding in found] == codes
 
 
+def test_a_file_in_the_place_of_the_folder_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "inbox").write_text("")
+    (finding,) = files.check(options(str(tmp_path / "inbox")), testing.trigger("inbox", "files"))
+    assert (finding.option, finding.code, finding.warning) == ("path", "files-path", True)
+    assert list(files.check(options(str(tmp_path / "none")), testing.trigger("inbox", "files"))) == []
+
+
 @pytest.mark.parametrize("body", [b"sub/a b.txt", b'"sub/a b.txt"', b"./sub/a b.txt\n", b"ABSOLUTE"])
 def test_a_path_that_is_sent_becomes_the_event_of_that_file(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "sub").mkdir()

@@ -287,8 +287,8 @@ class _In(str):
     __slots__ = ()
 
 
-def broken(text: str) -> tuple[int, int, str] | None:
-    """Return line, column and reason where a Python handler's text does not compile."""
+def broken(text: bytes) -> tuple[int, int, str] | None:
+    """Return line, column and reason where a Python handler does not compile, in whichever encoding it says."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

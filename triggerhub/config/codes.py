@@ -101,6 +101,8 @@ CODES: dict[str, str] = {
     # What the sources find.
     "bad-alarm": "The alarm could not see what its sentence asks for, or asks for what cannot happen.",
     "bad-cron": "The schedule is none: five fields, @daily and the like, cron(…), rate(…) or at(…).",
+    "cron-over": "The schedule names a time that has passed, or a day that does not come: the trigger does nothing.",
+    "files-path": "The files trigger watches a folder and what is in it; this path is a file.",
     "cron-step": "A step or range of the schedule does not do what it seems to, such as */90 in the minutes.",
     "cron-both-days": (
         "Day of month and day of week are both set: cron runs when either matches. Leave one of them *."

@@ -105,8 +105,8 @@ class Destinations:
                 where = f"tool.triggerhub.{key}"
                 if wrong := self._wrong(one):
                     to.error((), wrong[0], f"{where}: {wrong[1]}", wrong[2])
-                elif name in self._led(str(one)):
-                    to.error((), "loop", f'{where}: "{one}" leads back to the function itself, which would never end')
+                elif way := self._way(key, str(one), name):
+                    to.error((), "loop", f"{where}: {_endless(str(one), 'itself', way)}")
 
     def _each(self, base: Place, written: list[Any] | None, owners: Sequence[str]) -> None:
         for index, text in enumerate(written or []):
@@ -128,12 +128,27 @@ class Destinations:
 
     def _loops(self, base: Place, written: list[Any], owners: Sequence[str]) -> None:
         for index, text in enumerate(written):
-            led = self._led(text) if isinstance(text, str) else ()
             for owner in owners:
-                if owner in led:
+                if isinstance(text, str) and (way := self._way(str(base[-1]), text, owner)):
                     path = (*base, index)
-                    message = f'{dotted(path)}: "{text}" leads back to the function {owner}, which would never end'
-                    self._report.error(path, "loop", message)
+                    self._report.error(path, "loop", f"{dotted(path)}: {_endless(text, owner, way)}")
+
+    def _way(self, key: str, text: str, owner: str) -> tuple[str, ...]:
+        """Return the functions by which a destination leads back to its own, that one last; none where it does not.
+
+        Each of them leads on by the same *key*: what another outcome would lead to may end.
+        """
+        ways: list[tuple[str, ...]] = [(name,) for name in self._led(text)]
+        seen = set[str]()
+        for way in ways:
+            if way[-1] == owner:
+                return way
+            function = self._functions.get(way[-1])
+            if way[-1] in seen or function is None:
+                continue
+            seen.add(way[-1])
+            ways += [(*way, name) for one in getattr(function, key, ()) for name in self._led(str(one))]
+        return ()
 
     def _led(self, text: str) -> tuple[str, ...]:
         """Return the functions that a destination starts."""
@@ -181,6 +196,12 @@ class Destinations:
                     "choose another file",
                 )
         return None
+
+
+def _endless(text: str, owner: str, way: Sequence[str]) -> str:
+    """Say that a destination leads back, and by way of which functions."""
+    by = f" by way of {', '.join(way[:-1])}" if way[:-1] else ""
+    return f'"{text}" leads back to the function {owner}{by}, which would never end'
 
 
 _LETS_IN = re.compile(

@@ -276,13 +276,10 @@ class Functions:
         """Read a handler's inline metadata, and report what is wrong with it or with the file."""
         file = self._shelf.show(entry)
         try:
-            text = entry.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            # Another encoding may be declared in the file; the interpreter will say.
-            return Metadata()
+            whole = entry.read_bytes()
         except OSError as error:
             raise ConfigError(f"{file} cannot be read: {error.strerror}", hint="let the hub's user read it") from None
-        if wrong := broken(text):
+        if wrong := broken(whole):
             line, column, reason = wrong
             # A warning: the other functions go on, and on a reload this one's last good version does.
             self.problems.append(
@@ -291,6 +288,10 @@ class Functions:
                     message=f"{file} is not valid Python: {reason}",
                 )
             )  # fmt: skip
+        try:
+            text = whole.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return Metadata()  # of another encoding
         said = metadata.read(text, file, self._secrets, interpreter)
         self.problems += said.problems
         return said

@@ -48,6 +48,8 @@ class Cron:
     zone: tzinfo
     wild: bool
     """It follows real time when clocks change, rather than each wall-clock time being one slot."""
+    may_end: bool = False
+    """It names years, of which there may be none to come."""
     patterns: tuple[Any, ...] = field(repr=False)
     """The croniters; it fires when any one of them matches."""
 
@@ -121,6 +123,11 @@ class Schedule:
     def next(self, after: Millis) -> Millis | None:
         """Return the first slot strictly after; None when there is none any more."""
         return self.when.next(after)
+
+    def is_over(self, now: Millis) -> bool:
+        """Whether no slot is to come; quickly said of a schedule that always has one."""
+        goes_on = isinstance(self.when, Rate) or (isinstance(self.when, Cron) and not self.when.may_end)
+        return not goes_on and self.next(now) is None
 
     def anchored(self, at: Millis) -> Schedule:
         """Count a ``rate`` from this moment; other schedules are as they were."""
@@ -232,7 +239,7 @@ def _cron(fields: list[Field], second: Field | None, year: Field | None, zone: t
         _compile(" ".join([minute.text, hour.text, on, month.text, on_weekday, *tail]), name)
         for on, on_weekday in [*days, *weekdays] or [("*", "*")]
     )
-    return Cron(zone=zone, wild=minute.wild or hour.wild, patterns=patterns)
+    return Cron(zone=zone, wild=minute.wild or hour.wild, may_end=dated, patterns=patterns)
 
 
 def _compile(pattern: str, name: str) -> Any:

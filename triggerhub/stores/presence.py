@@ -20,8 +20,8 @@ class Presence:
             if _identity(path) != opened:
                 raise StoreBroken(
                     f"{path} was moved or removed while the hub ran",
-                    hint="Nothing is acknowledged any more. Put it back, or a backup in its place with `triggerhub restore "
-                    "FILE`, then start the hub again.",
+                    hint="Nothing is acknowledged any more. Put it back, or a backup in its place with "
+                    "`triggerhub restore FILE`, then start the hub again.",
                 )
 
 
