@@ -101,9 +101,15 @@ class Admin:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Generator[dict[str, Any]]:
-        """Yield the objects of an answer in JSON lines as they come; closing the iterator ends the request."""
+        """Yield the objects of an answer in JSON lines as they come; closing the iterator ends the request.
+
+        Which line is the last one only the line can say: an answer may break off between two. HubUnreachable where it
+        does within one.
+        """
         with self._open(method, path, query, body, None) as response:
             while line := response.readline():
+                if not line.endswith(b"\n"):
+                    raise http.client.IncompleteRead(line)
                 value = _read(line)
                 if isinstance(error := value.get("error"), dict):
                     raise _refusal(error)

@@ -124,6 +124,27 @@ def test_what_answers_is_no_hub(status: int, body: bytes, length: int | None, sa
     assert says in ran.err
 
 
+LINE = b'{"time": "2026-01-31T12:00:00Z", "function": "f", "stream": "out", "text": "one", "request_id": null}\n'
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["", "json"])
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "the hub ended before it had told all"),
+        (LINE, "the hub ended before it had told all"),
+        (LINE + LINE[:20], "ended before it answered"),
+    ],
+)
+def test_lines_that_break_off_are_not_taken_for_all(body: bytes, says: str, form: list[str], run: Run) -> None:
+    with answering(200, body) as url:
+        ran = run("logs", "--hub", url, *form)
+    assert ran.code == 4
+    assert says in ran.err
+    with answering(200, body[: len(LINE)] + b'{"finished": true}\n') as url:
+        assert run("logs", "--hub", url, *form).code == 0
+
+
 def test_a_hub_that_has_nothing_says_what_would_be_there(run: Run) -> None:
     with answering(200, b"[]") as url:
         for command, says in (

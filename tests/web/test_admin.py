@@ -679,7 +679,8 @@ async def test_output_of_the_past_ends_by_itself(tmp_path: Path) -> None:
         client.hub.wrote("one", request_id=row.id)
         client.hub.wrote("two", request_id="other")
         lines = (await client.get(f"/api/v1/output?delivery={row.id}")).lines
-        assert [line["text"] for line in lines] == ["one"]
+        assert [line.get("text") for line in lines] == ["one", None]
+        assert lines[-1] == {"finished": True}
 
 
 async def test_the_end_of_the_hub_ends_streams_and_waits_and_lets_calls_finish(tmp_path: Path) -> None:

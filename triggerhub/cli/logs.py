@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -34,13 +35,24 @@ def logs(session: Session, /, function: str | None, follow: bool, **query: Any) 
         raise click.UsageError("a delivery has one function; give FN or --delivery.")
     asked = {"function": function, "follow": follow or None, **query}
     with closing(session.admin.lines("GET", "output", query=asked)) as lines:
-        if session.json and not follow:
-            click.echo(words.as_json(list(lines)[::-1]))
+        if follow:
+            for line in lines:
+                click.echo(json.dumps(line) if session.json else _line(line, named=function is None))
+            raise HubUnreachable("the hub ended", hint="Start it: triggerhub run")
+        if session.json:
+            click.echo(words.as_json(list(_all(lines))[::-1]))
             return
-        for line in lines:
-            click.echo(json.dumps(line) if session.json else _line(line, named=function is None))
-    if follow:
-        raise HubUnreachable("the hub ended", hint="Start it: triggerhub run")
+        for line in _all(lines):
+            click.echo(_line(line, named=function is None))
+
+
+def _all(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the lines up to the one that says that they are all. HubUnreachable where they break off before."""
+    for line in lines:
+        if line.get("finished"):
+            return
+        yield line
+    raise HubUnreachable("the hub ended before it had told all", hint="Ask again; if it goes on, its log says why.")
 
 
 def _line(line: dict[str, Any], *, named: bool) -> str:

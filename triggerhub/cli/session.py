@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from triggerhub.client import Admin
 
 F = TypeVar("F", bound=Callable[..., Any])
-_SINCE = re.compile(r"(\d+(\.\d+)?(ms|s|m|h|d|w))+|\d{4}-\d\d-\d\d[Tt ].*")
 
 
 @dataclass
@@ -98,8 +96,13 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 def _since(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not _SINCE.fullmatch(value.strip()):
-        raise click.BadParameter(f"{value!r} is not a time; write 90s, 15m, 1h, 2d or 2026-01-31T12:00:00Z.")
+    from triggerhub.policy import moment
+
+    try:
+        if value is not None:
+            moment.since(value, 0)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
     return value
 
 

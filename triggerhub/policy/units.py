@@ -18,6 +18,10 @@ LONGEST = 36_525 * DAY
 """A hundred years: what is longer overflows clocks and databases, and is a slip."""
 
 
+class TooLong(ValueError):
+    """A duration that is one, and beyond what is taken."""
+
+
 def duration(text: str) -> int:
     """Return the milliseconds of ``"500ms"``, ``"30s"``, ``"1.5h"`` or ``"1h30m"``; ValueError says what is legal."""
     position, total = 0, 0.0
@@ -31,7 +35,7 @@ def duration(text: str) -> int:
     if not stripped or position < len(stripped):
         raise ValueError(f'{text!r} is not a duration; write a number and ms, s, m, h, d or w, like "30s"')
     if total > LONGEST:
-        raise ValueError(f"{text!r} is more than a hundred years")
+        raise TooLong(f"{text!r} is more than a hundred years")
     return round(total)
 
 

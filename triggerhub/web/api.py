@@ -178,7 +178,10 @@ class _Admin:
         return Lines(work, self._closing)
 
     async def output(self, request: Request) -> Lines:
-        """Tell the lines that functions wrote, oldest first, and with ``follow=true`` those that come."""
+        """Tell the lines that functions wrote, oldest first, and with ``follow=true`` those that come.
+
+        Without it a last line says that they are all: an answer that breaks off is not taken for whole.
+        """
         asking = _Asking(request)
         await asked.body(request)
         if asking.delivery is not None:
@@ -190,6 +193,7 @@ class _Admin:
         async def work(tell: Tell) -> None:
             if not asking.follow:
                 await self._past(asking, tell)
+                await tell({"finished": True})
                 return
             async with self._hub.follow(asking.function) as lines:
                 seen = Counter(map(_key, await self._past(asking, tell)))

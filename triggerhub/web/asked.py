@@ -6,14 +6,13 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from triggerhub.errors import BadInput
 from triggerhub.model import Json, Millis, State
-from triggerhub.policy import units
+from triggerhub.policy import moment, units
 from triggerhub.policy.searching import Search
 from triggerhub.settings import MB
 from triggerhub.store import Query
@@ -98,21 +97,11 @@ def now() -> Millis:
 
 
 def since(text: str | None) -> Millis | None:
-    """Read ``15m`` (so long ago) or an RFC 3339 time. BadInput."""
-    if not text:
-        return None
+    """Read ``15m`` (so long ago) or an RFC 3339 time; None is None. BadInput."""
     try:
-        return now() - units.duration(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        hint = "Write how long ago, like 15m, 1h or 2d, or a time like 2026-01-31T12:00:00Z."
-        raise BadInput(f"since: {text!r} is not a time", hint=hint)
-    return int(moment.timestamp() * 1000)
+        return None if text is None else moment.since(text, now())
+    except ValueError as error:
+        raise BadInput(f"since: {error}") from error
 
 
 def duration(text: str | None, name: str) -> Millis:
