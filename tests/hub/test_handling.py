@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import anyio
 import pytest
 
 from tests.hub.rig import Failure, HeldStore, Rig, function, hand_source, rig, trigger
+from triggerhub.errors import StoreFull
 from triggerhub.model import Event, Fault, Interrupted, Invocation, Outcome, Raised, Returned, State
 from triggerhub.settings import Batch, Destination, Idempotency, Rate, RetryPolicy
 from triggerhub.source import Context, Duplicate, Filtered, Handled
@@ -412,12 +414,19 @@ async def test_a_rate_is_kept(tmp_path: Path) -> None:
         assert anyio.current_time() - began > 0.15
 
 
-async def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from triggerhub.errors import StoreFull
-
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(StoreFull("no room"), id="a full disk"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), id="no descriptors"),
+    ],
+)
+async def test_what_the_host_has_no_more_of_is_waited_for_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
     store = HeldStore()
     record = store.record
-    refused = [StoreFull("no room")]
+    refused = [refusal]
 
     async def full(*args: Any, **named: Any) -> Any:
         if refused:
@@ -425,9 +434,14 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
         return await record(*args, **named)
 
     monkeypatch.setattr(store, "record", full)
-    async with handling(tmp_path, store=store) as (_, ctx):
+    to = (Destination(kind="function", target="tell"),)
+    async with handling(tmp_path, store=store, handlers={"tell": work}, more={"on_success": to}) as (made, ctx):
         assert (await ctx.handle(event("a"))).done == (True,)
         assert refused == []
+        assert await made.states(2) == ["succeeded"] * 2
+        assert {(one.function, one.attempts, one.reason) for one in await store.page(Query())} == {
+            ("work", 1, None), ("tell", 1, None),
+        }  # fmt: skip
 
 
 async def test_an_outcome_that_cannot_be_stored_is_written_without_it(
@@ -442,13 +456,15 @@ async def test_an_outcome_that_cannot_be_stored_is_written_without_it(
         return await record(records, **named)
 
     monkeypatch.setattr(store, "record", picky)
-    async with handling(tmp_path, store=store) as (made, ctx):
+    to = (Destination(kind="function", target="tell"),)
+    async with handling(tmp_path, store=store, handlers={"tell": work}, more={"on_success": to}) as (made, ctx):
         handled = await ctx.handle(event("a"), checkpoints=lambda _: {"place": "1"})
         assert handled.done == (True,)
         assert await rows(made) == [("succeeded", 0, "a")]
         (row,) = await made.store.page(Query())
         assert (row.reason or "").startswith("its outcome could not be stored: UnicodeEncodeError")
         assert await ctx.checkpoint("place") == "1"
+        assert b'triggerhub_destination_failures_total{function="work"} 1.0' in await made.hub.metrics()
 
 
 # stopping

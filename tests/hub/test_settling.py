@@ -62,6 +62,7 @@ async def test_an_outcome_that_cannot_be_stored_buries_its_delivery_only(tmp_pat
         assert "could not be stored: ValueError: cannot be bound" in (row.reason or "")
         assert r.hub._depth["hand"] == r.hub._depth["destination:work"] == 0
         assert (await r.store.stats()).drift == 0
+        assert b'triggerhub_destination_failures_total{function="work"} 1.0' in await r.hub.metrics()
 
 
 async def test_a_broken_store_ends_the_hub_with_its_own_word(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ class Handling:
     async def _write(
         self, trigger: Trigger, records: Sequence[tuple[Outcome, Record]], checkpoints: Mapping[str, str | None]
     ) -> None:
-        """Commit; waits for room where the disk has none."""
+        """Commit; waits where the host has no room, no descriptor or no memory."""
         if not records and not checkpoints:
             return
         services = self._services
@@ -348,6 +348,7 @@ class Handling:
             raise
         except Exception as error:  # what came of a call cannot be stored, and would not be if it were made again
             log.error("an outcome could not be stored", trigger=trigger.name, exc_info=error)
+            services.metrics.count("lost_records", trigger.functions[0], sum(len(one.then) for one in written))
             written = [_bare(one, error) for one in written]
             answers = await self._stored(trigger, written, scoped)
         crash_point("recorded")
@@ -366,10 +367,13 @@ class Handling:
                     for one in written:
                         await account(services, one.then)
                 return answers
-            except StoreFull:
+            except (StoreFull, OSError, MemoryError) as error:  # no room, no descriptor or no memory is left just now
                 if self._full.due(services.clock.now()):
-                    log.error("the disk is full: what was handled waits for room", trigger=trigger.name)
-                await anyio.sleep(1)
+                    why = "the disk is full" if isinstance(error, StoreFull) else str(error)
+                    log.error(
+                        "what was handled waits for what the host has no more of", trigger=trigger.name, error=why
+                    )
+            await anyio.sleep(1)
 
     def _tell_end(self, trigger: Trigger, delivery: str, own: Outcome, record: Record) -> None:
         services, function = self._services, trigger.functions[0]

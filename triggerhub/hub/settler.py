@@ -104,6 +104,7 @@ class Settler:
                     await self._commit([one])
                 return
             ((claimed, settlement),) = owing
+            self._services.metrics.count("lost_records", self._function, len(settlement.then))
             owing = [(claimed, bare := _bare(settlement, error))]
             held = [await self._bury(bare, error)]
         for (claimed, settlement), ok in zip(owing, held, strict=True):
