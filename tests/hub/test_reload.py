@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -13,7 +14,8 @@ import pytest
 from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, trigger
 from triggerhub.hub.reload import COARSE, _Watch, leftover
 from triggerhub.model import Invocation
-from triggerhub.settings import Destination
+from triggerhub.settings import Destination, Trigger
+from triggerhub.source import Context
 from triggerhub.store import Query
 
 
@@ -127,6 +129,67 @@ async def test_a_source_that_ends_slowly_is_waited_for_before_its_successor_star
         await r.reload([function()], [trigger("slow", type="slow", filter={"n": [1]})])
         await r.until(lambda: len(order) >= 3, "its successor began")
         assert order == ["begins", "ended", "begins"]
+
+
+def busy_source(go: anyio.Event, ending: anyio.Event, seen: list[str | None]) -> ModuleType:
+    """A source that has something to finish until *go*; *ending* tells that it was to end, *seen* as what it ran."""
+    module = hand_source()
+
+    async def run(ctx: Context, options: NoOptions) -> None:
+        ctx.begun()
+        async with ctx.finish():
+            seen.append(options.name)
+            while not ctx.ending:
+                await anyio.sleep(0.001)
+            ending.set()
+            await go.wait()
+            seen.append("ended")
+
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+async def test_what_is_resumed_while_a_reload_waits_runs_as_the_new_configuration_says(tmp_path: Path) -> None:
+    go, ending, seen = anyio.Event(), anyio.Event(), []
+    module = hand_source()
+
+    async def run(ctx: Context, options: NoOptions) -> None:
+        seen.append(options.name)
+        ctx.begun()
+        await anyio.sleep_forever()
+
+    module.run = run  # type: ignore[attr-defined]
+
+    def triggers(name: str) -> list[Trigger]:
+        return [trigger(one, type=one, options=NoOptions(name=name)) for one in ("named", "busy")]
+
+    more = {"named": module, "busy": busy_source(go, ending, [])}
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers("old"), more=more) as r:
+        await r.hub.pause("trigger", "named")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(r.reload, [function()], triggers("new"))
+            await ending.wait()
+            await r.hub.resume("trigger", "named")
+            await r.until(lambda: seen == ["old", "old"], "it is resumed as it was")
+            go.set()
+        await r.until(lambda: len(seen) == 3, "it runs anew")
+    assert seen[-1] == "new"
+
+
+async def test_a_source_that_is_resumed_before_it_has_ended_does_not_run_beside_itself(tmp_path: Path) -> None:
+    go, ending, seen = anyio.Event(), anyio.Event(), []
+    triggers = [trigger("busy", type="busy", options=NoOptions(name="began"))]
+    more = {"busy": busy_source(go, ending, seen)}
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, more=more) as r:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(r.hub.pause, "trigger", "busy")
+            await ending.wait()
+            await r.hub.resume("trigger", "busy")
+            await r.idle()
+            assert seen == ["began"]
+            go.set()
+        await r.until(lambda: len(seen) == 3, "it runs again")
+    assert seen[:3] == ["began", "ended", "began"]
 
 
 async def test_a_call_of_a_removed_function_can_still_be_cancelled(tmp_path: Path) -> None:

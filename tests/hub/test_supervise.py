@@ -42,7 +42,7 @@ async def supervised(run: Run) -> AsyncGenerator[tuple[Supervised, list[int]]]:
 
     module = ModuleType("anybodys")
     module.run = anybodys  # type: ignore[attr-defined]
-    one = Supervised(trigger(), module)  # type: ignore[arg-type]
+    one = Supervised(trigger(), module, "UTC")  # type: ignore[arg-type]
     context = FakeContext(trigger())
 
     def make(report: Callable[[str | None], None]) -> Any:

@@ -46,6 +46,8 @@ class Sources(dict[str, Supervised]):
         self._services, self._inlet, self._handling = services, inlet, handling
         self._paused, self._routes, self._call_now, self._gate = paused, routes, call_now, gate
         self._served: dict[str, PausableRoutes] = {}
+        self._ended: dict[str, anyio.Event] = {}
+        """The end of each that was started last."""
         self._tasks: TaskGroup
 
     @asynccontextmanager
@@ -60,7 +62,8 @@ class Sources(dict[str, Supervised]):
         serving = getattr(module, "serves_routes", False)
         if not trigger.enabled or (self._paused("trigger", name) and not serving):
             return
-        supervised = self[name] = Supervised(trigger, cast("Source", module))
+        supervised = Supervised(trigger, cast("Source", module), settings.timezone, after=self._ended.get(name))
+        self[name], self._ended[name] = supervised, supervised.ended
         routes = self._served[name] = PausableRoutes(self._routes, lambda: self._paused("trigger", name))
 
         def make(report: Callable[[str | None], None]) -> SourceContext:

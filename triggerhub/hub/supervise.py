@@ -37,6 +37,9 @@ class Supervised:
 
     trigger: Trigger
     source: Source
+    timezone: str
+    after: anyio.Event | None = None
+    """The end of the one before it, of which nothing may run beside it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     why: str | None = None
     """Why it is degraded; None is well."""
@@ -77,6 +80,8 @@ class Supervised:
         ctx = make(report)
         failures = 0
         try:
+            if self.after is not None:
+                await self.after.wait()
             with self.scope:
                 while True:
                     began = ctx.now()

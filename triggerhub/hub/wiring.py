@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import structlog
@@ -27,6 +27,7 @@ from triggerhub.hub.versions import FolderVersions
 from triggerhub.hub.whole import resting, senders, sent, whole
 from triggerhub.policy.reconcile import plan
 from triggerhub.settings import Function, Project, Trigger
+from triggerhub.source import Source
 
 log = structlog.get_logger("hub")
 
@@ -47,13 +48,16 @@ class _Fed:
     """What a running source was given: what is compared on reload."""
 
     trigger: Trigger
-    source: ModuleType
+    source: Source
     timezone: str
 
 
 def _fed(project: Project, modules: Mapping[str, ModuleType]) -> dict[str, _Fed]:
     timezone = project.hub.timezone
-    return {name: _Fed(trigger, modules[trigger.type], timezone) for name, trigger in project.triggers.items()}
+    return {
+        name: _Fed(trigger, cast("Source", modules[trigger.type]), timezone)
+        for name, trigger in project.triggers.items()
+    }
 
 
 class Wiring:
@@ -171,16 +175,21 @@ class Wiring:
 
     async def _change_to(self, own: Project, modules: Mapping[str, ModuleType]) -> None:
         """Put what the configuration and what was deployed come to in force; sources that are other are replaced."""
-        change = plan(_fed(self.project, self.modules), _fed(self._whole(own), {**self.modules, **modules}))
-        async with anyio.create_task_group() as stopping:
-            for name in change.stop:
-                stopping.start_soon(self.sources.stop, name, self._drain)
+        while self.taking and (stale := self._stale(own, modules)):
+            async with anyio.create_task_group() as stopping:
+                for name in stale:
+                    stopping.start_soon(self.sources.stop, name, self._drain)
         if not self.taking:
             return
         self.modules |= modules
         self._own = own
         self._configure(self._whole(own))
         self._start({name: one for name, one in self.project.triggers.items() if name not in self.sources})
+
+    def _stale(self, own: Project, modules: Mapping[str, ModuleType]) -> Sequence[str]:
+        """Return which running sources were given other than *own* has them; one may have been resumed meanwhile."""
+        running = {name: _Fed(one.trigger, one.source, one.timezone) for name, one in self.sources.items()}
+        return plan(running, _fed(self._whole(own), {**self.modules, **modules})).stop
 
     # reload
 
