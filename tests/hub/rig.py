@@ -33,7 +33,7 @@ from triggerhub.model import (
 from triggerhub.policy.sandbox.levels import Refusal
 from triggerhub.runtime import Environments
 from triggerhub.settings import Function, HubSettings, Project, RetryPolicy, Trigger
-from triggerhub.source import Context, Options
+from triggerhub.source import Context, Options, Request, Response, Route
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
 from triggerhub.testing import FakeClock, FakeRoutes
@@ -145,6 +145,24 @@ def hand_source() -> ModuleType:
         module.contexts[ctx.trigger.name] = ctx  # type: ignore[attr-defined]
         ctx.begun()
         await anyio.sleep_forever()
+
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+def route_source() -> ModuleType:
+    """A source that serves one path and emits what it gets."""
+    module = ModuleType("route")
+    module.Options = NoOptions  # type: ignore[attr-defined]
+    module.serves_routes = True  # type: ignore[attr-defined]
+
+    async def run(ctx: Context, options: object) -> None:
+        async def endpoint(request: Request) -> Response:
+            return Response(status=202)
+
+        async with ctx.routes.serve(Route(path="/in", methods=("POST",), body_limit=1, endpoint=endpoint)):
+            ctx.begun()
+            await anyio.sleep_forever()
 
     module.run = run  # type: ignore[attr-defined]
     return module

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import anyio
 
-from tests.hub.rig import NoOptions, Rig, echoing, function, rig, trigger
+from tests.hub.rig import Rig, echoing, function, rig, route_source, trigger
 from triggerhub.model import Invocation
-from triggerhub.source import Context, Request, Response, Route
+from triggerhub.source import Request
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
 
@@ -43,24 +42,6 @@ async def test_what_was_claimed_ahead_of_a_pause_goes_back_uncounted(tmp_path: P
         assert seen == ["quick", "hold"]
         await r.hub.resume("function", "work")
         assert await r.states(4) == ["succeeded"] * 4
-
-
-def route_source() -> ModuleType:
-    """A source that serves one path and emits what it gets."""
-    module = ModuleType("route")
-    module.Options = NoOptions  # type: ignore[attr-defined]
-    module.serves_routes = True  # type: ignore[attr-defined]
-
-    async def run(ctx: Context, options: object) -> None:
-        async def endpoint(request: Request) -> Response:
-            return Response(status=202)
-
-        async with ctx.routes.serve(Route(path="/in", methods=("POST",), body_limit=1, endpoint=endpoint)):
-            ctx.begun()
-            await anyio.sleep_forever()
-
-    module.run = run  # type: ignore[attr-defined]
-    return module
 
 
 async def status_of(r: Rig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, trigger
+from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, route_source, trigger
 from triggerhub.hub.reload import COARSE, _Watch, leftover
 from triggerhub.model import Invocation
 from triggerhub.settings import Destination, Trigger
@@ -174,6 +175,21 @@ async def test_what_is_resumed_while_a_reload_waits_runs_as_the_new_configuratio
             go.set()
         await r.until(lambda: len(seen) == 3, "it runs anew")
     assert seen[-1] == "new"
+
+
+async def test_routes_are_served_while_a_reload_waits_for_another_source(tmp_path: Path) -> None:
+    go, ending = anyio.Event(), anyio.Event()
+    triggers = [trigger("hook", type="route"), trigger("busy", type="busy", options=NoOptions())]
+    more = {"route": route_source(), "busy": busy_source(go, ending, [])}
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, more=more) as r:
+        await r.until(lambda: "/in" in r.routes.routes, "the route is served")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(r.reload, [function()], triggers, timezone="Europe/Berlin"))
+            await ending.wait()
+            await r.idle()
+            assert "/in" in r.routes.routes
+            go.set()
+        await r.until(lambda: "/in" in r.routes.routes, "the route is served again")
 
 
 async def test_a_source_that_is_resumed_before_it_has_ended_does_not_run_beside_itself(tmp_path: Path) -> None:

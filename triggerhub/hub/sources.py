@@ -102,9 +102,13 @@ class Sources(dict[str, Supervised]):
         if supervised := self.pop(name, None):
             await supervised.stop(drain)
 
+    def serves(self, name: str) -> bool:
+        """Whether a source that runs has routes."""
+        return self._served[name].open > 0
+
     async def rest(self, name: str, drain: float) -> None:
         """Stop a paused trigger's source; one that serves routes stays and answers 503 instead."""
-        if name in self and not self._served[name].open:
+        if name in self and not self.serves(name):
             await self.stop(name, drain)
 
     def end(self, drain: float) -> None:

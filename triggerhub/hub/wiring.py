@@ -176,8 +176,10 @@ class Wiring:
     async def _change_to(self, own: Project, modules: Mapping[str, ModuleType]) -> None:
         """Put what the configuration and what was deployed come to in force; sources that are other are replaced."""
         while self.taking and (stale := self._stale(own, modules)):
+            # Routes are served until all else has ended: who sends to them has no part in a drain.
+            first = [name for name in stale if not self.sources.serves(name)] or stale
             async with anyio.create_task_group() as stopping:
-                for name in stale:
+                for name in first:
                     stopping.start_soon(self.sources.stop, name, self._drain)
         if not self.taking:
             return

@@ -26,7 +26,7 @@ from triggerhub.web.proxy import Proxies
 from triggerhub.web.routing import Table
 
 VACANCY = 5.0
-"""For how many seconds a path that is served no longer answers 503 and not 404: a reload takes less."""
+"""For how many seconds a path that is served no longer answers 503 and not 404: a reload exchanges routes in less."""
 
 
 class Ingress:
