@@ -46,6 +46,8 @@ class Repeated:
 
     event: str
     deliveries: tuple[str, ...]
+    resumed: bool = False
+    """Whether a ``record`` was written to the delivery that has the key."""
 
 
 Appended: TypeAlias = Created | Repeated

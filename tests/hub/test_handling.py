@@ -343,6 +343,28 @@ async def test_what_another_call_has_is_given_up_after_it(tmp_path: Path) -> Non
     assert await rows(made) == [("succeeded", 1, "a"), ("dead", 0, "b")]
 
 
+async def test_what_a_person_queued_while_it_ran_is_the_queues_and_is_told_once(tmp_path: Path) -> None:
+    go = anyio.Event()
+
+    async def wait(invocation: Invocation) -> Any:
+        if len(made.runtime.calls) == 1:
+            raise Failure("once")
+        await go.wait()
+
+    to = (Destination(kind="function", target="tell"),)
+    more = {"on_success": to, "concurrency": 2}
+    async with handling(tmp_path, wait, handlers={"tell": work}, more=more) as (made, ctx):
+        await ctx.handle(event("a"))
+        (left,) = await made.store.page(Query())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ctx.handle, event("a"))
+            await made.until(lambda: made.runtime.running == 1, "its source gave it again")
+            assert await made.hub.deliveries.redrive([left.id]) == [left.id]
+            go.set()
+        assert await made.states(2) == ["succeeded"] * 2
+        assert made.hub._depth["hand"] == made.hub._depth["destination:work"] == 0
+
+
 async def test_a_dead_letter_is_redriven_by_the_queue(tmp_path: Path) -> None:
     async with handling(tmp_path) as (made, ctx):
         await ctx.bury(event("a"), why="spent")

@@ -354,7 +354,8 @@ class Handling:
         crash_point("recorded")
         services.metrics.count("accepted", trigger.name, sum(isinstance(one, Created) for one in answers))
         for (own, _), record, answer in zip(records, written, answers, strict=True):
-            self._tell_end(trigger, answer.deliveries[0], own, record)
+            if _held(answer):
+                self._tell_end(trigger, answer.deliveries[0], own, record)
 
     async def _stored(
         self, trigger: Trigger, written: Sequence[Record], checkpoints: Mapping[tuple[str, str], str | None]
@@ -364,8 +365,9 @@ class Handling:
             try:
                 with anyio.CancelScope(shield=True):
                     answers = await services.store.record(written, now=services.clock.now(), checkpoints=checkpoints)
-                    for one in written:
-                        await account(services, one.then)
+                    for one, answer in zip(written, answers, strict=True):
+                        if _held(answer):
+                            await account(services, one.then)
                 return answers
             except (StoreFull, OSError, MemoryError) as error:  # no room, no descriptor or no memory is left just now
                 if self._full.due(services.clock.now()):
@@ -421,6 +423,11 @@ class Handling:
                     text=text,
                 )
             )
+
+
+def _held(answer: Appended) -> bool:
+    """Whether a record was written: nobody has queued, ended or given up its delivery meanwhile."""
+    return isinstance(answer, Created) or answer.resumed
 
 
 def _bare(record: Record, error: Exception) -> Record:

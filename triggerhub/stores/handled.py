@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triggerhub import ids
 from triggerhub.crash import crash_point
 from triggerhub.model import Delivery, Millis, State
-from triggerhub.store import Appended, Created, Fence, Intake, Record, Settlement
+from triggerhub.store import Appended, Created, Fence, Intake, Record, Repeated, Settlement
 from triggerhub.stores import intake, many, queue, rows
 from triggerhub.stores.coordination import put_checkpoints
 from triggerhub.stores.rows import NAMES, QUEUED, RUNNING
@@ -68,6 +68,8 @@ def _record(t: Transaction, records: Sequence[Record], owner: int, now: Millis, 
         if name in written:
             continue
         written.add(name)
+        if isinstance(answer, Repeated):
+            answers[-1] = replace(answer, resumed=True)
         attempts, claims = (before.attempts, before.claims + 1) if before else (0, 1)
         trigger, function = one.intake.event.trigger, one.intake.owed[0].function
         t.count(function, trigger, str(before.state) if before else NAMES[QUEUED], -1)

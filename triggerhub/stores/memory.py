@@ -232,7 +232,7 @@ class MemoryStore:
             ),
             now,
         )
-        return answer
+        return replace(answer, resumed=True) if isinstance(answer, Repeated) else answer
 
     def _is_anew(self, delivery: str, intake: Intake) -> bool:
         """Whether the delivery that has the key is gone, or was left by a function that is not the trigger's now."""
