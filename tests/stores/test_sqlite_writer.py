@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -204,6 +204,40 @@ async def test_a_log_under_load_stays_within_bounds(
     await asyncio.gather(*(send() for _ in range(4)))
     assert store.writer.checkpoints >= 3
     assert largest < 8_000_000, "1,200 payloads of 4 KB alone would be 5 MB, and their rows as much again"
+
+
+async def put_payload(hand: Hand, data: bytes) -> None:
+    await asyncio.gather(*(hand.accept(intake(data=data[:50_000])) for _ in range(5)))
+
+
+async def put_answer(hand: Hand, data: bytes) -> None:
+    await hand.store.keep_answer(Answered(function="f", key="k", payload=data, until=NOW + 1000))
+
+
+async def put_attempt(hand: Hand, data: bytes) -> None:
+    await hand.put()
+    (claimed,) = await hand.take()
+    await hand.settle(claimed, attempt=attempt(payload=data))
+
+
+async def put_checkpoint(hand: Hand, data: bytes) -> None:
+    await hand.store.set_checkpoints("s", {"k": data.decode()})
+
+
+async def put_and_remove(hand: Hand, data: bytes) -> None:
+    await hand.store.set_checkpoints("s", {"k": data.decode()})
+    await hand.store.set_checkpoints("s", {"k": None})
+
+
+@pytest.mark.parametrize("write", [put_payload, put_answer, put_attempt, put_checkpoint, put_and_remove])
+async def test_the_log_is_moved_by_its_size_whatever_is_written(
+    store: SQLiteStore, data: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Hand, bytes], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 200)
+    hand = Hand(store)
+    for number in range(20):
+        await write(hand, b"%d" % (number % 10) * 250_000)
+    assert (data / "hub.db-wal").stat().st_size < 2_500_000, "5 MB were written, and 200 pages are 0.8"
 
 
 async def test_closing_leaves_nothing_in_the_log(data: Path) -> None:
@@ -413,7 +447,7 @@ async def test_the_log_is_moved_often_while_there_is_no_reserve(
     monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 10**9)
     store.writer._reserve.give_up()
     for number in range(60):
-        await store.set_checkpoints("s", {f"{number}/{key}": "v" for key in range(20)})
+        await store.set_checkpoints("s", {f"{number}/{key}": "v" * 4000 for key in range(20)})
     assert store.writer.checkpoints >= 2
 
 

@@ -85,8 +85,6 @@ def put_event(t: Transaction, event: Event) -> int:
     blob, crc = None, zlib.crc32(event.data)
     if len(event.data) > LARGE:
         data, blob = None, t.put_blob(event.data)
-    else:
-        t.inline += len(event.data)
     return t.add_event(event.time, data, blob, crc, event.trace, event.due, event.hops)
 
 

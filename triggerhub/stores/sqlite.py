@@ -34,6 +34,7 @@ from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection, reader, writer
 from triggerhub.stores.fault import locked_from_outside, translate
 from triggerhub.stores.lock import locked
+from triggerhub.stores.log import Log
 from triggerhub.stores.lookup import Lookup
 from triggerhub.stores.migrate import migrate
 from triggerhub.stores.presence import Presence
@@ -80,16 +81,19 @@ async def _open(
     except OSError as error:
         raise translate(error) from error
     stack.callback(blobs.close)
+    log = Log(path)
+    stack.callback(log.close)
     connection = await stack.enter_async_context(writer(path, durability))
     await connection.run(_empty_log)
     await connection.run(migrate, path)
     owner = await connection.run(_opening)
+    await connection.run(lambda _: log.open())
     # SQLite does not look at whether this succeeds.
     await connection.run(lambda _: folder.sync(data))
     await connection.read(lambda db: blobs.sweep(lambda name: used(db, name)))
     quick = await stack.enter_async_context(reader(path))
     slow = await stack.enter_async_context(reader(path))
-    writing = await stack.enter_async_context(Writer(connection, blobs, reserve, Presence(path)).open())
+    writing = await stack.enter_async_context(Writer(connection, log, blobs, reserve, Presence(path)).open())
     return SQLiteStore(path, writing, quick, slow, blobs, owner)
 
 

@@ -43,8 +43,6 @@ class Transaction:
     """Lines that got somebody older than who goes next."""
     orphans: set[str] = field(default_factory=set)
     """Payload files that may be left without an event: by this transaction, or by its failure."""
-    inline: int = 0
-    """How many bytes of payload go into the database itself."""
     _deltas: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _events: list[tuple[Any, ...]] = field(default_factory=list)
     _deliveries: list[tuple[Any, ...]] = field(default_factory=list)

@@ -22,16 +22,17 @@ from triggerhub.errors import StoreBroken, StoreFull
 from triggerhub.stores.blobs import Blobs
 from triggerhub.stores.connection import Connection
 from triggerhub.stores.fault import full, translate
+from triggerhub.stores.log import Log
 from triggerhub.stores.presence import Presence
 from triggerhub.stores.reserve import SIZE, Reserve
 from triggerhub.stores.transaction import Transaction
 
 Result = TypeVar("Result")
 
-CHECKPOINT_IDLE = 4_000
-"""Move the write-ahead log into the database when nothing else is to do and so many rows have changed …"""
-CHECKPOINT_ANYWAY = 16_000
-"""… and at so many whatever is to do: it bounds the file. A changed row is about a page, often less."""
+CHECKPOINT_IDLE = 2_000
+"""Move the write-ahead log into the database when nothing else is to do and so many pages of it are not there yet …"""
+CHECKPOINT_ANYWAY = 8_000
+"""… and at so many whatever is to do: it bounds the file."""
 CHECKPOINT_SCARCE = 500
 """… and at so few where the disk is nearly full, so that the reserve has room for what is still to be
 moved; then the log is written over, and settling takes no more room."""
@@ -69,8 +70,11 @@ class _Promise(asyncio.Future[Result]):
 class Writer:
     """The one connection that writes and checkpoints."""
 
-    def __init__(self, connection: Connection, blobs: Blobs, reserve: Reserve, presence: Presence) -> None:
+    def __init__(
+        self, connection: Connection, log: Log, blobs: Blobs, reserve: Reserve, presence: Presence
+    ) -> None:
         self._connection = connection
+        self._log = log
         self._presence = presence
         self._blobs = blobs
         self._reserve = reserve
@@ -210,7 +214,6 @@ class Writer:
         return results
 
     def _transaction(self, db: sqlite3.Connection, group: Sequence[_Command[Any]]) -> list[Any]:
-        before = db.total_changes
         db.execute("BEGIN IMMEDIATE")
         transaction = Transaction(db, self._blobs)
         try:
@@ -226,7 +229,7 @@ class Writer:
             raise
         self._presence.look()
         self.groups += 1
-        self._unmoved += db.total_changes - before + transaction.inline // PAGE
+        self._unmoved = self._log.unmoved()
         crash_point("after-commit")
         transaction.clean()
         return results
