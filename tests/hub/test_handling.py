@@ -428,6 +428,20 @@ async def test_a_repeated_idempotency_key_is_answered_without_a_call(tmp_path: P
         assert await made.store.answer([("work", "7")], now=0) == [json.dumps({"id": "a", "order": "7"}).encode()]
 
 
+@pytest.mark.parametrize("fail", [False, True])
+async def test_an_idempotency_key_twice_in_a_batch_is_one_call_and_holds_nobody_up(tmp_path: Path, fail: bool) -> None:
+    more = {"idempotency": Idempotency(key="$.order")}
+    async with handling(tmp_path, more=more, batch=Batch(size=10)) as (made, ctx):
+        batch = [event("a", order=7, fail=fail), event("b", order=7), event("c")]
+        for one in batch:
+            one.ordering_key = "x"
+        handled = await ctx.handle(*batch)
+        assert [one["id"] for one in json.loads(made.runtime.calls[0].payload)] == ["a", "c"]
+        assert [type(one) for one in handled.each] == ([Raised, Interrupted, Raised] if fail else [Returned] * 3)
+        found = {one.dedup_key: (one.state.value, one.reason) for one in await made.store.page(Query())}
+        assert found.get("b") == (None if fail else ("succeeded", "idempotent"))
+
+
 async def test_a_rate_is_kept(tmp_path: Path) -> None:
     async with handling(tmp_path, more={"rate": Rate(count=1, per=100)}) as (_, ctx):
         began = anyio.current_time()

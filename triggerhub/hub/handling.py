@@ -22,6 +22,7 @@ from triggerhub.hub.gate import Gate
 from triggerhub.hub.grace import Grace
 from triggerhub.hub.group import Group
 from triggerhub.hub.idempotent import holder
+from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.pending import Key, Pending, keys_of, once, withhold
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.services import Services
@@ -131,7 +132,7 @@ class Handling:
         if dispatcher is None or plan is None:
             return Handled(outcome=Interrupted(), each=(Interrupted(),) * len(events))
         answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
-        pending, again = once(answers)
+        pending, again = once([one for one in answers if isinstance(one, Pending)], lambda one: one.dedup_key)
         keys = keys_of(trigger, pending)
         busy = keys & self._busy
         for one in pending:
@@ -168,7 +169,8 @@ class Handling:
         plan = dispatcher.plan(Lane(trigger.name, trigger.functions[0])) if dispatcher else None
         if plan is None:
             raise Conflict(f"the function of trigger {trigger.name!r} is not there any more")
-        pending, _ = once([await self._admitted(gate, one, at) for at, one in enumerate(events)])
+        answers = [await self._admitted(gate, one, at) for at, one in enumerate(events)]
+        pending, _ = once([one for one in answers if isinstance(one, Pending)], lambda one: one.dedup_key)
         keys = keys_of(trigger, pending)
         while not self._busy.isdisjoint(keys):
             await anyio.sleep(LOOK)
@@ -264,22 +266,34 @@ class Handling:
         asked: Asked,
     ) -> tuple[Outcome, list[tuple[Outcome, Record]]]:
         """Call the function for what is left; give every pending event its answer, and return what to write."""
-        now = self._services.clock.now
-        answered, later, _ = await dispatcher.idempotent.sift(group.claimed, now=now())
-        repeated = Group(group.plan, answered)
-        records = self._judge(dispatcher, trigger, repeated, Returned(payload=b"null"), "", 0, pending)
-        known = Complete("idempotent")
-        records = [(own, replace(one, decision=known, attempt=None, answer=None, then=())) for own, one in records]
-        outcome: Outcome = Interrupted()
+        firsts, again = once([one for one in pending if one.answer is None], lambda one: one.idempotency_key)
+        now, keyed = self._services.clock.now(), [one.claimed for one in firsts]
+        answered, later, _ = await dispatcher.idempotent.sift(keyed, now=now)
+        records = self._repeat(dispatcher, trigger, group.plan, answered, pending)
         withhold(pending, {one.delivery.id for one, _ in later})
-        group.claimed = [one.claimed for one in pending if one.answer is None]
+        group.claimed = [one.claimed for one in firsts if one.answer is None]
+        outcome: Outcome = Interrupted()
         if group.claimed if asked.payload is None else not any(one.withheld for one in pending):
             with asked.grace.call():
                 outcome, version, started = await self._call(dispatcher, trigger, group, asked)
         if not isinstance(outcome, Interrupted):
             crash_point("handled")
             records += self._judge(dispatcher, trigger, group, outcome, version, started, pending, asked.judge)
-        return outcome, records
+        copies = [one.claimed for one, first in again if one.answer is None and isinstance(first.answer, Returned)]
+        return outcome, records + self._repeat(dispatcher, trigger, group.plan, copies, pending)
+
+    def _repeat(
+        self,
+        dispatcher: Dispatcher,
+        trigger: Trigger,
+        plan: LanePlan,
+        answered: list[Claimed],
+        pending: Sequence[Pending],
+    ) -> list[tuple[Outcome, Record]]:
+        """Answer events whose keys of idempotency are answered, and return what to write of them."""
+        records = self._judge(dispatcher, trigger, Group(plan, answered), Returned(payload=b"null"), "", 0, pending)
+        known = Complete("idempotent")
+        return [(own, replace(one, decision=known, attempt=None, answer=None, then=())) for own, one in records]
 
     async def _call(
         self, dispatcher: Dispatcher, trigger: Trigger, group: Group, asked: Asked

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from triggerhub.model import Interrupted, Outcome
+from triggerhub.model import Delivery, Interrupted, Outcome
 from triggerhub.policy.calling import overtaking, repeats
 from triggerhub.settings import Trigger
 from triggerhub.source import Duplicate, Filtered
@@ -38,10 +38,11 @@ class Pending:
         return Interrupted() if self.answer is None else self.answer
 
 
-def once(answers: Sequence[Pending | Filtered]) -> tuple[list[Pending], list[tuple[Pending, Pending]]]:
-    """Return the first of each dedup key, and what repeats one of them within its batch, with that one."""
-    pending = [one for one in answers if isinstance(one, Pending)]
-    places = repeats([one.claimed.event.dedup_key for one in pending])
+def once(
+    pending: Sequence[Pending], key: Callable[[Delivery], str | None]
+) -> tuple[list[Pending], list[tuple[Pending, Pending]]]:
+    """Return the first of each *key*, and what repeats one of them within its batch, with that one."""
+    places = repeats([key(one.claimed.delivery) for one in pending])
     again = [(pending[place], pending[first]) for place, first in places.items()]
     return [one for place, one in enumerate(pending) if place not in places], again
 
