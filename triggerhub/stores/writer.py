@@ -70,9 +70,7 @@ class _Promise(asyncio.Future[Result]):
 class Writer:
     """The one connection that writes and checkpoints."""
 
-    def __init__(
-        self, connection: Connection, log: Log, blobs: Blobs, reserve: Reserve, presence: Presence
-    ) -> None:
+    def __init__(self, connection: Connection, log: Log, blobs: Blobs, reserve: Reserve, presence: Presence) -> None:
         self._connection = connection
         self._log = log
         self._presence = presence
