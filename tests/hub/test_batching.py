@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hub.rig import Rig, echoing, function, rig, trigger
-from triggerhub.model import Invocation
+from triggerhub.model import Invocation, Millis
 from triggerhub.settings import Batch, RetryPolicy
+from triggerhub.store import Grant, Want
 from triggerhub.stores.memory import MemoryStore
 from triggerhub.stores.sqlite import open_store
 from triggerhub.testing import FakeClock
@@ -135,6 +137,29 @@ async def test_a_claim_loads_no_more_than_the_memory_bears(tmp_path: Path, monke
         await r.emit("hand", *["x" * 298] * 10)
         assert await r.states(10) == ["succeeded"] * 10
     assert seen == [3, 3, 3, 1]
+
+
+class Weighing(MemoryStore):
+    """Notes how many bytes each claim loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[int] = []
+
+    async def claim(self, wants: Sequence[Want], *, now: Millis) -> list[Grant]:
+        grants = await super().claim(wants, now=now)
+        self.loads += [sum(len(one.event.data) for one in grant.claimed) for grant in grants]
+        return grants
+
+
+async def test_nor_does_one_for_many_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggerhub.hub.turns.CLAIM_LIMIT", 1000)
+    store, works = Weighing(), [function("work", concurrency=10)]
+    async with rig(tmp_path, {"work": silent}, functions=works, triggers=[trigger()], store=store) as r:
+        await r.emit("hand", *["x" * 298] * 10)
+        assert await r.states(10) == ["succeeded"] * 10
+    assert sum(store.loads) == 3000
+    assert max(store.loads) == 900
 
 
 async def test_a_damaged_payload_leaves_room_in_the_backlog_and_is_counted(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ PAYLOAD_LIMIT = 6 * MB
 
 
 CLAIM_LIMIT = 8 * PAYLOAD_LIMIT
-"""What a claim may load for one batch: ten thousand large records would be more than the memory holds."""
+"""What one claim may load: ten thousand large records would be more than the memory holds."""
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ class Turns:
             share = min(room // len(asked) + (number < room % len(asked)), self.space(plan, function))
             batch = plan.batch
             if batch.size == 1:
-                wants.append((plan, Want(lane=plan.lane, limit=share, window=batch.window)))
+                wants.append((plan, Want(lane=plan.lane, limit=share, bytes=CLAIM_LIMIT, window=batch.window)))
             else:
                 want = Want(lane=plan.lane, limit=batch.size, bytes=CLAIM_LIMIT, size=batch.size, window=batch.window)
                 wants += [(plan, want)] * share
