@@ -56,6 +56,8 @@ class Admin:
         """*place* is the path of a socket or the URL of an admin address."""
         self._place = place
         self._prefix = ""
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise BadInput("the token has characters that none has", hint="Copy it again; it begins with th_.")
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if isinstance(place, str):
             try:
@@ -124,9 +126,7 @@ class Admin:
         body: bytes | Mapping[str, object] | None,
         timeout: float | None,
     ) -> Iterator[http.client.HTTPResponse]:
-        target = self._prefix + "/api/v1/" + "/".join(quote(part, safe="") for part in path)
-        if given := {name: _text(value) for name, value in (query or {}).items() if value is not None}:
-            target += "?" + urlencode(given)
+        target = self._target(path, query or {})
         if isinstance(body, Mapping):
             body = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
         connection = self._connection(timeout)
@@ -138,10 +138,20 @@ class Admin:
             if response.status >= 400:
                 raise _refusal(_error(response))
             yield response
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise self._unreachable(error) from error
         finally:
             connection.close()
+
+    def _target(self, path: tuple[str, ...], query: Mapping[str, object]) -> str:
+        given = {name: _text(value) for name, value in query.items() if value is not None}
+        try:
+            target = self._prefix + "/api/v1/" + "/".join(quote(part, safe="") for part in path)
+            return f"{target}?{urlencode(given)}" if given else target
+        except UnicodeEncodeError as error:
+            raise BadInput(
+                f"{error.object[:60]!r} is not UTF-8", hint="Is the terminal's locale one of UTF-8?"
+            ) from error
 
     def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
         if isinstance(self._place, Path):

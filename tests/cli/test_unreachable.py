@@ -82,6 +82,8 @@ def test_an_address_that_nobody_listens_on(run: Run) -> None:
     assert ran.code == 4
     assert ran.err == f"error: no hub answers at http://127.0.0.1:{port}: Connection refused\n  Is it that address?\n"
     assert run("status", "--hub", "http://no-such-host.invalid:1").code == 4
+    nameless = run("status", "--hub", "http://a..b:1")
+    assert (nameless.code, nameless.err.splitlines()[-1]) == (4, "  Is it that address?")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -21,8 +22,21 @@ _DRAW, _REST = "\x1b[H", "\x1b[K\n"
 _BELOW = "\x1b[J"
 
 
+def _number(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # it is in every range
+        raise click.BadParameter("nan is no number of seconds.")
+    return value
+
+
 @click.command()
-@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between looks.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    callback=_number,
+    help="Seconds between looks.",
+)
 @shared
 @click.pass_obj
 def top(session: Session, every: float) -> None:
