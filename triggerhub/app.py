@@ -57,6 +57,7 @@ from triggerhub.store import Store
 from triggerhub.stores import backup as archives
 from triggerhub.stores import migrate as migrations
 from triggerhub.stores.backup import Restored
+from triggerhub.stores.fault import translate
 from triggerhub.stores.lock import locked
 from triggerhub.stores.sqlite import open_store
 from triggerhub.telemetry import journal, tracing
@@ -366,8 +367,7 @@ def _read(folder: Path) -> tuple[Project | None, Mapping[str, ModuleType], Seque
 
 def backup(data: Path) -> Generator[bytes]:
     """Yield the archive of a data folder that no hub uses. NotFound, HubLocked."""
-    if not (data / "hub.db").exists():
-        raise NotFound(f"there is no database in {data}", hint="A hub makes it when it starts: triggerhub run")
+    _database(data)
     journal.configure("error", "text")
     with (
         from_thread.start_blocking_portal() as portal,
@@ -387,11 +387,21 @@ def migrate(data: Path) -> tuple[int, int]:
 
     NotFound, HubLocked.
     """
-    path = data / "hub.db"
-    if not path.exists():
-        raise NotFound(f"there is no database in {data}", hint="A hub makes it when it starts: triggerhub run")
+    path = _database(data)
     with locked(data):
         return migrations.upgrade(path)
+
+
+def _database(data: Path) -> Path:
+    """Return where a data folder's database is. NotFound; StoreBroken where one may not look."""
+    path = data / "hub.db"
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise translate(error) from error
+    if not there:
+        raise NotFound(f"there is no database in {data}", hint="A hub makes it when it starts: triggerhub run")
+    return path
 
 
 def invoke_local(folder: Path, function: str, payload: bytes) -> Answered:

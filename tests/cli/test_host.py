@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from pathlib import Path
 
@@ -154,6 +156,27 @@ def test_an_address_that_the_projects_own_hub_has(tmp_path: Path) -> None:
     assert said(listen) == ("good", "[::1]:8700: held by this project's hub (pid 7) / None")
     assert admin.found == "127.0.0.1:8702, but this project's hub (pid 7) is at 127.0.0.1:8701"
     assert admin.verdict == "note"
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Make room"),
+        (errno.EROFS, "Mount it for writing"),
+        (errno.EACCES, "Run the hub as a user who may"),
+    ],
+)
+def test_a_disk_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refuse(place: Path) -> tuple[float, float]:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(host, "_synced", refuse)
+    *_, reading = host.disk(tmp_path)
+    verdict, text = said(reading)
+    assert verdict == "bad"
+    assert f"{tmp_path} cannot be written: {os.strerror(number)} / {remedy}" in text
 
 
 def test_a_slow_or_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,28 @@ def test_a_folder_without_a_database_or_a_project_is_named(tmp_path: Path) -> No
         done = hub.cli(command)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"there is no database in {tmp_path / 'var'}" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("command", [["backup", "a.tar"], ["migrate"], ["restore", "--yes", "a.tar"]], ids=" ".join)
+def test_whoever_may_not_look_is_told_so(run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o777)
+        monkeypatch.chdir(folder)
+        (folder / "triggerhub.toml").touch()
+        assert "Traceback" not in run(*command).err  # what it imports is read by now
+        (folder / "var").mkdir(mode=0o700, exist_ok=True)
+        os.seteuid(65534)
+        try:
+            ran = run(*command)
+        finally:
+            os.seteuid(0)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"{folder / 'var'}/hub." in ran.err
+        assert "may not be used: Permission denied\n" in ran.err
+        assert "un this command as " in ran.err
+        monkeypatch.undo()
 
 
 def test_migrate_says_what_there_is_to_do(kept: Daemon, on_it: Run) -> None:

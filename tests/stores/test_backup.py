@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -13,7 +14,7 @@ import anyio
 import pytest
 
 from tests.stores.rig import NOW, Hand, Home, accounts
-from triggerhub.errors import ConfigError, Conflict, HubLocked
+from triggerhub.errors import ConfigError, Conflict, HubLocked, TriggerhubError
 from triggerhub.model import State
 from triggerhub.stores import backup
 from triggerhub.stores.blobs import LARGE
@@ -202,6 +203,23 @@ def _size(archive: bytes) -> int:
         return tar.getmembers()[0].size
 
 
+async def test_a_restore_without_room_changes_nothing_and_says_so(sqlite: Home) -> None:
+    async with sqlite.open() as hand:
+        await full(hand)
+        archive = await copied(hand)
+    before = (sqlite.path / "hub.db").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        with pytest.raises(TriggerhubError, match="failed: File too large") as caught:
+            put_back(archive, sqlite.path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.hint == "Nothing was changed."
+    assert (sqlite.path / "hub.db").read_bytes() == before
+    assert not (sqlite.path / "restore.draft").exists()
+
+
 async def test_a_newer_backup_is_refused(sqlite: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     async with sqlite.open() as hand:
         await full(hand)
@@ -226,7 +244,7 @@ async def test_a_restore_that_was_cut_short_keeps_every_hub_away_until_it_is_don
         archive = await copied(hand)
         await hand.put()
         before = sorted(await hand.listed())
-    steps = 0
+    steps, said = 0, []
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
@@ -242,7 +260,8 @@ async def test_a_restore_that_was_cut_short_keeps_every_hub_away_until_it_is_don
             patched.setattr(Path, "rename", failing)
             try:
                 put_back(archive, sqlite.path, f"try-{allowed}")
-            except OSError:
+            except TriggerhubError as error:
+                said.append((error.message, error.hint))
                 with pytest.raises(ConfigError, match="was cut short"):
                     async with open_store(sqlite.path):
                         pass
@@ -251,6 +270,8 @@ async def test_a_restore_that_was_cut_short_keeps_every_hub_away_until_it_is_don
     else:
         pytest.fail("it never came to its end")
     assert allowed > 1
+    message = f"the restore into {sqlite.path} failed: the power is gone"
+    assert set(said) == {(message, "Run it again: no hub starts on the folder before.")}
     (kept,) = sqlite.path.glob("before-restore-*")
     async with open_store(kept) as store:
         assert sorted(one.id for one in await store.page(_all())) == before

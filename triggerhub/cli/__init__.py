@@ -101,6 +101,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except TriggerhubError as error:
         _tell(error)
         return next(code for kind, code in EXITS if isinstance(error, kind))
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        text = f"{os.fsdecode(error.filename)} may not be used: {error.strerror}"
+        _tell(TriggerhubError(text, hint="It is another user's; run this command as that user."))
+        return 1
     except OSError as error:
         return _unwritten(error)
 

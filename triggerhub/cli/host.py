@@ -54,6 +54,12 @@ SLOW = 20.0
 """Milliseconds of a sync from which on durable events come slowly."""
 LEAST = GB
 """Free disk below which it gets tight."""
+REMEDIES = {
+    errno.ENOSPC: "Make room, or set [hub] data to a folder on another disk.",
+    errno.EDQUOT: "Make room, or have the quota raised, or set [hub] data to a folder on another disk.",
+    errno.EROFS: "Mount it for writing, or set [hub] data to a folder on another disk.",
+}
+"""Of a disk that cannot be written, where it does not lie with who asks."""
 SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "fuse.sshfs"})
 """File systems of other machines: their locks and shared memory are not what SQLite's journal needs."""
 PASSING = frozenset({"tmpfs", "ramfs"})
@@ -172,9 +178,8 @@ def disk(place: Path) -> Iterator[Reading]:
         else:
             yield good("sync", found)
     except OSError as error:
-        yield bad(
-            "disk", f"{place} cannot be written: {error.strerror}", "Run the hub as a user who may, or set [hub] data."
-        )
+        remedy = REMEDIES.get(error.errno or 0, "Run the hub as a user who may, or set [hub] data.")
+        yield bad("disk", f"{place} cannot be written: {error.strerror}", remedy)
 
 
 def _synced(place: Path) -> tuple[float, float]:

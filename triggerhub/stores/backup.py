@@ -25,7 +25,7 @@ from typing import IO
 
 from anyio import from_thread
 
-from triggerhub.errors import ConfigError, Conflict
+from triggerhub.errors import ConfigError, Conflict, TriggerhubError
 from triggerhub.settings import DEPLOYED_NAMES, GIVEN_UIDS
 from triggerhub.stores import folder
 from triggerhub.stores.lock import locked
@@ -122,14 +122,15 @@ def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
     """Put the archive in *source* in the place of what is in the folder *data*, which is kept beside it.
 
     Nothing is touched before the whole archive was read and found good. ConfigError for one that is not,
-    HubLocked while a hub runs there. What root puts there is made the folder's owner's, whose hub is to read it.
+    HubLocked while a hub runs there, TriggerhubError where it cannot be written. What root puts there is made the
+    folder's owner's, whose hub is to read it.
     """
     owner = next(one for one in (data, *data.absolute().parents) if one.exists()).stat()
     with locked(data):
         tidy(data)
         draft = data / "restore.draft"
-        draft.mkdir(mode=0o700)
         try:
+            draft.mkdir(mode=0o700)
             _unpack(source, draft)
             schema, counts = _checked(draft / DATABASE)
             for place in (draft / "blobs", draft / CODE, draft / CODE.parent):
@@ -137,10 +138,14 @@ def restore(source: IO[bytes], data: Path, *, stamp: str) -> Restored:
                     folder.sync(place)
             _give((data, data / "hub.lock", *draft.rglob("*")), owner)
             before = _swap(draft, data, stamp)
-            if before is not None:
-                _give((before,), owner)
+        except OSError as error:
+            half = (data / UNFINISHED).exists()
+            hint = "Run it again: no hub starts on the folder before." if half else "Nothing was changed."
+            raise TriggerhubError(f"the restore into {data} failed: {error.strerror or error}", hint=hint) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        if before is not None:
+            _give((before,), owner)
     return Restored(schema=schema, counts=counts, before=before)
 
 

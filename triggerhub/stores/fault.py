@@ -1,4 +1,4 @@
-"""Tell a full disk and a broken store from a command's own fault."""
+"""Tell a full disk, a closed door and a broken store from a command's own fault."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from triggerhub.errors import StoreBroken, StoreFull
 
 _OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Not the disk's fault, and gone again when others let go."""
+_DENIED = {
+    errno.EACCES: "Run this command as the user whose project it is.",
+    errno.EPERM: "Run this command as the user whose project it is.",
+    errno.EROFS: "Mount it for writing; where it was until now, the kernel's log says why it is no more.",
+}
+"""What to do about that which no disk is to blame for."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN = (
     sqlite3.SQLITE_IOERR,
@@ -21,7 +27,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 def full() -> StoreFull:
     """Return the error of a disk without room."""
-    return StoreFull("the disk is full", hint="Free some space; the hub goes on by itself.")
+    return StoreFull("the disk is full", hint="Free some space; a hub that runs goes on by itself.")
 
 
 def locked_from_outside() -> StoreBroken:
@@ -48,6 +54,9 @@ def translate(error: Exception) -> Exception:
             return full()
         if error.errno in _OWN:
             return error
+        if error.errno in _DENIED:
+            place = error.filename or "the data folder"
+            return StoreBroken(f"{place} may not be used: {error.strerror}", hint=_DENIED[error.errno])
         return StoreBroken(f"the disk failed: {error}", hint="Look at the kernel's log; then start the hub again.")
     if isinstance(error, UnicodeDecodeError):  # SQLite's own sentence quotes what it read
         return damaged(f"it holds what is no text ({error.reason})")

@@ -48,7 +48,7 @@ def upgrade(path: Path) -> tuple[int, int]:
         (before,) = db.execute("PRAGMA user_version").fetchone()
         migrate(db, path)
         (after,) = db.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise translate(error) from error
     finally:
         db.close()
