@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from tests.hub.rig import Rig, echoing, function, rig, route_source, trigger
 from triggerhub.model import Invocation
@@ -42,6 +43,38 @@ async def test_what_was_claimed_ahead_of_a_pause_goes_back_uncounted(tmp_path: P
         assert seen == ["quick", "hold"]
         await r.hub.resume("function", "work")
         assert await r.states(4) == ["succeeded"] * 4
+
+
+@pytest.mark.parametrize("waits", ["for its start", "for its turn"])
+async def test_what_still_waits_for_a_worker_does_not_begin_after_a_pause(tmp_path: Path, waits: str) -> None:
+    go, carried = anyio.Event(), []
+
+    async def note(invocation: Invocation) -> Any:
+        if not invocation.deliveries:
+            await go.wait()
+        carried.extend(invocation.deliveries)
+
+    async with (
+        rig(tmp_path, {"work": note}, functions=[function(concurrency=1)]) as r,
+        anyio.create_task_group() as tasks,
+    ):
+        if waits == "for its turn":
+            tasks.start_soon(r.hub.invoke, "work", b"{}")
+            await r.until(lambda: r.runtime.running, "another call has the place")
+        else:
+            r.runtime.slow = 0.1
+        (answer,) = await r.emit("hand", 1)
+        await r.until(lambda: r.hub._wiring.dispatchers["work"].running, "it waits for a worker")
+        await r.hub.pause("function", "work")
+        go.set()
+        with anyio.fail_after(10):
+            while (await r.row(answer.deliveries[0])).state.value != "queued":
+                await anyio.sleep(0.005)
+        detail = await r.store.get(answer.deliveries[0])
+        assert detail is not None
+        assert (detail.delivery.attempts, detail.attempts, carried) == (0, [], [])
+        await r.hub.resume("function", "work")
+        assert await r.states(1) == ["succeeded"]
 
 
 async def status_of(r: Rig) -> int:

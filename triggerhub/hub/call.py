@@ -125,17 +125,24 @@ class Caller:
         self._tracing = tracing
 
     async def call(
-        self, function: Function, invocation: Invocation, *, patience: Millis | None = None
+        self,
+        function: Function,
+        invocation: Invocation,
+        *,
+        patience: Millis | None = None,
+        giving_up: Callable[[], bool] = lambda: False,
     ) -> tuple[Outcome, str]:
         """Return the outcome and the version that ran; the deadline is set when the worker is there.
 
         Where an alias leads is drawn for each call.
         *patience* bounds the wait for a free worker, not its start: over it the outcome is Crashed with
-        the fault TooManyRequestsException. Cancelled: the worker is killed and the cancellation goes on.
+        the fault TooManyRequestsException. *giving_up* is asked when the worker is there: Interrupted where it says so,
+        and nothing began. Cancelled: the worker is killed and the cancellation goes on.
         """
         for _ in range(TRIES):
-            outcome, version = await self._once(function, invocation, patience)
-            if not isinstance(outcome, Interrupted) or (invocation.sink is not None and invocation.sink.begun):
+            outcome, version = await self._once(function, invocation, patience, giving_up)
+            begun = not isinstance(outcome, Interrupted) or (invocation.sink is not None and invocation.sink.begun)
+            if begun or giving_up():
                 break
             # The worker was dead before the handler began; another one can serve this call.
         return outcome, version
@@ -145,7 +152,9 @@ class Caller:
         leads = function.leads
         return function if leads is None else self._pool.served(chosen(leads.to, leads.weights, self._draw()))
 
-    async def _once(self, named: Function, invocation: Invocation, patience: Millis | None) -> tuple[Outcome, str]:
+    async def _once(
+        self, named: Function, invocation: Invocation, patience: Millis | None, giving_up: Callable[[], bool]
+    ) -> tuple[Outcome, str]:
         function = self._led(named)
         if function is None:
             return Interrupted(), named.version
@@ -168,6 +177,9 @@ class Caller:
             ), function.version
         if slot is None:
             return self.throttled(function), function.version
+        if giving_up():
+            self._pool.release(slot)
+            return Interrupted(), function.version
         current = slot.function
         now = self._clock.now()
         least = report.least(current)

@@ -45,9 +45,14 @@ HUB_FAULT = "Hub.InternalError"
 
 
 class Call(Protocol):
-    """Runs one invocation; returns the outcome and the version that ran."""
+    """Runs one invocation; returns the outcome and the version that ran.
 
-    async def __call__(self, function: Function, invocation: Invocation, /) -> tuple[Outcome, str]: ...
+    Interrupted, and no deadline is set, where *giving_up* says so by the time that it could begin.
+    """
+
+    async def __call__(
+        self, function: Function, invocation: Invocation, /, *, giving_up: Callable[[], bool]
+    ) -> tuple[Outcome, str]: ...
 
 
 class Dispatcher:
@@ -120,6 +125,9 @@ class Dispatcher:
     @property
     def halting(self) -> bool:
         """Whether nothing may begin: the function is paused, or the dispatcher is stopped."""
+        return self._halts()
+
+    def _halts(self) -> bool:
         return self._paused or self._stopping.is_set()
 
     def limit(self, lane: Lane, row: Delivery) -> str | None:
@@ -283,19 +291,18 @@ class Dispatcher:
         try:
             await self._services.lines.enter(group)
             await self._sift(group)
-            if group.claimed and not await self.throttle.pass_(lambda: self.halting):
-                for claimed in group.claimed:
-                    self._let_go(claimed, group)
-                self._return(group.claimed)
-                group.claimed = []
+            if group.claimed and not await self.throttle.pass_(self._halts):
+                self._withdraw(group)
             if group.claimed:
                 first = group.claimed[0].delivery
                 group.request_id = first.id if len(group.claimed) == 1 else self._services.mint()
                 self._tell_started(group)
                 started = self._services.clock.now()
                 invocation = self._invocation(group)
-                outcome, version = await self._call(self.function, invocation)
+                outcome, version = await self._call(self.function, invocation, giving_up=self._halts)
                 group.trace = invocation.trace
+                if isinstance(outcome, Interrupted) and not invocation.deadline:
+                    self._withdraw(group)
             cut = False
         except StoreBroken:
             raise
@@ -407,9 +414,14 @@ class Dispatcher:
         while self._ready:
             group = self._ready.popleft()
             self._turns.over(group.plan.lane)
-            for claimed in group.claimed:
-                self._let_go(claimed, group)
-            self._return(group.claimed)
+            self._withdraw(group)
+
+    def _withdraw(self, group: Group) -> None:
+        """Queue again a group that did not begin."""
+        for claimed in group.claimed:
+            self._let_go(claimed, group)
+        self._return(group.claimed)
+        group.claimed = []
 
     def _return(self, claimed: Sequence[Claimed]) -> None:
         # Due when they were: they are still the oldest.

@@ -314,7 +314,9 @@ class Handling:
                     self._tell(trigger, "started", claimed.delivery.id)
             started = self._services.clock.now()
             invocation = _invocation(group, asked.payload, trigger)
-            outcome, version = await self._caller.call(dispatcher.function, invocation)
+            outcome, version = await self._caller.call(
+                dispatcher.function, invocation, giving_up=lambda: dispatcher.halting
+            )
             group.trace = invocation.trace
             return outcome, version, started
         finally:

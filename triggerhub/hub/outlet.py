@@ -30,6 +30,7 @@ from triggerhub.model import (
     Crashed,
     Event,
     Fault,
+    Interrupted,
     Invocation,
     Millis,
     Outcome,
@@ -206,8 +207,12 @@ class Performer:
             if self._made is not None:
                 await self._made.close()
 
-    async def call(self, function: Function, invocation: Invocation) -> tuple[Outcome, str]:
+    async def call(
+        self, function: Function, invocation: Invocation, *, giving_up: Callable[[], bool]
+    ) -> tuple[Outcome, str]:
         """Perform one delivery; a refusal or an I/O error is Raised, and so retried."""
+        if giving_up():
+            return Interrupted(), "hub"
         span = traced(self._tracing, function, invocation)
         outcome = await self._performed(function, invocation)
         if span is not None:
