@@ -25,14 +25,14 @@ NOTHING = "no trigger has a connection to test"
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
+@click.argument("directory", metavar="[DIR]", type=click.Path(), required=False)
 @shared
 @click.pass_obj
-def init(session: Session, directory: Path | None) -> None:
+def init(session: Session, directory: str | None) -> None:
     """Write a small project that works."""
     from triggerhub.config.scaffold import scaffold
 
-    folder = directory or session.project
+    folder = session.project if directory is None else Path(directory)
     written = scaffold(folder)
     if session.json:
         click.echo(words.as_json({"project": os.path.abspath(folder), "files": [str(path) for path in written]}))  # noqa: PTH100
@@ -40,7 +40,7 @@ def init(session: Session, directory: Path | None) -> None:
     for path in written:
         click.echo(f"  {words.styled('+', 'green')} {folder / path}")
     click.echo("\nNext:")
-    if directory is not None and directory != Path():
+    if directory is not None and folder != Path():
         click.echo(f"  cd {directory}")
     click.echo("  triggerhub run                 start the hub; it shows what happens")
     click.echo("  echo hi > inbox/a.txt          in another terminal: a file starts a function")

@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -65,8 +65,8 @@ def place(*, hidden: bool) -> Callable[[F], F]:
                 help="The hub's admin address; without it, the project's socket.",
             ),
             click.option(
-                "-C", "project", metavar="DIR", hidden=hidden, expose_value=False, callback=_keep,
-                type=click.Path(path_type=Path), help="The project's folder; without it, this one.",
+                "-C", "project", metavar="DIR", hidden=hidden, expose_value=False, callback=_keep_folder,
+                type=click.Path(), help="The project's folder; without it, this one.",
             ),
         ):  # fmt: skip
             function = option(function)
@@ -76,8 +76,21 @@ def place(*, hidden: bool) -> Callable[[F], F]:
 
 
 def shared(function: F) -> F:
-    """Add ``--json`` and the options of :func:`place` to a command."""
-    return place(hidden=True)(as_json(hidden=False)(function))
+    """Add ``--json`` and the options of :func:`place` to a command, which takes nothing that is empty.
+
+    A script whose variable is not set would say something else than it means: all, or whatever is the default.
+    """
+
+    @wraps(function)
+    def filled(*arguments: Any, **options: Any) -> Any:
+        context = click.get_current_context()
+        for parameter in context.command.params:
+            value = context.params.get(parameter.name or "")
+            if value == "" or (isinstance(value, tuple) and "" in value):
+                raise click.BadParameter("it is empty.", context, parameter)
+        return function(*arguments, **options)
+
+    return place(hidden=True)(as_json(hidden=False)(cast("F", filled)))
 
 
 def as_json(*, hidden: bool) -> Callable[[F], F]:
@@ -93,6 +106,13 @@ def plain() -> bool:
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value not in (None, False) and parameter.name is not None:
         setattr(context.obj, parameter.name, value)
+
+
+def _keep_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value == "":
+        raise click.BadParameter("it is empty.")
+    if value is not None:
+        context.obj.project = Path(value)
 
 
 def _since(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
