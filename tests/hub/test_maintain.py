@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ async def test_a_destinations_dead_letters_are_kept_as_long_as_any(tmp_path: Pat
         clock.advance(8 * DAY)
         await maintain.prune(store, clock, r.hub.project)
         assert [row.state.value for row in await store.page(Query())] == ["dead"]
+
+
+@pytest.mark.parametrize("limits", [{}, {"keep_size": 0}], ids=["by age", "by size"])
+async def test_dead_letters_outlast_their_function(tmp_path: Path, limits: dict[str, int]) -> None:
+    clock, store = FakeClock(), MemoryStore()
+    functions, defaults = [function(retry=RetryPolicy(attempts=1))], function(dead_letters_keep=20 * DAY)
+    async with rig(tmp_path, {"work": fail}, functions=functions, clock=clock, store=store, **limits) as r:
+        await r.emit("hand", 1)
+        await r.states(1)
+        gone = replace(r.hub.project, functions={}, triggers={}, defaults=defaults)
+        clock.advance(19 * DAY)
+        assert await maintain.prune(store, clock, gone) == 0
+        clock.advance(2 * DAY)
+        assert await maintain.prune(store, clock, gone) == 1
 
 
 async def test_a_pruning_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,15 +107,14 @@ async def audit(store: Store, note: Callable[[Sequence[str]], None]) -> None:
 async def prune(store: Store, clock: Clock, project: Project) -> int:
     """Remove history older than ``[hub] keep`` (dead letters: their function's own), then what is over ``keep_size``.
 
-    The oldest finished deliveries go first; what is queued or running never goes.
+    The oldest finished deliveries go first; what is queued or running never goes, and a dead letter by its age alone.
     """
     hub = project.hub
     removed = 0
     keep = hub.keep
     while True:
         now = clock.now()
-        functions = dict(project.functions) | built_in(project)
-        dead = {name: now - function.dead_letters_keep for name, function in functions.items()}
+        dead = {name: now - keep_dead for name, keep_dead in (await _dead_letters(store, project)).items()}
         over = await store.size() > hub.keep_size
         if over:
             keep //= 2
@@ -127,6 +126,13 @@ async def prune(store: Store, clock: Clock, project: Project) -> int:
     if removed:
         log.info("pruned history", deliveries=removed)
     return removed
+
+
+async def _dead_letters(store: Store, project: Project) -> dict[str, Millis]:
+    """Return how long dead letters are kept, by function: those of one that is gone as ``[defaults]`` says."""
+    there = dict(project.functions) | built_in(project)
+    gone = {lane.function for lane in (await store.stats()).by_lane} - there.keys()
+    return {name: there.get(name, project.defaults).dead_letters_keep for name in there.keys() | gone}
 
 
 def free_share(project: Project) -> float:
