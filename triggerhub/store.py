@@ -128,6 +128,8 @@ class Settlement:
     """Events to accept in the same transaction: destinations inside the hub."""
 
 
+NOTICED: Millis = 5000
+"""A clock that was put back is noticed within so long."""
 LOOKED_AT = 100_000
 """How many rows a search reads where no index leads to what it looks for."""
 
@@ -296,7 +298,8 @@ class Store(Protocol):
     async def hasten(self, by: Millis, *, now: Millis) -> int:
         """Make due earlier by so much what is queued for after *now*; return how much of it there was.
 
-        For a clock that was put back: what waits goes on waiting as long as it would have, and no longer.
+        For a clock that was put back: what waits goes on waiting as long as it would have, and no longer. What was
+        created since, in the last :data:`NOTICED` and with an id that lies ahead, is due by the clock as it is now.
         """
         ...
 

@@ -82,6 +82,16 @@ async def test_what_waits_is_brought_forward_and_nothing_else(hand: Hand) -> Non
     assert await hand.store.audit() == []
 
 
+async def test_what_was_created_since_the_clock_was_put_back_is_not_brought_forward(hand: Hand) -> None:
+    hour = 3_600_000
+    before = await hand.put(due=NOW + 2 * hour)
+    hand.now -= hour
+    # Ids only grow: this one lies an hour ahead.
+    since = await hand.put(due=hand.now + 2 * hour)
+    assert await hand.store.hasten(hour, now=hand.now + 1000) == 1
+    assert [(await hand.look(one)).due - NOW for one in (before, since)] == [hour, hour]
+
+
 async def test_next_is_the_moment_of_the_next_one_due(hand: Hand) -> None:
     await hand.put()
     await hand.put(due=NOW + 900)

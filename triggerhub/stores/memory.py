@@ -14,6 +14,7 @@ from triggerhub.model import FINISHED, Attempt, Bury, Complete, Delivery, Event,
 from triggerhub.policy.batching import look_again, ready
 from triggerhub.policy.grouping import Grave, Group, group
 from triggerhub.store import (
+    NOTICED,
     Answered,
     Appended,
     Claimed,
@@ -307,8 +308,11 @@ class MemoryStore:
         return self._events[event], sorted(rows, key=lambda one: one.id)
 
     async def hasten(self, by: Millis, *, now: Millis) -> int:
+        def since(one: Delivery) -> bool:
+            return one.id >= ids.first_at(now) and now - NOTICED <= one.created <= now
+
         waiting = [row.delivery for row in self.rows.values() if row.delivery.state is State.QUEUED]
-        late = [one for one in waiting if one.due > now]
+        late = [one for one in waiting if one.due > now and not since(one)]
         for one in late:
             one.due -= by
         return len(late)

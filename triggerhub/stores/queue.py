@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from triggerhub import ids
 from triggerhub.crash import crash_point
 from triggerhub.model import Bury, Complete, Delivery, Leave, Millis, Retry, State
 from triggerhub.policy.batching import look_again, ready
-from triggerhub.store import Claimed, Fence, Grant, Intake, Lane, Settlement, Want
+from triggerhub.store import NOTICED, Claimed, Fence, Grant, Intake, Lane, Settlement, Want
 from triggerhub.stores import fault, line, many, rows
 from triggerhub.stores.intake import accept, put_answers
 from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, RUNNING, STATES, SUCCEEDED
@@ -22,7 +23,10 @@ COUNT_DUE = (
     f"SELECT count(*), min(due) FROM (SELECT due FROM delivery WHERE {_CLAIMABLE} AND due <= ? ORDER BY due LIMIT ?)"
 )
 EARLIEST = f"SELECT due FROM delivery WHERE {_CLAIMABLE} ORDER BY due LIMIT 1"
-HASTEN = "UPDATE delivery SET due = due - ? WHERE function = ? AND trigger = ? AND state = 0 AND due > ?"
+HASTEN = (
+    "UPDATE delivery SET due = due - ? WHERE function = ? AND trigger = ? AND state = 0 AND due > ? "
+    "AND NOT (id >= ? AND created BETWEEN ? AND ?)"
+)
 _RUN = ("state", "attempts", "claims", "owner")
 HELD = (
     "SELECT json_group_array(json_array(d.id, d.owner, d.claims, d.function, d.trigger, d.ordering_key, d.attempts, "
@@ -182,7 +186,8 @@ def hasten(t: Transaction, by: Millis, now: Millis) -> int:
     """Make due earlier what is queued for after *now*."""
     t.flush()
     lanes = t.db.execute("SELECT function, trigger FROM tally WHERE entry = 'queued'").fetchall()
-    return sum(t.db.execute(HASTEN, (by, *lane, now)).rowcount for lane in lanes)
+    since = (ids.first_at(now), now - NOTICED, now)
+    return sum(t.db.execute(HASTEN, (by, *lane, now, *since)).rowcount for lane in lanes)
 
 
 def _left_running(t: Transaction, owner: int) -> list[Delivery]:
