@@ -81,3 +81,13 @@ def test_an_environment_without_variables_is_shown_where_it_was_given(lambdas: A
     assert lambdas.get_function_configuration(FunctionName=name)["Environment"] == {"Variables": {}}
     lambdas.update_function_configuration(FunctionName=name, Timeout=9)
     assert lambdas.get_function_configuration(FunctionName=name)["Environment"] == {"Variables": {}}
+
+
+def test_a_version_that_is_published_with_its_code_is_told_as_one_that_is_made(lambdas: Any) -> None:
+    name = f"fn-{uuid.uuid4().hex[:8]}"
+    made = create(lambdas, name, answering("one"), Publish=True)
+    assert (made["FunctionArn"], made["Version"], made["State"]) == (ARN + name, "1", "Pending")
+    second = lambdas.update_function_code(FunctionName=name, ZipFile=answering("two"), Publish=True)
+    assert (second["FunctionArn"], second["Version"], second["State"]) == (f"{ARN}{name}:2", "2", "Pending")
+    assert (second["StateReasonCode"], "LastUpdateStatus" in second) == ("Creating", False)
+    assert lambdas.get_function_configuration(FunctionName=name, Qualifier="2")["State"] == "Active"

@@ -192,9 +192,9 @@ class Functions:
 
         made = await self._registry.change(name, create)
         assert made is not None
-        number = str(made.published) if given.get("Publish") else None
-        version = made.latest if number is None else made.versions[number]
-        return shape.creating(shape.configuration(made, version, number))
+        version = made.versions[str(made.published)] if given.get("Publish") else made.latest
+        # The ARN has no qualifier, whichever version it is, as at AWS.
+        return shape.creating(shape.configuration(made, version, None))
 
     def _refuse_taken(self, name: str) -> None:
         if name in self._hub.project.functions or name in self._registry.functions:
@@ -260,7 +260,7 @@ class Functions:
         assert changed is not None
         if publish:
             number = str(changed.published)
-            return shape.updating(shape.configuration(changed, changed.versions[number], number))
+            return shape.creating(shape.configuration(changed, changed.versions[number], number))
         return shape.updating(shape.configuration(changed, changed.latest, None))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
