@@ -12,7 +12,7 @@ from triggerhub.deploy.registry import Registry
 from triggerhub.model import Json
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.layers import layer_name
-from triggerhub.web.lambda_api.permissions import POLICY, principal
+from triggerhub.web.lambda_api.permissions import check_size, principal, written
 from triggerhub.web.lambda_api.stamp import revision
 
 NO_POLICY = "No policy is associated with the given resource."
@@ -73,8 +73,7 @@ class LayerPolicies:
         version = _version(self._registry.layers.layers.get(name, Layer(name=name)), number)
         if not version.statements:
             raise ApiError("ResourceNotFoundException", NO_POLICY)
-        policy = {"Version": "2012-10-17", "Id": "default", "Statement": version.statements}
-        return {"Policy": json.dumps(policy), "RevisionId": version.policy_revision}
+        return {"Policy": written(version.statements), "RevisionId": version.policy_revision}
 
     async def _change(self, asked: Asked, change: Callable[[LayerVersion], tuple[Json, ...]]) -> LayerVersion:
         name, number = layer_name(asked.given["LayerName"]), asked.given["VersionNumber"]
@@ -85,9 +84,7 @@ class LayerPolicies:
             if told not in (None, "", version.policy_revision):
                 raise ApiError("PreconditionFailedException", REVISION)
             statements = change(version)
-            if len(json.dumps(statements)) > POLICY:
-                text = f"The final policy size is bigger than the limit ({POLICY})."
-                raise ApiError("PolicyLengthExceededException", text)
+            check_size(statements)
             made = replace(version, statements=statements, policy_revision=revision())
             return replace(layer, versions={**layer.versions, number: made})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -111,8 +111,7 @@ class Permissions:
         deployed = self._functions.deployed(name)
         if deployed is None or not deployed.policies.get(qualifier):
             raise ApiError("ResourceNotFoundException", NO_POLICY)
-        policy = {"Version": "2012-10-17", "Id": "default", "Statement": deployed.policies[qualifier]}
-        return {"Policy": json.dumps(policy), "RevisionId": deployed.revision(qualifier)}
+        return {"Policy": written(deployed.policies[qualifier]), "RevisionId": deployed.revision(qualifier)}
 
     # the whole policy at once
 
@@ -181,6 +180,19 @@ def place_of(text: str) -> tuple[str, str] | None:
     return None if found is None else (found["name"], found["qualifier"] or "")
 
 
+def written(statements: Sequence[Json]) -> str:
+    """Return a policy as it is shown."""
+    policy = {"Version": "2012-10-17", "Id": "default", "Statement": statements}
+    return json.dumps(policy, separators=(",", ":"), ensure_ascii=False)
+
+
+def check_size(statements: Sequence[Json]) -> None:
+    """Raise ApiError for more statements than a policy has room for."""
+    if (size := len(written(statements).encode())) > POLICY:
+        text = f"The final policy size ({size}) is bigger than the limit ({POLICY})."
+        raise ApiError("PolicyLengthExceededException", text)
+
+
 def statement(given: Mapping[str, Json], resource: str) -> dict[str, Json]:
     """Return the statement that AddPermission's members make."""
     made: dict[str, Json] = {
@@ -244,8 +256,7 @@ def _check_principal(text: str) -> None:
 
 
 def _with(deployed: Deployed, qualifier: str, policy: tuple[Json, ...]) -> Deployed:
-    if len(json.dumps(policy)) > POLICY:
-        raise ApiError("PolicyLengthExceededException", f"The final policy size is bigger than the limit ({POLICY}).")
+    check_size(policy)
     policies = {key: one for key, one in deployed.policies.items() if key != qualifier}
     if policy:
         policies[qualifier] = policy
