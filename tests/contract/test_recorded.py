@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.contract.package import answering, create
 from tests.contract.test_functions import ARN, refused
+
+INVALID = (400, "InvalidParameterValueException")
+QUEUE = "arn:aws:sqs:us-east-1:000000000000:recorded"
 
 
 @pytest.fixture
@@ -91,3 +96,35 @@ def test_a_version_that_is_published_with_its_code_is_told_as_one_that_is_made(l
     assert (second["FunctionArn"], second["Version"], second["State"]) == (f"{ARN}{name}:2", "2", "Pending")
     assert (second["StateReasonCode"], "LastUpdateStatus" in second) == ("Creating", False)
     assert lambdas.get_function_configuration(FunctionName=name, Qualifier="2")["State"] == "Active"
+
+
+def test_what_cannot_be_is_refused_by_the_class_of_error_that_aws_has_for_it(lambdas: Any, name: str) -> None:
+    nowhere = {"EventSourceArn": QUEUE, "FunctionName": "doesnotexist"}
+    assert refused(lambdas.create_event_source_mapping, **nowhere) == (*INVALID, "Function does not exist")
+    *kind, text = refused(lambdas.update_function_configuration, FunctionName=name, Runtime="non-existent")
+    assert (*kind,) == INVALID
+    assert text.startswith("Value non-existent at 'runtime' failed to satisfy constraint: Member must satisfy enum")
+    assert text.endswith("] or be a valid ARN")
+    assert refused(lambdas.tag_resource, Resource=ARN + name, Tags={}) == (
+        *INVALID, "An error occurred and the request cannot be processed.",
+    )  # fmt: skip
+
+
+def test_a_mapping_that_is_turned_on_or_off_says_so(lambdas: Any, name: str) -> None:
+    made = lambdas.create_event_source_mapping(EventSourceArn=QUEUE, FunctionName=name, Enabled=False)["UUID"]
+    changes = ({"Enabled": True}, {"BatchSize": 5}, {"Enabled": True}, {"Enabled": False}, {"Enabled": False})
+    states = [lambdas.update_event_source_mapping(UUID=made, **change)["State"] for change in changes]
+    lambdas.delete_event_source_mapping(UUID=made)
+    assert states == ["Enabling", "Updating", "Updating", "Disabling", "Updating"]
+
+
+def test_a_policy_may_be_as_long_as_it_is_shown(lambdas: Any, name: str) -> None:
+    one = {"Effect": "Allow", "Principal": "*", "Action": "lambda:*", "Resource": ARN + name}
+    made = {"Version": "2012-10-17", "Id": "default", "Statement": [one] * 160}
+    text = json.dumps(made, separators=(",", ":"))
+    assert len(text) <= 20 * 1024 < len(json.dumps(made))
+    lambdas.put_resource_policy(ResourceArn=ARN + name, Policy=text)
+    assert lambdas.get_resource_policy(ResourceArn=ARN + name)["Policy"] == text
+    statement = {"StatementId": "more", "Action": "lambda:InvokeFunction", "Principal": "*"}
+    with pytest.raises(ClientError, match=r"The final policy size \(\d+\) is bigger than the limit \(20480\)"):
+        lambdas.add_permission(FunctionName=name, **statement)

@@ -53,7 +53,7 @@ async def test_what_is_large_beside_an_archive_is_refused_before_it_is_read() ->
     for more in ({"Tags": {f"k{n}": "v" for n in range(50_000)}}, {"Layers": ["x"] * 200_000}):
         with pytest.raises(ApiError) as raised:
             body.parted("CreateFunction", json.dumps({"Code": {"ZipFile": TEXT}, **more}).encode())
-        assert raised.value.kind == "RequestTooLargeException"
+        assert raised.value.kind == "RequestEntityTooLargeException"
         assert "beside its ZipFile" in raised.value.message
 
 

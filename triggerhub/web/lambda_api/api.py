@@ -28,7 +28,7 @@ from triggerhub.policy.access import LOCAL
 from triggerhub.source import Parts
 from triggerhub.web import refusal
 from triggerhub.web.access import asker, remark, whose
-from triggerhub.web.lambda_api import body, change, sent, shape, support, whole
+from triggerhub.web.lambda_api import body, change, members, sent, shape, support, whole
 from triggerhub.web.lambda_api.absent import Absent
 from triggerhub.web.lambda_api.account import Account
 from triggerhub.web.lambda_api.actions import action
@@ -39,7 +39,7 @@ from triggerhub.web.lambda_api.code import Codes
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.events import Events
 from triggerhub.web.lambda_api.functions import Functions
-from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, Invoking
+from triggerhub.web.lambda_api.invoking import ENTITY, SYNCHRONOUS, Invoking
 from triggerhub.web.lambda_api.layerpolicies import LayerPolicies
 from triggerhub.web.lambda_api.layers import Layers
 from triggerhub.web.lambda_api.link import PLACE, Links, is_link
@@ -311,8 +311,10 @@ def _given(
     text: bytes,
 ) -> dict[str, Json]:
     given = restjson.read(lambdas, operation, path=parts, query=query, headers=headers, body=text)
-    if operation.input is not None and (broken := constraints.violations(lambdas, operation.input, given)):
-        raise ApiError("ValidationException", constraints.message(broken))
+    if operation.input is not None:
+        checked = {name: value for name, value in given.items() if name not in members.CHECKED}
+        if broken := constraints.violations(lambdas, operation.input, checked):
+            raise ApiError("ValidationException", constraints.message(broken))
     return given
 
 
@@ -386,8 +388,9 @@ _ELSE = {
     "UnrecognizedClientException": 403,
     "AccessDeniedException": 403,
     "UnknownOperationException": 404,
+    ENTITY: 413,
 }
-"""Statuses of the errors that all services of AWS know, and no description has."""
+"""Statuses of the errors that AWS answers, and the description of this service has not."""
 
 
 def _status(error: ApiError) -> int:

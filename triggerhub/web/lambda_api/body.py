@@ -21,7 +21,7 @@ from triggerhub.aws.service import Operation
 from triggerhub.model import Json
 from triggerhub.settings import KB, MB
 from triggerhub.web.lambda_api.description import service
-from triggerhub.web.lambda_api.invoking import SYNCHRONOUS, too_large
+from triggerhub.web.lambda_api.invoking import ENTITY, SYNCHRONOUS, too_large
 from triggerhub.web.limit import SMALL
 
 CODE = 70_167_211
@@ -120,7 +120,7 @@ def parted(operation: str, body: bytes) -> tuple[bytes, Archive | None]:
             rest = b"".join((body[:start], binascii.b2a_base64(mark, newline=False), body[end:]))
             return rest, Archive(mark, memoryview(body)[start:end])
     text = f"Request must be smaller than {PLAIN} bytes beside its ZipFile for the {operation} operation"
-    raise ApiError("RequestTooLargeException", text)
+    raise ApiError(ENTITY, text)
 
 
 async def put_back(given: Mapping[str, Json], archive: Archive) -> None:

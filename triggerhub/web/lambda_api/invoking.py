@@ -27,6 +27,7 @@ CONTEXT = 3583
 """The most that a client may say of itself, as it came: in base64."""
 RESERVED, UNRESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded", "ConcurrentInvocationLimitExceeded"
 """What holds a call back that finds no place: its function's reservation, or the limit of one that has none."""
+ENTITY = "RequestEntityTooLargeException"
 CHUNK = 256 * KB
 _JSON = ("content-type", "application/json")
 _UNHANDLED = ("x-amz-function-error", "Unhandled")
@@ -235,10 +236,9 @@ def _fits(payload: bytes, most: int) -> None:
 
 
 def too_large(most: int, operation: str = "InvokeFunction") -> ApiError:
-    """Return the error for a body over *most* bytes."""
-    return ApiError(
-        "RequestTooLargeException", f"Request must be smaller than {most} bytes for the {operation} operation"
-    )
+    """Return the error for a body over *most* bytes: calls have a class of their own for it, as at AWS."""
+    kind = "RequestTooLargeException" if operation.startswith("Invoke") else ENTITY
+    return ApiError(kind, f"Request must be smaller than {most} bytes for the {operation} operation")
 
 
 def _client_context(header: str) -> str:

@@ -24,6 +24,7 @@ from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets
 
 WINDOW = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10"
+NO_FUNCTION = "Function does not exist"
 _STREAM = re.compile(
     r"arn:aws[a-z-]*:(dynamodb:[a-z0-9-]+:\d{12}:table/[A-Za-z0-9_.-]+/stream/\S+|kinesis:[a-z0-9-]+:\d{12}:stream/[a-zA-Z0-9_.-]+)"
 )
@@ -88,13 +89,18 @@ class Mappings:
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
         key = asked.given["UUID"]
+        states: list[str] = []
 
         def update(before: SourceMapping | None) -> SourceMapping:
-            return self._changed(_there(before, key), asked.given)
+            was = _there(before, key)
+            changed = self._changed(was, asked.given)
+            turned = "Enabling" if changed.enabled else "Disabling"
+            states.append("Updating" if changed.enabled == was.enabled else turned)
+            return changed
 
         changed = await self._kept.change(key, update)
         assert changed is not None
-        return {**self._shown(changed), "State": "Updating"}
+        return {**self._shown(changed), "State": states[-1]}
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
         key = asked.given["UUID"]
@@ -120,7 +126,7 @@ class Mappings:
         streams = mapping.type != "sqs"
         _refuse(given, streams=streams)
         if "FunctionName" in given:
-            mapping = replace(mapping, function=self._targets.find(given["FunctionName"], None).events)
+            mapping = replace(mapping, function=self._function(given["FunctionName"]))
             for other in self._kept.mappings.values():
                 same = (other.source, other.function) == (mapping.source, mapping.function)
                 if same and other.uuid != mapping.uuid:
@@ -154,6 +160,15 @@ class Mappings:
             maximum=mapping.maximum if scaling is None else scaling.get("MaximumConcurrency"),
             modified=now(),
         )
+
+    def _function(self, text: str) -> str:
+        """Return what the hub calls a function that is to be joined. Raises ApiError."""
+        try:
+            return self._targets.find(text, None).events
+        except ApiError as error:
+            if error.kind != "ResourceNotFoundException":
+                raise
+            raise ApiError("InvalidParameterValueException", NO_FUNCTION) from error
 
     def _destination(self, config: Mapping[str, Json]) -> str | None:
         if config.get("OnSuccess", {}).get("Destination"):

@@ -37,6 +37,9 @@ _RESERVED = frozenset((
 _LEVELS = {"ApplicationLogLevel": "log_level", "SystemLogLevel": "system_level"}
 _UNZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
 
+CHECKED = ("Runtime",)
+"""What is looked at here alone, as AWS has another answer to it than to what else breaks a constraint."""
+
 _REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "VpcConfig": (lambda v: bool(v.get("SubnetIds") or v.get("SecurityGroupIds")), "functions run in no VPC"),
     "PackageType": (lambda v: v != "Zip", "container images are not in this version; send a zip archive"),
@@ -191,6 +194,11 @@ def tags(given: Mapping[str, str]) -> dict[str, str]:
 
 def runtime(name: str) -> None:
     """Raise ApiError where this host does not run *name*. Blocks."""
+    known = service().shapes["Runtime"]["enum"]
+    if name not in known:
+        must = f"Member must satisfy enum value set: [{', '.join(known)}] or be a valid ARN"
+        text = f"Value {name[:100]} at 'runtime' failed to satisfy constraint: {must}"
+        raise ApiError("InvalidParameterValueException", text)
     try:
         check_runtime(name)
     except ConfigError as error:

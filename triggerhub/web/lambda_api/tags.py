@@ -19,6 +19,7 @@ from triggerhub.web.lambda_api.stamp import revision
 from triggerhub.web.lambda_api.target import named
 
 ON_FUNCTIONS_ONLY = "Tags on function aliases and versions are not supported. Please specify a function ARN."
+NOTHING = "An error occurred and the request cannot be processed."
 _OTHER = re.compile(r"arn:[^:]*:lambda:(?P<region>[^:]*):(?P<account>\d{12}):(?P<kind>[a-z-]+):(?P<id>[A-Za-z0-9-_]+)")
 _Tags = Callable[[Mapping[str, str]], dict[str, str]]
 
@@ -40,6 +41,8 @@ class Tags:
         return {"Tags": {} if deployed is None else dict(deployed.tags)}
 
     async def _tag(self, asked: Asked) -> Mapping[str, Json]:
+        if not asked.given["Tags"]:
+            raise ApiError("InvalidParameterValueException", NOTHING)
         await self._change(asked, lambda before: members.tags({**before, **asked.given["Tags"]}))
         return {}
 
