@@ -95,7 +95,7 @@ def test_a_function_of_terraform(lambdas: Any, function: str) -> None:
     )  # fmt: skip
     updated = lambdas.get_function(FunctionName=function)["Configuration"]
     assert (updated["LastUpdateStatus"], updated["Timeout"], updated["MemorySize"]) == ("Successful", 5, 256)
-    assert "Environment" not in updated
+    assert updated["Environment"] == {"Variables": {}}, "as AWS shows one that was given"
     lambdas.update_function_code(FunctionName=function, ZipFile=TWO, Architectures=updated["Architectures"])
     assert lambdas.get_function(FunctionName=function)["Configuration"]["LastUpdateStatus"] == "Successful"
     version = lambdas.publish_version(FunctionName=function)
@@ -230,7 +230,9 @@ def test_what_there_is_none_of_is_not_there(lambdas: Any, function: str) -> None
         lambdas.get_code_signing_config, lambdas.delete_code_signing_config, lambdas.update_code_signing_config,
         lambdas.list_functions_by_code_signing_config,
     ):  # fmt: skip
-        assert refused(call, CodeSigningConfigArn=SIGNING) == (404, "ResourceNotFoundException", NO_SIGNING)
+        assert refused(call, CodeSigningConfigArn=SIGNING) == (
+            404, "ResourceNotFoundException", f"The Lambda code signing configuration {SIGNING} can not be found.",
+        )  # fmt: skip
     assert refused(
         lambdas.put_function_code_signing_config, FunctionName=function, CodeSigningConfigArn=SIGNING
     ) == (404, "CodeSigningConfigNotFoundException", NO_SIGNING)  # fmt: skip

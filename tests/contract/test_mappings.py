@@ -147,7 +147,7 @@ def test_changes_of_a_table_are_handled_as_the_mapping_says(hub: Daemon, sqs: An
          "InvalidParameterValueException", "ScalingConfig: it is not in this version"),
         ({"EventSourceArn": KINESIS, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5,
           "ParallelizationFactor": 2}, "InvalidParameterValueException", "TumblingWindowInSeconds: "),
-        ({"StartingPosition": "LATEST"}, "InvalidParameterValueException", "StartingPosition: it is not in this version"),
+        ({"StartingPosition": "LATEST"}, "InvalidParameterValueException", "StartingPosition is not valid for SQS event sources."),
         ({"FilterCriteria": {"Filters": [{"Pattern": "{}"}] * 11}}, "InvalidParameterValueException",
          "FilterCriteria: a mapping has at most 10 filters."),
         ({"FilterCriteria": {"Filters": [{"Pattern": "{"}]}}, "InvalidParameterValueException",

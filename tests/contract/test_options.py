@@ -149,8 +149,8 @@ def test_what_fails_goes_where_the_configuration_says(lambdas: Any, hub: Daemon,
          "You can't specify the function as a destination for itself."),
         ({"DestinationConfig": {"OnSuccess": {"Destination": "arn:aws:sqs:us-east-1:000000000000:q.fifo"}}},
          "InvalidParameterValueException", "The destination ARN arn:aws:sqs:us-east-1:000000000000:q.fifo is invalid"),
-        ({"DestinationConfig": {"OnSuccess": {"Destination": f"{ARN}nobody"}}}, "ResourceNotFoundException",
-         f"Function not found: {ARN}nobody"),
+        ({"DestinationConfig": {"OnSuccess": {"Destination": f"{ARN}nobody"}}}, "InvalidParameterValueException",
+         f"The destination ARN {ARN}nobody is invalid."),
     ],
 )  # fmt: skip
 def test_a_configuration_of_events_that_cannot_be_is_refused(

@@ -128,6 +128,8 @@ def test_a_version_and_an_alias_of_it_do_not_both_have_one(lambdas: Any, fn: str
     )  # fmt: skip
     lambdas.update_alias(FunctionName=fn, Name="one", FunctionVersion="1")
     put(lambdas, fn, "one", 1)
+    moved = refused(lambdas.update_alias, FunctionName=fn, Name="one", FunctionVersion="2")
+    assert moved[:2] == (409, "ResourceConflictException"), "version 2 has one"
     assert refused(put_, **asked, Qualifier="1") == (
         409, "ResourceConflictException", "Version is pointed by a Provisioned Concurrency alias",
     )  # fmt: skip

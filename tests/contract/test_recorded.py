@@ -128,3 +128,64 @@ def test_a_policy_may_be_as_long_as_it_is_shown(lambdas: Any, name: str) -> None
     statement = {"StatementId": "more", "Action": "lambda:InvokeFunction", "Principal": "*"}
     with pytest.raises(ClientError, match=r"The final policy size \(\d+\) is bigger than the limit \(20480\)"):
         lambdas.add_permission(FunctionName=name, **statement)
+
+
+def test_what_is_not_there_is_told_in_the_words_of_each_operation(lambdas: Any, name: str) -> None:
+    lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    there, gone = {"FunctionName": name}, {"FunctionName": "doesnotexist"}
+    no_alias, found = "Cannot find alias arn: {}:noalias", "Function not found: {}"
+    no_config, no_function = "The function {}:{} doesn't have an EventInvokeConfig", "The function doesn't exist."
+    none, no_policy = "The resource you requested does not exist.", "No policy is associated with the given resource."
+    here, nowhere = ARN + name, f"{ARN}doesnotexist"
+    signing = "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0"
+    statement = {"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": "*"}
+    retries = {"MaximumRetryAttempts": 1}
+    one = {"ProvisionedConcurrentExecutions": 1}
+    for call, given, says in (
+        (lambdas.get_function_event_invoke_config, gone, no_config.format(nowhere, "$LATEST")),
+        (lambdas.get_function_event_invoke_config, {**there, "Qualifier": "no"}, no_config.format(here, "no")),
+        (lambdas.delete_function_event_invoke_config, gone, no_config.format(nowhere, "$LATEST")),
+        (lambdas.delete_function_event_invoke_config, {**there, "Qualifier": "no"}, no_config.format(here, "no")),
+        (lambdas.update_function_event_invoke_config, {**there, **retries}, no_config.format(here, "$LATEST")),
+        (lambdas.update_function_event_invoke_config, {**gone, **retries}, no_function),
+        (lambdas.put_function_event_invoke_config, {**there, "Qualifier": "no", **retries}, no_function),
+        (lambdas.list_function_event_invoke_configs, gone, no_function),
+        (lambdas.remove_permission, {**there, "StatementId": "s"}, no_policy),
+        (lambdas.remove_permission, {**gone, "StatementId": "s"}, f"No policy found for: {nowhere}"),
+        (lambdas.add_permission, {**there, **statement, "Qualifier": "noalias"}, no_alias.format(here)),
+        (lambdas.add_permission, {**there, **statement, "Qualifier": "7"}, found.format(f"{here}:7")),
+        (lambdas.get_policy, {**there, "Qualifier": "7"}, none),
+        (lambdas.get_policy, gone, found.format(nowhere)),
+        (lambdas.get_provisioned_concurrency_config, {**gone, "Qualifier": "noalias"}, no_alias.format(nowhere)),
+        (lambdas.get_provisioned_concurrency_config, {**there, "Qualifier": "noalias"}, no_alias.format(here)),
+        (lambdas.put_provisioned_concurrency_config, {**gone, "Qualifier": "noalias", **one}, no_alias.format(nowhere)),
+        (lambdas.put_provisioned_concurrency_config, {**gone, "Qualifier": "1", **one}, found.format(f"{nowhere}:1")),
+        (lambdas.delete_provisioned_concurrency_config, {**gone, "Qualifier": "1"}, found.format(f"{nowhere}:1")),
+        (lambdas.put_function_concurrency, {**gone, "ReservedConcurrentExecutions": 1}, found.format(f"{nowhere}:$LATEST")),
+        (lambdas.create_alias, {**gone, "Name": "live", "FunctionVersion": "1"}, found.format(f"{nowhere}:1")),
+        (lambdas.create_function_url_config, {**gone, "AuthType": "NONE"}, "Function does not exist"),
+        (lambdas.create_function_url_config, {**there, "Qualifier": "no", "AuthType": "NONE"}, "Function does not exist"),
+        (lambdas.list_function_url_configs, gone, "Function does not exist"),
+        (lambdas.get_function_url_config, gone, none),
+        (lambdas.get_code_signing_config, {"CodeSigningConfigArn": signing},
+         f"The Lambda code signing configuration {signing} can not be found."),
+    ):  # fmt: skip
+        assert refused(call, **given) == (404, "ResourceNotFoundException", says), call.__name__
+
+
+def test_what_does_not_go_together_is_told_in_the_words_of_aws(lambdas: Any, name: str) -> None:
+    there, stream = {"FunctionName": name}, QUEUE.replace("sqs", "kinesis").replace(":rec", ":stream/rec")
+    mapping, early = lambdas.create_event_source_mapping, {"StartingPosition": "LATEST"}
+    for call, given, says in (
+        (mapping, there, "Unrecognized event source."),
+        (mapping, {**there, **early, "EventSourceArn": QUEUE}, "StartingPosition is not valid for SQS event sources."),
+        (mapping, {**there, **early, "EventSourceArn": stream, "StartingPositionTimestamp": 5},
+         "Timestamp only valid with StartingPosition AT_TIMESTAMP"),
+        (lambdas.put_function_event_invoke_config,
+         {**there, "DestinationConfig": {"OnFailure": {"Destination": f"{ARN}no"}}},
+         f"The destination ARN {ARN}no is invalid."),
+    ):  # fmt: skip
+        assert refused(call, **given) == (*INVALID, says)
+    status, kind, text = refused(lambdas.invoke, **there, Payload=b"{")
+    says = "Could not parse request body into json: Could not parse payload into json: "
+    assert (status, kind, text.startswith(says)) == (400, "InvalidRequestContentException", True)

@@ -14,7 +14,8 @@ from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.target import named
 
-NO_SIGNING = (
+NO_SIGNING = "The Lambda code signing configuration {arn} can not be found."
+NO_SUCH_SIGNING = (
     "The code signing configuration cannot be found. Check that the provided configuration is not deleted: {arn}."
 )
 NO_PROVIDER = "Capacity provider not found: {name}"
@@ -51,11 +52,11 @@ class Absent:
         raise ApiError("ResourceNotFoundException", NO_SIGNING.format(arn=asked.given["CodeSigningConfigArn"]))
 
     async def _unsigned(self, asked: Asked) -> Mapping[str, Json]:
+        # AWS answers with neither member, though its description requires both.
         return {"CodeSigningConfigArn": "", "FunctionName": self._name(asked)}
 
     async def _put_signing(self, asked: Asked) -> NoReturn:
-        self._functions.changeable(self._name(asked))
-        text = NO_SIGNING.format(arn=asked.given["CodeSigningConfigArn"])
+        text = NO_SUCH_SIGNING.format(arn=asked.given["CodeSigningConfigArn"])
         raise ApiError("CodeSigningConfigNotFoundException", text)
 
     async def _delete_signing(self, asked: Asked) -> Mapping[str, Json]:

@@ -20,6 +20,7 @@ from triggerhub.web.lambda_api.stamp import now
 from triggerhub.web.lambda_api.target import Targets, named
 
 NOTHING = "You must specify at least one of error handling or destination setting."
+NO_FUNCTION = "The function doesn't exist."
 ITSELF = "You can't specify the function as a destination for itself."
 _NUMBERS = {"MaximumRetryAttempts": "retries", "MaximumEventAgeInSeconds": "age"}
 _DESTINATIONS = {"OnSuccess": "on_success", "OnFailure": "on_failure"}
@@ -43,7 +44,8 @@ class Events:
         }
 
     async def _put(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = self._place(asked)
+        name, qualifier = _place(asked)
+        self._require(name, qualifier)
 
         def put(_: Deployed, __: EventConfig | None) -> EventConfig:
             return EventConfig(**self._said(name, asked.given), modified=now())
@@ -51,7 +53,8 @@ class Events:
         return _shown(name, qualifier, await self._configs.put(name, qualifier, put))
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = self._place(asked)
+        name, qualifier = _place(asked)
+        self._require(name, qualifier)
 
         def update(_: Deployed, was: EventConfig) -> EventConfig:
             return replace(was, **self._said(name, asked.given), modified=now())
@@ -69,24 +72,26 @@ class Events:
         return said
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = self._place(asked)
+        name, qualifier = _place(asked)
         return _shown(name, qualifier, self._configs.get(name, qualifier))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
-        await self._configs.delete(*self._place(asked))
+        name, qualifier = _place(asked)
+        if not self._functions.has(name):
+            raise _none(name, qualifier)
+        await self._configs.delete(name, qualifier)
         return {}
 
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         name = named(asked.given["FunctionName"]).name
+        self._require(name)
         rows = [(qualifier, (qualifier, config)) for qualifier, config in self._configs.rows(name)]
         return shape.page(asked.given, rows, "FunctionEventInvokeConfigs", lambda row: _shown(name, *row))
 
-    def _place(self, asked: Asked) -> tuple[str, str]:
-        """Return the function and the qualifier that are meant. Raises ApiError."""
-        found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
-        qualifier = found.qualifier or LATEST
-        self._functions.shown(found.name, None if qualifier == LATEST else qualifier)
-        return found.name, qualifier
+    def _require(self, name: str, qualifier: str = LATEST) -> None:
+        """Raise ApiError where there is nothing that could have a configuration."""
+        if not self._functions.has(name, None if qualifier == LATEST else qualifier):
+            raise ApiError("ResourceNotFoundException", NO_FUNCTION)
 
     def _destination(self, name: str, text: str | None) -> str | None:
         if not text:
@@ -95,7 +100,16 @@ class Events:
             return members.outside(text)
         if named(text).name == name:
             raise ApiError("InvalidParameterValueException", ITSELF)
-        return arn.function(self._targets.find(text, None).events)
+        try:
+            return arn.function(self._targets.find(text, None).events)
+        except ApiError as error:
+            raise ApiError("InvalidParameterValueException", f"The destination ARN {text} is invalid.") from error
+
+
+def _place(asked: Asked) -> tuple[str, str]:
+    """Return the function and the qualifier that are meant. Raises ApiError."""
+    found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
+    return found.name, found.qualifier or LATEST
 
 
 def _none(name: str, qualifier: str) -> ApiError:

@@ -104,6 +104,14 @@ class Functions:
         """Return the configuration of a function, version or alias. Raises ApiError."""
         return self._shown_of(name, qualifier)[0]
 
+    def has(self, name: str, qualifier: str | None = None) -> bool:
+        """Whether there is such a function, version or alias."""
+        try:
+            self.shown(name, qualifier)
+        except ApiError:
+            return False
+        return True
+
     def _shown_of(self, name: str, qualifier: str | None) -> tuple[dict[str, Json], Version | None]:
         """Return a configuration, and the version that it is of where that was deployed. Raises ApiError."""
         deployed = self.deployed(name)

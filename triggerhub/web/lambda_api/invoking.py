@@ -139,7 +139,7 @@ class Invoking:
                 request_id=request_id,
             )
         except BadInput as error:
-            raise ApiError("InvalidRequestContentException", error.message) from error
+            raise _unreadable(error) from error
         if throttled(call.outcome):
             raise _throttled(RESERVED if target.reserved else UNRESERVED)
         return call
@@ -149,8 +149,14 @@ class Invoking:
         try:
             accepted = await self._hub.invoke_async(target.events, payload or b"{}")
         except BadInput as error:
-            raise ApiError("InvalidRequestContentException", error.message) from error
+            raise _unreadable(error) from error
         return Answer(status=202, id=accepted.deliveries[0])
+
+
+def _unreadable(error: BadInput) -> ApiError:
+    """Return the error for a payload that is no JSON, which AWS says twice."""
+    text = error.message.replace("into json: ", "into json: Could not parse payload into json: ", 1)
+    return ApiError("InvalidRequestContentException", text)
 
 
 class _Messages:

@@ -74,6 +74,9 @@ class Mappings:
     async def _create(self, asked: Asked) -> Mapping[str, Json]:
         given, source = asked.given, asked.given.get("EventSourceArn", "")
         streams = _STREAM.fullmatch(source) is not None
+        if not source:
+            _refuse(given, streams=False)
+            raise ApiError("InvalidParameterValueException", "Unrecognized event source.")
         if not streams and not _QUEUE.fullmatch(source):
             text = "EventSourceArn: queues of SQS and streams of DynamoDB and Kinesis can be mapped here"
             text = f"{text}; of a consumer, give its stream." if "/consumer/" in source else f"{text}."
@@ -217,9 +220,11 @@ def _check_start(given: Mapping[str, Json], source: str) -> None:
     moment = given.get("StartingPositionTimestamp")
     if position == "AT_TIMESTAMP" and ":dynamodb:" in source:
         raise ApiError("InvalidParameterValueException", f"Unsupported starting position for arn type: {source}")
+    if moment is not None and position != "AT_TIMESTAMP":
+        raise ApiError("InvalidParameterValueException", "Timestamp only valid with StartingPosition AT_TIMESTAMP")
     known = isinstance(moment, int | float) and 0 <= moment < ENDS
-    if known != (position == "AT_TIMESTAMP") or (moment is not None and not known):
-        text = "StartingPositionTimestamp: seconds since 1970, which go with AT_TIMESTAMP and with nothing else."
+    if position == "AT_TIMESTAMP" and not known:
+        text = "StartingPositionTimestamp: AT_TIMESTAMP goes with seconds since 1970."
         raise ApiError("InvalidParameterValueException", text)
 
 
@@ -234,6 +239,9 @@ def refused(operation: str) -> list[str]:
 
 def _refuse(given: Mapping[str, Json], *, streams: bool) -> None:
     """Raise ApiError for what is of another kind of source, or is not built."""
+    if "StartingPosition" in given and not streams:
+        text = "StartingPosition is not valid for SQS event sources."
+        raise ApiError("InvalidParameterValueException", text)
     known = _KNOWN | ({*_OF_STREAMS, "DestinationConfig"} if streams else {"ScalingConfig"})
     if unknown := sorted(name for name, value in given.items() if name not in known and value not in ({}, [])):
         text = f"{unknown[0]}: it is not in this version for an event source mapping of this kind."

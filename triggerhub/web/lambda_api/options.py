@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from triggerhub.aws import arn
+from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed
 from triggerhub.deploy.registry import Registry
@@ -13,7 +14,7 @@ from triggerhub.model import Json
 from triggerhub.web.lambda_api.account import CONCURRENCY, UNRESERVED
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
-from triggerhub.web.lambda_api.target import named
+from triggerhub.web.lambda_api.target import missing, named
 
 _TOO_MUCH = (
     "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its "
@@ -42,7 +43,10 @@ class Options:
     # concurrency
 
     async def _put_concurrency(self, asked: Asked) -> Mapping[str, Json]:
-        name, wanted = self._name(asked), asked.given["ReservedConcurrentExecutions"]
+        name, wanted = named(asked.given["FunctionName"]).name, asked.given["ReservedConcurrentExecutions"]
+        if not self._functions.has(name):
+            raise missing(name, LATEST)
+        self._functions.changeable(name)
         await self._reserve(name, wanted)
         return {"ReservedConcurrentExecutions": wanted}
 

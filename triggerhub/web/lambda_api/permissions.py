@@ -23,13 +23,14 @@ from triggerhub.web.lambda_api.actions import BY_URL, meant
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions, there
 from triggerhub.web.lambda_api.stamp import revision
-from triggerhub.web.lambda_api.target import missing, named
+from triggerhub.web.lambda_api.target import absent, named
 
 log = structlog.get_logger("lambda")
 
 POLICY = 20 * KB
 """The most bytes of a policy."""
 NO_POLICY = "The resource you requested does not exist."
+NOT_ANY = "No policy is associated with the given resource."
 REVISION = (
     "The Revision Id provided does not match the latest Revision Id. "
     "Call the GetPolicy API to retrieve the latest Revision Id"
@@ -88,11 +89,16 @@ class Permissions:
 
     async def _remove(self, asked: Asked) -> Mapping[str, Json]:
         given = asked.given
+        found = named(given["FunctionName"])
+        if not self._functions.has(found.name):
+            raise ApiError("ResourceNotFoundException", f"No policy found for: {arn.function(found.name)}")
         name, qualifier = self._place(asked)
 
         def remove(before: Deployed | None) -> Deployed:
             current = self._at(before, name, qualifier, given)
             held = current.policies.get(qualifier, ())
+            if not held:
+                raise ApiError("ResourceNotFoundException", NOT_ANY)
             kept = tuple(one for one in held if one.get("Sid") != given["StatementId"])
             if len(kept) == len(held):
                 text = f"Statement {given['StatementId']} is not found in resource policy."
@@ -107,7 +113,7 @@ class Permissions:
         return self._shown(found.name, found.qualifier or "")
 
     def _shown(self, name: str, qualifier: str) -> dict[str, Json]:
-        self._functions.shown(name, qualifier or None)
+        self._functions.shown(name, None)
         deployed = self._functions.deployed(name)
         if deployed is None or not deployed.policies.get(qualifier):
             raise ApiError("ResourceNotFoundException", NO_POLICY)
@@ -160,7 +166,7 @@ class Permissions:
     def _at(self, before: Deployed | None, name: str, qualifier: str, given: Mapping[str, Json]) -> Deployed:
         current = there(before, name)
         if qualifier and qualifier not in current.versions and qualifier not in current.aliases:
-            raise missing(name, qualifier)
+            raise absent(name, qualifier)
         if given.get("RevisionId") not in (None, current.revision(qualifier)):
             raise ApiError("PreconditionFailedException", REVISION)
         return current

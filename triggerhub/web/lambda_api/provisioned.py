@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from triggerhub.aws import arn
-from triggerhub.aws.reference import LATEST, is_version
+from triggerhub.aws.reference import LATEST
 from triggerhub.aws.restjson import ApiError
 from triggerhub.deploy.record import Deployed, Provisioned
 from triggerhub.deploy.registry import Registry
@@ -16,7 +16,7 @@ from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.qualified import Qualified
 from triggerhub.web.lambda_api.stamp import now
-from triggerhub.web.lambda_api.target import missing, named
+from triggerhub.web.lambda_api.target import absent, named
 
 MOST = 1000
 """The most of one configuration: AWS's limit of an account."""
@@ -48,7 +48,7 @@ class ProvisionedConcurrency:
         }
 
     async def _put(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = _place(asked, UNPUBLISHED)
+        name, qualifier = self._place(asked, UNPUBLISHED)
         wanted = Provisioned(count=asked.given["ProvisionedConcurrentExecutions"], modified=now())
         if wanted.count > MOST:
             text = "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency"
@@ -71,14 +71,24 @@ class ProvisionedConcurrency:
         }
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = _place(asked, NOT_LATEST)
-        self._functions.shown(name, qualifier)
+        name, qualifier = self._place(asked, NOT_LATEST)
+        if not self._functions.has(name, qualifier):
+            raise absent(name, qualifier)
         return self._shown(name, qualifier, self._configs.get(name, qualifier))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
-        name, qualifier = _place(asked, NOT_LATEST)
+        name, qualifier = self._place(asked, NOT_LATEST)
         await self._configs.delete(name, qualifier, lambda current: _exists(current, qualifier))
         return {}
+
+    def _place(self, asked: Asked, why: str) -> tuple[str, str]:
+        """Return function and qualifier; raises ApiError, for *why*, where that is no version or alias."""
+        found = named(asked.given["FunctionName"], asked.given["Qualifier"])
+        if found.qualifier in (None, LATEST):
+            raise ApiError("InvalidParameterValueException", why)
+        if not self._functions.has(found.name):
+            raise absent(found.name, found.qualifier)
+        return found.name, found.qualifier
 
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         name = named(asked.given["FunctionName"]).name
@@ -103,23 +113,13 @@ class ProvisionedConcurrency:
         return shown if shown["Status"] != "FAILED" else {**shown, "StatusReason": trouble}
 
 
-def _place(asked: Asked, why: str) -> tuple[str, str]:
-    """Return function and qualifier; raises ApiError, for *why*, where that is no version or alias."""
-    found = named(asked.given["FunctionName"], asked.given["Qualifier"])
-    if found.qualifier in (None, LATEST):
-        raise ApiError("InvalidParameterValueException", why)
-    return found.name, found.qualifier
-
-
 def _none(name: str, qualifier: str) -> ApiError:
     return ApiError("ProvisionedConcurrencyConfigNotFoundException", NONE)
 
 
 def _exists(deployed: Deployed, qualifier: str) -> None:
     if qualifier not in deployed.versions and qualifier not in deployed.aliases:
-        if is_version(qualifier):
-            raise missing(deployed.name, qualifier)
-        raise ApiError("ResourceNotFoundException", f"Cannot find alias arn: {arn.function(deployed.name, qualifier)}")
+        raise absent(deployed.name, qualifier)
 
 
 def _check(deployed: Deployed, qualifier: str) -> None:

@@ -47,6 +47,7 @@ DIFFERS: dict[str, str] = {
     "GetEventSourceMapping": "`LastProcessingResult` tells of trouble with the source alone, which may come later",
     "GetAccountSettings": "10,000 calls, of which reservations take; without one, each version has a limit of its own",
     "GetFunction": "of a function of the handlers folder there is no archive",
+    "GetFunctionCodeSigningConfig": "of none both members are told, one empty, as the description requires",
     "GetFunctionRecursionConfig": "it is about loops by destinations; those by handlers' own calls go on",
     "GetRuntimeManagementConfig": "always `Auto`",
     "Invoke": "who finds no free worker waits for one, up to the function's timeout, before he is throttled",

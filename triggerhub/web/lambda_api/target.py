@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from triggerhub.aws import arn, reference
 from triggerhub.aws.constraints import message, violation
-from triggerhub.aws.reference import LATEST, Reference
+from triggerhub.aws.reference import LATEST, Reference, is_version
 from triggerhub.aws.restjson import ApiError
 from triggerhub.hub.hub import Hub
 from triggerhub.policy.routing import chosen
@@ -60,6 +60,13 @@ def named(text: str, qualifier: str | None = None) -> Reference:
 def missing(name: str, qualifier: str | None = None) -> ApiError:
     """Return the error for a function, version or alias that is not there."""
     return ApiError("ResourceNotFoundException", f"Function not found: {arn.function(name, qualifier)}")
+
+
+def absent(name: str, qualifier: str) -> ApiError:
+    """Return the error of operations that tell an alias which is not there from a version."""
+    if is_version(qualifier):
+        return missing(name, qualifier)
+    return ApiError("ResourceNotFoundException", f"Cannot find alias arn: {arn.function(name, qualifier)}")
 
 
 class Targets:

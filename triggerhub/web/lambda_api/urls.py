@@ -22,10 +22,11 @@ from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import Functions
 from triggerhub.web.lambda_api.qualified import Qualified
 from triggerhub.web.lambda_api.stamp import now
-from triggerhub.web.lambda_api.target import missing, named
+from triggerhub.web.lambda_api.target import named
 
 PREFIX = "/_url/"
 NONE_THERE = "The resource you requested does not exist."
+NO_FUNCTION = "Function does not exist"
 _LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -48,6 +49,7 @@ class Urls:
 
     async def _create(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = _place(asked)
+        self._require(name)
         _check_cors(asked)
         moment = now()
 
@@ -72,6 +74,7 @@ class Urls:
 
     async def _update(self, asked: Asked) -> Mapping[str, Json]:
         name, alias = _place(asked)
+        self._require(name)
         _check_cors(asked)
 
         def update(current: Deployed, was: Url) -> Url:
@@ -87,18 +90,26 @@ class Urls:
 
     async def _get(self, asked: Asked) -> Mapping[str, Json]:
         found = named(asked.given["FunctionName"], asked.given.get("Qualifier"))
-        self._functions.shown(found.name, found.qualifier)
         alias = found.qualifier or ""
         return self._shown(asked, found.name, alias, self._urls.get(found.name, alias))
 
     async def _delete(self, asked: Asked) -> Mapping[str, Json]:
-        await self._urls.delete(*_place(asked))
+        name, alias = _place(asked)
+        if not self._functions.has(name):
+            raise _none(name, alias)
+        await self._urls.delete(name, alias)
         return {}
 
     async def _list(self, asked: Asked) -> Mapping[str, Json]:
         name = named(asked.given["FunctionName"]).name
+        self._require(name)
         rows = [(alias or LATEST, (alias, url)) for alias, url in self._urls.rows(name)]
         return shape.page(asked.given, rows, "FunctionUrlConfigs", lambda row: self._shown(asked, name, *row))
+
+    def _require(self, name: str) -> None:
+        """Raise ApiError where there is no such function."""
+        if not self._functions.has(name):
+            raise ApiError("ResourceNotFoundException", NO_FUNCTION)
 
     def _shown(self, asked: Asked, name: str, alias: str, url: Url) -> dict[str, Json]:
         scheme = "https" if self._hub.project.hub.tls else "http"
@@ -145,7 +156,7 @@ def _check_cors(asked: Asked) -> None:
 
 def _check(deployed: Deployed, alias: str) -> None:
     if alias and alias not in deployed.aliases:
-        raise missing(deployed.name, alias)
+        raise ApiError("ResourceNotFoundException", NO_FUNCTION)
 
 
 def _none(name: str, alias: str) -> ApiError:

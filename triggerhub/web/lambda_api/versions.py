@@ -14,8 +14,9 @@ from triggerhub.model import Json
 from triggerhub.web.lambda_api import shape
 from triggerhub.web.lambda_api.asked import Asked, Perform
 from triggerhub.web.lambda_api.functions import REVISION, Functions, published, there
+from triggerhub.web.lambda_api.provisioned import OF_VERSION
 from triggerhub.web.lambda_api.stamp import revision
-from triggerhub.web.lambda_api.target import missing, named
+from triggerhub.web.lambda_api.target import absent, missing, named
 
 
 class Versions:
@@ -76,6 +77,8 @@ class Versions:
 
     async def _create_alias(self, asked: Asked) -> Mapping[str, Json]:
         given, function, name = asked.given, named(asked.given["FunctionName"]).name, asked.given["Name"]
+        if not self._functions.has(function):
+            raise missing(function, given["FunctionVersion"])
         self._functions.changeable(function)
 
         def create(before: Deployed | None) -> Deployed:
@@ -108,6 +111,8 @@ class Versions:
             if version == LATEST != alias.version and name in current.provisioned:
                 text = f"Alias {name} has provisioned concurrency, which $LATEST cannot have: delete its configuration "
                 raise ApiError("InvalidParameterValueException", f"{text}(DeleteProvisionedConcurrencyConfig) first.")
+            if version != alias.version and name in current.provisioned and version in current.provisioned:
+                raise ApiError("ResourceConflictException", OF_VERSION)
             made = Alias(
                 # Who leads it elsewhere by hand decides, and no canary any more.
                 canary=None if led else alias.canary,
@@ -161,15 +166,13 @@ class Versions:
         deployed = self._functions.deployed(name)
         if deployed is None:
             self._functions.shown(name, None)
-            text = f"Cannot find alias arn: {arn.function(name, asked.given['Name'])}"
-            raise ApiError("ResourceNotFoundException", text)
+            raise absent(name, asked.given["Name"])
         return deployed
 
 
 def _alias(deployed: Deployed, name: str) -> Alias:
     if name not in deployed.aliases:
-        text = f"Cannot find alias arn: {arn.function(deployed.name, name)}"
-        raise ApiError("ResourceNotFoundException", text)
+        raise absent(deployed.name, name)
     return deployed.aliases[name]
 
 
