@@ -353,6 +353,10 @@ class Store(Protocol):
         """Return the bytes that the store takes on disk."""
         ...
 
+    async def held(self) -> int:
+        """Return about how many of them no pruning by age frees: what is unfinished or dead, answers, checkpoints."""
+        ...
+
     def backup(self) -> AbstractAsyncContextManager[Iterator[bytes]]:
         """Lend the bytes of an archive of everything as it was at one moment; the store goes on meanwhile.
 

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.hub.rig import Failure, HeldStore, echoing, function, rig
+from tests.hub.rig import Failure, HeldStore, Rig, echoing, function, rig
 from triggerhub.hub import maintain
 from triggerhub.model import Invocation
 from triggerhub.settings import DAY, Destination, RetryPolicy
@@ -73,6 +73,27 @@ async def test_dead_letters_outlast_their_function(tmp_path: Path, limits: dict[
         assert await maintain.prune(store, clock, gone) == 0
         clock.advance(2 * DAY)
         assert await maintain.prune(store, clock, gone) == 1
+
+
+@pytest.mark.parametrize("kept", ["queued", "dead"])
+async def test_history_does_not_make_room_for_what_is_none(tmp_path: Path, kept: str) -> None:
+    clock, store, works = FakeClock(), MemoryStore(), [function(retry=RetryPolicy(attempts=1)), function("good")]
+
+    async def stand(r: Rig, *states: str) -> None:
+        await r.until(lambda: sorted(row.delivery.state.value for row in store.rows.values()) == sorted(states), "so")
+
+    handlers = {"work": fail, "good": echoing}
+    async with rig(tmp_path, handlers, functions=works, store=store, clock=clock, keep_size=1000) as r:
+        await r.hub.invoke_async("good", b"1")
+        await r.hub.invoke_async("work", b"2" * 1000, delay=10 * DAY if kept == "queued" else 0)
+        await stand(r, "succeeded", kept)
+        clock.advance(DAY)
+        assert await maintain.prune(store, clock, r.hub.project) == 0
+        newest = (await r.hub.invoke_async("good", b"3" * 1000)).deliveries[0]
+        await stand(r, "succeeded", "succeeded", kept)
+        clock.advance(DAY)
+        assert await maintain.prune(store, clock, r.hub.project) == 1
+        assert newest in store.rows
 
 
 async def test_a_pruning_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,6 +276,20 @@ async def test_an_empty_store(hand: Hand) -> None:
     assert await hand.store.prune(finished_before=NOW, dead_before={}, now=NOW) == 0
 
 
+async def test_what_is_held_is_what_pruning_leaves(hand: Hand) -> None:
+    before = await hand.store.held()
+    await hand.put(data=b"q" * 60_000, due=NOW + 1000)
+    await hand.put(data=b"Q" * 500_000, due=NOW + 1000)
+    await hand.accept(intake("f", "g", data=b"d" * 100_000))
+    (claimed,) = await hand.take()
+    await hand.settle(claimed, Bury("no"))
+    await succeeded(hand)
+    await hand.put(data=b"s" * 500_000)
+    (claimed,) = await hand.take()
+    await hand.settle(claimed, Complete())
+    assert 660_000 <= await hand.store.held() - before < 662_000
+
+
 async def test_size_follows_what_is_kept(hand: Hand) -> None:
     before = await hand.store.size()
     for fill in (b"a", b"b"):

@@ -112,10 +112,12 @@ async def prune(store: Store, clock: Clock, project: Project) -> int:
     hub = project.hub
     removed = 0
     keep = hub.keep
+    # Where it is but the backlog that is too large, no history makes room for it.
+    most = hub.keep_size + (await store.held() if await store.size() > hub.keep_size else 0)
     while True:
         now = clock.now()
         dead = {name: now - keep_dead for name, keep_dead in (await _dead_letters(store, project)).items()}
-        over = await store.size() > hub.keep_size
+        over = await store.size() > most
         if over:
             keep //= 2
         while gone := await store.prune(finished_before=now - keep, dead_before=dead, now=now, limit=CHUNK):

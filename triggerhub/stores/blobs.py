@@ -75,6 +75,13 @@ class Blobs:
                 return b""
             raise
 
+    def length(self, name: str) -> int:
+        """Return how many bytes a file has; none where it is gone."""
+        try:
+            return (self.folder / name).stat().st_size
+        except OSError:
+            return 0
+
     def hold(self) -> None:
         """Remove nothing from now on: somebody copies the files."""
         self._held = set()

@@ -416,6 +416,11 @@ class MemoryStore:
     async def size(self) -> int:
         return sum(len(event.data) for event in self._events.values())
 
+    async def held(self) -> int:
+        rows = (row.delivery for row in self.rows.values())
+        lasting = {one.event_id for one in rows if one.state is State.DEAD or not one.state.finished}
+        return sum(len(self._events[event].data) for event in lasting)
+
     # within
 
     def _move(self, row: _Row, state: State) -> None:

@@ -19,7 +19,7 @@ from triggerhub.settings import HOUR, MB
 from triggerhub.store import Detail, Lane, Query, Stats
 from triggerhub.stores import rows
 from triggerhub.stores.blobs import Blobs
-from triggerhub.stores.rows import NAMES
+from triggerhub.stores.rows import DEAD, NAMES, QUEUED, RUNNING
 
 LEDGER = ("accepted", "discarded", "pruned")
 _SINCE = "id < ? AND id >= ? AND created >= ? ORDER BY id DESC LIMIT ?"
@@ -34,6 +34,19 @@ KNOWN = (
     "CROSS JOIN delivery d ON d.id = substr(k.event, 1, length(k.event) - 2) || '01'"
 )
 """The first delivery of each event: see ``ids.delivery_id``."""
+HELD = (
+    "SELECT count(*), coalesce(sum(length(data)), 0), json_group_array(DISTINCT blob) FILTER (WHERE blob IS NOT NULL) "
+    "FROM event WHERE seq IN (SELECT d.event FROM (SELECT DISTINCT function, trigger FROM tally) l "
+    "CROSS JOIN delivery d ON d.function = l.function AND d.trigger = l.trigger "
+    f"AND d.state IN ({QUEUED}, {RUNNING}, {DEAD}))"
+)
+"""The events that no pruning by age takes, and their payloads within the database and beside it."""
+LASTING = (
+    "SELECT (SELECT coalesce(sum(length(payload)), 0) FROM answer)"
+    " + (SELECT coalesce(sum(length(value)), 0) FROM checkpoint)"
+)
+_ROW = 256
+"""What an event takes beside its payload, about."""
 EXAMINED = 1024 * MB
 """A larger database is not searched for damage while the hub runs."""
 _STEPS = 100_000
@@ -188,3 +201,10 @@ def size(db: sqlite3.Connection) -> int:
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (width,) = db.execute("PRAGMA page_size").fetchone()
     return int((pages - free) * width)
+
+
+def held(db: sqlite3.Connection, blobs: Blobs) -> int:
+    """Return about how many bytes are neither history nor free."""
+    events, inline, files = db.execute(HELD).fetchone()
+    (lasting,) = db.execute(LASTING).fetchone()
+    return int(events * _ROW + inline + lasting) + sum(map(blobs.length, json.loads(files)))

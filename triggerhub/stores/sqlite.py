@@ -283,3 +283,6 @@ class SQLiteStore:
 
     async def size(self) -> int:
         return await self._read(self._quick, reading.size) + self._blobs.size
+
+    async def held(self) -> int:
+        return await self._read(self._slow, reading.held, self._blobs)
