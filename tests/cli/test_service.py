@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -111,6 +112,11 @@ def test_print_writes_the_unit_of_the_projects_owner_and_nothing_else(project: D
     assert f"User={owner}\n" in done.stdout
     assert "TimeoutStopSec=15s\n" in done.stdout
     assert f"ExecStart={sys.executable} -m triggerhub -C {project.project} run\n" in done.stdout
+    told = json.loads(project.cli("service", "install", "--print", "--json", "--name", "printed-only").stdout)
+    assert told == {"unit": "/etc/systemd/system/printed-only.service", "user": owner, "text": done.stdout}
+    assert not Path(told["unit"]).exists()
+    strange = project.cli("service", "install", "--print", "--name", "../x")
+    assert (strange.returncode, strange.stdout) == (2, "")
 
 
 def test_a_users_own_unit_goes_where_systemd_looks_and_is_not_overwritten(

@@ -8,7 +8,7 @@ import pytest
 
 from triggerhub.deploy.record import Alias, Deployed, EventConfig, Url, Version, from_json, written
 from triggerhub.deploy.rollback import alias_to, latest_as
-from triggerhub.errors import BadInput, NotFound, TriggerhubError
+from triggerhub.errors import Conflict, NotFound, TriggerhubError
 
 
 def version(code: str, number: str = "$LATEST") -> Version:
@@ -65,12 +65,12 @@ def test_an_alias_goes_back_to_where_it_was(before: str, lands: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "says", "go"),
     [
-        (BadInput, "no published version that differs", lambda: latest_as(deployed("a"), None, now=1, revision="n")),
-        (BadInput, "no published version that differs", lambda: latest_as(deployed("a", "a"), None, now=1, revision="n")),
-        (BadInput, "differs from what runs, before 1", lambda: latest_as(deployed("a", "a", "b"), None, now=1, revision="n")),
+        (Conflict, "no published version that differs", lambda: latest_as(deployed("a"), None, now=1, revision="n")),
+        (Conflict, "no published version that differs", lambda: latest_as(deployed("a", "a"), None, now=1, revision="n")),
+        (Conflict, "differs from what runs, before 1", lambda: latest_as(deployed("a", "a", "b"), None, now=1, revision="n")),
         (NotFound, "has no version '7'", lambda: latest_as(deployed("a", "b"), "7", now=1, revision="n")),
         (NotFound, "has no alias 'live'", lambda: alias_to(deployed("a", "b"), "live", None, revision="n")),
-        (BadInput, "no version before 1", lambda: alias_to(
+        (Conflict, "no version before 1", lambda: alias_to(
             deployed("a", "b", aliases={"live": Alias(version="1", revision="r")}), "live", None, revision="n")),
     ],
 )  # fmt: skip

@@ -68,7 +68,7 @@ EXITS: tuple[tuple[type[TriggerhubError], int], ...] = (
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @place(hidden=False)
-@as_json(hidden=True)
+@as_json()
 @click.version_option(triggerhub.__version__, message="triggerhub %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:

@@ -58,13 +58,14 @@ def install(session: Session, own: bool, runs_as: str | None, name: str | None, 
     user = None if own else _user(runs_as, project)
     command = [sys.executable, "-m", "triggerhub", "-C", str(project), "run"]
     text = unit(project=str(project), command=command, drain=drain, user=user)
+    path = _folder(own) / f"{_name(name, project)}.service"
+    if not only_print:
+        _write(path, text, force=force)
+    if session.json:
+        click.echo(words.as_json({"unit": str(path), "user": user, **({"text": text} if only_print else {})}))
+        return
     if only_print:
         click.echo(text, nl=False)
-        return
-    path = _folder(own) / f"{_name(name, project)}.service"
-    _write(path, text, force=force)
-    if session.json:
-        click.echo(words.as_json({"unit": str(path), "user": user}))
         return
     manager = "systemctl --user" if own else "systemctl"
     click.echo(f"wrote {path}")

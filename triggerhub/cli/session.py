@@ -90,12 +90,12 @@ def shared(function: F) -> F:
                 raise click.BadParameter("it is empty.", context, parameter)
         return function(*arguments, **options)
 
-    return place(hidden=True)(as_json(hidden=False)(cast("F", filled)))
+    return place(hidden=True)(as_json()(cast("F", filled)))
 
 
-def as_json(*, hidden: bool) -> Callable[[F], F]:
+def as_json() -> Callable[[F], F]:
     """Add ``--json``."""
-    return click.option("--json", is_flag=True, hidden=hidden, expose_value=False, callback=_keep, help="Print JSON.")
+    return click.option("--json", is_flag=True, expose_value=False, callback=_keep, help="Print JSON.")
 
 
 def plain() -> bool:

@@ -60,7 +60,10 @@ def show(session: Session, name: str) -> None:
 @shared
 @click.pass_obj
 def pause(session: Session, name: str) -> None:
-    """Keep a trigger from taking events, also over a restart."""
+    """Keep a trigger's source from bringing events, also over a restart.
+
+    What is sent or fired by hand is taken, and what is queued runs.
+    """
     _shown(session, session.admin.ask("POST", "triggers", name, "pause").json(), "resume")
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from triggerhub.aws.reference import LATEST
 from triggerhub.deploy.record import Alias, Deployed, Version
-from triggerhub.errors import BadInput, NotFound
+from triggerhub.errors import Conflict, NotFound
 from triggerhub.model import Millis
 
 
 def latest_as(deployed: Deployed, to: str | None, *, now: Millis, revision: str) -> Deployed:
     """Return the function with code and configuration of version *to* as its ``$LATEST``.
 
-    None is the newest published version that differs from it, of those before the one that it is. NotFound, BadInput.
+    None is the newest published version that differs from it, of those before the one that it is. NotFound, Conflict.
     """
     if to is None:
         numbers = sorted(deployed.versions, key=int, reverse=True)
@@ -22,7 +22,7 @@ def latest_as(deployed: Deployed, to: str | None, *, now: Millis, revision: str)
         to = next((number for number in earlier if deployed.latest.differs(deployed.versions[number])), None)
         if to is None:
             before = "" if same is None else f", before {same}"
-            raise BadInput(
+            raise Conflict(
                 f"{deployed.name} has no published version that differs from what runs{before}",
                 hint="Publish versions, or deploy the code again.",
             )
@@ -31,7 +31,7 @@ def latest_as(deployed: Deployed, to: str | None, *, now: Millis, revision: str)
 
 
 def alias_to(deployed: Deployed, name: str, to: str | None, *, revision: str) -> Deployed:
-    """Return the function with its alias *name* at version *to* alone. NotFound, BadInput.
+    """Return the function with its alias *name* at version *to* alone. NotFound, Conflict.
 
     None is the version that the alias led to before, where that is known and there, else the one published before.
     """
@@ -46,7 +46,7 @@ def alias_to(deployed: Deployed, name: str, to: str | None, *, revision: str) ->
             number for number in deployed.versions if alias.version == LATEST or int(number) < int(alias.version)
         ]
         if not earlier:
-            raise BadInput(f"{deployed.name} has no version before {alias.version}, where {name} leads to")
+            raise Conflict(f"{deployed.name} has no version before {alias.version}, where {name} leads to")
         to = max(earlier, key=int)
     _published(deployed, to)
     moved = Alias(version=to, description=alias.description, revision=revision)

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from triggerhub.errors import BadInput, ConfigError, Conflict, NotFound, StoreBroken, TriggerhubError
+from triggerhub.errors import ConfigError, Conflict, NotFound, StoreBroken, TriggerhubError
 from triggerhub.model import Json, Millis
 from triggerhub.policy import versions
 from triggerhub.policy.versions import Kept
@@ -214,7 +214,7 @@ class FolderVersions:
     async def earlier(self, name: str, to: str | None) -> Function:
         """Return a function at version *to*, or at the one before; that which lies in the folder is one, too.
 
-        NotFound, BadInput; Conflict where its code is damaged or gone. Changes nothing.
+        NotFound; Conflict where there is none, or its code is damaged or gone. Changes nothing.
         """
         lying, kept = self._lying.get(name), self._kept.get(name, {})
         if lying is None:
@@ -223,7 +223,7 @@ class FolderVersions:
             top = self._pins[name].version if name in self._pins else lying.version
             found = versions.before(kept, top) if top in kept else None
             if found is None:
-                raise BadInput(
+                raise Conflict(
                     f"no version of {name} that ran before {top} is kept",
                     hint=f"`triggerhub functions versions {name}` shows what is; or save earlier files in the folder.",
                 )

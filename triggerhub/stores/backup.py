@@ -213,7 +213,7 @@ def _unpack(source: IO[bytes], draft: Path) -> None:
     found: dict[str, dict[str, object]] = {}
     manifest: dict[str, object] | None = None
     try:
-        with tarfile.open(fileobj=source, mode="r|") as archive:
+        with _opened(source) as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is None or not _MEMBER.fullmatch(member.name) or member.name in found or manifest is not None:
@@ -231,6 +231,14 @@ def _unpack(source: IO[bytes], draft: Path) -> None:
         raise _bad(f"its format is {manifest.get('format')!r}; this version reads {FORMAT}")
     if manifest.get("files") != found:
         raise _bad("what it holds is not what its manifest says: it is damaged")
+
+
+def _opened(source: IO[bytes]) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=source, mode="r|")
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        remedy = "One that was compressed is read by: zstd -dc FILE | triggerhub restore -"
+        raise _bad(f"it is no tar archive ({error})", remedy) from error
 
 
 def _written(file: IO[bytes], path: Path) -> dict[str, object]:
@@ -344,8 +352,8 @@ def _unused(path: Path) -> Path:
     )
 
 
-def _bad(why: str) -> ConfigError:
-    return ConfigError(f"this is no backup that can be restored: {why}", hint="Nothing was changed.")
+def _bad(why: str, remedy: str = "") -> ConfigError:
+    return ConfigError(f"this is no backup that can be restored: {why}", hint=f"Nothing was changed. {remedy}".strip())
 
 
 def busy() -> Conflict:
