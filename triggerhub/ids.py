@@ -9,6 +9,8 @@ from __future__ import annotations
 
 MAX_FAN_OUT = 255
 """How many deliveries one event may have: as many as a byte can number."""
+LAST = "g"
+"""Greater than every id, which are hexadecimal."""
 
 
 def event_id(milliseconds: int, counter: int, random: int) -> str:

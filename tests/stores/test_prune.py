@@ -71,6 +71,16 @@ async def test_what_was_redriven_is_not_old_any_more(hand: Hand) -> None:
     assert await prune(hand, NOW + 501) == 1
 
 
+async def test_ids_that_lie_ahead_since_the_clock_was_wrong_keep_nothing(hand: Hand) -> None:
+    ahead = ids.event_id(LATER + 1_000_000, 0, 0)
+    await hand.accept(intake(event=ahead))
+    (claimed,) = await hand.take()
+    hand.now = NOW + 100
+    await hand.settle(claimed)
+    assert await prune(hand, NOW + 100) == 0
+    assert await prune(hand, NOW + 101) == 1
+
+
 async def test_dead_letters_have_their_functions_own_moment(hand: Hand) -> None:
     f, g = await finished(hand, Bury("no"), at=NOW + 50), await finished(hand, Bury("no"), at=NOW + 50, function="g")
     done = await finished(hand, at=NOW + 50, function="g")

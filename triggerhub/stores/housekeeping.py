@@ -14,8 +14,9 @@ from triggerhub.stores.transaction import Transaction
 
 SWEEP = 2000
 """How many expired keys one transaction removes."""
+_FIRST = ids.first_at(0)
 OLD = (
-    "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id < ? "
+    "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id >= ? AND id < ? "
     "AND finished < ? ORDER BY id LIMIT ?"
 )
 
@@ -67,7 +68,7 @@ def discard(t: Transaction, deliveries: Sequence[str]) -> list[str]:
 
 
 def old(
-    db: sqlite3.Connection, finished_before: Millis, dead_before: Mapping[str, Millis], limit: int
+    db: sqlite3.Connection, finished_before: Millis, dead_before: Mapping[str, Millis], now: Millis, limit: int
 ) -> list[tuple[str, Millis]]:
     """Return what may be pruned, and the moment that each must have ended before.
 
@@ -79,8 +80,10 @@ def old(
         for function, trigger in lanes.fetchall():
             before = dead_before.get(function, finished_before) if state == DEAD else finished_before
             # A delivery is made before it is finished: the bound on ids keeps young history out of the search.
-            bounds = (function, trigger, state, ids.first_at(max(before, 0)), before, limit - len(found))
-            found += [(row[0], before) for row in db.execute(OLD, bounds)]
+            # Those that lie ahead tell no time: the clock was wrong when they, or some before them, were made.
+            for first, end in ((_FIRST, ids.first_at(max(before, 0))), (ids.first_at(now), ids.LAST)):
+                bounds = (function, trigger, state, first, end, before, limit - len(found))
+                found += [(row[0], before) for row in db.execute(OLD, bounds)]
     return found
 
 

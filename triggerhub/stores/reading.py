@@ -52,8 +52,6 @@ EXAMINED = 1024 * MB
 _STEPS = 100_000
 """Of SQLite's machine between two looks at whether to go on."""
 _FINDINGS = 10
-_LAST = "g"
-"""Greater than every id, which are hexadecimal."""
 _LENGTH = len(ids.first_at(0))
 
 
@@ -61,7 +59,7 @@ def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
     """Return deliveries, newest first, by keyset: from the ranges of the lanes and states that are asked for."""
     since = query.since or 0
     # An event may wait for room on the disk between its id and its acceptance: the bound has some slack.
-    bounds = (query.before or _LAST, ids.first_at(max(since - HOUR, 0)), since, query.limit)
+    bounds = (query.before or ids.LAST, ids.first_at(max(since - HOUR, 0)), since, query.limit)
     if query.function is None and query.trigger is None and query.state is None:
         return [rows.delivery(row) for row in db.execute(NEWEST, bounds)]
     ranges = db.execute(

@@ -16,8 +16,6 @@ from triggerhub.store import LOOKED_AT, Query
 from triggerhub.stores import rows
 from triggerhub.stores.rows import NAMES
 
-_LAST = "g"
-"""Greater than every id, which are hexadecimal."""
 _BOUNDS = "id < :before AND id >= :from"
 _TEXT = "instr(lower(iif(:typed, error_type, error_type || ': ' || error_message)), :error)"
 _OF = "(:function IS NULL OR function = :function) AND (:trigger IS NULL OR trigger = :trigger)"
@@ -54,7 +52,7 @@ def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
     names = {
         "function": query.function,
         "trigger": query.trigger,
-        "before": query.before or _LAST,
+        "before": query.before or ids.LAST,
         "from": ids.first_at(max((query.since or 0) - HOUR, 0)),
         "error": lowered(query.error or ""),
         "typed": query.typed,

@@ -248,7 +248,7 @@ class SQLiteStore:
         # What expired goes in small transactions of its own, so that no commit waits long behind it.
         while await self.writer.do(lambda t: housekeeping.sweep(t, now)):
             pass
-        found = await self._read(self._slow, housekeeping.old, finished_before, dead_before, limit)
+        found = await self._read(self._slow, housekeeping.old, finished_before, dead_before, now, limit)
         while found:
             try:
                 return await self.writer.do(partial(housekeeping.prune, candidates=found))
