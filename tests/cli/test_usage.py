@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,16 @@ def test_python_m_is_the_same_program(empty: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 4
     assert "is not a triggerhub project" in ran.stderr
+
+
+def test_an_interrupt_while_it_is_imported_is_no_traceback(empty: Path) -> None:
+    (empty / "click.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(empty), str(Path(__file__).parents[2])])
+    ran = subprocess.run(
+        [sys.executable, "-m", "triggerhub", "status"],
+        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
 def commands(group: click.Group = cli.cli, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
