@@ -160,8 +160,24 @@ async def test_a_clock_that_is_a_little_behind_moves_nothing() -> None:
     clock = FakeClock()
     hands = maintain.Hands(clock)
     clock.advance(-maintain.STEP)
-    assert hands.put_back() == 0, "a clock is set by small steps all the time"
+    assert hands.step() == 0, "a clock is set by small steps all the time"
     clock.advance(-maintain.STEP - 100)
-    assert hands.put_back() >= maintain.STEP
+    assert hands.step() <= -maintain.STEP
     clock.advance(DAY)
-    assert hands.put_back() == 0
+    assert hands.step() == pytest.approx(DAY, abs=maintain.STEP)
+
+
+async def test_history_that_looks_old_since_the_clock_was_put_forward_stays_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "SWEEP", 0.001)
+    monkeypatch.setattr(maintain, "PRUNE", 1)
+    monkeypatch.setattr(maintain, "PATIENCE", 0.3)
+    clock, store = FakeClock(), MemoryStore()
+    async with rig(tmp_path, {"work": echoing}, clock=clock, store=store) as r:
+        await r.emit("hand", 1)
+        await r.states(1)
+        put_forward = anyio.current_time()
+        clock.advance(30 * DAY)
+        await r.until(lambda: not store.rows, "it is pruned")
+        assert anyio.current_time() - put_forward >= 0.3

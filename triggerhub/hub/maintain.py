@@ -15,7 +15,7 @@ from triggerhub.hub.outlet import built_in
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Millis
-from triggerhub.settings import SECOND, Project
+from triggerhub.settings import DAY, SECOND, Project
 from triggerhub.store import Store
 
 log = structlog.get_logger("maintain")
@@ -26,7 +26,11 @@ PRUNE = 60
 """Sweeps between prunings."""
 CHUNK = 1000
 STEP = 5 * SECOND
-"""A clock that is behind by more than this from one sweep to the next was put back."""
+"""A clock that went another way by more than this from one sweep to the next was set."""
+LEAP = DAY
+"""Where it was put forward by more than this, it may be wrong, and all history looks old …"""
+PATIENCE = 3600.0
+"""… so for so many seconds none is pruned: who put it there has time to put it right."""
 AUDITED = 10.0
 """Seconds after the start at which the store is audited: what a crash or a disk did to it lies there by then."""
 AUDITS = 24 * 3600.0
@@ -38,15 +42,19 @@ REMEDY = "put a backup in its place with `triggerhub restore FILE`"
 
 async def maintain(store: Store, pool: Pool, clock: Clock, wiring: Wiring) -> None:
     """Run until cancelled."""
-    turn, back = 0, 0
+    turn, back, patience = 0, 0, 0.0
     hands = Hands(clock)
     while True:
         pool.sweep()
-        back += hands.put_back()
+        step = hands.step()
+        back += max(-step, 0)
+        if step > LEAP:
+            patience = anyio.current_time() + PATIENCE
+            log.warning("the clock was put forward; no history is pruned for a while", seconds=step / 1000)
         if back and await _brought_forward(store, back, clock):
             back = 0
             wiring.dispatchers.wake()
-        if turn % PRUNE == 0:
+        if turn % PRUNE == 0 and anyio.current_time() >= patience:
             try:
                 await prune(store, clock, wiring.project)
                 await wiring.versions.prune()
@@ -78,12 +86,12 @@ class Hands:
         self._clock = clock
         self._wall, self._steady = clock.now(), anyio.current_time()
 
-    def put_back(self) -> Millis:
-        """Return by how much the clock was put back since the last look; 0 where it was not."""
+    def step(self) -> Millis:
+        """Return by how much the clock was put forward since the last look, or back (negative); 0 where it was not."""
         wall, steady = self._clock.now(), anyio.current_time()
-        back = int((steady - self._steady) * 1000) - (wall - self._wall)
+        step = wall - self._wall - int((steady - self._steady) * 1000)
         self._wall, self._steady = wall, steady
-        return back if back > STEP else 0
+        return step if abs(step) > STEP else 0
 
 
 async def audit(store: Store, note: Callable[[Sequence[str]], None]) -> None:
@@ -109,13 +117,12 @@ async def prune(store: Store, clock: Clock, project: Project) -> int:
 
     The oldest finished deliveries go first; what is queued or running never goes, and a dead letter by its age alone.
     """
-    hub = project.hub
+    hub, now = project.hub, clock.now()
     removed = 0
     keep = hub.keep
     # Where it is but the backlog that is too large, no history makes room for it.
     most = hub.keep_size + (await store.held() if await store.size() > hub.keep_size else 0)
     while True:
-        now = clock.now()
         dead = {name: now - keep_dead for name, keep_dead in (await _dead_letters(store, project)).items()}
         over = await store.size() > most
         if over:
