@@ -441,6 +441,31 @@ async def test_a_route_that_is_being_replaced_answers_503_for_a_moment():
 
 
 @on_each_loop
+async def test_no_other_route_takes_the_place_of_one_that_is_being_replaced(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("triggerhub.web.ingress.VACANCY", 0.3)
+    ingress = Ingress()
+    async with (
+        ingress.listen("127.0.0.1", 0) as port,
+        ingress.serve(route(Echo(), "/{any}")),
+        connected(port) as client,
+    ):
+        for path in ("/a", "/%61"):
+            async with ingress.serve(route(Echo())):
+                pass
+            await client.send(f"GET {path} HTTP/1.1\r\nHost: hub\r\n\r\n".encode())
+            assert (await client.answer()).status == 503
+            await client.send(b"GET /b HTTP/1.1\r\nHost: hub\r\n\r\n")
+            assert (await client.answer()).status == 200
+        status = 503
+        async with asyncio.timeout(GUARD):
+            while status == 503:
+                await client.send(b"GET /a HTTP/1.1\r\nHost: hub\r\n\r\n")
+                status = (await client.answer()).status
+                await asyncio.sleep(0.01)
+        assert status == 200
+
+
+@on_each_loop
 async def test_leaving_lets_open_requests_finish_and_closes_the_idle():
     started, release = asyncio.Event(), asyncio.Event()
 

@@ -138,5 +138,5 @@ async def test_what_is_not_held_of_one_is_not_given_back_of_another() -> None:
 def shared_by(limits: Limits, *routes: Route) -> Shared:
     table = Table()
     table.add(routes or [route(Echo(), limit=4 * MB)])
-    given: dict[str, Any] = {"vacated": lambda method, path: False, "proxies": Proxies(()), "secure": False}
+    given: dict[str, Any] = {"proxies": Proxies(()), "secure": False}
     return Shared(table=table, limits=limits, loop=asyncio.get_running_loop(), **given)

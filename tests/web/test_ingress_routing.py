@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.web.rig import Echo, route
 from triggerhub.errors import ConfigError
-from triggerhub.web.routing import Table
+from triggerhub.web.routing import Found, Table
 
 ECHO = Echo()
 
@@ -51,9 +51,30 @@ def test_a_path_is_shared_by_methods_and_freed_one_by_one():
     posting, getting = route(ECHO, "/a", ("POST",)), route(ECHO, "/a", ("GET",))
     made.add([posting, getting])
     made.remove([posting])
+    assert made.find("POST", "/a").vacated
+    made.forget([posting])
     assert made.find("POST", "/a").allow == ("GET", "HEAD")
     made.remove([getting])
-    assert made.find("POST", "/a").allow == ()
+    assert made.find("HEAD", "/a").vacated
+    made.forget([getting])
+    assert made.find("HEAD", "/a") == Found()
+
+
+def test_what_was_removed_keeps_its_place_from_what_is_less_literal_until_it_is_forgotten():
+    made = table("/{x}")
+    gone, back = route(ECHO, "/a"), route(ECHO, "/a")
+    made.add([gone])
+    made.remove([gone])
+    assert made.find("POST", "/a") == Found(vacated=True)
+    made.add([back])
+    made.remove([back])
+    made.forget([gone])
+    assert made.find("POST", "/a") == Found(vacated=True), "the first of two ends forgets not the second"
+    made.forget([back])
+    assert made.find("POST", "/a").params == {"x": "a"}
+    made.remove([route(ECHO, "/{x}")])
+    made.add([back])
+    assert made.find("POST", "/a").route is back, "what is less literal and gone takes no place from what serves"
 
 
 def test_of_routes_that_collide_none_is_added():
@@ -70,8 +91,11 @@ def test_a_path_that_is_none_is_a_config_error():
 
 @given(st.lists(st.sampled_from(["/a", "/a/{x}", "/{x}/b", "/a/b"]), unique=True))
 def test_removing_all_leaves_nothing(paths):
-    made = table(*paths)
-    made.remove([route(ECHO, path) for path in paths])
+    routes = [route(ECHO, path) for path in paths]
+    made = Table()
+    made.add(routes)
+    made.remove(routes)
+    made.forget(routes)
     for raw in ("/a", "/a/b", "/z/b", "/a/z"):
         found = made.find("POST", raw)
-        assert (found.route, found.allow) == (None, ())
+        assert found == Found()

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -26,7 +25,8 @@ from triggerhub.web.proxy import Proxies
 from triggerhub.web.routing import Table
 
 VACANCY = 5.0
-"""For how many seconds a path that is served no longer answers 503 and not 404: a reload exchanges routes in less."""
+"""For how many seconds a path that is served no longer answers 503, and no other route takes it: a reload exchanges
+routes in less."""
 
 
 class Ingress:
@@ -35,7 +35,6 @@ class Ingress:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._table = Table()
-        self._vacated: list[tuple[float, Table]] = []
         self._listeners: list[_Listener] = []
 
     @property
@@ -54,14 +53,7 @@ class Ingress:
             yield
         finally:
             self._table.remove(routes)
-            former = Table()
-            former.add(routes)
-            self._vacated.append((time.monotonic() + VACANCY, former))
-
-    def _was_served(self, method: str, raw_path: str) -> bool:
-        now = time.monotonic()
-        self._vacated = [(until, table) for until, table in self._vacated if until > now]
-        return any(table.find(method, raw_path).route for _, table in self._vacated)
+            asyncio.get_running_loop().call_later(VACANCY, self._table.forget, routes)
 
     @asynccontextmanager
     async def listen(
@@ -84,7 +76,6 @@ class Ingress:
         listener = _Listener(
             Shared(
                 table=self._table,
-                vacated=self._was_served,
                 proxies=Proxies(trusted_proxies),
                 limits=self._limits,
                 secure=tls is not None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -53,8 +53,6 @@ class Shared:
     """What the connections of one listener have in common."""
 
     table: Table
-    vacated: Callable[[str, str], bool]
-    """Whether a path was served until a moment ago: a reload, not a wrong address."""
     proxies: Proxies
     limits: Limits
     secure: bool
@@ -282,7 +280,7 @@ class RequestParser:
         if found.allow:
             allow = ", ".join(found.allow)
             raise Refused(405, f"This path takes {allow}", ("allow", allow), close=has_body)
-        if self._shared.vacated(self._method, self._raw_path):
+        if found.vacated:
             raise Refused(503, "This path is being set up again", ("retry-after", "1"), close=has_body)
         raise Refused(404, "Not Found", close=has_body)
 

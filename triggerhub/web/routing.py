@@ -26,6 +26,8 @@ class _Place:
     """All that is served at one path."""
 
     by_method: dict[str, Route] = field(default_factory=dict)
+    vacated: dict[str, Route] = field(default_factory=dict)
+    """What answered until a moment ago, and keeps its place from what is less literal."""
     pattern: Pattern | None = None
 
 
@@ -36,9 +38,12 @@ class Found:
     route: Route | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
+    vacated: bool = False
+    """Whether the route is one that was served until a moment ago: a reload, not a wrong address."""
 
 
 NOWHERE = Found()
+VACATED = Found(vacated=True)
 
 
 class Table:
@@ -60,13 +65,10 @@ class Table:
                 added.append(route)
         except BaseException:
             self.remove(added)
+            self.forget(added)
             raise
 
     def _add(self, route: Route) -> None:
-        if route.path.endswith(BELOW):
-            place = self._below.setdefault(route.path[:-1], _Place())
-            place.by_method.update(dict.fromkeys(_methods(route), route))
-            return
         pattern = _parse(route.path)
         place = self._place(route.path, pattern) or _Place(pattern=pattern)
         for method in _methods(route):
@@ -75,34 +77,50 @@ class Table:
                     f"{method} {_named(route)} is already served as {method} {_named(taken)}",
                     hint="Give one of the two another path, or other methods.",
                 )
-        place.by_method.update(dict.fromkeys(_methods(route), route))
-        if pattern is None:
-            self._literal[route.path] = place
-        else:
+        for method in _methods(route):
+            place.by_method[method] = route
+            place.vacated.pop(method, None)
+        if pattern is not None:
             self._patterns[pattern.literals] = place
             self._ordered = sorted(self._patterns.values(), key=_order)
+        elif route.path.endswith(BELOW):
+            self._below[route.path[:-1]] = place
+        else:
+            self._literal[route.path] = place
 
     def remove(self, routes: Iterable[Route]) -> None:
-        """Serve them no longer."""
+        """Serve them no longer, nor anything less literal in their place until they are forgotten or served again."""
         for route in routes:
-            if route.path.endswith(BELOW):
-                self._below.pop(route.path[:-1])
-                continue
-            pattern = _parse(route.path)
-            place = self._place(route.path, pattern)
+            place = self._place(route.path, _parse(route.path))
             assert place is not None, "only what was added is removed"
             for method in _methods(route):
-                del place.by_method[method]
-            if place.by_method:
+                place.vacated[method] = place.by_method.pop(method)
+
+    def forget(self, routes: Iterable[Route]) -> None:
+        """Answer for *routes*, which were removed, as if they had never been served."""
+        for route in routes:
+            place = self._place(route.path, _parse(route.path))
+            if place is None:
                 continue
-            if pattern is None:
-                del self._literal[route.path]
-            else:
-                del self._patterns[pattern.literals]
-                self._ordered.remove(place)
+            for method in _methods(route):
+                if place.vacated.get(method) is route:
+                    del place.vacated[method]
+            if not place.by_method and not place.vacated:
+                self._drop(route.path, place)
+
+    def _drop(self, path: str, place: _Place) -> None:
+        if place.pattern is not None:
+            del self._patterns[place.pattern.literals]
+            self._ordered.remove(place)
+        elif path.endswith(BELOW):
+            del self._below[path[:-1]]
+        else:
+            del self._literal[path]
 
     def _place(self, path: str, pattern: Pattern | None) -> _Place | None:
-        return self._literal.get(path) if pattern is None else self._patterns.get(pattern.literals)
+        if pattern is not None:
+            return self._patterns.get(pattern.literals)
+        return self._below.get(path[:-1]) if path.endswith(BELOW) else self._literal.get(path)
 
     def find(self, method: str, raw_path: str) -> Found:
         """Return the route for *raw_path*, still percent-encoded. A literal path goes before a pattern."""
@@ -119,7 +137,7 @@ class Table:
             params = place.pattern.match(segments) if place.pattern else None
             if params is not None:
                 found = self._of(place, method, params)
-                if found.route is not None:
+                if found.route is not None or found.vacated:
                     return found
                 allow += tuple(method for method in found.allow if method not in allow)
         for begin, place in self._below.items():
@@ -128,16 +146,19 @@ class Table:
         return Found(allow=allow) if allow else NOWHERE
 
     def _of(self, place: _Place, method: str, params: Mapping[str, str]) -> Found:
-        route = place.by_method.get(method)
-        if route is None and method == "HEAD":
-            route = place.by_method.get("GET")
-        if route is None:
-            allow = [*place.by_method, *(["HEAD"] if "GET" in place.by_method else [])]
-            return Found(allow=tuple(dict.fromkeys(allow)))
-        return Found(route=route, params=params)
+        if (route := place.by_method.get(method)) is not None:
+            return Found(route=route, params=params)
+        if method in place.vacated:
+            return VACATED
+        if method == "HEAD":
+            return self._of(place, "GET", params)
+        allow = [*place.by_method, *(["HEAD"] if "GET" in place.by_method else [])]
+        return Found(allow=tuple(dict.fromkeys(allow)))
 
 
 def _parse(path: str) -> Pattern | None:
+    if path.endswith(BELOW):
+        return None
     try:
         return paths.parse(path)
     except ValueError as error:
