@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.contract.package import answering, create
+from tests.contract.package import answering, create, opened, zipped
 from tests.contract.test_functions import ARN, refused
+from tests.contract.test_options import fetch
 
 INVALID = (400, "InvalidParameterValueException")
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:recorded"
@@ -189,3 +191,14 @@ def test_what_does_not_go_together_is_told_in_the_words_of_aws(lambdas: Any, nam
     status, kind, text = refused(lambdas.invoke, **there, Payload=b"{")
     says = "Could not parse request body into json: Could not parse payload into json: "
     assert (status, kind, text.startswith(says)) == (400, "InvalidRequestContentException", True)
+
+
+def test_a_function_s_url_tells_how_it_was_reached(lambdas: Any) -> None:
+    name = f"fn-{uuid.uuid4().hex[:8]}"
+    create(lambdas, name, zipped({"app.py": "def handler(event, context):\n    return event['headers']\n"}))
+    url = lambdas.create_function_url_config(FunctionName=name, AuthType="NONE")["FunctionUrl"]
+    opened(lambdas, name)
+    _, _, body = fetch(url, x_forwarded_proto="https", x_forwarded_for="192.0.2.9")
+    found = json.loads(body)
+    told = [found[f"x-forwarded-{one}"] for one in ("for", "port", "proto")]
+    assert told == ["127.0.0.1", str(urlsplit(url).port), "http"]
