@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.stores.rig import Hand
+from tests.stores.rig import NOW, Hand
+from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
 from triggerhub.stores.sqlite import open_store
 
@@ -24,6 +25,16 @@ async def test_a_ledger_that_does_not_add_up_is_told(tmp_path: Path) -> None:
         await store.writer.do(lambda t: t.db.execute("UPDATE tally SET number = 3 WHERE entry = 'accepted'"))
         assert (await store.stats()).drift == 2
         assert await store.audit() == ["3 deliveries were accepted; the ledger accounts for 1"]
+
+
+async def test_what_a_ledger_denies_is_listed_and_pruned_all_the_same(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "var") as store:
+        hand = Hand(store)
+        one = await hand.put()
+        await hand.settle((await hand.take())[0])
+        await store.writer.do(lambda t: t.db.execute("UPDATE tally SET number = 0 WHERE entry = 'succeeded'"))
+        assert [row.id for row in await store.page(Query(function="f"))] == [one]
+        assert await store.prune(finished_before=NOW + 1, dead_before={}, now=NOW + 1) == 1
 
 
 async def test_a_row_that_is_gone_from_memory_is_told() -> None:

@@ -62,7 +62,11 @@ def _asked(session: Session) -> tuple[Running | None, list[Reading]]:
         status = session.admin.get("status")
         running = Running(pid=status["pid"], listen=status["listen"], admin=status["admin"])
         differs = session.admin.get("audit")
-        found += [bad("accounting", text, "Put a backup in its place: triggerhub restore FILE") for text in differs]
+        remedy = (
+            "Where there is damage, or deliveries are missing, put a backup in its place: triggerhub restore FILE. "
+            "By a wrong count alone nothing is lost."
+        )
+        found += [bad("accounting", text, remedy) for text in differs]
         if not differs:
             found.append(good("accounting", "every row was counted, and the ledgers agree"))
         if status["signatures"] == "any":

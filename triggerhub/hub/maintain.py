@@ -37,7 +37,10 @@ AUDITS = 24 * 3600.0
 """Seconds between two audits."""
 TOLD = 3
 """So many findings of an audit are told; more say no more."""
-REMEDY = "put a backup in its place with `triggerhub restore FILE`"
+REMEDY = (
+    "where there is damage, or deliveries are missing, put a backup in its place with `triggerhub restore FILE`; "
+    "by a wrong count alone nothing is lost"
+)
 
 
 async def maintain(store: Store, pool: Pool, clock: Clock, wiring: Wiring) -> None:

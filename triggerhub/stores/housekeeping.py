@@ -76,7 +76,7 @@ def old(
     """
     found: list[tuple[str, Millis]] = []
     for state in (SUCCEEDED, CANCELLED, DEAD):
-        lanes = db.execute("SELECT function, trigger FROM tally WHERE entry = ? AND number > 0", (NAMES[state],))
+        lanes = db.execute("SELECT function, trigger FROM tally WHERE entry = ?", (NAMES[state],))
         for function, trigger in lanes.fetchall():
             before = dead_before.get(function, finished_before) if state == DEAD else finished_before
             # A delivery is made before it is finished: the bound on ids keeps young history out of the search.

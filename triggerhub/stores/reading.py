@@ -63,7 +63,7 @@ def page(db: sqlite3.Connection, query: Query) -> list[Delivery]:
     if query.function is None and query.trigger is None and query.state is None:
         return [rows.delivery(row) for row in db.execute(NEWEST, bounds)]
     ranges = db.execute(
-        "SELECT function, trigger, entry FROM tally WHERE function <> '' AND number > 0 "
+        "SELECT function, trigger, entry FROM tally WHERE function <> '' "
         "AND (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR trigger = ?2) AND (?3 IS NULL OR entry = ?3)",
         (query.function, query.trigger, query.state),
     ).fetchall()
