@@ -46,6 +46,26 @@ def test_a_method_may_be_found_in_a_less_literal_pattern():
     assert made.find("GET", "/a/b").allow == ("POST", "PUT")
 
 
+def test_a_method_that_a_literal_path_has_not_may_be_found_in_a_pattern():
+    made = Table()
+    made.add([route(ECHO, "/a/b", ("POST",)), route(ECHO, "/a/{x}", ("GET",))])
+    for raw in ("/a/b", "/a/%62"):
+        assert made.find("GET", raw).params == made.find("HEAD", raw).params == {"x": "b"}
+        assert made.find("PUT", raw).allow == ("POST", "GET", "HEAD")
+
+
+def test_each_method_of_a_pattern_has_its_own_names():
+    made = Table()
+    made.add([route(ECHO, "/a/{x}", ("GET",)), route(ECHO, "/a/{y}", ("POST",))])
+    assert (made.find("GET", "/a/1").params, made.find("POST", "/a/1").params) == ({"x": "1"}, {"y": "1"})
+
+
+def test_nothing_with_parts_takes_what_answers_all_below():
+    made = table("/_url/*", "/{x}/{y}/{z}")
+    assert made.find("POST", "/_url/id/path").params == {}
+    assert made.find("POST", "/a/id/path").params == {"x": "a", "y": "id", "z": "path"}
+
+
 def test_a_path_is_shared_by_methods_and_freed_one_by_one():
     made = Table()
     posting, getting = route(ECHO, "/a", ("POST",)), route(ECHO, "/a", ("GET",))

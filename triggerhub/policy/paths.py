@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 RESERVED = "/_url"
@@ -20,7 +20,7 @@ class Pattern:
     literals: tuple[str | None, ...]
     names: tuple[str, ...]
 
-    def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
+    def match(self, segments: Sequence[str]) -> tuple[str, ...] | None:
         """Return the values of the parts, or None where *segments* (decoded) are another path."""
         if len(segments) != len(self.literals):
             return None
@@ -34,7 +34,7 @@ class Pattern:
                 values.append(segment)
             elif literal != segment:
                 return None
-        return dict(zip(self.names, values, strict=True))
+        return tuple(values)
 
 
 def parse(path: str) -> Pattern | None:

@@ -8,7 +8,7 @@ becomes a separator that a proxy in front did not see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -18,7 +18,6 @@ from triggerhub.policy.paths import Pattern
 from triggerhub.source import Route
 
 BELOW = "/*"
-NO_PARAMS: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -26,6 +25,8 @@ class _Place:
     """All that is served at one path."""
 
     by_method: dict[str, Route] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By method, too: what its route calls the parts."""
     vacated: dict[str, Route] = field(default_factory=dict)
     """What answered until a moment ago, and keeps its place from what is less literal."""
     pattern: Pattern | None = None
@@ -79,6 +80,7 @@ class Table:
                 )
         for method in _methods(route):
             place.by_method[method] = route
+            place.names[method] = pattern.names if pattern else ()
             place.vacated.pop(method, None)
         if pattern is not None:
             self._patterns[pattern.literals] = place
@@ -123,37 +125,45 @@ class Table:
         return self._below.get(path[:-1]) if path.endswith(BELOW) else self._literal.get(path)
 
     def find(self, method: str, raw_path: str) -> Found:
-        """Return the route for *raw_path*, still percent-encoded. A literal path goes before a pattern."""
+        """Return the route for *raw_path*, still percent-encoded: of those that have the method, the most literal."""
         place = self._literal.get(raw_path)
-        if place is not None:
-            return self._of(place, method, NO_PARAMS)
+        if place is not None and (route := place.by_method.get(method)) is not None:
+            return Found(route=route)
+        allow: tuple[str, ...] = ()
+        for place, values in self._places(raw_path):
+            found = _of(place, method, values)
+            if found.route is not None or found.vacated:
+                return found
+            allow += tuple(one for one in found.allow if one not in allow)
+        return Found(allow=allow) if allow else NOWHERE
+
+    def _places(self, raw_path: str) -> Iterator[tuple[_Place, tuple[str, ...]]]:
+        """Yield what is at *raw_path*, the most literal first, and the values of its parts."""
         segments = [unquote(segment) for segment in raw_path.split("/")] if "%" in raw_path else raw_path.split("/")
+        if (place := self._literal.get(raw_path)) is not None:
+            yield place, ()
         if "%" in raw_path and not any("/" in segment for segment in segments):
             place = self._literal.get("/".join(segments))
             if place is not None:
-                return self._of(place, method, NO_PARAMS)
-        allow: tuple[str, ...] = ()
-        for place in self._ordered:
-            params = place.pattern.match(segments) if place.pattern else None
-            if params is not None:
-                found = self._of(place, method, params)
-                if found.route is not None or found.vacated:
-                    return found
-                allow += tuple(method for method in found.allow if method not in allow)
+                yield place, ()
         for begin, place in self._below.items():
             if raw_path.startswith(begin):
-                return self._of(place, method, NO_PARAMS)
-        return Found(allow=allow) if allow else NOWHERE
+                yield place, ()
+        for place in self._ordered:
+            values = place.pattern.match(segments) if place.pattern else None
+            if values is not None:
+                yield place, values
 
-    def _of(self, place: _Place, method: str, params: Mapping[str, str]) -> Found:
-        if (route := place.by_method.get(method)) is not None:
-            return Found(route=route, params=params)
-        if method in place.vacated:
-            return VACATED
-        if method == "HEAD":
-            return self._of(place, "GET", params)
-        allow = [*place.by_method, *(["HEAD"] if "GET" in place.by_method else [])]
-        return Found(allow=tuple(dict.fromkeys(allow)))
+
+def _of(place: _Place, method: str, values: tuple[str, ...]) -> Found:
+    if (route := place.by_method.get(method)) is not None:
+        return Found(route=route, params=dict(zip(place.names[method], values, strict=True)))
+    if method in place.vacated:
+        return VACATED
+    if method == "HEAD":
+        return _of(place, "GET", values)
+    allow = [*place.by_method, *(["HEAD"] if "GET" in place.by_method else [])]
+    return Found(allow=tuple(dict.fromkeys(allow)))
 
 
 def _parse(path: str) -> Pattern | None:
