@@ -27,7 +27,7 @@ from triggerhub.policy.scheme import (
     Twilio,
 )
 from triggerhub.policy.signature import verify
-from triggerhub.settings import MINUTE, Secret
+from triggerhub.settings import KB, MINUTE, Secret
 
 NOW = 1_614_265_330_000
 SLACK_NOW = 1_531_420_618_000
@@ -253,13 +253,18 @@ def test_twilio_signs_repeated_fields_once_and_sorted():
     assert verify(Twilio(keys("t")), message(body, FORM, ("x-twilio-signature", signed)), NOW) is None
 
 
-def test_a_form_of_very_many_fields_is_refused_unread():
-    body = b"&".join([b"a=b"] * 1_000_000)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param(b"&".join([b"a=b"] * 1001), "the form has more than 1000 fields", id="fields"),
+        pytest.param(b"a=" + b"%41" * 1_900_000, "the form has more than 64 KB", id="bytes"),
+        pytest.param(b"a=" + b"%41" * (64 * KB // 3 - 1), "x-twilio-signature does not match", id="neither"),
+    ],
+)
+def test_a_form_that_takes_long_to_read_is_refused_unread(body, reason):
     started = time.process_time()
-    assert verify(Twilio(keys("t")), message(body, FORM, ("x-twilio-signature", "x")), NOW) == (
-        "the form has more than 1000 fields"
-    )
+    assert verify(Twilio(keys("t")), message(body, FORM, ("x-twilio-signature", "x")), NOW) == reason
     refused = time.process_time() - started
     started = time.process_time()
-    parse_qsl(body.decode(), max_num_fields=1_000_000)
+    parse_qsl(f"a={'%41' * 500_000}")
     assert refused < (time.process_time() - started) / 4

@@ -32,8 +32,9 @@ from triggerhub.policy.scheme import (
     Twilio,
 )
 from triggerhub.policy.token import Token, verify_token
-from triggerhub.settings import SECOND, Secret
+from triggerhub.settings import KB, SECOND, Secret
 
+FORM = 64 * KB
 FORM_FIELDS = 1000
 """Of a form that Twilio signed: to take a stranger's apart must not keep the others waiting."""
 
@@ -208,6 +209,8 @@ def _twilio(scheme: Twilio, message: Message) -> str | None:
         if len(digests) != 1 or not hmac.compare_digest(digests[0].lower().encode(), actual):
             return "bodySHA256 does not match the body"
     elif (message.header("content-type") or "").lower().startswith("application/x-www-form-urlencoded"):
+        if len(message.body) > FORM:
+            return f"the form has more than {FORM // KB} KB"
         try:
             fields = parse_qsl(
                 message.body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FORM_FIELDS
