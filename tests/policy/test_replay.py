@@ -24,6 +24,7 @@ def message(*headers: tuple[str, str], body: bytes = b"") -> Message:
         pytest.param(Stripe(()), message(body=b'{"id":"evt_1"}'), "evt_1", id="stripe"),
         pytest.param(Slack(()), message(body=b'{"event_id":"Ev1"}'), "Ev1", id="slack"),
         pytest.param(Slack(()), message(body=b"command=%2Fx"), None, id="slack command"),
+        pytest.param(Stripe(()), message(body=b'{"id":"\\ud800"}'), '"\\ud800"', id="half a surrogate pair"),
         pytest.param(Stripe(()), message(body=b'{"id":5}'), None, id="no string"),
         pytest.param(Stripe(()), message(body=b"[" * 100_000), None, id="nested without end"),
         pytest.param(Gitlab(()), message(GENERAL, ("x-gitlab-event-uuid", "shared")), "i-1", id="gitlab"),
@@ -46,6 +47,7 @@ def test_a_delivery_is_named_by_its_sender(scheme, received, expected):
         (b'{"type":"event_callback","text":"url_verification","challenge":"c1"}', None),
         (b'{"type":"url_verification"}', None),
         (b"url_verification", None),
+        (b'{"type":"url_verification","challenge":"\\ud800"}', '"\\ud800"'),
     ],
 )
 def test_only_a_challenge_is_echoed(body, challenge):

@@ -24,6 +24,7 @@ from triggerhub.policy.scheme import (
     Stripe,
     Twilio,
 )
+from triggerhub.policy.selecting import storable
 from triggerhub.policy.token import Token
 
 GENERAL = "idempotency-key"
@@ -75,4 +76,4 @@ def _field(body: bytes, name: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, str) else None
+    return storable(found) if isinstance(found, str) else None

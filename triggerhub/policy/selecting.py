@@ -91,8 +91,8 @@ class Selector:
         found = self._find(view)
         if found is None or found == "":
             return None
-        if isinstance(found, str) and not _broken(found):
-            return limit(found)
+        if isinstance(found, str):
+            return limit(storable(found))
         try:
             return limit(_canonical(found))
         except RecursionError:
@@ -130,6 +130,11 @@ def _data(carried: Json) -> Json:
         return _body(base64.b64decode(text, validate=True).decode()) if isinstance(text, str) else None
     except ValueError:
         return None
+
+
+def storable(text: str) -> str:
+    """Return a string as it is where it is valid Unicode, else written as JSON."""
+    return _canonical(text) if _broken(text) else text
 
 
 def _broken(text: str) -> bool:

@@ -107,8 +107,13 @@ def _signed(
     if not given.startswith(prefix):
         return f"{header} does not start with {prefix}"
     data = message.body if data is None else data
+    digest = given[len(prefix) :]
     expected = [_digest(key, data, algorithm, encoding) for key in _keys(secrets)]
-    return None if _any_matches([_raw(given[len(prefix) :])], expected) else f"{header} does not match"
+    return (
+        None
+        if _any_matches([_raw(digest.lower() if encoding == "hex" else digest)], expected)
+        else f"{header} does not match"
+    )
 
 
 def _told(given: str | None, secrets: Secrets, what: str) -> str | None:
@@ -229,11 +234,11 @@ def _twilio(scheme: Twilio, message: Message) -> str | None:
 
 
 def _with_and_without_port(url: str) -> list[str]:
-    """Return the ways in which Twilio may have written the URL: by product, it names the default port or not."""
+    """Return the ways in which Twilio may have written the URL: by product, it names the port or not."""
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
-    port = ":443" if scheme == "https" else ":80"
-    bare = authority.removesuffix(port)
-    if ":" in bare.rpartition("]")[2]:
-        return [url]
-    return [f"{scheme}://{host}{slash}{path}" for host in (bare, bare + port)]
+    bracketed, bracket, host = authority.rpartition("]")
+    name, colon, _ = host.partition(":")
+    bare = f"{bracketed}{bracket}{name}"
+    named = authority if colon else f"{bare}:{443 if scheme == 'https' else 80}"
+    return [f"{scheme}://{one}{slash}{path}" for one in (bare, named)]
