@@ -101,6 +101,33 @@ async def test_at_most_the_limit_goes_at_a_time(hand: Hand) -> None:
     assert (await hand.store.stats()).pruned == 7
 
 
+async def test_of_large_ones_few_go_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "LOAD", 200_000)
+    async with open_store(tmp_path / "var") as store:
+        hand = Hand(store)
+        for _ in range(5):
+            await hand.put(data=b"x" * 50_000)
+        for claimed in await hand.take():
+            await hand.settle(claimed, attempt=attempt(payload=b"y" * 50_000))
+        gone = []
+        while count := await prune(hand, LATER):
+            gone.append(count)
+    assert gone == [2, 2, 1]
+
+
+async def test_large_answers_go_in_several_transactions_of_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "LOAD", 200_000)
+    async with open_store(tmp_path / "var") as store:
+        for number in range(5):
+            await store.keep_answer(Answered(function="f", key=str(number), payload=b"1" * 100_000, until=NOW))
+        before = store.writer.groups
+        assert await prune(Hand(store), NOW) == 0
+        assert await store.answer([("f", str(number)) for number in range(5)], now=NOW - 1) == [None] * 5
+        assert store.writer.groups - before == 3
+
+
 async def test_an_event_goes_with_its_last_delivery(hand: Hand) -> None:
     given = intake("f", "g", data=b"x" * 100_000)
     await hand.accept(given)

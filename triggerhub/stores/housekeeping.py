@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Container, Mapping, Sequence
+from itertools import accumulate
 
 from triggerhub import ids
 from triggerhub.model import Delivery, Millis, State
+from triggerhub.settings import MB
 from triggerhub.stores import queue, rows
 from triggerhub.stores.rows import CANCELLED, DEAD, NAMES, QUEUED, SUCCEEDED
 from triggerhub.stores.transaction import Transaction
 
 SWEEP = 2000
-"""How many expired keys one transaction removes."""
+"""How many expired keys, or answers, one transaction removes."""
+LOAD = 16 * MB
+"""Of payloads and answers, what one transaction removes: their pages are overwritten, and go through the log."""
 _FIRST = ids.first_at(0)
 OLD = (
-    "SELECT id FROM delivery WHERE function = ? AND trigger = ? AND state = ? AND id >= ? AND id < ? "
+    "SELECT id, coalesce((SELECT length(data) FROM event WHERE seq = d.event), 0)"
+    " + coalesce((SELECT sum(length(payload)) FROM attempt WHERE delivery = d.id), 0) "
+    "FROM delivery d WHERE function = ? AND trigger = ? AND state = ? AND id >= ? AND id < ? "
     "AND finished < ? ORDER BY id LIMIT ?"
 )
 
@@ -75,6 +81,7 @@ def old(
     For a reader, so that nothing waits behind the search through what was redriven long after it was made.
     """
     found: list[tuple[str, Millis]] = []
+    load = 0
     for state in (SUCCEEDED, CANCELLED, DEAD):
         lanes = db.execute("SELECT function, trigger FROM tally WHERE entry = ?", (NAMES[state],))
         for function, trigger in lanes.fetchall():
@@ -83,7 +90,11 @@ def old(
             # Those that lie ahead tell no time: the clock was wrong when they, or some before them, were made.
             for first, end in ((_FIRST, ids.first_at(max(before, 0))), (ids.first_at(now), ids.LAST)):
                 bounds = (function, trigger, state, first, end, before, limit - len(found))
-                found += [(row[0], before) for row in db.execute(OLD, bounds)]
+                for delivery, size in db.execute(OLD, bounds):
+                    found.append((delivery, before))
+                    load += size
+                    if load >= LOAD:
+                        return found
     return found
 
 
@@ -98,15 +109,22 @@ def prune(t: Transaction, candidates: Sequence[tuple[str, Millis]]) -> int:
 def sweep(t: Transaction, now: Millis) -> bool:
     """Remove expired leases, and expired keys and answers up to a number; whether there may be more."""
     t.db.execute("DELETE FROM lease WHERE until <= ?", (now,))
-    most = 0
-    for table, owner in (("key", "trigger"), ("answer", "function")):
-        gone = t.db.execute(
-            f"DELETE FROM {table} WHERE ({owner}, key) IN "
-            f"(SELECT {owner}, key FROM {table} WHERE expires <= ? ORDER BY expires LIMIT ?)",
-            (now, SWEEP),
-        )
-        most = max(most, gone.rowcount)
-    return most == SWEEP
+    keys = t.db.execute(
+        "DELETE FROM key WHERE (trigger, key) IN "
+        "(SELECT trigger, key FROM key WHERE expires <= ? ORDER BY expires LIMIT ?)",
+        (now, SWEEP),
+    )
+    return _sweep_answers(t, now) or keys.rowcount == SWEEP
+
+
+def _sweep_answers(t: Transaction, now: Millis) -> bool:
+    found = t.db.execute(
+        "SELECT function, key, length(payload) FROM answer WHERE expires <= ? ORDER BY expires LIMIT ?", (now, SWEEP)
+    ).fetchall()
+    before = accumulate((size for *_, size in found), initial=0)
+    gone = [(function, key) for (function, key, _), load in zip(found, before, strict=False) if load < LOAD]
+    t.db.executemany("DELETE FROM answer WHERE function = ? AND key = ?", gone)
+    return len(gone) < len(found) or len(found) == SWEEP
 
 
 def _remove(t: Transaction, deliveries: Sequence[Delivery], entry: str) -> None:
