@@ -114,6 +114,13 @@ def test_a_broken_toml_changes_nothing_and_is_told(hub: Daemon, text: str, word:
     assert hub.cli("check").returncode == 3
 
 
+def test_a_toml_that_was_emptied_changes_nothing_until_it_says_that_it_means_it(hub: Daemon) -> None:
+    saved(hub, "triggerhub.toml", "")
+    broken(hub, "triggerhub.toml holds no table any more; if that is meant, write [hub] into it")
+    saved(hub, "triggerhub.toml", "[hub]\n")
+    until(lambda: hub.post("/ask", b"")[0] == 404, "nothing is configured any more", 20)
+
+
 def test_a_toml_that_is_gone_or_a_folder_changes_nothing(hub: Daemon) -> None:
     path = hub.project / "triggerhub.toml"
     path.unlink()

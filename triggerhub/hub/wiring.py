@@ -38,6 +38,7 @@ AGAIN = 0.2
 """Seconds between a deployment and the reading of a configuration that was wrong without it."""
 _MISSED = ("[unknown-function]", "[no-handler]", "there is no function")
 """What a configuration is told that speaks of a function which may be deployed later."""
+EMPTIED = "triggerhub.toml holds no table any more; if that is meant, write [hub] into it"
 STOPPING = "the hub is stopping"
 FIXED = ("data", "listen", "admin", "durability", "tls", "trusted_proxies", "user", "node", "log_level", "log_format")
 """Settings of [hub] that only a restart changes."""
@@ -214,6 +215,9 @@ class Wiring:
         crash_point("during-reload")
         if not self.taking:
             return [STOPPING]
+        if project is not None and self._own.lines and not project.lines:
+            # An editor on a full disk leaves that, or one that has not written yet.
+            project, problems = None, [EMPTIED]
         if project is None:
             log.error("the new configuration has errors; the running one is kept", problems=list(problems))
             self._tell("rejected", ["the running configuration is kept", *problems])
