@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -133,6 +134,20 @@ async def test_what_is_not_held_of_one_is_not_given_back_of_another() -> None:
     assert (isinstance(first, Request) and first.heeded, shared.buffered) == (False, KB)
     parser.release(held)
     assert (isinstance(second, Request) and second.body, shared.buffered) == (b"b" * KB, 0)
+
+
+async def test_a_body_in_very_small_chunks_takes_what_is_counted() -> None:
+    parser = RequestParser(shared_by(Limits()), Peer("127.0.0.1"))
+    parser.feed(b"POST /a HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n")
+    pieces = b"2\r\nab\r\n" * 500
+    tracemalloc.start()
+    for _ in range(100):
+        parser.feed(pieces)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    parser.feed(b"0\r\n\r\n")
+    assert parser.queue[0][0].body == b"ab" * 50_000  # type: ignore[union-attr]
+    assert taken < 2 * 100_000
 
 
 def shared_by(limits: Limits, *routes: Route) -> Shared:

@@ -122,7 +122,7 @@ class RequestParser:
         self._headers: list[tuple[str, str]] = []
         self._head_size = 0
         self._refused = False
-        self._chunks: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._size = self._kept = self._fed = 0
         self._route: Route | None = None
         self._heeded = True
@@ -301,7 +301,13 @@ class RequestParser:
         self._shared.buffered += len(part)
         if self._peer.bounded:
             self._shared.by_peer[self._counted] += len(part)
-        self._chunks.append(part)
+        if not self._body:
+            self._body = part
+        else:
+            # Joined at once: of chunks of a byte each their objects would take many times what is counted.
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += part
         all_held = self._shared.buffered
         if (self._size > SMALL or all_held > self._limits.buffered) and self._limits.full(
             self._size, of_peer=self._shared.by_peer[self._counted], of_all=all_held
@@ -320,7 +326,7 @@ class RequestParser:
             return
         assert self._route is not None, "a request without a route is refused"
         request = self._request()
-        self._chunks = []
+        self._body = b""
         self.queue.append((request, self._route, self._kept, self._method == "HEAD", self._version == "1.0"))
 
     def _request(self) -> Request:
@@ -333,7 +339,7 @@ class RequestParser:
             raw_path=self._raw_path,
             query=self._query,
             headers=self._headers,
-            body=self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
+            body=bytes(self._body),
             client=client,
             scheme=scheme,
             host=host,
@@ -347,7 +353,7 @@ class RequestParser:
         if self.closing:
             return
         self._refused = True
-        self._chunks = []
+        self._body = b""
         self.expects = False
         self.closing = self.early = close
         self._shared.refused(status, text, self._peer.address)
@@ -369,7 +375,7 @@ class RequestParser:
     def end(self) -> None:
         """Let go of all that is held. llhttp's parser and this one refer to each other: nobody else would, for long."""
         self.queue.clear()
-        self._chunks = []
+        self._body = b""
         self.release()
         self._parser = None
 
