@@ -286,6 +286,16 @@ async def test_a_request_that_offers_an_upgrade_keeps_its_body(framed, step):
 
 
 @on_each_loop
+async def test_a_request_that_offers_an_upgrade_is_of_its_own_version():
+    echo = Echo()
+    async with serving(route(echo)) as port, connected(port) as client:
+        await client.send(b"POST /a HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nbody")
+        assert (await client.answer()).status == 200
+        assert await client.ended()
+    assert (echo.seen[0].http_version, echo.seen[0].body) == ("1.0", b"body")
+
+
+@on_each_loop
 async def test_a_request_that_offers_an_upgrade_is_held_to_the_limits():
     offer = b"POST /a HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     for size, status in ((9, 413), (8, 200)):

@@ -150,6 +150,19 @@ async def test_a_body_in_very_small_chunks_takes_what_is_counted() -> None:
     assert taken < 2 * 100_000
 
 
+async def test_no_long_name_of_a_header_is_kept_for_ever() -> None:
+    shared = shared_by(Limits())
+    tracemalloc.start()
+    for number in range(20):
+        parser = RequestParser(shared, Peer("127.0.0.1"))
+        parser.feed(b"GET /a HTTP/1.1\r\nHost: hub\r\nx%d%b: 1\r\n\r\n" % (number, b"n" * 16_000))
+        assert isinstance(parser.queue[0][0], Request)
+        parser.end()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 160_000
+
+
 def shared_by(limits: Limits, *routes: Route) -> Shared:
     table = Table()
     table.add(routes or [route(Echo(), limit=4 * MB)])

@@ -12,6 +12,7 @@ from tests.web.rig import Echo, connected, on_each_loop, post, route, serving
 from triggerhub.web.limit import Limits
 
 H = b"POST /a HTTP/1.1\r\nHost: hub\r\n"
+UPGRADE = b"Host: hub\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
 CHUNKED = H + b"Transfer-Encoding: chunked\r\n\r\n"
 
 REFUSED = [
@@ -80,6 +81,13 @@ REFUSED = [
     pytest.param(b"POST /a HTTP/1.2\r\nHost: hub\r\n\r\n", 400, id="HTTP/1.2"),
     pytest.param(b"POST /a HTTP/0.9\r\nHost: hub\r\n\r\n", 505, id="HTTP/0.9"),
     pytest.param(b"GET /a\r\n\r\n", (400, 505), id="no version"),
+    pytest.param(
+        b"POST /a HTTP/1.0\r\n" + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501,
+        id="TE in HTTP/1.0, another protocol offered",
+    ),
+    pytest.param(
+        b"POST /a HTTP/2.0\r\n" + UPGRADE + b"Content-Length: 1\r\n\r\nx", 505, id="HTTP/2.0, another protocol offered"
+    ),
     pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, id="HTTP/2 at once"),
     pytest.param(b"NONSENSE /a HTTP/1.1\r\nHost: hub\r\n\r\n", 400, id="no method"),
     pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS on the plain port"),
@@ -90,6 +98,8 @@ REFUSED = [
     pytest.param(H + b"X: " + b"a" * 70_000 + b"\r\n\r\n", 431, id="a long header"),
     pytest.param(H + b"X: " + b"a" * 90_000, 431, id="a header that does not end"),
     pytest.param(H + b"X: a\r\n" * 200 + b"\r\n", 431, id="many headers"),
+    pytest.param(H + b"X: a\r\n" * 101, 431, id="many headers that do not end"),
+    pytest.param(H + b"X: " + b"a" * 65_000 + b"\r\nY: " + b"a" * 600 + b"\r\nZ", 431, id="long ones that do not end"),
     pytest.param(b"\r\n" * 50_000, 431, id="empty lines"),
     pytest.param(H + b"Content-Length: 1001\r\n\r\n", 413, id="a long body, announced"),
     pytest.param(CHUNKED + b"3e9\r\n" + b"a" * 1001, 413, id="a long body in chunks"),

@@ -166,11 +166,13 @@ class RequestParser:
                 raise
             # Offered with a body, by Java's client for one. llhttp would skip the body: read it as if nothing
             # had been offered, and end the connection after it.
-            method, dropped = self._parser.get_method(), (b"connection", b"upgrade")
+            method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+            dropped = (b"connection", b"upgrade")
             lines = [(name.encode(), value.encode("latin-1")) for name, value in self._offered]
             head = b"".join(b"%b: %b\r\n" % line for line in lines if line[0] not in dropped)
             self._parser = httptools.HttpRequestParser(self)
-            self._parser.feed_data(b"%b %b HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (method, self._url, head))
+            first = b"%b %b HTTP/%b\r\n" % (method, self._url, version)
+            self._parser.feed_data(b"%b%bconnection: close\r\n\r\n" % (first, head))
             self._parser.feed_data(data[upgrade.args[0] :])
 
     def on_message_begin(self) -> None:
@@ -185,9 +187,12 @@ class RequestParser:
             self.refuse(414, "The request's target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_head:
-            return  # a trailer: nothing that was decided by the header may change
+        if not self.in_head or self._refused:
+            return  # a trailer, for one: nothing that was decided by the header may change
         self._head_size += len(name) + len(value) + 4
+        if self._head_size > self._limits.head or len(self._headers) >= self._limits.fields:
+            self.refuse(431, "The request's header is too large")
+            return
         key, text = _NAMES.get(name) or _name(name), value.strip(b" \t").decode("latin-1")
         # A browser sends the cookies of a host to all its ports: a session of the console is no handler's business.
         if key == "cookie" and COOKIE in text and not (text := session.without(text)):
@@ -226,8 +231,6 @@ class RequestParser:
         self._version = self._parser.get_http_version()
         if self._version not in ("1.1", "1.0"):
             raise Refused(505, "The protocol here is HTTP/1.1")
-        if self._head_size > self._limits.head or len(self._headers) > self._limits.fields:
-            raise Refused(431, "The request's header is too large")
         length, chunked, expect, hosts = 0, False, "", []
         for name, value in self._headers:
             if name in _WATCHED:
@@ -382,7 +385,7 @@ class RequestParser:
 
 def _name(name: bytes) -> str:
     text = name.decode("ascii").lower()
-    if len(_NAMES) < 1000:
+    if len(_NAMES) < 1000 and len(name) <= 64:
         _NAMES[name] = text
     return text
 
