@@ -366,7 +366,10 @@ class Context(Protocol):
         ...
 
     def lease(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Hold *name* as its one owner among all hubs of the store; waits until it is free."""
+        """Hold *name* as its one owner among all hubs of the store; waits until it is free.
+
+        What is raised within leaves as it is.
+        """
         ...
 
     def now(self) -> Millis: ...

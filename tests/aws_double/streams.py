@@ -70,6 +70,8 @@ class Streams:
         self.generation = 1
         self.enabled = True
         self.missing = False
+        self.gone = ""
+        """A shard that is listed, and of which nothing is there any more."""
         self._sequence = itertools.count(49_590_338_271_490_256_608_559_692)
         self._names = itertools.count()
         self.shard()
@@ -206,7 +208,7 @@ class Streams:
         if kinesis:
             self._check(asked)
         shard = self.shards.get(asked["ShardId"])
-        if shard is None:
+        if shard is None or shard.id == self.gone:
             raise Refused("ResourceNotFoundException")
         match asked["ShardIteratorType"]:
             case "TRIM_HORIZON":

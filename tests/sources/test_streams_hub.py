@@ -176,3 +176,21 @@ async def test_a_record_whose_key_another_call_has_is_neither_overtaken_nor_pass
                 await anyio.sleep(0.01)
     assert sorted(seen) == [0, 1, 2, 3]
     assert seen.index(0) < seen.index(1)
+
+
+async def test_a_shard_that_is_gone_while_it_is_listed_holds_no_other_up(tmp_path: Path, double: Streams) -> None:
+    (gone,) = double.shards
+    double.put("k", "kept", double.shard())
+    double.gone = gone
+    seen: list[Any] = []
+
+    async def work(invocation: Invocation) -> None:
+        seen.extend(bodies(invocation))
+
+    async with hub(tmp_path, work, clicks(double), MemoryStore()) as made:
+        await made.states(1)
+        with anyio.fail_after(10):
+            while (row := (await made.hub.triggers())[0])["why"] is None:
+                await anyio.sleep(0.01)
+        assert "no such resource" in str(row["why"])
+    assert seen == ["kept"]

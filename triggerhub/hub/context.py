@@ -121,14 +121,20 @@ class SourceContext:
     async def _lease(self, name: str) -> AsyncGenerator[None]:
         while await self.store.lease(name, self.node, LEASE, now=self.clock.now()) is None:
             await anyio.sleep(1)
+        raised: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._extend, name, tasks.cancel_scope)
             try:
                 yield
+            except Exception as error:
+                # Who leases knows nothing of the group: it would wrap what is raised.
+                raised = error
             finally:
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
                     await self.store.unlease(name, self.node)
+        if raised is not None:
+            raise raised
 
     async def _extend(self, name: str, scope: anyio.CancelScope) -> None:
         while True:
