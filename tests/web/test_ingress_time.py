@@ -155,24 +155,56 @@ async def test_three_hundred_slow_clients_delay_nobody():
 
 
 @on_each_loop
-async def test_connections_over_the_limit_are_503_until_one_goes():
-    limits = Limits(connections=2)
-    async with serving(route(Echo()), limits=limits) as port, connected(port) as first, connected(port) as second:
-        for client in (first, second):
-            await client.send(post())
-            assert (await client.answer()).status == 200
+async def test_connections_over_the_limit_are_503_while_all_have_something_to_do():
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def held(request: Request) -> Response:
+        started.set()
+        await release.wait()
+        return Response(status=200)
+
+    async with (
+        serving(route(held), limits=Limits(connections=2)) as port,
+        connected(port) as asking,
+        connected(port) as sending,
+    ):
+        await asking.send(post())
+        await started.wait()
+        await sending.send(H + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert (await sending.answer()).status == 100
         async with connected(port) as third:
             answer = await third.answer()
             assert (answer.status, answer.header("connection")) == (503, "close")
             assert await third.ended()
-        await first.send(post())
-        assert (await first.answer()).status == 200
-        first.writer.close()
+        release.set()
+        assert (await asking.answer()).status == 200
+        await sending.send(b"x")
+        assert (await sending.answer()).status == 200
         async with asyncio.timeout(GUARD):
             status = 503
             while status != 200:
                 async with connected(port) as later:
                     status = (await later.answer_if_open(post())).status
+
+
+@on_each_loop
+async def test_where_there_are_too_many_the_one_goes_that_has_rested_longest():
+    async with (
+        serving(route(Echo()), limits=Limits(connections=3)) as port,
+        connected(port) as silent,
+        connected(port) as first,
+        connected(port) as second,
+    ):
+        for client in (first, second, first):
+            await asyncio.sleep(0.003)  # the clock of a loop has steps of a millisecond
+            await client.send(post())
+            assert (await client.answer()).status == 200
+        async with connected(port) as third, connected(port) as fourth:
+            for client in (third, fourth, first):
+                await client.send(post())
+                assert (await client.answer()).status == 200
+            assert await silent.ended()
+            assert await second.ended()
 
 
 async def test_the_connection_limit_follows_the_descriptors(monkeypatch):

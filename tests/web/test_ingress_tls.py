@@ -115,11 +115,15 @@ async def test_a_client_too_many_is_told_so_over_tls(tmp_path):
     secure = {"ssl": trusting, "server_hostname": "localhost"}
     async with (
         serving(route(Echo()), limits=Limits(connections=1), tls=server_context(cert, key)) as port,
+        connected(port, **secure) as silent,
         connected(port, **secure) as first,
-        connected(port, **secure) as second,
     ):
-        assert (await second.answer()).status == 503
-        await first.send(post())
+        assert await silent.ended()
+        await first.send(b"POST /a HTTP/1.1\r\nHost: hub\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert (await first.answer()).status == 100
+        async with connected(port, **secure) as second:
+            assert (await second.answer()).status == 503
+        await first.send(b"x")
         assert (await first.answer()).status == 200
 
 

@@ -20,14 +20,41 @@ from triggerhub.web.proxy import from_here, peer_address
 log = structlog.get_logger("ingress")
 
 
+LOOK = 0.1
+"""Seconds between two looks for connections that rest: not each stranger may have all of them gone through."""
+
+
 class _BrokenOff(Exception):
     """An answer that was begun cannot be ended."""
+
+
+class Crowd(set["Connection"]):
+    """The connections of a listener."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resting: list[tuple[float, Connection]] = []
+        """Those that rested when that was looked at, and since when: who did for the longest time is last."""
+        self._looked = -LOOK
+
+    def make_room(self, now: float) -> bool:
+        """Whether there is room for one more, since the one went that has asked for nothing for the longest time."""
+        if not self._resting and now - self._looked >= LOOK:
+            self._looked = now
+            found = ((one.since, one) for one in self if one.rests)
+            self._resting = sorted(found, key=lambda entry: entry[0], reverse=True)
+        while self._resting:
+            since, one = self._resting.pop()
+            if one in self and one.rests and one.since == since:
+                one.leave()
+                return True
+        return False
 
 
 class Connection(asyncio.Protocol):
     """One client. The listener that made it calls :meth:`check` every second."""
 
-    def __init__(self, shared: Shared, connections: set[Connection]) -> None:
+    def __init__(self, shared: Shared, connections: Crowd) -> None:
         self._shared = shared
         self._limits = shared.limits
         self._loop = shared.loop
@@ -47,7 +74,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclass of asyncio's.
         self._transport = transport = cast("asyncio.Transport", transport)
-        if len(self._connections) >= self._limits.connections:
+        if len(self._connections) >= self._limits.connections and not self._connections.make_room(self._loop.time()):
             answer = http.message(503, "Too many connections", ("retry-after", "1"))
             transport.write(http.encode(answer, head=False, close=True))
             self._lost = True
@@ -81,6 +108,9 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
         if self._parts is not None:
             self._parts.leave()
+        self._go()
+
+    def _go(self) -> None:
         if self in self._connections:
             self._connections.discard(self)
             self._parser.end()
@@ -291,10 +321,26 @@ class Connection(asyncio.Protocol):
         self._parser.refuse(408, text)
         self._task = self._loop.create_task(self._serve())
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is asked, and all that was is answered."""
+        return self._task is None and self._parser.in_head and not self._parser.partial and not self._lingering
+
+    @property
+    def since(self) -> float:
+        """Since when it has been as it is, by the loop's time."""
+        return self._parser.since
+
     def drain(self) -> None:
         """Close if nothing is under way; otherwise the answer to what is will be the last."""
-        if self._task is None and self._parser.in_head and not self._parser.partial and not self._lingering:
+        if self.rests:
             self._transport.close()
+
+    def leave(self) -> None:
+        """Go at once, whatever of an answer is not taken: the place is somebody else's."""
+        self._lost = True
+        self._go()
+        self._transport.abort()
 
     def abort(self) -> asyncio.Task[None] | None:
         """Cut the connection; return the task that was answering, cancelled."""

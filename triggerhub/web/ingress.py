@@ -17,7 +17,7 @@ import anyio
 
 from triggerhub.source import Route
 from triggerhub.web import address
-from triggerhub.web.connection import Connection
+from triggerhub.web.connection import Connection, Crowd
 from triggerhub.web.greeting import Greeter
 from triggerhub.web.limit import Limits
 from triggerhub.web.parser import Shared
@@ -118,7 +118,7 @@ class _Listener:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self.connections: set[Connection] = set()
+        self.connections = Crowd()
         self._sweeping = False
 
     def connect(self) -> Connection:
