@@ -62,6 +62,8 @@ class Streams:
         self.name = name
         self.url = ""
         self.shards: dict[str, Shard] = {}
+        self.former: dict[str, dict[str, Shard]] = {}
+        """By ARN, the shards of streams that were disabled, and of which the records are kept for a day."""
         self.faults: list[Fault] = []
         self.calls: Counter[str] = Counter()
         self.down = False
@@ -108,8 +110,11 @@ class Streams:
         """Let the shard's first *count* records outlive the retention."""
         self.shards[shard].first = count
 
-    def renew(self) -> None:
-        """Delete the stream and make another one of its name."""
+    def renew(self, *, kept: bool = False) -> None:
+        """Delete the stream and make another one of its name; a table's former one may be *kept*, closed."""
+        if kept:
+            self.close(*self.shards)
+            self.former[self.table_arn] = self.shards
         self.generation += 1
         self.shards = {}
         self.shard()
@@ -157,15 +162,16 @@ class Streams:
         return {"Table": {"TableName": self.name, "TableStatus": "ACTIVE", **found}}
 
     def _DescribeStream(self, asked: Any, kinesis: bool) -> Any:
-        if asked["StreamArn"] != self.table_arn or self.missing:
+        described = {**self.former, self.table_arn: self.shards}.get(asked["StreamArn"])
+        if described is None or self.missing:
             raise Refused("ResourceNotFoundException")
         # In pages of two, so that whoever asks must ask on.
-        names = list(self.shards)
+        names = list(described)
         begin = names.index(asked["ExclusiveStartShardId"]) + 1 if "ExclusiveStartShardId" in asked else 0
         page = names[begin : begin + 2]
         more = {"LastEvaluatedShardId": page[-1]} if begin + 2 < len(names) else {}
-        shards = [self._described(self.shards[name]) for name in page]
-        return {"StreamDescription": {"StreamArn": self.table_arn, "StreamStatus": "ENABLED", "Shards": shards, **more}}
+        found = {"StreamArn": asked["StreamArn"], "Shards": [self._described(described[name]) for name in page], **more}
+        return {"StreamDescription": {"StreamStatus": "ENABLED", **found}}
 
     def _DescribeStreamSummary(self, asked: Any, kinesis: bool) -> Any:
         self._check(asked)
@@ -207,7 +213,7 @@ class Streams:
     def _GetShardIterator(self, asked: Any, kinesis: bool) -> Any:
         if kinesis:
             self._check(asked)
-        shard = self.shards.get(asked["ShardId"])
+        shard = self._shard(asked["ShardId"])
         if shard is None or shard.id == self.gone:
             raise Refused("ResourceNotFoundException")
         match asked["ShardIteratorType"]:
@@ -230,7 +236,7 @@ class Streams:
 
     def _GetRecords(self, asked: Any, kinesis: bool) -> Any:
         name, at = asked["ShardIterator"].split("|")
-        shard = self.shards.get(name)
+        shard = self._shard(name)
         if shard is None:
             raise Refused("ResourceNotFoundException")
         begin = max(int(at) - self.again, shard.first)
@@ -243,6 +249,9 @@ class Streams:
         if kinesis:
             answer["MillisBehindLatest"] = 0 if end else 1000
         return answer
+
+    def _shard(self, name: str) -> Shard | None:
+        return next((shards[name] for shards in (self.shards, *self.former.values()) if name in shards), None)
 
     def _record(self, one: Record, kinesis: bool) -> Any:
         if kinesis:

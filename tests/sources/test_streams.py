@@ -371,6 +371,29 @@ async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(module: An
     assert anew.seen == ["new"]
 
 
+async def test_a_trimmed_shard_keeps_nobody_from_the_next_stream(
+    double: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "LOOK", 0.1)
+    (first,) = double.shards
+    double.put("k", "old")
+    function = Function(dynamodb, double)
+    async with function.running():
+        await function.until(lambda: any('"after"' in value for value in function.stored.values()))
+    second, _ = double.split(first)
+    del double.shards[first]
+    double.put("k", "of its child", shard=second)
+    anew = Function(dynamodb, double)
+    anew.stored = function.stored
+    async with anew.running():
+        await anew.saw(1)
+        double.put("k", "its last", shard=second)
+        double.renew(kept=True)
+        double.put("k", "of the next stream")
+        await anew.saw(3)
+    assert anew.seen == ["of its child", "its last", "of the next stream"]
+
+
 async def test_a_stream_that_is_not_there_is_waited_for(module: Any, double: Streams) -> None:
     double.missing = True
     function = Function(module, double)

@@ -126,7 +126,7 @@ class Keeper:
     async def _next(self) -> Described | None:
         if self._described.generation != self._generation:
             return self._described
-        if not self._known or any(position.ended is None for position in self._known.values()):
+        if self._running or tree.undone(self._described.shards, self._known):
             return None
         current = await self._describe(None)
         return current if current.generation != self._generation else None

@@ -45,6 +45,15 @@ def test_a_parent_that_is_no_longer_listed_holds_nobody_up() -> None:
     assert tree.trimmed(listed, {"a": Position(after="1"), "b": Position()}) == ["a"]
 
 
+def test_a_stream_is_done_with_its_listed_shards() -> None:
+    listed = [Listed(id="b", parents=("a",), closed=True)]
+    assert tree.undone(listed, {})
+    assert tree.undone(listed, {"a": DONE})
+    assert tree.undone(listed, {"a": DONE, "b": Position(after="1")})
+    assert not tree.undone(listed, {"a": Position(after="1"), "b": DONE})
+    assert not tree.undone([], {"a": Position(after="1")})
+
+
 def test_what_came_into_being_is_read_from_its_oldest_record() -> None:
     assert tree.grown(SPLIT, {"a": DONE}) == {"b": Position(), "c": Position()}
 

@@ -53,6 +53,11 @@ def readable(listed: Sequence[Listed], known: Mapping[str, Position]) -> list[st
     return [one.id for one in listed if one.id in open_ and not open_.intersection(one.parents)]
 
 
+def undone(listed: Sequence[Listed], known: Mapping[str, Position]) -> bool:
+    """Whether a listed shard is not handled whole; what is left of one that is no longer listed never will be."""
+    return any(one.id not in known or known[one.id].ended is None for one in listed)
+
+
 def forgotten(listed: Sequence[Listed], known: Mapping[str, Position], now: Millis) -> list[str]:
     """Name the handled shards whose positions need not be kept."""
     there = {one.id for one in listed}
