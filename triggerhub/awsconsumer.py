@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from triggerhub import source
 from triggerhub.awsclient import Connection
 from triggerhub.awsfault import AwsFault, Trouble
-from triggerhub.awsmessage import Message, Part
+from triggerhub.awsmessage import Message, Part, sorted_out
 from triggerhub.awsreceipt import REQUEST, Receipts
 from triggerhub.crash import crash_point
 from triggerhub.errors import BadInput
@@ -207,7 +207,8 @@ class Consumer:
         if not got or not window:
             return min(size, REQUEST)
         until = anyio.current_time() + window / 1000
-        while len(got) < size and sum(one.size for one in got) < PAYLOAD and not self.ctx.ending:
+        weight = sum(one.size for one in got)
+        while len(got) < size and weight < PAYLOAD and not self.ctx.ending:
             left = until - anyio.current_time()
             if left <= 0:
                 break
@@ -217,6 +218,7 @@ class Consumer:
             except AwsFault:
                 break  # what there is goes its way; the next turn meets the trouble
             got += more
+            weight += sum(one.size for one in more)
             if not more and wait < SECOND:
                 await anyio.sleep(max(0.0, until - anyio.current_time()))
         return size
@@ -383,17 +385,7 @@ class Consumer:
 
             await self._singly(batch, error, take)
             return done_one, len(batch) - done_one
-        done, failed, undecided = [], [], []
-        place = 0
-        for one in batch:
-            parts = slice(place, place := place + len(one.events))
-            if all(handled.done[parts]):
-                one.done = True
-                done.append(one)
-            elif any(handled.failed[parts]):
-                failed.append(one)
-            else:
-                undecided.append(one)
+        done, failed, undecided = sorted_out(batch, handled)
         await self._receipts.delete(done)
         await self._back_off(failed)
         if self.ctx.ending:

@@ -10,6 +10,7 @@ import anyio
 
 from triggerhub.errors import BadInput
 from triggerhub.model import Event
+from triggerhub.source import Handled
 
 
 @dataclass(slots=True)
@@ -47,6 +48,26 @@ class Message:
     @property
     def size(self) -> int:
         return sum(len(event.data) for event in self.events)
+
+
+def sorted_out(batch: Sequence[Message], handled: Handled) -> tuple[list[Message], list[Message], list[Message]]:
+    """Return which messages of a batch are done, which failed, and which were not run, by what became of their events.
+
+    A message is done with all its events, and failed with any of them.
+    """
+    done: list[Message] = []
+    failed: list[Message] = []
+    undecided: list[Message] = []
+    ends, faults = handled.done, handled.failed
+    place = 0
+    for one in batch:
+        parts = slice(place, place := place + len(one.events))
+        if all(ends[parts]):
+            one.done = True
+            done.append(one)
+        else:
+            (failed if any(faults[parts]) else undecided).append(one)
+    return done, failed, undecided
 
 
 @dataclass(eq=False, slots=True)
