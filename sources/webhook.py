@@ -90,9 +90,8 @@ async def run(ctx: source.Context, options: Options) -> None:
     if options.cors is not None and "OPTIONS" not in methods:
         methods = (*methods, "OPTIONS")
     route = Route(
-        path=options.path, methods=methods, body_limit=options.limit.body,
-        endpoint=receiver.answer if options.cors is None else receiver.answer_across,
-        owner=f"triggers.{ctx.trigger.name}",
+        path=options.path, methods=methods, body_limit=options.limit.body, endpoint=receiver.answer,
+        owner=f"triggers.{ctx.trigger.name}", cors=options.cors.rules(options.methods) if options.cors else None,
     )  # fmt: skip
     async with ctx.routes.serve(route):
         ctx.begun()
@@ -106,25 +105,14 @@ class _Receiver:
         self._ctx = ctx
         self._options = options
         self._scheme = None if options.auth == "none" else options.auth.scheme()
-        self._cors = options.cors.rules(options.methods) if options.cors else None
         self._rate = options.limit.rate
         self._bucket = Bucket.full(self._rate, ctx.now()) if self._rate else None
         self._unlogged, self._logged = 0, 0
 
-    async def answer_across(self, request: Request) -> Response:
-        """Be the route's endpoint, for pages of other origins, too."""
-        assert self._cors is not None, "it is asked for where there are rules"
-        origin = request.header("origin")
-        if origin is not None and crossing.is_preflight(request.method, request.headers):
-            return Response(status=204, headers=crossing.preflight(self._cors, origin))
-        if request.method == "OPTIONS" and "OPTIONS" not in self._options.methods:
-            return _message(405, "Method Not Allowed", ("allow", ", ".join(self._options.methods)))
-        response = await self.answer(request)
-        headers = crossing.apply(self._cors, origin, response.headers)
-        return Response(status=response.status, body=response.body, headers=headers)
-
     async def answer(self, request: Request) -> Response:
         """Be the route's endpoint."""
+        if request.method == "OPTIONS" and "OPTIONS" not in self._options.methods:
+            return _message(405, "Method Not Allowed", ("allow", ", ".join(self._options.methods)))
         now, key = self._ctx.now(), None
         if self._scheme is None:
             key = replay.general(request.headers)

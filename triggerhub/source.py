@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeAlias, runtime_checkable
@@ -18,7 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 from triggerhub import settings
 from triggerhub.errors import TriggerhubError
 from triggerhub.model import Crashed, Event, Millis, Outcome, Raised, Returned, TimedOut
-from triggerhub.policy import units
+from triggerhub.policy import cors, units
+from triggerhub.policy.cors import Cors
 
 
 def _worded(read: Callable[[str], Any], example: str) -> Callable[[Any], Any]:
@@ -200,6 +201,22 @@ class Route:
     """Who serves it, for messages: ``triggers.orders``."""
     heeds: Callable[[str], bool] | None = None
     """Whether the body of a request to this path, as it came, is looked at; else the endpoint gets an empty one."""
+    cors: Cors | None = None
+    """Which web pages may call: their preflights are answered without the endpoint, and every answer says so."""
+
+    def preflight(self, request: Request) -> Response | None:
+        """Return the answer to a page that asks before it calls; None for any other request."""
+        origin = request.header("origin")
+        if self.cors is None or origin is None or not cors.is_preflight(request.method, request.headers):
+            return None
+        return Response(status=204, headers=cors.preflight(self.cors, origin))
+
+    def across(self, headers: Sequence[tuple[str, str]], response: Response) -> Response:
+        """Return the *response* to a request with these *headers* as pages of other origins may see it."""
+        if self.cors is None:
+            return response
+        origin = next((value for name, value in headers if name == "origin"), None)
+        return replace(response, headers=cors.apply(self.cors, origin, response.headers))
 
 
 class Routes(Protocol):

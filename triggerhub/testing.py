@@ -63,7 +63,8 @@ class FakeRoutes:
                 del self.routes[route.path]
 
     async def call(self, path: str, request: Request) -> Response:
-        return await self.routes[path].endpoint(request)
+        route = self.routes[path]
+        return route.preflight(request) or route.across(request.headers, await route.endpoint(request))
 
 
 class FakeContext:

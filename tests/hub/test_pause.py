@@ -10,10 +10,13 @@ import anyio
 import pytest
 
 from tests.hub.rig import Rig, echoing, function, rig, route_source, trigger
+from triggerhub.hub.pause import PausableRoutes
 from triggerhub.model import Invocation
-from triggerhub.source import Request
+from triggerhub.policy.cors import Cors
+from triggerhub.source import Request, Route
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
+from triggerhub.testing import FakeRoutes
 
 
 async def test_what_was_claimed_ahead_of_a_pause_goes_back_uncounted(tmp_path: Path) -> None:
@@ -97,6 +100,25 @@ async def test_a_paused_webhook_answers_503_also_after_a_restart(tmp_path: Path)
         assert await status_of(r) == 503
         await r.hub.resume("trigger", "hook")
         assert await status_of(r) == 202
+
+
+async def test_a_page_is_told_that_a_trigger_is_paused() -> None:
+    async def never(request: Request) -> Response:
+        raise AssertionError("it is paused")
+
+    routes, rules = FakeRoutes(), Cors(origins=("https://site.example",), methods=("POST",))
+    page = ("origin", "https://site.example"), ("access-control-request-method", "POST")
+    async with PausableRoutes(routes, lambda: True).serve(
+        Route(path="/in", methods=("POST", "OPTIONS"), body_limit=1, endpoint=never, cors=rules)
+    ):
+        answers = [
+            await routes.call("/in", Request(
+                method=method, path="/in", raw_path="/in", query="", headers=page, body=b"", client="", scheme="", host=""
+            ))
+            for method in ("OPTIONS", "POST")
+        ]  # fmt: skip
+    assert [answer.status for answer in answers] == [204, 503]
+    assert all(("access-control-allow-origin", "https://site.example") in answer.headers for answer in answers)
 
 
 async def test_what_a_reload_takes_away_meanwhile_is_paused_and_resumed_all_the_same(tmp_path: Path) -> None:

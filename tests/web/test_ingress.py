@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, serving
 from triggerhub.errors import BacklogFull, BadInput, ConfigError, Conflict, NotFound, StoreBroken, StoreFull
+from triggerhub.policy.cors import Cors
 from triggerhub.source import Request, Response, Route
 from triggerhub.web.ingress import Ingress
 from triggerhub.web.limit import Limits
@@ -334,6 +337,29 @@ async def test_an_absolute_target_names_the_host():
         await client.send(b"GET http://other:81/a?b HTTP/1.1\r\nHost: hub\r\n\r\n")
         assert (await client.answer()).status == 200
     assert (echo.seen[0].host, echo.seen[0].path, echo.seen[0].query) == ("other:81", "/a", "b")
+
+
+@on_each_loop
+async def test_what_the_ingress_itself_answers_is_for_pages_of_other_origins_too():
+    async def full(request: Request) -> Response:
+        raise BacklogFull("a", 1)
+
+    page, ask = b"Origin: https://site.example", b"OPTIONS /a HTTP/1.1\r\nHost: hub\r\n"
+    one = route(full, methods=("POST", "OPTIONS"), limit=1)
+    one = replace(one, cors=Cors(origins=("https://site.example",), methods=("POST",)))
+    ingress = Ingress()
+    async with ingress.listen("127.0.0.1", 0) as port, connected(port) as client:
+        async with ingress.serve(one):
+            await client.send(ask + page + b"\r\nAccess-Control-Request-Method: POST\r\n\r\n")
+            answers = [await client.answer()]
+            await client.send(post("/a", b"x", page))
+            answers.append(await client.answer())
+        for body in (b"x", b"xx"):
+            async with ingress.serve(one) if body == b"xx" else contextlib.nullcontext(), connected(port) as other:
+                await other.send(post("/a", body, page))
+                answers.append(await other.answer())
+    assert [answer.status for answer in answers] == [204, 429, 503, 413]
+    assert {answer.header("access-control-allow-origin") for answer in answers} == {"https://site.example"}
 
 
 @on_each_loop

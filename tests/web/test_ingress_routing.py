@@ -71,11 +71,11 @@ def test_a_path_is_shared_by_methods_and_freed_one_by_one():
     posting, getting = route(ECHO, "/a", ("POST",)), route(ECHO, "/a", ("GET",))
     made.add([posting, getting])
     made.remove([posting])
-    assert made.find("POST", "/a").vacated
+    assert made.find("POST", "/a").vacated is posting
     made.forget([posting])
     assert made.find("POST", "/a").allow == ("GET", "HEAD")
     made.remove([getting])
-    assert made.find("HEAD", "/a").vacated
+    assert made.find("HEAD", "/a").vacated is getting
     made.forget([getting])
     assert made.find("HEAD", "/a") == Found()
 
@@ -85,11 +85,11 @@ def test_what_was_removed_keeps_its_place_from_what_is_less_literal_until_it_is_
     gone, back = route(ECHO, "/a"), route(ECHO, "/a")
     made.add([gone])
     made.remove([gone])
-    assert made.find("POST", "/a") == Found(vacated=True)
+    assert made.find("POST", "/a") == Found(vacated=gone)
     made.add([back])
     made.remove([back])
     made.forget([gone])
-    assert made.find("POST", "/a") == Found(vacated=True), "the first of two ends forgets not the second"
+    assert made.find("POST", "/a") == Found(vacated=back), "the first of two ends forgets not the second"
     made.forget([back])
     assert made.find("POST", "/a").params == {"x": "a"}
     made.remove([route(ECHO, "/{x}")])

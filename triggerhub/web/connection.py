@@ -178,6 +178,11 @@ class Connection(asyncio.Protocol):
         self._served()
 
     async def _answer(self, request: Request, route: Route) -> Response:
+        if route.cors is None:
+            return await self._asked(request, route)
+        return route.preflight(request) or route.across(request.headers, await self._asked(request, route))
+
+    async def _asked(self, request: Request, route: Route) -> Response:
         try:
             return await route.endpoint(request)
         except TriggerhubError as error:

@@ -278,12 +278,13 @@ class RequestParser:
     def _find(self, *, has_body: bool) -> Route:
         found = self._shared.table.find(self._method, self._raw_path)
         self._params = found.params
+        self._route = found.vacated
         if found.route is not None:
             return found.route
         if found.allow:
             allow = ", ".join(found.allow)
             raise Refused(405, f"This path takes {allow}", ("allow", allow), close=has_body)
-        if found.vacated:
+        if found.vacated is not None:
             raise Refused(503, "This path is being set up again", ("retry-after", "1"), close=has_body)
         raise Refused(404, "Not Found", close=has_body)
 
@@ -361,6 +362,8 @@ class RequestParser:
         self.closing = self.early = close
         self._shared.refused(status, text, self._peer.address)
         response = http.message(status, text, *headers)
+        if self._route is not None and not self.in_head:
+            response = self._route.across(self._headers, response)
         self.queue.append((response, None, self._kept, self._method == "HEAD", self._version == "1.0"))
 
     def release(self, size: int | None = None) -> None:

@@ -39,12 +39,11 @@ class Found:
     route: Route | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
-    vacated: bool = False
-    """Whether the route is one that was served until a moment ago: a reload, not a wrong address."""
+    vacated: Route | None = None
+    """The route that was served here until a moment ago: a reload, not a wrong address."""
 
 
 NOWHERE = Found()
-VACATED = Found(vacated=True)
 
 
 class Table:
@@ -132,7 +131,7 @@ class Table:
         allow: tuple[str, ...] = ()
         for place, values in self._places(raw_path):
             found = _of(place, method, values)
-            if found.route is not None or found.vacated:
+            if found.route is not None or found.vacated is not None:
                 return found
             allow += tuple(one for one in found.allow if one not in allow)
         return Found(allow=allow) if allow else NOWHERE
@@ -158,8 +157,8 @@ class Table:
 def _of(place: _Place, method: str, values: tuple[str, ...]) -> Found:
     if (route := place.by_method.get(method)) is not None:
         return Found(route=route, params=dict(zip(place.names[method], values, strict=True)))
-    if method in place.vacated:
-        return VACATED
+    if (gone := place.vacated.get(method)) is not None:
+        return Found(vacated=gone)
     if method == "HEAD":
         return _of(place, "GET", values)
     allow = [*place.by_method, *(["HEAD"] if "GET" in place.by_method else [])]
