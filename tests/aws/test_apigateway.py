@@ -85,6 +85,7 @@ def test_a_request_has_the_shape_of_the_developer_guide():
 
 def test_what_is_not_there_is_absent():
     assert not {"cookies", "queryStringParameters", "pathParameters", "body"} & set(record())
+    assert "queryStringParameters" not in record(query="&")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def test_a_paused_webhook_answers_503_also_after_a_restart(tmp_path: Path)
 
 
 async def test_a_page_is_told_that_a_trigger_is_paused() -> None:
-    async def never(request: Request) -> Response:
+    async def never(request: Request) -> None:
         raise AssertionError("it is paused")
 
     routes, rules = FakeRoutes(), Cors(origins=("https://site.example",), methods=("POST",))

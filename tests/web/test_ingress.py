@@ -330,13 +330,14 @@ async def test_a_client_that_stops_sending_still_gets_its_answer():
         assert await client.ended()
 
 
+@pytest.mark.parametrize(("target", "path"), [("http://other:81/a?b", "/a"), ("http://other:81?b", "/")])
 @on_each_loop
-async def test_an_absolute_target_names_the_host():
+async def test_an_absolute_target_names_the_host(target, path):
     echo = Echo()
-    async with serving(route(echo)) as port, connected(port) as client:
-        await client.send(b"GET http://other:81/a?b HTTP/1.1\r\nHost: hub\r\n\r\n")
+    async with serving(route(echo), route(echo, "/")) as port, connected(port) as client:
+        await client.send(f"GET {target} HTTP/1.1\r\nHost: hub\r\n\r\n".encode())
         assert (await client.answer()).status == 200
-    assert (echo.seen[0].host, echo.seen[0].path, echo.seen[0].query) == ("other:81", "/a", "b")
+    assert (echo.seen[0].host, echo.seen[0].path, echo.seen[0].query) == ("other:81", path, "b")
 
 
 @on_each_loop

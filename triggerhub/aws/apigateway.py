@@ -89,8 +89,8 @@ def request(
     authorized = "" if authorizer is None else f'"authorizer":{_dump(authorizer)},'
     if cookies:
         optional += f'"cookies":{_dump(cookies)},'
-    if query:
-        optional += f'"queryStringParameters":{_dump(_parameters(query))},'
+    if query and (parameters := _parameters(query)):
+        optional += f'"queryStringParameters":{_dump(parameters)},'
     if params:
         optional += f'"pathParameters":{_dump(params)},'
     return (

@@ -7,6 +7,7 @@ here, as early as it shows: a body that is not wanted is never read.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ SLICE = 16 * 1024
 _NAMES: dict[bytes, str] = {}
 """Header names as they come to how they are kept; bounded, since clients choose them."""
 _WATCHED = frozenset(("host", "content-length", "transfer-encoding", "expect"))
+_AUTHORITY = re.compile("[/?]")
+"""Behind it another part of a target begins."""
 _CONTROL = frozenset(map(chr, (*range(32), 127)))
 
 Item: TypeAlias = tuple[Request, Route, int, bool, bool] | tuple[Response, None, int, bool, bool]
@@ -266,10 +269,11 @@ class RequestParser:
         url = self._url.decode("ascii")
         if not url.startswith("/"):
             scheme, _, rest = url.partition("://")
-            authority, _, tail = rest.partition("/")
+            authority = _AUTHORITY.split(rest, 1)[0]
+            path = rest[len(authority) :]
             if scheme.lower() not in ("http", "https") or not HOST.fullmatch(authority):
                 raise Refused(400, "The request's target is no path")
-            self._host, url = authority, f"/{tail}"
+            self._host, url = authority, path if path.startswith("/") else f"/{path}"
         self._raw_path, _, self._query = url.partition("?")
         if "#" in url or ("%" in url and not _CONTROL.isdisjoint(unquote(self._raw_path))):
             raise Refused(400, "The request's target is no path")
