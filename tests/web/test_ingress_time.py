@@ -11,8 +11,12 @@ import pytest
 
 from tests.web.rig import GUARD, Echo, connected, on_each_loop, post, route, serving
 from triggerhub.source import Request, Response
+from triggerhub.web.connection import Connection, Crowd
 from triggerhub.web.ingress import Ingress
 from triggerhub.web.limit import Limits
+from triggerhub.web.parser import Shared
+from triggerhub.web.proxy import Proxies
+from triggerhub.web.routing import Table
 
 H = b"POST /a HTTP/1.1\r\nHost: hub\r\n"
 
@@ -100,6 +104,60 @@ async def test_a_client_that_does_not_read_is_cut_off():
                 await asyncio.sleep(0.02)
     # The second answer was not even made before the first had left, give or take what the kernel's buffers hold.
     assert served < 10
+
+
+class Unread(asyncio.Transport):
+    """Holds what was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.aborted, self.reader = 0, False, None
+
+    def write(self, data):
+        self.left += len(data)
+        self.reader.pause_writing()
+
+    def get_write_buffer_size(self):
+        return self.left
+
+    def is_closing(self):
+        return self.aborted
+
+    def abort(self):
+        self.aborted = True
+
+
+@pytest.mark.parametrize(
+    ("taken", "ends"),
+    [
+        pytest.param([(29, 0), (31, 0)], True, id="nothing"),
+        pytest.param([(10, 1000), (20, 1000), (31, 1000)], True, id="a little again and again"),
+        pytest.param([(10, 40_000), (20, 40_000), (31, 0), (49, 0)], False, id="enough"),
+        pytest.param([(10, 40_000), (20, 40_000), (51, 0)], True, id="enough, and then nothing"),
+    ],
+)
+async def test_a_client_takes_so_much_of_its_answer_in_a_time_or_is_cut_off(taken, ends):
+    async def large(request: Request) -> Response:
+        return Response(status=200, body=b"z" * 4_000_000)
+
+    table, loop, transport = Table(), asyncio.get_running_loop(), Unread()
+    table.add([route(large)])
+    connection = Connection(
+        Shared(table=table, proxies=Proxies(()), limits=Limits(), secure=False, loop=loop), Crowd()
+    )  # fmt: skip
+    transport.reader = connection
+    connection.connection_made(transport)
+    connection.data_received(post())
+    async with asyncio.timeout(GUARD):
+        while not transport.left:
+            await asyncio.sleep(0)
+    began = loop.time()
+    for second, size in taken:
+        assert not transport.aborted
+        transport.left -= size
+        connection.check(began + second)
+    assert transport.aborted is ends
+    connection.connection_lost(None)
 
 
 @on_each_loop

@@ -14,6 +14,7 @@ import structlog
 from triggerhub.errors import TriggerhubError
 from triggerhub.source import Parts, Request, Response, Route
 from triggerhub.web import http
+from triggerhub.web.limit import TAKEN
 from triggerhub.web.parser import SLICE, Item, Peer, RequestParser, Shared
 from triggerhub.web.proxy import from_here, peer_address
 
@@ -67,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._parts: Parts | None = None
         """What is being written as it comes."""
         self._stalled = (0, 0.0)
+        """What a client who does not take all at once had not taken, and when that was."""
         self._paused = self._ended = self._lingering = self._lost = False
 
     # what the transport says
@@ -317,7 +319,7 @@ class Connection(asyncio.Protocol):
 
     def _check_reader(self, now: float) -> None:
         left = self._transport.get_write_buffer_size()
-        if left < self._stalled[0]:
+        if self._stalled[0] - left >= TAKEN:
             self._stalled = (left, now)
         elif now - self._stalled[1] > self._limits.write_pause:
             self._transport.abort()

@@ -9,6 +9,7 @@ from triggerhub.settings import KB, MB
 
 MOST_CONNECTIONS = 10_000
 DESCRIPTORS = 65_536
+TAKEN = 64 * KB
 SMALL = 64 * KB
 """Bytes of a body up to which it has its place whoever sends large ones."""
 
@@ -48,7 +49,7 @@ class Limits:
     idle: float = 75
     """For a connection that says nothing, new or between two requests."""
     write_pause: float = 30
-    """For a client that does not read its answer."""
+    """For a client to take :data:`TAKEN` bytes of its answer, or the rest."""
     linger: float = 2
     """How long what is still being sent is read and thrown away after an early refusal."""
     connections: int = field(default_factory=connections_allowed)
