@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -242,7 +244,11 @@ class Consumer:
                 self._unanswered.append(asked["ReceiveRequestAttemptId"])
             raise
         self.trouble.well()
-        return [self._read(raw) for raw in answer.get("Messages", [])]
+        got = [self._read(raw) for raw in answer.get("Messages", [])]
+        renew = anyio.current_time() + receiving.hidden(self._hidden)
+        for one in got:
+            one.renew = renew
+        return got
 
     def _read(self, raw: dict[str, Any]) -> Message:
         try:
@@ -253,12 +259,17 @@ class Consumer:
             return Message(raw, refused=BadInput(f"it could not be read: {error!a}"))
 
     async def _beat(self) -> None:
-        """Keep hidden what is under way."""
+        """Keep hidden what is under way: each message by its own time, whatever becomes of the requests about others."""
+        every = receiving.hidden(self._hidden)
         while True:
-            await anyio.sleep(receiving.hidden(self._hidden))
-            unsettled = [one for batch in self._under_way for one in batch if not one.settled]
-            if unsettled:
-                await self._receipts.hide(unsettled, self._hidden)
+            await anyio.sleep(every / 4)
+            now = anyio.current_time()
+            late = [one for batch in self._under_way for one in batch if one.renew <= now and not one.settled]
+            for start in range(0, len(late), REQUEST):
+                part = late[start : start + REQUEST]
+                for one in part:
+                    one.renew = math.inf  # until it was
+                self._tasks.start_soon(partial(self._receipts.renew, part, self._hidden, every=every))
 
     # handling
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ class Message:
     """Why it cannot be taken."""
     settled: bool = False
     """Whether the queue was told what became of it: its time in hiding is not ours any more."""
+    renew: float = math.inf
+    """When its time in hiding is to be renewed."""
     done: bool = False
     """Whether its function is done with it, or the hub has it."""
 

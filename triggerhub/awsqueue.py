@@ -15,7 +15,7 @@ from triggerhub.aws import arn, sqs
 from triggerhub.awsclient import Connection
 from triggerhub.awsconsumer import CLOSING, SHORTEST, STORING, Consumer, EventsOf, Queue
 from triggerhub.awsfault import AwsFault, Trouble
-from triggerhub.awsreceipt import REQUEST
+from triggerhub.awsreceipt import REQUEST, SIDE
 from triggerhub.model import Millis
 from triggerhub.settings import HOUR, SECOND
 
@@ -55,7 +55,8 @@ def connecting(
             "endpoint_url": options.endpoint_url or address.endpoint,
         }
     )
-    return awsclient.connected("sqs", located, wait=wait, connections=ctx.places * 2 + max(CLOSING, 2 * STORING))
+    connections = ctx.places * 2 + max(CLOSING, 2 * STORING) + SIDE
+    return awsclient.connected("sqs", located, wait=wait, connections=connections)
 
 
 async def consume(

@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from sources import sqs
+from tests.aws_double import wire
 from tests.aws_double.sqs import Queue, SqsDouble
 from tests.hub.rig import Failure, Rig, function, rig, trigger
 from triggerhub import awsconsumer, awsfault, awsreceipt
@@ -518,6 +519,54 @@ async def test_a_long_handler_keeps_its_messages_hidden(tmp_path: Path) -> None:
         seen.hold.set()
         await emptied(double)
     assert seen.bodies == ["a"]
+
+
+class Stuck(SqsDouble):
+    """Lets requests of one operation wait: the *first* ones, until they are let go."""
+
+    def __init__(self, operation: str, first: int) -> None:
+        super().__init__()
+        self.operation, self.first, self.go = operation, first, anyio.Event()
+
+    async def _answer(self, request: wire.Request) -> wire.Answer:
+        if request.headers.get("x-amz-target", "").endswith(f".{self.operation}") and self.first:
+            self.first -= 1
+            await self.go.wait()
+        return await super()._answer(request)
+
+
+@pytest.mark.parametrize("first", [1, 2])
+async def test_a_large_batch_stays_hidden_whatever_becomes_of_a_request(tmp_path: Path, first: int) -> None:
+    seen, double = Seen(), Stuck("ChangeMessageVisibilityBatch", first)
+    seen.hold = anyio.Event()
+    bodies = {f"m{number}" for number in range(25)}
+    batch = Batch(size=25, window=20_000)
+    async with polled(tmp_path, seen, double, batch=batch, options={"visibility": "1s"}):
+        send(double, *sorted(bodies))
+        await until(lambda: seen.calls, "the function is called")
+        await until(lambda: {body for body, _ in double.moves} == bodies, "all are renewed, those of that request later")
+        double.go.set()
+        seen.hold.set()
+        await emptied(double)
+
+
+async def test_what_is_done_stays_hidden_until_it_is_deleted(tmp_path: Path) -> None:
+    seen, double = Seen(), Stuck("DeleteMessageBatch", 1)
+    async with polled(tmp_path, seen, double, options={"visibility": "1s"}):
+        send(double, "a")
+        await until(lambda: len(double.moves) >= 4, "its time in hiding is renewed")
+        double.go.set()
+        await emptied(double)
+    assert seen.bodies == ["a"]
+
+
+async def test_a_large_batch_is_deleted_in_several_requests_at_once(tmp_path: Path) -> None:
+    seen, double = Seen(), Stuck("DeleteMessageBatch", 3)
+    async with polled(tmp_path, seen, double, batch=Batch(size=25, window=20_000)):
+        send(double, *map(str, range(25)))
+        await until(lambda: not double.first, "all are asked for before one is answered")
+        double.go.set()
+        await emptied(double)
 
 
 # trouble
