@@ -259,7 +259,7 @@ class Consumer:
             return Message(raw, refused=BadInput(f"it could not be read: {error!a}"))
 
     async def _beat(self) -> None:
-        """Keep hidden what is under way: each message by its own time, whatever becomes of the requests about others."""
+        """Keep hidden what is under way: each message by its own time, whatever keeps the others."""
         every = receiving.hidden(self._hidden)
         while True:
             await anyio.sleep(every / 4)

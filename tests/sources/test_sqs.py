@@ -544,7 +544,9 @@ async def test_a_large_batch_stays_hidden_whatever_becomes_of_a_request(tmp_path
     async with polled(tmp_path, seen, double, batch=batch, options={"visibility": "1s"}):
         send(double, *sorted(bodies))
         await until(lambda: seen.calls, "the function is called")
-        await until(lambda: {body for body, _ in double.moves} == bodies, "all are renewed, those of that request later")
+        await until(
+            lambda: {body for body, _ in double.moves} == bodies, "all are renewed, those of that request later"
+        )
         double.go.set()
         seen.hold.set()
         await emptied(double)
