@@ -74,9 +74,12 @@ class Streams:
         self.missing = False
         self.gone = ""
         """A shard that is listed, and of which nothing is there any more."""
+        self._number()
+        self.shard()
+
+    def _number(self) -> None:
         self._sequence = itertools.count(49_590_338_271_490_256_608_559_692)
         self._names = itertools.count()
-        self.shard()
 
     # what a test does
 
@@ -111,10 +114,15 @@ class Streams:
         self.shards[shard].first = count
 
     def renew(self, *, kept: bool = False) -> None:
-        """Delete the stream and make another one of its name; a table's former one may be *kept*, closed."""
+        """Delete the stream and make another one of its name; a table's former one may be *kept*, closed.
+
+        Else shards and records are numbered from the beginning, as emulators do.
+        """
         if kept:
             self.close(*self.shards)
             self.former[self.table_arn] = self.shards
+        else:
+            self._number()
         self.generation += 1
         self.shards = {}
         self.shard()

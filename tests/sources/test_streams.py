@@ -371,6 +371,27 @@ async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(module: An
     assert anew.seen == ["new"]
 
 
+async def test_records_of_a_stream_that_was_made_anew_are_not_taken_for_those_before(
+    module: Any, double: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "LOOK", 0.1)
+    double.put("k", "old")
+    function = Function(module, double, ack="stored")
+    async with function.running():
+        await function.arrived(1)
+        double.renew()
+        double.put("k", "new")
+        await function.arrived(2)
+    assert [function.body(one) for one in function.events] == ["old", "new"]
+    old, new = function.events
+    assert json.loads(old.data)["eventID"] == json.loads(new.data)["eventID"] == old.dedup_key
+    anew = Function(module, double, ack="stored")
+    anew.stored = {key: value for key, value in function.stored.items() if "/shardId" not in key}
+    async with anew.running():
+        (again,) = await anew.arrived(1)
+    assert again.dedup_key == new.dedup_key
+
+
 async def test_a_trimmed_shard_keeps_nobody_from_the_next_stream(
     double: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,8 @@ class Described:
     shards: Sequence[Listed]
     now: Millis | None = None
     """The service's own clock."""
+    scope: str = ""
+    """What stands before the names of its records, as the keeper says: only of a stream that was made anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

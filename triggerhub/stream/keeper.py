@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import anyio
@@ -22,7 +22,9 @@ LOOK = 60.0
 """Seconds between looks for new shards; after the end of one they are looked for sooner."""
 SOON = 1.0
 GENERATION = "stream"
-"""The checkpoint under which a stream's generation is kept."""
+"""The checkpoint under which a stream's generation is kept …"""
+SCOPE = "scope"
+"""… and, once it was made anew, what tells its records from those before: emulators number them as they did those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +44,21 @@ class Start:
 async def keep(ctx: Context, endpoint: Endpoint, start: Start, plan: Plan) -> None:
     """Read the stream until cancelled: one generation of it after the other."""
     trouble = Trouble(ctx)
-    generation = await ctx.checkpoint(GENERATION)
-    if generation is not None and not endpoint.owns(generation):
-        generation = None
+    stored = await ctx.checkpoint(GENERATION)
+    generation = stored if stored is not None and endpoint.owns(stored) else None
     described = await _described(ctx, endpoint, generation, trouble)
+    scope = (await ctx.checkpoint(SCOPE) or "") if generation is not None else ""
     while True:
         if generation is not None and described.generation != generation:
             ctx.log.warning("the stream was made anew and is read from its oldest record", stream=described.arn)
             start = Start(where="TRIM_HORIZON")
+            scope = f"{described.generation}/"
             for key in await ctx.checkpoints(f"{generation}/"):
                 await ctx.set_checkpoints({key: None})
         if generation != described.generation:
             generation = described.generation
-            await ctx.set_checkpoints({GENERATION: generation})
-        described = await Keeper(ctx, endpoint, start, plan, trouble, described).run()
+            await ctx.set_checkpoints({GENERATION: generation, SCOPE: scope or None})
+        described = await Keeper(ctx, endpoint, start, plan, trouble, replace(described, scope=scope)).run()
 
 
 async def probe(endpoint: Endpoint) -> str:
@@ -132,7 +135,8 @@ class Keeper:
         return current if current.generation != self._generation else None
 
     async def _describe(self, generation: str | None) -> Described:
-        return await _described(self._ctx, self._endpoint, generation, self._trouble)
+        described = await _described(self._ctx, self._endpoint, generation, self._trouble)
+        return replace(described, scope=self._described.scope)
 
     async def _learn(self) -> None:
         """Know every listed shard's position, those of new shards stored before anything is read."""

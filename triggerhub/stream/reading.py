@@ -19,7 +19,7 @@ async def records(ctx: Context, endpoint: Endpoint, described: Described, shard:
     These are what the filter refuses and, told in the log, what has a key that cannot be kept.
     """
     made = [endpoint.record(given, described, shard) for given in page.records]
-    made = [one if one.arrived else replace(one, arrived=ctx.now()) for one in made]
+    made = [replace(one, name=described.scope + one.name, arrived=one.arrived or ctx.now()) for one in made]
     events = [shape.event(one) for one in made]
     try:
         answers: Sequence[Filtered | BadInput | None] = await ctx.filtered(*events)

@@ -25,7 +25,7 @@ class Record:
     data: bytes
     """JSON, as the function sees it."""
     name: str = ""
-    """Its eventID: the same whenever and by whom it is read."""
+    """What tells it from all others that the trigger reads: the same whenever and by whom it is read."""
     wanted: bool = True
     """False where the trigger's filter turns it down."""
 
