@@ -136,7 +136,7 @@ class Table:
     def owns(self, generation: str) -> bool:
         if self._options.stream is not None:
             return generation == self._options.stream
-        return generation.split("/")[1] == self._options.table
+        return f":table/{self._options.table}/stream/" in generation
 
     async def describe(self, generation: str | None) -> Described:
         if generation is not None:

@@ -435,11 +435,10 @@ async def test_a_table_without_a_stream_says_what_to_do(double: Streams) -> None
     assert function.reasons[0] == "the table orders has no stream; Enable one, best with new and old images."
 
 
-async def test_another_stream_is_begun_as_the_trigger_says(module: Any, double: Streams) -> None:
+@pytest.mark.parametrize("before", ["arn:aws:dynamodb:us-east-1:0:table/other/stream/x", "other@1"])
+async def test_another_stream_is_begun_as_the_trigger_says(module: Any, double: Streams, before: str) -> None:
     function = Function(module, double, start="latest")
-    function.stored[keeper.GENERATION] = (
-        "arn:aws:dynamodb:us-east-1:0:table/other/stream/x" if module is dynamodb else "other@1"
-    )
+    function.stored[keeper.GENERATION] = before
     double.put("k", "before", arrived=2000)
     async with function.running():
         await looked(lambda: function.has_begun and double.calls["GetRecords"] >= 2)
