@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from triggerhub import source
 from triggerhub.awsclient import Connection
 from triggerhub.awsfault import AwsFault, Trouble
-from triggerhub.awsmessage import Message, Part, sorted_out
+from triggerhub.awsmessage import Message, Part, given, sorted_out
 from triggerhub.awsreceipt import REQUEST, Receipts
 from triggerhub.crash import crash_point
 from triggerhub.errors import BadInput
@@ -34,6 +34,8 @@ STORING = 8
 CLOSING, CLOSING_BYTES = 32, 16 * MB
 """How many batches at most have been run, and are being written and deleted: that takes as long as the disk does. Past
 so many bytes of them none is begun."""
+AGAIN = 0.5
+"""Seconds after which a message that could not be run yet is tried again."""
 TOLD = 60
 """Seconds between lines of the log of messages that cannot be taken."""
 SHORTEST = 30
@@ -243,8 +245,8 @@ class Consumer:
             if self.queue.fifo and fault.kind == "unreachable":
                 self._unanswered.append(asked["ReceiveRequestAttemptId"])
             raise
+        got = [self._read(raw) for raw in given(answer)]
         self.trouble.well()
-        got = [self._read(raw) for raw in answer.get("Messages", [])]
         renew = anyio.current_time() + receiving.hidden(self._hidden)
         for one in got:
             one.renew = renew
@@ -376,36 +378,48 @@ class Consumer:
         return some_failed and not some_done
 
     async def _call(self, batch: Sequence[Message], turn: _Turn | None = None) -> tuple[int, int]:
-        """Make one call and tell the queue what became of each message; how many are done, and how many failed."""
+        """Have a batch run and tell the queue what became of each message; how many are done, and how many failed.
+
+        What is not run, for another call has its key or the function was paused, stays here, hidden, and is tried
+        again. Were it left to the queue, it would be received until its queue gives it up.
+        """
 
         def ran(_: source.Handled) -> dict[str, str | None]:
             if turn is not None:
                 self._ran(turn)
             return {}
 
-        try:
-            handled = await self.ctx.handle(*[event for one in batch for event in one.events], checkpoints=ran)
-        except BadInput as error:
-            done_one = 0
+        some_done = some_failed = 0
+        while True:
+            try:
+                handled = await self.ctx.handle(*[event for one in batch for event in one.events], checkpoints=ran)
+            except BadInput as error:
+                done_one = await self._call_singly(batch, error)
+                return some_done + done_one, some_failed + len(batch) - done_one
+            done, failed, undecided = sorted_out(batch, handled)
+            if self.queue.fifo and failed:
+                failed, undecided = failed + undecided, []  # what is behind it is not to overtake it
+            await self._receipts.delete(done)
+            await self._back_off(failed)
+            some_done, some_failed = some_done + len(done), some_failed + len(failed)
+            if not undecided or self.ctx.ending:
+                await self._receipts.give_back(undecided, 0)
+                return some_done, some_failed
+            batch = undecided
+            await anyio.sleep(AGAIN)
 
-            async def take(part: Sequence[Message]) -> bool:
-                nonlocal done_one
-                done, _ = await self._call(part)
-                done_one += done
-                return done == len(part)
+    async def _call_singly(self, batch: Sequence[Message], error: BadInput) -> int:
+        """Have the messages of a batch run that has one of which no event can be made; how many are done."""
+        done_one = 0
 
-            await self._singly(batch, error, take)
-            return done_one, len(batch) - done_one
-        done, failed, undecided = sorted_out(batch, handled)
-        await self._receipts.delete(done)
-        await self._back_off(failed)
-        if self.ctx.ending:
-            await self._receipts.give_back(undecided, 0)
-        for one in undecided:
-            # Not run: another call has its key, or the function was paused. Asked for again at once, it would be
-            # received so often that its queue gives it up; so it comes when its time in hiding ends.
-            one.settled = True
-        return len(done), len(failed)
+        async def take(part: Sequence[Message]) -> bool:
+            nonlocal done_one
+            done, _ = await self._call(part)
+            done_one += done
+            return done == len(part)
+
+        await self._singly(batch, error, take)
+        return done_one
 
     async def _back_off(self, failed: Sequence[Message]) -> None:
         """Hide failed messages the longer the oftener they came; a group's together, for they wait for the first."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
+from triggerhub.awsfault import AwsFault
 from triggerhub.errors import BadInput
 from triggerhub.model import Event
 from triggerhub.source import Handled
@@ -51,6 +52,21 @@ class Message:
     @property
     def size(self) -> int:
         return sum(len(event.data) for event in self.events)
+
+
+def given(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages that a queue answered with; null is nothing. Raises AwsFault for any other answer."""
+    found = answer.get("Messages") or []
+    if not isinstance(found, list) or not all(map(_is_whole, found)):
+        raise AwsFault("unreachable", "sqs:ReceiveMessage: the answer is not SQS's", hint="Is the endpoint a queue's?")
+    return [{name: value for name, value in raw.items() if value is not None} for raw in found]
+
+
+def _is_whole(raw: Any) -> bool:
+    if not isinstance(raw, dict) or not all(isinstance(raw.get(name), str) for name in ("MessageId", "ReceiptHandle")):
+        return False
+    attributes = raw.get("Attributes") or {}
+    return isinstance(attributes, dict) and str(attributes.get("ApproximateReceiveCount", 1)).isdecimal()
 
 
 def sorted_out(batch: Sequence[Message], handled: Handled) -> tuple[list[Message], list[Message], list[Message]]:

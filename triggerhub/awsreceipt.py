@@ -84,7 +84,7 @@ class Receipts:
                 if tries > 1:
                     await self._trouble.rest(fault)
                 continue
-            wrong = {one["Id"] for one in answer.get("Failed", []) if not one.get("SenderFault")}
+            wrong = {one.get("Id") for one in answer.get("Failed") or () if not one.get("SenderFault")}
             left = {number: one for number, one in left.items() if number in wrong}
             if not left:
                 return

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
-from triggerhub.awsmessage import Message, sorted_out
+import pytest
+
+from triggerhub.awsfault import AwsFault
+from triggerhub.awsmessage import Message, given, sorted_out
 from triggerhub.model import Event, Fault, Interrupted, Outcome, Raised, Returned
 from triggerhub.source import Duplicate, Filtered, Handled
 
@@ -35,3 +39,36 @@ def test_a_large_batch_is_sorted_out_in_no_time() -> None:
     done, failed, undecided = sorted_out(batch, handled(*[DONE, FAILED] * 2_000))
     assert (len(done), len(failed), len(undecided)) == (2_000, 2_000, 0)
     assert time.process_time() - began < 1, "it takes as many steps as there are messages"
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ({}, []),
+        ({"Messages": None}, []),
+        ({"Messages": [{"MessageId": "1", "ReceiptHandle": "r"}]}, [{"MessageId": "1", "ReceiptHandle": "r"}]),
+        (
+            {"Messages": [{"MessageId": "1", "ReceiptHandle": "r", "Attributes": None, "MessageAttributes": None}]},
+            [{"MessageId": "1", "ReceiptHandle": "r"}],
+        ),
+    ],
+)
+def test_null_is_nothing(answer: dict[str, Any], found: list[dict[str, Any]]) -> None:
+    assert given(answer) == found
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "none",
+        [None],
+        [{}],
+        [{"MessageId": "1"}],
+        [{"MessageId": 1, "ReceiptHandle": "r"}],
+        [{"MessageId": "1", "ReceiptHandle": "r", "Attributes": []}, {}],
+        [{"MessageId": "1", "ReceiptHandle": "r", "Attributes": {"ApproximateReceiveCount": "often"}}],
+    ],
+)
+def test_what_is_no_answer_of_a_queue_is_told(messages: Any) -> None:
+    with pytest.raises(AwsFault, match="the answer is not SQS's"):
+        given({"Messages": messages})

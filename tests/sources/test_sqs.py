@@ -598,6 +598,35 @@ async def test_no_trouble_loses_a_message(tmp_path: Path, kind: str, operation: 
     assert {body: seen.bodies.count(body) for body in "01234567"} == {**dict.fromkeys("01234567", 1), "3": 2}
 
 
+class Odd(SqsDouble):
+    """Answers a receive with something else, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd: bytes | None = None
+
+    async def _answer(self, request: wire.Request) -> wire.Answer:
+        if self.odd is not None and request.headers.get("x-amz-target", "").endswith(".ReceiveMessage"):
+            odd, self.odd = self.odd, None
+            return wire.Answer(odd)
+        return await super()._answer(request)
+
+
+async def test_an_answer_that_is_none_cuts_no_call(tmp_path: Path) -> None:
+    seen, double = Seen(), Odd()
+    seen.hold = anyio.Event()
+    async with polled(tmp_path, seen, double, batch=Batch()):
+        send(double, "a")
+        await until(lambda: seen.running == 1, "it runs")
+        double.odd = b'{"Messages": [{}]}'
+        await until(lambda: double.odd is None, "it is answered")
+        send(double, "b")
+        await until(lambda: seen.running == 2, "it asks again, and the first still runs")
+        seen.hold.set()
+        await emptied(double)
+    assert seen.bodies == ["a", "b"]
+
+
 async def test_a_message_given_twice_runs_once(tmp_path: Path) -> None:
     seen, double = Seen(), SqsDouble()
     double.do_CreateQueue("orders")
@@ -714,28 +743,55 @@ async def test_a_paused_function_takes_nothing(tmp_path: Path) -> None:
         assert seen.calls == []
         await hub.hub.resume("function", "work")
         await emptied(double)
-    assert seen.bodies == ["a"]
+    assert [(one["body"], one["attributes"]["ApproximateReceiveCount"]) for one in seen.calls[0]] == [("a", "1")]
 
 
 def test_constants_are_sqs_own() -> None:
     assert (awsreceipt.REQUEST, awsreceipt.LONGEST) == (10, 43_200)
 
 
-async def test_what_another_call_has_is_not_asked_for_again_and_again(tmp_path: Path) -> None:
-    seen = Seen()
+@pytest.mark.parametrize("which", ["key", "idempotency"])
+async def test_what_another_call_has_is_kept_and_not_received_again(tmp_path: Path, which: str) -> None:
+    seen, path = Seen(), "$.body.order"
     seen.hold = anyio.Event()
-    key = {"idempotency": Idempotency(key="$.body.order")}
-    async with polled(tmp_path, seen, batch=Batch(), options={"visibility": "1s"}, more=key) as (double, hub):
-        send(double, '{"order": 1, "n": 1}', '{"order": 1, "n": 2}')
+    key = {"key": path} if which == "key" else {"more": {"idempotency": Idempotency(key=path)}}
+    async with polled(tmp_path, seen, batch=Batch(), options={"visibility": "1s"}, **key) as (double, hub):
+        first, second = '{"order": 1, "n": 1}', '{"order": 1, "n": 2}'
+        send(double, first)
         await until(lambda: seen.running == 1, "one runs")
-        await until(lambda: double.calls["ReceiveMessage"] > 5, "it goes on asking")
-        for _ in range(30):
-            await anyio.sleep(0.01)
-        assert max(one.received for one in double.queues["orders"].messages.values()) <= 3
+        send(double, second)
+        await until(lambda: double.moves.count((second, 1)) >= 3, "the other is kept hidden")
+        asked = double.calls["ReceiveMessage"]
+        await until(lambda: double.calls["ReceiveMessage"] > asked + 5, "it goes on asking")
+        assert [one.received for one in double.queues["orders"].messages.values()] == [1, 1]
         seen.hold.set()
         await emptied(double)
-        assert await states(hub) == {"succeeded": 2}
+        assert await states(hub) == {"succeeded": 1 if which == "key" else 2}
     assert len(seen.bodies) == 1
+
+
+async def test_what_waits_for_a_key_does_not_overtake_what_failed_before_it(tmp_path: Path) -> None:
+    double, hold, runs, name = SqsDouble(), anyio.Event(), list[str](), "orders.fifo"
+    double.do_CreateQueue(name)
+
+    async def work(invocation: Invocation) -> Any:
+        records = json.loads(invocation.payload)["Records"]
+        runs.extend(one["attributes"]["MessageGroupId"] for one in records)
+        if runs[-1] == "holder":
+            await hold.wait()
+        failed = [one["messageId"] for one in records if runs == ["holder", "g"]]
+        return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
+
+    held, ahead, behind = '{"order": 1, "n": 1}', '{"order": 2}', '{"order": 1, "n": 2}'
+    batch, key = Batch(size=10, partial_failures=True), {"idempotency": Idempotency(key="$.body.order")}
+    async with polled(tmp_path, work, double, queue=name, batch=batch, more=key):
+        send(double, held, queue=name, group="holder")
+        await until(lambda: runs, "it has the key")
+        send(double, ahead, behind, queue=name, group="g")
+        await until(lambda: runs == ["holder", "g", "g"], "what failed is run again, before what waits for the key")
+        hold.set()
+        await emptied(double, name)
+    assert double.deleted.index(ahead) < double.deleted.index(behind)
 
 
 async def test_a_probe_needs_no_sts_and_names_a_permission(tmp_path: Path) -> None:
