@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ from triggerhub.awsfault import AwsFault, Trouble
 from triggerhub.errors import BadInput
 from triggerhub.model import Event, Millis
 from triggerhub.policy import listing
-from triggerhub.policy.listing import Change, Listed
+from triggerhub.policy.listing import Change, Listed, Scope
 from triggerhub.settings import MINUTE, SECOND
 
 acks = ("stored", "handled")
@@ -34,6 +34,8 @@ KNOWN = "o:"
 """Checkpoints of objects: their keys after it, their tags in it."""
 BEGAN = "began"
 """The checkpoint of the moment from which on objects are told, by the bucket's clock; empty tells all of them."""
+LISTED = "listed"
+"""The checkpoint of the scope that was listed to its end: what is new in it came after that."""
 OF = "bucket"
 """The checkpoint of the bucket that the others are about."""
 PAGE = 500
@@ -105,7 +107,7 @@ def _wanted(options: Options, record: Mapping[str, Any]) -> bool:
     # S3 tells an object that is put again as created.
     wanted = {"created" if one == "modified" else one for one in options.events}
     key = shape.decode_key(record["s3"]["object"]["key"])
-    return record["s3"]["bucket"]["name"] == options.bucket and change in wanted and _within(options, key)
+    return record["s3"]["bucket"]["name"] == options.bucket and change in wanted and _scope(options).holds(key)
 
 
 def _event(record: Mapping[str, Any]) -> Event:
@@ -135,30 +137,33 @@ async def _known(ctx: source.Context, options: Options) -> dict[str, str]:
     and yet it was not deleted.
     """
     inventory = {key.removeprefix(KNOWN): tag for key, tag in (await ctx.checkpoints(KNOWN)).items()}
-    before = await ctx.checkpoint(OF)
+    before, listed, scope = await ctx.checkpoint(OF), await ctx.checkpoint(LISTED), _scope(options)
     changed: dict[str, str | None] = {}
     known: dict[str, str] = {}
     if before != options.bucket:
         changed[OF] = options.bucket
     if before in (None, options.bucket):
-        known = {key: tag for key, tag in inventory.items() if _within(options, key)}
+        known = {key: tag for key, tag in inventory.items() if scope.holds(key)}
+        left = Scope.decode(listed).shared(scope) if listed is not None else None
+        changed[LISTED] = None if left is None else left.encode()
     else:
-        changed[BEGAN] = None
+        changed[BEGAN] = changed[LISTED] = None
     changed |= {KNOWN + key: None for key in inventory if key not in known}
-    if changed:
+    if changed != {LISTED: listed}:
         await ctx.set_checkpoints(changed)
     return known
 
 
-def _within(options: Options, key: str) -> bool:
-    return key.startswith(options.prefix) and key.endswith(options.suffix)
+def _scope(options: Options) -> Scope:
+    return Scope(options.prefix, options.suffix)
 
 
 async def _compare(ctx: source.Context, options: Options, s3: Connection, known: dict[str, str]) -> None:
     """List the bucket once and tell what differs from *known*, which is brought up to date. Raises AwsFault."""
     seen: set[str] = set()
     token: dict[str, str] = {}
-    began = await ctx.checkpoint(BEGAN)
+    began, listed, scope = await ctx.checkpoint(BEGAN), await ctx.checkpoint(LISTED), _scope(options)
+    before = None if listed is None else Scope.decode(listed)
     while True:
         answer = await s3.call("list_objects_v2", Bucket=options.bucket, Prefix=options.prefix, **token)
         if began is None:
@@ -166,12 +171,16 @@ async def _compare(ctx: source.Context, options: Options, s3: Connection, known:
             await ctx.set_checkpoints({BEGAN: began})
         page = [one for one in map(_listed, answer.get("Contents", [])) if one.key.endswith(options.suffix)]
         seen.update(one.key for one in page)
-        await _tell(ctx, options, listing.differing(page, known), known, int(began) if began else None)
+        changes = listing.differing(page, known)
+        old = {one.key for _, one in changes if listing.old(one, int(began) if began else None, before)}
+        await _tell(ctx, options, changes, known, old)
         if not answer.get("IsTruncated"):
             break
         token = {"ContinuationToken": answer["NextContinuationToken"]}
     gone = [Listed(key=key, etag=tag, size=0, changed=ctx.now()) for key, tag in known.items() if key not in seen]
-    await _tell(ctx, options, [("deleted", one) for one in gone], known, None)
+    await _tell(ctx, options, [("deleted", one) for one in gone], known)
+    if before != scope:
+        await ctx.set_checkpoints({LISTED: scope.encode()})
 
 
 async def _tell(
@@ -179,14 +188,14 @@ async def _tell(
     options: Options,
     changes: Sequence[tuple[Change, Listed]],
     known: dict[str, str],
-    began: Millis | None,
+    old: Collection[str] = (),
 ) -> None:
-    """Commit changes and what is known by them; those that nobody asked for are known silently."""
+    """Commit changes and what is known by them; *old* objects and what nobody asked for are known silently."""
     for start in range(0, len(changes), PAGE):
         part = changes[start : start + PAGE]
         events: list[Event | None] = [
             _changed(options, change, one)
-            if change in options.events and not (change == "created" and listing.old(one, began))
+            if change in options.events and not (change == "created" and one.key in old)
             else None
             for change, one in part
         ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,66 @@ async def test_what_lies_there_is_told_where_it_is_asked_for(moto: str) -> None:
         options = s3.Options(bucket="lying", endpoint_url=moto, every="20ms", existing="emit")
         async with listing(options) as ctx:
             assert [told(one) for one in await ctx.arrived(5)] == [("created", str(number)) for number in range(5)]
+
+
+class Dated:
+    """A bucket of objects whose dates are chosen; it is asked in place of a connection."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, datetime] = {}
+
+    async def call(self, _: str, /, **asked: Any) -> dict[str, Any]:
+        await anyio.sleep(0)
+        found = [
+            {"Key": key, "ETag": '"1"', "Size": 1, "LastModified": at}
+            for key, at in self.objects.items()
+            if key.startswith(asked["Prefix"])
+        ]
+        return {"Contents": found, "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(START, usegmt=True)}}}
+
+
+START = datetime(2026, 1, 2, tzinfo=UTC)
+OLD = START - timedelta(hours=1)
+
+
+async def test_an_object_that_comes_with_an_older_date_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = Dated()
+    monkeypatch.setattr(Connection, "call", lambda _, operation, **more: bucket.call(operation, **more))
+    options = s3.Options(bucket="dated", prefix="in/", every="20ms", events=("created", "deleted"))
+    bucket.objects = {"in/old": OLD, "out/old": OLD}
+    async with listing(options) as ctx:
+        bucket.objects["in/upload"] = OLD  # one of many parts has the date of its beginning
+        await ctx.arrived(1)
+        del bucket.objects["in/old"]
+        await ctx.arrived(2)
+        bucket.objects["in/old"] = OLD  # restored
+        await ctx.arrived(3)
+        assert [told(one) for one in ctx.events] == [
+            ("created", "in/upload"), ("deleted", "in/old"), ("created", "in/old"),
+        ]  # fmt: skip
+        stored = ctx.stored
+    bucket.objects |= {"in/later": OLD}
+    async with listing(s3.Options(**{**options.model_dump(), "every": "20ms", "prefix": ""}), stored) as ctx:
+        await ctx.arrived(1)
+        assert [told(one) for one in ctx.events] == [("created", "in/later")], "what lay beside it is not told"
+        bucket.objects["out/later"] = OLD
+        await ctx.arrived(2)
+
+
+async def test_what_was_left_out_for_a_while_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, given = Dated(), {"bucket": "dated", "every": "20ms"}
+    monkeypatch.setattr(Connection, "call", lambda _, operation, **more: bucket.call(operation, **more))
+    bucket.objects = {"in/old": OLD, "out/old": OLD}
+    async with listing(s3.Options(**given)) as ctx:
+        await ctx.until(lambda: s3.LISTED in ctx.stored)
+        stored = ctx.stored
+    ctx = FakeContext(trigger("t", options=None))
+    ctx.stored |= stored
+    await s3._known(ctx, s3.Options(**given, prefix="in/"))  # and it is changed back before it was listed
+    async with listing(s3.Options(**given), ctx.stored) as ctx:
+        bucket.objects["new"] = OLD
+        await ctx.until(lambda: ctx.stored.get(s3.LISTED) == '["", ""]')
+        assert {told(one) for one in ctx.events} <= {("created", "new")}
 
 
 @pytest.mark.parametrize("change", [{"prefix": "in/"}, {"suffix": ".txt"}, {"bucket": "narrowed-other"}])
