@@ -50,6 +50,8 @@ def test_a_part_is_one_segment_that_names_something(path, segments, values):
         ("/{}", "one whole segment"),
         ("/{1d}", "one whole segment"),
         ("/{a}/{a}", "each part's name once"),
+        ("/hooks/*", "no wildcard"),
+        ("/{a}/*", "no wildcard"),
         ("/_url/x", "function URLs"),
     ],
 )

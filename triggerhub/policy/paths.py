@@ -55,6 +55,8 @@ def parse(path: str) -> Pattern | None:
             literals.append(segment)
     if len(set(names)) < len(names):
         raise ValueError(f"expected each part's name once, got {path!r}")
+    if literals[-1] == "*":
+        raise ValueError(f"expected parts that have names, such as {{name}}, and no wildcard, got {path!r}")
     if path == RESERVED or path.startswith(f"{RESERVED}/"):
         raise ValueError(f"expected a path outside {RESERVED}, which is for function URLs, got {path!r}")
     return Pattern(tuple(literals), tuple(names)) if names else None
