@@ -127,7 +127,10 @@ def wrap(options: Options, trigger: str, body: bytes, now: Millis) -> Event:
     root = os.path.abspath(options.path)
     relative = os.path.relpath(os.path.join(root, path), root)
     folder = Folder(root, globs.Selection(("**/*",)), 0)
-    told = None if relative.startswith("..") else Teller(folder, trigger).tell(relative, None, "created", now)
+    try:
+        told = None if relative.startswith("..") else Teller(folder, trigger).tell(relative, None, "created", now)
+    except OSError as error:
+        raise BadInput(f"{path!r} in {root} cannot be read: {error.strerror}") from error
     if told is None or told.event is None:
         raise BadInput(
             f"there is no file {path!r} in {root}",
@@ -178,7 +181,10 @@ class Teller:
         self._last = 0
 
     def tell(self, path: str, version: Version | None, change: Change, now: Millis) -> Told | None:
-        """Return the change told; None where the file is no longer of that *version* (None: of any)."""
+        """Return the change told; None where the file is no longer of that *version* (None: of any).
+
+        Raises OSError where its content cannot be read.
+        """
         if change not in self._events:
             return Told(path, None if change == "deleted" else version, None)
         self._last = max(self._last + 1, time.time_ns())
@@ -227,6 +233,7 @@ class Watch:
                 self._noticed: dict[str, None] = {}
                 self._heard = 0
                 self._fresh: dict[str, float] = {}
+                self._unread: dict[str, str] = {}
                 self._check_at = self._scan_at = 0.0
                 self._there = True
                 self._watching = False
@@ -362,12 +369,14 @@ class Watch:
         for look in seen.looks:
             if inventory.change(self._known.get(look.path), look.version) is None:
                 self._settling.forget(look.path)
+                self._unread.pop(look.path, None)
             elif self._settling.judge(look):
                 settled.append(look)
         if lost := [path for path in seen.gone if self._known.is_folder(path)]:
             self._noticed |= dict.fromkeys(await self._thread(inventory.below, lost, self._known.snapshot()))
         for start in range(0, len(settled), self._batch):
             await self._commit(settled[start : start + self._batch])
+        self._show_unread()
         return not seen.folders or await self._walk(seen.folders)
 
     async def _walk(self, folders: Sequence[str], *, again: bool = False) -> bool:
@@ -394,7 +403,8 @@ class Watch:
             return False
         if self._baseline.since is not None:
             await self._adopt(comparison.fresh)
-        self._noticed |= dict.fromkeys(await self._thread(comparison.news, seen.unknown))
+        self._noticed |= dict.fromkeys([*await self._thread(comparison.news, seen.unknown), *self._unread])
+        self._show_unread()
         rest = self._options.reconcile / 1000
         now = time.monotonic()
         rest = rest if self._watching else min(rest, max(CHECK, 10 * (now - began)))
@@ -416,10 +426,19 @@ class Watch:
         await self._ctx.emit(checkpoints={baseline.KEY: self._baseline.encode()})
 
     async def _commit(self, looks: Sequence[Look]) -> None:
-        """Tell what settled; what changed again under our eyes is looked at again instead."""
+        """Tell what settled.
+
+        What changed again under our eyes is looked at again instead; what cannot be read, with the next comparison.
+        """
         told = await self._thread(self._tell, looks, self._ctx.now())
-        self._noticed |= {look.path: None for look, one in zip(looks, told, strict=True) if one is None}
-        ready = [one for one in told if one is not None]
+        for look, one in zip(looks, told, strict=True):
+            if isinstance(one, OSError):
+                self._unread[look.path] = one.strerror or type(one).__name__
+                continue
+            self._unread.pop(look.path, None)
+            if one is None:
+                self._noticed[look.path] = None
+        ready = [one for one in told if isinstance(one, Told)]
         try:
             await self._record({one.path: one.version for one in ready}, [one.event for one in ready if one.event])
         except BadInput:
@@ -431,13 +450,20 @@ class Watch:
                     self._ctx.log.error("the hub refuses an event", path=one.path, why=str(error))
                     await self._record({one.path: one.version})
 
-    def _tell(self, looks: Sequence[Look], now: Millis) -> list[Told | None]:
-        told = []
+    def _tell(self, looks: Sequence[Look], now: Millis) -> list[Told | OSError | None]:
+        told: list[Told | OSError | None] = []
         for look in looks:
             known = self._known.get(look.path)
             change = inventory.change(known, look.version)
-            told.append(change and self._teller.tell(look.path, look.version or known, change, now))
+            try:
+                told.append(change and self._teller.tell(look.path, look.version or known, change, now))
+            except OSError as error:
+                told.append(error)
         return told
+
+    def _show_unread(self) -> None:
+        some = [f"{path} ({why})" for path, why in islice(self._unread.items(), 3)]
+        self._trouble("content", f"cannot be read: {', '.join(some)}" if some else None)
 
     async def _record(self, versions: Mapping[str, Version | None], events: Sequence[Event] = ()) -> None:
         if versions:

@@ -27,6 +27,9 @@ from triggerhub.settings import MB
 HASHED = 8 * MB
 """Files up to this size get the MD5 of their content as tag, as S3 does; larger ones are not read."""
 
+CHANGED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESTALE}
+"""What is answered where there is no file any more, but nothing, a link or a socket."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -133,7 +136,8 @@ class Folder:
     def tag(self, path: str, version: Version | None = None) -> tuple[Version, str] | None:
         """Return a file's version and tag; None unless it is (and while it was read, stayed) of *version*.
 
-        The tag is the MD5 of the content, as S3's is, unless the file is large or may not be read.
+        The tag is the MD5 of the content, as S3's is, unless the file is large or may not be read. OSError says why it
+        cannot be read, as on a disk that fails.
         """
         try:
             before = _version(os.lstat(self._at(path)))
@@ -151,7 +155,9 @@ class Folder:
                 while part := file.read(MB):
                     digest.update(part)
                 after = _version(os.fstat(descriptor))
-        except OSError:
+        except OSError as error:
+            if error.errno not in CHANGED:
+                raise
             return None
         return (before, digest.hexdigest()) if before.same(after) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -110,6 +111,51 @@ async def test_a_new_file_fires_once_it_has_settled(tmp_path: Path) -> None:
     sequencers = [body(event)["s3"]["object"]["sequencer"] for event in ctx.events]
     assert sequencers == sorted(set(sequencers))
     assert not [name for name in ctx.stored if name.startswith("f:")]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the disk fail for these names; each try is appended to it as ``tried``."""
+    bad: list[str] = ["bad.csv"]
+    real = os.open
+
+    def read(path: str, *more: Any) -> int:
+        if (name := os.path.basename(path)) in bad:
+            bad.append("tried")
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        return real(path, *more)
+
+    monkeypatch.setattr(folder.os, "open", read)
+    return bad
+
+
+async def test_a_file_that_cannot_be_read_is_named_and_left_until_the_next_comparison(
+    tmp_path: Path, failing: list[str]
+) -> None:
+    opts = options(tmp_path)
+    async with watching(context(), opts) as ctx:
+        for name in ("bad.csv", "good.csv"):
+            (tmp_path / name).write_text(name)
+        await until(lambda: ctx.reasons)
+        await quiet(ctx, opts)
+        assert (told(ctx), ctx.reasons) == ([("created", "good.csv")], ["cannot be read: bad.csv (Input/output error)"])
+        assert failing.count("tried") == 1
+
+
+@pytest.mark.parametrize("end", ["read", "deleted"])
+async def test_a_file_that_could_not_be_read_is_told_once_it_can(tmp_path: Path, failing: list[str], end: str) -> None:
+    async with watching(context(), options(tmp_path, reconcile="200ms")) as ctx:
+        (tmp_path / "bad.csv").write_text("bad")
+        await until(lambda: ctx.reasons)
+        await until(lambda: failing.count("tried") > 1)
+        assert len(ctx.reasons) == 1, "it is shown once"
+        if end == "read":
+            failing.clear()
+            await ctx.arrived(1)
+        else:
+            (tmp_path / "bad.csv").unlink()
+        await until(lambda: ctx.reasons[-1] is None)
+        assert told(ctx) == ([("created", "bad.csv")] if end == "read" else [])
 
 
 async def growing(path: Path) -> AsyncGenerator[int]:
