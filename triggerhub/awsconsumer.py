@@ -278,11 +278,16 @@ class Consumer:
     async def _take(self, turn: _Turn) -> bool:
         """Store or handle a batch and acknowledge it; whether every call of it failed."""
         batch = turn.batch
+        behind: set[str | None] = set()
         for one in batch:
             if one.refused is not None:
                 await self._singly([one], one.refused, self._store)
-        await self._receipts.delete([one for one in batch if not one.events and one.refused is None])
-        rest = [one for one in batch if one.events]
+                behind.add(one.group)
+            elif self.queue.fifo and one.group in behind:
+                await self._receipts.give_back([one], 0)
+        left = [one for one in batch if not one.settled]
+        await self._receipts.delete([one for one in left if not one.events])
+        rest = [one for one in left if one.events]
         if not self._handles:
             await self._store(rest)
             return False

@@ -114,6 +114,16 @@ def test_an_envelope_holds_the_records_byte_for_byte() -> None:
             sqs.Address(name="q", url="https://eu-west-1.queue.amazonaws.com/1/q", region="eu-west-1", account="1"),
         ),
         (
+            "https://vpce-0a1b-2c3d.sqs.eu-west-3.vpce.amazonaws.com/123456789012/q",
+            sqs.Address(
+                name="q",
+                url="https://vpce-0a1b-2c3d.sqs.eu-west-3.vpce.amazonaws.com/123456789012/q",
+                region="eu-west-3",
+                account="123456789012",
+                endpoint="https://vpce-0a1b-2c3d.sqs.eu-west-3.vpce.amazonaws.com",
+            ),
+        ),
+        (
             "http://localhost:4566/000000000000/q",
             sqs.Address(
                 name="q",

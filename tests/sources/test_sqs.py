@@ -834,3 +834,27 @@ async def test_a_group_waits_behind_a_message_that_cannot_be_taken(tmp_path: Pat
         del double.queues[name].messages[stuck]
         await emptied(double, name)
         await until(lambda: "a3" in seen.bodies, "then it goes on")
+
+
+@pytest.mark.parametrize("ack", ["handled", "stored"])
+async def test_a_group_waits_behind_a_message_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ack: str
+) -> None:
+    read, bad, name = sqs.events_of, ["a2"], "orders.fifo"
+
+    def stumbling(message: Mapping[str, Any], queue: awsconsumer.Queue) -> Any:
+        return read(message, queue) if message["Body"] not in bad else {}[message["Body"]]
+
+    monkeypatch.setattr(sqs, "events_of", stumbling)
+    seen, double = Seen(), SqsDouble()
+    double.do_CreateQueue(name)
+    for body in ("a1", "a2", "a3", "b1", "b2"):
+        send(double, body, queue=name, group=body[0])
+    async with polled(tmp_path, seen, double, queue=name, ack=ack):
+        await until(lambda: max(one.received for one in double.queues[name].messages.values()) > 3, "it is tried")
+        await until(lambda: len(seen.bodies) == 3, "the others are handled")
+        assert sorted(seen.bodies) == ["a1", "b1", "b2"]
+        bad.clear()
+        await until(lambda: len(seen.bodies) == 5, "then it goes on")
+        await emptied(double, name)
+    assert [body for body in seen.bodies if body[0] == "a"] == ["a1", "a2", "a3"]

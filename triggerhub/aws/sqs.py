@@ -104,7 +104,7 @@ class Address:
     region: str | None = None
     account: str | None = None
     endpoint: str | None = None
-    """Where a URL leads that is not AWS's."""
+    """Where a URL leads that is not AWS's own for the region."""
 
     @property
     def fifo(self) -> bool:
@@ -127,11 +127,10 @@ def address(written: str) -> Address:
     if split.scheme not in ("http", "https") or not split.hostname or not place:
         raise ValueError("expected a queue's URL like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
     name, account = _named(place[-1]), place[-2] if len(place) > 1 else None
-    aws = _HOST.fullmatch(split.hostname)
-    endpoint = None if split.hostname.endswith(_AWS) else f"{split.scheme}://{split.netloc}"
-    return Address(
-        name=name, url=written, account=account, endpoint=endpoint, region=aws and (aws[1] or aws[2] or "us-east-1")
-    )
+    usual, private = _HOST.fullmatch(split.hostname), _PRIVATE.fullmatch(split.hostname)
+    region = private[1] if private else usual and (usual[1] or usual[2] or "us-east-1")
+    endpoint = f"{split.scheme}://{split.netloc}" if private or not split.hostname.endswith(_AWS) else None
+    return Address(name=name, url=written, account=account, endpoint=endpoint, region=region)
 
 
 def _named(name: str) -> str:
@@ -146,6 +145,8 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _HOST = re.compile(
     r"sqs(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?|(?:([a-z0-9-]+)\.)?queue\.amazonaws\.com(?:\.cn)?"
 )
+_PRIVATE = re.compile(r"vpce-[a-z0-9-]+\.sqs(?:-fips)?\.([a-z0-9-]+)\.vpce\.amazonaws\.com(?:\.cn)?")
+"""An endpoint in a VPC by its own name."""
 _NAME = re.compile(r"(?=.{1,80}$)[A-Za-z0-9_-]+(\.fifo)?")
 
 
