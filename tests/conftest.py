@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, settings
 # Hubs and commands are started by the hundred, and most of a start is the compiling of what nobody kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A shell has what it starts in the background ignore Ctrl-C, and what that starts, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is the machine's business: a pause of the system is no finding.
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
