@@ -107,13 +107,10 @@ def _signed(
     if not given.startswith(prefix):
         return f"{header} does not start with {prefix}"
     data = message.body if data is None else data
-    digest = given[len(prefix) :]
+    told = given[len(prefix) :]
+    actual = _raw(told.lower() if encoding == "hex" else told)
     expected = [_digest(key, data, algorithm, encoding) for key in _keys(secrets)]
-    return (
-        None
-        if _any_matches([_raw(digest.lower() if encoding == "hex" else digest)], expected)
-        else f"{header} does not match"
-    )
+    return None if _any_matches([actual], expected) else f"{header} does not match"
 
 
 def _told(given: str | None, secrets: Secrets, what: str) -> str | None:
