@@ -117,6 +117,12 @@ class Delivery:
     """How often it was claimed, counted or not: with the owner's epoch, the fence of a settle."""
     lost: int = 0
     """How often the hub died while it ran."""
+    since: Millis | None = None
+    """When its delay was over or it was redriven: from then on it is as new. None where neither ever was."""
+
+    def age(self, now: Millis) -> Millis:
+        """How old it is, as ``max_age`` counts."""
+        return now - (self.created if self.since is None else self.since)
 
     def waits(self, now: Millis) -> bool:
         """Whether it is queued for a time to come."""

@@ -93,6 +93,14 @@ def test_without_max_age_nothing_is_too_old() -> None:
     assert decide(delivery(1, 10_000 * HOUR), RAISED, policy, now=NOW, draw=0.0) == Retry(NOW + SECOND)
 
 
+@pytest.mark.parametrize(
+    ("ago", "expected"), [(HOUR, Retry(NOW + SECOND)), (6 * HOUR, Bury("older than 6h at its next attempt"))]
+)
+def test_what_was_redriven_is_as_new(ago: int, expected: Decision) -> None:
+    redriven = replace(delivery(1, 10_000 * HOUR), since=NOW - ago)
+    assert decide(redriven, RAISED, POLICY, now=NOW, draw=0.0) == expected
+
+
 def test_jitter_can_keep_a_delivery_within_its_age() -> None:
     policy = replace(POLICY, jitter=True)
     aged = delivery(1, 6 * HOUR - SECOND // 2)

@@ -70,6 +70,7 @@ class Model:
                 attempts=0,
                 created=now,
                 due=max(now, event.due or now),
+                since=event.due,
                 dedup_key=event.dedup_key,
                 ordering_key=event.ordering_key,
             )
@@ -304,7 +305,8 @@ class Machine(RuleBasedStateMachine):
         assert said == wanted
         for one in wanted:
             row = self.model.rows[one]
-            row.state, row.attempts, row.lost, row.due = State.QUEUED, 0, 0, self.now
+            row.state, row.attempts, row.lost = State.QUEUED, 0, 0
+            row.due = row.since = self.now
             row.finished = row.reason = row.error = None
 
     @rule(picks=st.lists(st.integers(0, 100), min_size=1, max_size=4))

@@ -148,6 +148,15 @@ async def test_what_waits_for_its_next_attempt_is_due_now_and_nothing_else(hand:
     assert await hand.store.audit() == []
 
 
+async def test_a_delivery_grows_old_from_when_it_may_run(hand: Hand) -> None:
+    for due, age in ((None, 100), (NOW + 60, 40)):
+        await hand.put(due=due)
+        hand.now = NOW + 100
+        (claimed,) = await hand.take()
+        assert claimed.delivery.age(hand.now) == age
+        hand.now = NOW
+
+
 # redrive
 
 
@@ -158,8 +167,9 @@ async def test_a_redriven_delivery_starts_again_under_its_id(hand: Hand) -> None
     found = await hand.look(one)
     assert (found.state, found.attempts, found.due, found.created) == (State.QUEUED, 0, NOW + 100, NOW)
     assert (found.finished, found.reason, found.error) == (None, None, None)
+    hand.now += 10
     (claimed,) = await hand.take()
-    assert (claimed.delivery.id, claimed.delivery.attempts) == (one, 1)
+    assert (claimed.delivery.id, claimed.delivery.attempts, claimed.delivery.age(hand.now)) == (one, 1, 10)
     assert await hand.settle(claimed, attempt=attempt())
     detail = await hand.store.get(one)
     assert detail is not None

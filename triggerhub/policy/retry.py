@@ -74,7 +74,7 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: Mi
     if delivery.attempts >= policy.attempts:
         return Bury(_spent(delivery.attempts, policy.attempts))
     at = now + backoff(delivery.attempts, policy, draw=draw)
-    if policy.max_age is not None and at - delivery.created > policy.max_age:
+    if policy.max_age is not None and delivery.age(at) > policy.max_age:
         return Bury(f"older than {show_duration(policy.max_age)} at its next attempt")
     return Retry(at=at)
 

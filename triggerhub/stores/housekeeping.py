@@ -51,9 +51,9 @@ def redrive(t: Transaction, deliveries: Sequence[str], states: Container[State],
     found = [one for one in find(t, deliveries) if one.state in states]
     for one in found:
         t.db.execute(
-            "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, lost = 0, due = ?, finished = NULL, "
-            "reason = NULL, error_type = NULL, error_message = NULL WHERE id = ?",
-            (one.ordering_key is not None, now, one.id),
+            "UPDATE delivery SET state = 0, blocked = ?, attempts = 0, lost = 0, due = ?, since = ?, "
+            "finished = NULL, reason = NULL, error_type = NULL, error_message = NULL WHERE id = ?",
+            (one.ordering_key is not None, now, now, one.id),
         )
         queue.moved(t, one, QUEUED)
     return [one.id for one in found]

@@ -46,8 +46,9 @@ def accept(t: Transaction, intake: Intake, now: Millis) -> Appended:
     for delivery, one in zip(made, owed, strict=True):
         blocked = 0 if ordering is None else _stand(t, (one.function, trigger, ordering), delivery)
         t.add_delivery(
-            delivery, row, trigger, one.function, blocked, now, due, event.dedup_key, ordering, one.idempotency_key
-        )
+            delivery, row, trigger, one.function, blocked, now, due, event.dedup_key, ordering, one.idempotency_key,
+            event.due,
+        )  # fmt: skip
         t.count(one.function, trigger, _QUEUED, 1)
     t.count("", "", "accepted", len(made))
     return Created(event=event.id, deliveries=made)

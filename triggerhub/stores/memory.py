@@ -110,6 +110,7 @@ class MemoryStore:
                     attempts=0,
                     created=now,
                     due=max(now, event.due or now),
+                    since=event.due,
                     dedup_key=event.dedup_key,
                     ordering_key=event.ordering_key,
                     idempotency_key=owed.idempotency_key,
@@ -323,7 +324,8 @@ class MemoryStore:
         queued = []
         for row in self._known(deliveries):
             if row.delivery.state in states:
-                row.delivery.attempts, row.delivery.lost, row.delivery.due = 0, 0, now
+                row.delivery.attempts = row.delivery.lost = 0
+                row.delivery.due = row.delivery.since = now
                 row.delivery.finished = row.delivery.error = None
                 self._queue(row)
                 queued.append(row.delivery.id)

@@ -18,7 +18,8 @@ QUEUED, RUNNING, SUCCEEDED, DEAD, CANCELLED = range(5)
 
 DELIVERY = (
     "d.id, d.trigger, d.function, d.state, d.attempts, d.created, d.due, d.finished, d.version, d.duration, "
-    "d.dedup_key, d.ordering_key, d.idempotency_key, d.error_type, d.error_message, d.reason, d.claims, d.lost"
+    "d.dedup_key, d.ordering_key, d.idempotency_key, d.error_type, d.error_message, d.reason, d.claims, d.lost, "
+    "d.since"
 )
 EVENT = "e.time, e.data, e.blob, e.crc, e.trace, e.due, e.hops"
 BOTH = f"SELECT {DELIVERY}, {EVENT} FROM delivery d JOIN event e ON e.seq = d.event"
@@ -63,6 +64,7 @@ def delivery(row: Sequence[Any]) -> Delivery:
         reason=row[15],
         claims=row[16],
         lost=row[17],
+        since=row[18],
     )
 
 
@@ -72,7 +74,7 @@ def event(row: Sequence[Any], blobs: Blobs, *, checked: bool) -> Event:
     Raises Damaged where it is *checked* and the payload's checksum does not hold; unchecked it is for
     people, who may see what is left.
     """
-    time, data, blob, crc, trace, due, hops = row[18:]
+    time, data, blob, crc, trace, due, hops = row[19:]
     if blob is not None:
         data = blobs.get(blob)
     identifier = ids.event_of(row[0])

@@ -15,9 +15,9 @@ from triggerhub.stores.line import Line
 _EVENT = ("event (seq, time, data, blob, crc, trace, due, hops)", "(?, ?, ?, ?, ?, ?, ?, ?)")
 _COLUMNS = (
     "id, event, trigger, function, state, blocked, attempts, created, due, dedup_key, ordering_key, "
-    "idempotency_key, owner, claims, lost"
+    "idempotency_key, since, owner, claims, lost"
 )
-_DELIVERY = (f"delivery ({_COLUMNS})", "(?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?, 0, 0, 0)")
+_DELIVERY = (f"delivery ({_COLUMNS})", "(?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?, ?, 0, 0, 0)")
 _WHOLE = (
     "id, event, trigger, function, created, dedup_key, idempotency_key, owner, claims, state, due, finished, reason, "
     "attempts, version, duration, error_type, error_message, blocked, lost"
