@@ -212,6 +212,7 @@ def test_render_counts(check: Check) -> None:
         "2 problems."
     )
     assert render([one]).endswith("\n1 problem.")
+    assert render([two]).endswith("\n1 warning."), "with which the hub runs"
     assert render([]) == ""
 
 

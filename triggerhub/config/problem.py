@@ -45,7 +45,8 @@ def render(problems: Sequence[Problem]) -> str:
     """Write one line per problem and a last one that counts them; nothing when there are none."""
     if not problems:
         return ""
-    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}."
+    noun = "problem" if any(one.severity == "error" for one in problems) else "warning"
+    count = f"{len(problems)} {noun}{'' if len(problems) == 1 else 's'}."
     return "\n".join([*map(str, problems), count])
 
 
