@@ -122,12 +122,8 @@ class Dispatcher:
         self._woken.set()
         self.throttle.stir()
 
-    @property
     def halting(self) -> bool:
         """Whether nothing may begin: the function is paused, or the dispatcher is stopped."""
-        return self._halts()
-
-    def _halts(self) -> bool:
         return self._paused or self._stopping.is_set()
 
     def limit(self, lane: Lane, row: Delivery) -> str | None:
@@ -291,7 +287,7 @@ class Dispatcher:
         try:
             await self._services.lines.enter(group)
             await self._sift(group)
-            if group.claimed and not await self.throttle.pass_(self._halts):
+            if group.claimed and not await self.throttle.pass_(self.halting):
                 self._withdraw(group)
             if group.claimed:
                 first = group.claimed[0].delivery
@@ -299,7 +295,7 @@ class Dispatcher:
                 self._tell_started(group)
                 started = self._services.clock.now()
                 invocation = self._invocation(group)
-                outcome, version = await self._call(self.function, invocation, giving_up=self._halts)
+                outcome, version = await self._call(self.function, invocation, giving_up=self.halting)
                 group.trace = invocation.trace
                 if isinstance(outcome, Interrupted) and not invocation.deadline:
                     self._withdraw(group)

@@ -202,7 +202,7 @@ class Explainer:
             return f"the configuration no longer joins trigger {row.trigger} and function {row.function}"
         if self._paused("function", row.function):
             return f"function {row.function} is paused"
-        if dispatcher.halting:
+        if dispatcher.halting():
             return f"nothing of function {row.function} may begin; see: triggerhub functions show {row.function}"
         if row.state is State.QUEUED and row.ordering_key is not None and (first := await self._before(row)):
             return f"delivery {first} has the same ordering key and goes first"

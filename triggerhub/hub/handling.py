@@ -105,7 +105,7 @@ class Handling:
 
     def _has_room(self, trigger: Trigger) -> bool:
         dispatcher = self._dispatchers.get(trigger.functions[0])
-        if dispatcher is None or dispatcher.halting or self._has_most(trigger):
+        if dispatcher is None or dispatcher.halting() or self._has_most(trigger):
             return False
         return self._pool.free(dispatcher.function)
 
@@ -303,7 +303,7 @@ class Handling:
             await anyio.sleep(LOOK)
         self._under_way[trigger.name] += 1
         try:
-            giving_up = dispatcher.halting or not await dispatcher.throttle.pass_(lambda: dispatcher.halting)
+            giving_up = dispatcher.halting() or not await dispatcher.throttle.pass_(dispatcher.halting)
             if giving_up or asked.grace.ending:
                 return Interrupted(), "", 0
             first = group.claimed[0].delivery if group.claimed else None
@@ -314,9 +314,7 @@ class Handling:
                     self._tell(trigger, "started", claimed.delivery.id)
             started = self._services.clock.now()
             invocation = _invocation(group, asked.payload, trigger)
-            outcome, version = await self._caller.call(
-                dispatcher.function, invocation, giving_up=lambda: dispatcher.halting
-            )
+            outcome, version = await self._caller.call(dispatcher.function, invocation, giving_up=dispatcher.halting)
             group.trace = invocation.trace
             return outcome, version, started
         finally:
