@@ -35,6 +35,8 @@ ORDERS = Sample(namespace="shop", name="Orders", unit="Count", dimensions=(("ser
         (line(metrics=[{"Name": "Gone"}]), []),
         (line(metrics=[{"Name": "Orders"}], dimensions=[["nowhere"]]), []),
         (line(Orders="2"), []),
+        (line(Orders=10**400), []),
+        (line(Orders=[1, -(10**400)]), []),
         (line(Orders=True), []),
         (line(Orders=[]), []),
         (line(Orders=[1] * 101), []),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import pytest
@@ -334,6 +335,17 @@ async def test_a_worker_found_dead(bench: Bench, calls: int, expected: type) -> 
             while worker.alive:
                 await anyio.sleep(0.01)
         assert isinstance(await worker.invoke(invocation()), expected)
+
+
+async def test_a_call_ends_whatever_becomes_of_its_lines(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = bench.python("def handler(event, context):\n    print('said', end='')\n    return 1\n")
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+    monkeypatch.setattr(bench.lines, "write", Mock(side_effect=RuntimeError("no room for it")))
+    with anyio.fail_after(30):
+        outcome = await bench.call(function)
+    assert isinstance(outcome, Returned)
+    assert "no room for it" in told
 
 
 async def test_one_invocation_at_a_time(bench: Bench) -> None:

@@ -7,7 +7,7 @@ the line stays in the log in any case. Pure.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,7 @@ def _values(value: object) -> tuple[float, ...]:
     if not 0 < len(listed) <= VALUES:
         return ()
     for one in listed:
-        if not isinstance(one, int | float) or isinstance(one, bool) or not math.isfinite(one):
+        # No more than a float holds: an integer of JSON may have any number of digits.
+        if not isinstance(one, int | float) or isinstance(one, bool) or not abs(one) <= sys.float_info.max:
             return ()
     return tuple(map(float, listed))

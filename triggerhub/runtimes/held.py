@@ -127,8 +127,14 @@ class Held(ABC):
         if self._parting is not None:
             self._parting.cancel()
             self._parting = None
-        # All that the handler wrote is in the pipe by now: it is written before the answer.
-        self._lines.end()
+        try:
+            # All that the handler wrote is in the pipe by now: it is written before the answer.
+            self._lines.end()
+        finally:
+            # A call ends, whatever its lines lead to.
+            self._answer(call, outcome, told)
+
+    def _answer(self, call: asyncio.Future[Outcome] | None, outcome: Ending, told: int | None) -> None:
         seen = self._watch.end(self._child.peak)
         memory = seen if told is None else min(told, self._function.memory)
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
