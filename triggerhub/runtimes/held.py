@@ -132,9 +132,9 @@ class Held(ABC):
             self._lines.end()
         finally:
             # A call ends, whatever its lines lead to.
-            self._answer(call, outcome, told)
+            self._complete(call, outcome, told)
 
-    def _answer(self, call: asyncio.Future[Outcome] | None, outcome: Ending, told: int | None) -> None:
+    def _complete(self, call: asyncio.Future[Outcome] | None, outcome: Ending, told: int | None) -> None:
         seen = self._watch.end(self._child.peak)
         memory = seen if told is None else min(told, self._function.memory)
         usage = Usage(duration_ms=(time.perf_counter() - self._began) * 1000, init_ms=self._init_ms, memory=memory)
