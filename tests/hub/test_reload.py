@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, route_source, trigger
-from triggerhub.hub.reload import COARSE, _Watch, leftover
+from triggerhub.hub.reload import COARSE, _Watch, matters
 from triggerhub.model import Invocation
 from triggerhub.settings import Destination, Trigger
 from triggerhub.source import Context
@@ -273,7 +273,7 @@ async def test_a_save_while_the_hub_starts_is_seen_and_the_interpreters_own_file
     until = (tmp_path / "sources").lstat().st_ctime_ns + 2 * COARSE
     while time.time_ns() < until:
         await anyio.sleep(0.005)
-    watch = _Watch(lambda: [tmp_path / "sources"], lambda path: not leftover(path), never, until)
+    watch = _Watch(lambda: [tmp_path / "sources"], matters, never, until)
     assert not watch._touched([tmp_path / "sources"])
     (tmp_path / put).parent.mkdir(exist_ok=True)
     (tmp_path / put).write_text("")

@@ -88,6 +88,17 @@ def test_a_folder_brings_node_modules_but_no_caches(handlers: Path) -> None:
     assert set(files_of_folder(handlers / "f")) == {"index.js", "node_modules/a/index.js", ".env"}
 
 
+def test_what_an_editor_leaves_is_no_code(handlers: Path) -> None:
+    folder = handlers / "f"
+    folder.mkdir()
+    (folder / "index.py").write_text("x")
+    (folder / ".#index.py").symlink_to("anna@host.123:456")
+    for left in ("f/.index.py.swp", "f/#index.py#", "_shared.py~"):
+        (handlers / left).write_text("x")
+    assert set(files_of_folder(folder)) == {"index.py"}
+    assert set(files_of_file(handlers / "hello.py")) == {"hello.py"}
+
+
 def test_links_within_the_folder_are_followed(handlers: Path, versions: Path) -> None:
     folder = handlers / "f"
     (folder / "real").mkdir(parents=True)

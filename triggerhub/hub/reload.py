@@ -12,6 +12,7 @@ import anyio.to_thread
 import structlog
 import watchfiles
 
+from triggerhub.policy.leftovers import leftover
 from triggerhub.policy.unseen import spelt
 from triggerhub.settings import Project
 
@@ -29,13 +30,11 @@ MOST = 1000
 """Troubles that are remembered."""
 COARSE = 20_000_000
 """Nanoseconds by which the kernel's stamp on a file may lag behind the clock."""
-LEFTOVERS = ("~", ".swp", ".swx", ".tmp", ".pyc")
 
 
-def leftover(path: str) -> bool:
-    """Whether a path is an editor's or interpreter's own: no reason to reload."""
-    name = path.rsplit("/", 1)[-1]
-    return "/__pycache__" in path or name.endswith(LEFTOVERS) or name.startswith(".#") or name == "4913"
+def matters(path: str) -> bool:
+    """Whether a path is a reason to reload: neither an editor's own nor the interpreter's."""
+    return "/__pycache__" not in path and not leftover(path.rsplit("/", 1)[-1])
 
 
 async def watch_project(
@@ -49,7 +48,7 @@ async def watch_project(
     toml = str(top / "triggerhub.toml")
     watches = (
         _Watch(lambda: [top], lambda path: path == toml, reload, now, recursive=False),
-        _Watch(lambda: [project().hub.handlers, top / "sources"], lambda path: not leftover(path), reload, now),
+        _Watch(lambda: [project().hub.handlers, top / "sources"], matters, reload, now),
     )
     async with anyio.create_task_group() as tasks:
         for watch in watches:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from triggerhub.errors import ConfigError
+from triggerhub.policy.leftovers import leftover
 from triggerhub.runtimes import copying
 
 VERSION_LENGTH = 12
@@ -35,7 +36,7 @@ def files_of_file(path: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     with _reading(path.parent):
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.name in names or (entry.name.startswith("_") and entry.name not in _LEFT_OUT):
+            if entry.name in names or (entry.name.startswith("_") and not _left_out(entry.name)):
                 files |= _collect(folder, folder / entry.name, entry.name, ())
     if path.name not in files:
         raise ConfigError(f"{path} is not there", hint="Put the file back, or remove what names it.")
@@ -43,7 +44,10 @@ def files_of_file(path: Path) -> dict[str, Path]:
 
 
 def files_of_folder(path: Path) -> dict[str, Path]:
-    """Return what a folder function consists of: all of the folder but caches and ``.git``. Raises ConfigError."""
+    """Return what a folder function consists of. Raises ConfigError.
+
+    That is all of the folder but caches, ``.git`` and what editors leave while they have a file open.
+    """
     folder = path.resolve()
     with _reading(path):
         return _collect(folder, folder, "", ())
@@ -208,9 +212,13 @@ def _collect(root: Path, path: Path, name: str, above: tuple[Path, ...]) -> dict
         raise ConfigError(f"{path} is a link to a folder that contains it", hint="Remove the link.")
     found: dict[str, Path] = {}
     for entry in sorted(os.listdir(real)):  # noqa: PTH208 - names only, at a third of the price
-        if entry not in _LEFT_OUT:
+        if not _left_out(entry):
             found |= _collect(root, real / entry, f"{name}/{entry}" if name else entry, (*above, real))
     return found
+
+
+def _left_out(name: str) -> bool:
+    return name in _LEFT_OUT or leftover(name)
 
 
 def _mode(path: Path) -> int:
