@@ -87,11 +87,23 @@ def test_it_goes_from_state_to_state(
     assert (after.state, told) == (state, change)
 
 
-def test_too_little_is_judged_once_the_window_has_been_seen() -> None:
-    when = alarm.parse("succeeded(a) < 1 in 1h")
-    assert alarm.judge(when, OK, 0, HOUR - 1, begun=0) is None
-    assert alarm.judge(when, OK, 0, HOUR, begun=HOUR) is True
-    assert alarm.judge(when, OK, 1, HOUR, begun=0) is False
+@pytest.mark.parametrize(
+    ("value", "now", "seen", "begun", "holds"),
+    [
+        pytest.param(0, 2 * HOUR - 1, HOUR, 0, None, id="written within the window"),
+        pytest.param(0, 2 * HOUR - 1, 0, HOUR, None, id="measured for less than a window, as after a restart"),
+        pytest.param(0, 2 * HOUR, HOUR, HOUR, True, id="a whole window"),
+        pytest.param(1, 2 * HOUR - 1, HOUR, HOUR, False, id="enough, however soon"),
+    ],
+)
+def test_too_little_is_judged_once_the_window_has_been_seen(
+    value: float, now: int, seen: int, begun: int, holds: bool | None
+) -> None:
+    when, standing = alarm.parse("accepted(a) < 1 in 1h"), replace(OK, seen=seen)
+    assert alarm.judge(when, standing, value, now, begun=begun) is holds
+
+
+def test_too_much_is_judged_at_once() -> None:
     assert alarm.judge(alarm.parse("errors(a) > 1 in 1h"), OK, 2, 1, begun=0) is True
 
 

@@ -149,13 +149,15 @@ def judge(when: Condition, standing: Standing, value: float | None, now: Millis,
     """Return whether the condition holds; None where that cannot be told (yet).
 
     Where a whole window, measured since *begun*, has nothing that could be measured, it does not hold: what made
-    the trouble is no longer there, as CloudWatch has it where missing data is not breaching.
+    the trouble is no longer there, as CloudWatch has it where missing data is not breaching. That there is too little
+    is known once a whole window has been measured; that there is enough, at once.
     """
     if value is None:
         return None if now - begun < (when.window or 0) else False
-    if waits_for_less(when) and when.window is not None and now - standing.seen < when.window:
+    holds = COMPARISONS[when.comparison](value, when.bound)
+    if holds and waits_for_less(when) and now - max(standing.seen, begun) < (when.window or 0):
         return None
-    return COMPARISONS[when.comparison](value, when.bound)
+    return holds
 
 
 def step(
