@@ -20,6 +20,10 @@ from triggerhub.policy.orders import KEPT, LONGEST, asked, came_to, chosen, kept
         ({"since": "1h", "error": "sold out", "key": "k", "trigger": "t"}, "trigger t, since 1h, error with sold out, key k"),
         ({"ids": ["a", "b"], "reason": "by hand"}, "ids a, b, reason by hand"),
         ({"ids": ["a", "b", "c", "d"]}, "ids a, b, c, …"),
+        ({"causes": [{"function": "ship", "fingerprint": "KeyError: #"}, {"function": "mail", "fingerprint": ""}], "rate": "1/m"},
+         "causes ship: KeyError: #; mail: no cause, at most 1/m"),
+        ({"causes": [{"function": f, "fingerprint": "E"} for f in "abcd"]}, "causes a: E; b: E; c: E; …"),
+        ({"causes": ["odd", 2]}, "causes odd; 2"),
         ({"name": "ci", "payloads": False, "lasts": None, "role": "operator"}, "name ci, role operator"),
         ('{"ids": ["a", "b', '{"ids": ["a", "b'),
         ([1, 2], "[1, 2]"),
@@ -40,6 +44,7 @@ def test_of_many_ids_some_are_written_down_and_how_many_there_are() -> None:
     assert kept(few) == few
     assert kept(many) == {"ids": ["a"] * KEPT, "reason": "x", "ids_in_all": 10_000}
     assert asked(kept(many)) == "ids a, a, a, …, reason x, ids in all 10000"
+    assert kept({"causes": [1] * 60}) == {"causes": [1] * KEPT, "causes_in_all": 60}
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,9 @@ async def test_a_list_is_newest_first_filtered_and_paged(tmp_path: Path) -> None
         ("POST", "/api/v1/dead-letters/redrive", b'{"all": true, "ids": ["019a0000-0000-7000-8000-000000000001"]}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"all": true, "rate": "fast"}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b'{"ids": ["x"]}', 400, "bad-input"),
+        ("POST", "/api/v1/dead-letters/redrive", b'{"causes": []}', 400, "bad-input"),
+        ("POST", "/api/v1/dead-letters/redrive", b'{"causes": [{"function": "hello"}]}', 400, "bad-input"),
+        ("POST", "/api/v1/dead-letters/redrive", b'{"causes": [{"function": "hello", "fingerprint": "\\ud800"}]}', 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b"[1]", 400, "bad-input"),
         ("POST", "/api/v1/dead-letters/redrive", b"[" * 10_000, 400, "bad-input"),
         ("DELETE", "/api/v1/deliveries", b"", 405, "no-such-method"),
@@ -578,6 +581,25 @@ async def test_a_rate_holds_the_redrive_back(tmp_path: Path) -> None:
         lines = (await client.post("/api/v1/dead-letters/redrive", {"all": True, "rate": "20/s"})).lines
         assert asyncio.get_running_loop().time() - began >= 0.1
         assert [line["done"] for line in lines] == [0, 2, 4, 4]
+
+
+async def test_several_causes_are_one_redrive_of_one_rate(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        first = client.hub.add(1, State.DEAD).id
+        client.hub.add(2, State.DEAD, function="count")
+        client.hub.add(3, State.DEAD, error=Fault(type="OSError", message="disk 7"))
+        last = client.hub.add(4, State.DEAD, function="count", error=Fault(type="OSError", message="disk 8")).id
+        causes = [
+            {"function": "hello", "fingerprint": "KeyError: 'name'"},
+            {"function": "count", "fingerprint": "OSError: disk #"},
+        ]
+        began = asyncio.get_running_loop().time()
+        lines = (await client.post("/api/v1/dead-letters/redrive", {"causes": causes, "rate": "10/s"})).lines
+        assert asyncio.get_running_loop().time() - began >= 0.1
+        assert [(line["done"], line["total"]) for line in lines] == [(0, 2), (1, 2), (2, 2), (2, 2)]
+        assert [one for verb in client.hub.did for one in verb[1:]] == [first, last]
+        (line,) = (await client.post("/api/v1/dead-letters/redrive", {"causes": causes})).lines
+        assert line["error"]["message"].endswith("with causes hello: KeyError: 'name'; count: OSError: disk #")
 
 
 async def test_a_redrive_leaves_what_was_redriven_and_has_succeeded_meanwhile(tmp_path: Path) -> None:

@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from triggerhub.model import Json
 
 NAMED = 3
-"""Ids that are spelt out; of more it is said how many there are."""
+"""Ids or causes that are spelt out; of more it is said that there are more."""
 KEPT = 50
-"""Ids that are written down."""
+"""Ids or causes that are written down."""
 LONGEST = 200
 """Characters of one value."""
 _CALLED = {"fingerprint": "cause", "error": "error with", "rate": "at most", "key": "key"}
-_CHOOSE = ("ids", "all", "function", "trigger", "since", "error", "key", "fingerprint")
+_CHOOSE = ("ids", "all", "function", "trigger", "since", "error", "key", "fingerprint", "causes")
 """The members that say which ones, in the order in which they are said."""
 
 
 def kept(order: Mapping[str, Json]) -> dict[str, Json]:
     """Return an order as it is written down: of ten thousand ids the first, and how many they are."""
-    ids = order.get("ids") or []
-    return dict(order) if len(ids) <= KEPT else {**order, "ids": ids[:KEPT], "ids_in_all": len(ids)}
+    long = {name: order[name] for name in ("ids", "causes") if len(order.get(name) or []) > KEPT}
+    first = {name: many[:KEPT] for name, many in long.items()}
+    return {**order, **first, **{f"{name}_in_all": len(many) for name, many in long.items()}}
 
 
 def chosen(order: Mapping[str, Json]) -> str:
@@ -62,13 +63,21 @@ def _is_there(name: str, value: Json) -> bool:
 
 
 def _said(name: str, value: Json) -> str:
-    if name == "ids" and isinstance(value, list):
-        more = ", …" if len(value) > NAMED else ""
-        return f"ids {', '.join(_short(str(one)) for one in value[:NAMED])}{more}"
+    if name in ("ids", "causes") and isinstance(value, list):
+        between = ", " if name == "ids" else "; "
+        more = f"{between}…" if len(value) > NAMED else ""
+        return f"{name} {between.join(_short(_one(one)) for one in value[:NAMED])}{more}"
     if value is True:
         return {"all": "all of them", "dry_run": "a dry run"}.get(name, name.replace("_", " "))
     called = "no cause" if name == "fingerprint" and value == "" else _CALLED.get(name, name.replace("_", " "))
     return f"{called} {_short(value if isinstance(value, str) else str(value))}".rstrip()
+
+
+def _one(value: Json) -> str:
+    """Return an id, or a cause with its function."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return f"{value.get('function')}: {value.get('fingerprint') or 'no cause'}"
 
 
 def _short(text: str) -> str:

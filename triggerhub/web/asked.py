@@ -52,7 +52,7 @@ async def fields(request: Request, known: Mapping[str, type | tuple[type, ...]])
         kinds = wanted if isinstance(wanted, tuple) else (wanted,)
         if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
             raise BadInput(f"{name}: expected {kinds[-1].__name__}, got {json.dumps(value)[:60]}")
-        if isinstance(value, str) and not _writable(value):
+        if not _writable(json.dumps(value, ensure_ascii=False)):
             raise BadInput(f"{name}: expected a text that is valid Unicode, got {json.dumps(value)[:60]}")
     return {name: value for name, value in found.items() if value is not None}
 

@@ -30,6 +30,8 @@ Act: TypeAlias = Callable[[Sequence[str], str], Awaitable[list[str]]]
 """Does it to these, for this reason; returns those it was done to."""
 Note: TypeAlias = Callable[..., None]
 """Takes facts by name."""
+Cause: TypeAlias = tuple[str | None, str]
+"""A function, None being any, and the fingerprint of its error; see :mod:`triggerhub.policy.grouping`."""
 
 DEAD = (State.DEAD,)
 UNFINISHED = (State.QUEUED, State.RUNNING)
@@ -43,6 +45,7 @@ MEMBERS: dict[str, type] = {
     "error": str,
     "key": str,
     "fingerprint": str,
+    "causes": list,
     "all": bool,
     "rate": str,
     "reason": str,
@@ -53,7 +56,7 @@ NOUNS = {
     UNFINISHED: "delivery that is queued or running",
     RETRYING: "delivery that waits for its next attempt",
 }
-FILTERS = ("ids", "function", "trigger", "since", "error", "key", "fingerprint", "all")
+FILTERS = ("ids", "function", "trigger", "since", "error", "key", "fingerprint", "causes", "all")
 """The members that say which ones."""
 CHUNK = 100
 PAGE = 1000
@@ -70,8 +73,8 @@ class Order:
     states: tuple[State, ...]
     ids: tuple[str, ...] = ()
     query: Query = field(default_factory=Query)
-    fingerprint: str | None = None
-    """Only those whose error has it; see :mod:`triggerhub.policy.grouping`."""
+    causes: frozenset[Cause] | None = None
+    """Only those that died of one of them."""
     told: bool = True
     """Whether who gave it may see what events carry, and so choose by what an error says."""
     rate: Rate | None = None
@@ -89,10 +92,11 @@ def order(fields: dict[str, Json], states: tuple[State, ...], *, told: bool) -> 
     """Read an order from the members of a request. BadInput, also where nothing says which ones."""
     chosen = [name for name in FILTERS if fields.get(name)]
     if not chosen:
-        hint = 'Give "ids", a filter ("function", "trigger", "since", "error", "key"), or "all": true.'
+        hint = 'Give "ids", a filter ("function", "trigger", "since", "error", "key", "causes"), or "all": true.'
         raise BadInput("which ones?", hint=hint)
     if "ids" in chosen and len(chosen) > 1:
         raise BadInput('"ids" does not go with a filter')
+    causes = _causes(fields)
     ids = fields.get("ids") or []
     if len(ids) > NAMED or not all(isinstance(one, str) for one in ids):
         raise BadInput(f'"ids": expected at most {NAMED} texts')
@@ -104,20 +108,43 @@ def order(fields: dict[str, Json], states: tuple[State, ...], *, told: bool) -> 
         states=states,
         ids=tuple(dict.fromkeys(map(asked.identifier, ids))),
         query=Query(
-            function=fields.get("function"),
+            function=fields.get("function") or _alone(causes),
             trigger=fields.get("trigger"),
             since=asked.since(fields.get("since")),
             error=fields.get("error"),
             key=fields.get("key"),
             limit=PAGE,
         ),
-        fingerprint=fields.get("fingerprint"),
+        causes=causes,
         told=told,
         rate=rate,
         reason=fields.get("reason", "by hand"),
         dry_run=fields.get("dry_run", False),
         said=orders.chosen({**fields, "all": None}),
     )
+
+
+def _causes(fields: dict[str, Json]) -> frozenset[Cause] | None:
+    """Read the causes that are named, be it one or a list of them; None is whatever the cause. BadInput."""
+    named, mark = fields.get("causes"), fields.get("fingerprint")
+    if not named:
+        return None if mark is None else frozenset({(fields.get("function"), mark)})
+    if mark is not None:
+        raise BadInput('"causes" does not go with "fingerprint"')
+    return frozenset(map(_cause, named))
+
+
+def _cause(named: Json) -> Cause:
+    match named:
+        case {"function": str(function), "fingerprint": str(mark)} if len(named) == 2:
+            return function, mark
+    raise BadInput('"causes": expected {"function": NAME, "fingerprint": TEXT} for each')
+
+
+def _alone(causes: frozenset[Cause] | None) -> str | None:
+    """Return the function that all of the causes are of, if they are of one."""
+    functions = {name for name, _ in causes or ()}
+    return functions.pop() if len(functions) == 1 else None
 
 
 async def carry_out(hub: Hub, work: Order, act: Act, tell: Tell, note: Note) -> None:
@@ -162,13 +189,13 @@ async def _named(hub: Hub, work: Order) -> bytearray:
 async def _chosen(hub: Hub, work: Order) -> bytearray:
     """Return all that the filter finds, oldest first, 16 bytes each: there may be a million."""
     pages: list[bytes] = []
-    mark, now = work.fingerprint, asked.now()
+    causes, now = work.causes, asked.now()
     for state in work.states:
         query = replace(work.query, state=state)
         while True:
             rows = await hub.deliveries.page(query, told=work.told)
             fit = (row for row in reversed(rows) if work.takes(row, now))
-            fit = (row for row in fit if mark is None or bears(row, mark, hub.veil, told=work.told))
+            fit = (row for row in fit if causes is None or causes & _died_of(row, hub.veil, told=work.told))
             pages.append(b"".join(UUID(row.id).bytes for row in fit))
             if len(rows) < query.limit:
                 break
@@ -182,18 +209,20 @@ async def _chosen(hub: Hub, work: Order) -> bytearray:
     return found
 
 
-def bears(row: Delivery, mark: str, veil: Veil, *, told: bool = True) -> bool:
-    """Whether the error of a delivery has this fingerprint, with its secrets or without, as it is shown or as it is.
+def _died_of(row: Delivery, veil: Veil, *, told: bool) -> set[Cause]:
+    """Return what the cause of a death may be called, with its secrets or without, as it is shown or as it is.
 
     Who is not *told* what errors say knows their cause alone, see :meth:`Veil.cause`.
     """
     if row.error is None:
-        return mark == ""
+        return {(row.function, ""), (None, "")}
     kind, message, named = row.error.type, row.error.message, veil.text(row.error.type)
-    marks = fingerprint(kind, message), fingerprint(named, veil.text(message))
-    if not told:
-        marks = (f"{named}: {veil.cause(kind, message)}",) * 2
-    return mark in marks or mark in map(spelt, marks)
+    if told:
+        marks = {fingerprint(kind, message), fingerprint(named, veil.text(message))}
+    else:
+        marks = {f"{named}: {veil.cause(kind, message)}"}
+    marks |= set(map(spelt, marks))
+    return {(function, mark) for function in (row.function, None) for mark in marks}
 
 
 def _chunks(found: bytearray, size: int) -> Iterator[list[str]]:

@@ -178,6 +178,30 @@ def test_dead_letters_are_redriven_and_the_progress_is_seen(visitor: Visitor, si
     assert site.hub.counts()["discarded"] == 3
 
 
+def test_chosen_causes_are_redriven_together_at_one_rate(visitor: Visitor, site: Site) -> None:
+    for name in ("left", "right", "middle"):
+        site.order(f"sold out {name}")
+    site.settled()
+    visitor.go("/dead-letters")
+    for name in ("left", "right"):
+        visitor.page.check(f"#groups tr:has-text('sold out {name}') input")
+    visitor.page.click("text=Redrive all")
+    visitor.sees("#bulk[open]", "Redrive 2 dead letters?")
+    visitor.page.fill("#bulk-rate", "1/m")
+    visitor.page.click("#bulk-go")
+    visitor.sees("#bulk-told", "1 of 2 queued again")
+    assert visitor.page.evaluate(
+        "[...document.querySelectorAll('#bulk-progress')].map((bar) => [bar.value, bar.max])"
+    ) == [[1, 2]]
+    visitor.page.click("#bulk-stop")
+    visitor.sees("#bulk-told", "Stopped. 1 of 2 queued again")
+    site.settled()
+    (ended,) = (one for one in site.hub.api("GET", "/api/v1/changes")[:2] if "changed" in one)
+    assert [one["fingerprint"][-5:] for one in ended["order"]["causes"]] == ["right", " left"]
+    assert (ended["chosen"], ended["changed"]) == (2, 1)
+    site.ask("POST", "/api/v1/dead-letters/discard", json.dumps({"error": "sold out", "reason": "a test"}).encode())
+
+
 def test_only_those_dead_letters_are_redriven_that_are_searched(visitor: Visitor, site: Site) -> None:
     for name in ("alpha", "beta"):
         site.order(f"sold out {name}")

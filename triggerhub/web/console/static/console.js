@@ -263,15 +263,16 @@
 
   // ── many at once ────────────────────────────────────────────────────────
   const bulk = $("#bulk");
-  let orders = [], act = "redrive", running = null;
+  const cause = ({ dataset: { function: name, fingerprint } }) => name === undefined ? {} : { function: name, fingerprint };
+  let order = {}, act = "redrive", running = null;
   const ask = (button) => {
     act = button.dataset.bulk;
     const chosen = "selected" in button.dataset ? $$("input:checked", button.closest("form")) : [];
-    const from = chosen.length ? chosen : [button];
     const searched = JSON.parse(button.closest("[data-chosen]")?.dataset.chosen ?? "{}");
-    orders = from.map(({ dataset: { function: name, fingerprint } }) => ({ ...searched, ...(name === undefined ? {} : { function: name }), ...(fingerprint === undefined ? {} : { fingerprint }) }));
-    orders = orders.map((order) => Object.keys(order).length ? order : { all: true });
-    const total = from.reduce((sum, { dataset }) => sum + Number(dataset.count), 0);
+    // One order for all of them: they share its rate.
+    order = { ...searched, ...(chosen.length ? { causes: chosen.map(cause) } : cause(button)) };
+    if (!Object.keys(order).length) order = { all: true };
+    const total = (chosen.length ? chosen : [button]).reduce((sum, { dataset }) => sum + Number(dataset.count), 0);
     const noun = total === 1 ? "1 dead letter" : `${number(total)} dead letters`;
     $("#bulk-title").textContent = act === "redrive" ? `Redrive ${noun}?` : `Discard ${noun}?`;
     $("#bulk-what").textContent = act === "redrive" ? "They are queued again, the oldest first, with all their attempts." : "They are removed for good, and counted as discarded.";
@@ -288,38 +289,35 @@
     if (act === "discard" && !dry && !$("#bulk-reason").value.trim()) { told.textContent = "Say why: it is what the log keeps of them."; $("#bulk-reason").focus(); return; }
     running = new AbortController();
     $("#bulk-go").hidden = $("#bulk-dry").hidden = true; $("#bulk-stop").textContent = "Stop"; $("#bulk-while").hidden = dry;
-    const sums = { total: 0, changed: 0, skipped: 0 }, gone = [];
+    const done = act === "redrive" ? "queued again" : "discarded";
     try {
-      for (const order of orders) {
-        const body = { ...order, dry_run: dry };
-        if (act === "redrive" && rate.value) body.rate = rate.value;
-        if (act === "discard") body.reason = $("#bulk-reason").value.trim() || "by hand";
-        const answer = await fetch(`/api/v1/dead-letters/${act}`, { method: "POST", body: JSON.stringify(body), headers: headers(), signal: running.signal });
-        if (answer.status === 401) return door();
-        if (!answer.ok) throw new Error(await reason(answer));
-        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-        let rest = "", line = {};
-        for (;;) {
-          const { value, done } = await reader.read();
-          if (done) break;
-          const lines = (rest + value).split("\n");
-          rest = lines.pop();
-          for (const text of lines) {
-            if (!text) continue;
-            line = JSON.parse(text);
-            // Of several causes one may have gone meanwhile.
-            if (line.error?.code === "not-found") { gone.push(line.error.message); line = {}; continue; }
-            if (line.error) throw new Error(line.error.message);
-            const total = sums.total + line.total, changed = sums.changed + line.changed;
-            bar.hidden = dry; bar.max = Math.max(total, 1); bar.value = sums.changed + (line.done || 0);
-            told.textContent = dry ? `${number(total)} would be ${act === "redrive" ? "queued again" : "discarded"}.` : `${number(changed)} of ${number(total)} ${act === "redrive" ? "queued again" : "discarded"}`;
-          }
+      const body = { ...order, dry_run: dry };
+      if (act === "redrive" && rate.value) body.rate = rate.value;
+      if (act === "discard") body.reason = $("#bulk-reason").value.trim() || "by hand";
+      const answer = await fetch(`/api/v1/dead-letters/${act}`, { method: "POST", body: JSON.stringify(body), headers: headers(), signal: running.signal });
+      if (answer.status === 401) return door();
+      if (!answer.ok) throw new Error(await reason(answer));
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "", line = {};
+      for (;;) {
+        const { value, done: over } = await reader.read();
+        if (over) break;
+        const lines = (rest + value).split("\n");
+        rest = lines.pop();
+        for (const text of lines) {
+          if (!text) continue;
+          line = JSON.parse(text);
+          if (line.error) throw new Error(line.error.message);
+          bar.hidden = dry; bar.max = Math.max(line.total, 1); bar.value = line.done;
+          told.textContent = dry ? `${number(line.total)} would be ${done}.` : `${number(line.changed)} of ${number(line.total)} ${done}`;
         }
-        sums.total += line.total || 0; sums.changed += line.changed || 0; sums.skipped += line.skipped || 0;
       }
-      if (gone.length === orders.length) throw new Error(gone[0]);
-      if (!dry) { told.textContent = `${number(sums.changed)} of ${number(sums.total)} ${act === "redrive" ? "queued again" : "discarded"}${sums.skipped ? `, ${number(sums.skipped)} had changed meanwhile` : ""}. Done.`; for (const box of $$("#groups input:checked")) box.checked = false; }
-      else $("#bulk-go").hidden = $("#bulk-dry").hidden = false;
+      if (!line.finished) throw new Error(`the hub ended meanwhile. ${told.textContent}`);
+      if (dry) $("#bulk-go").hidden = $("#bulk-dry").hidden = false;
+      else {
+        told.textContent += `${line.skipped ? `, ${number(line.skipped)} had changed meanwhile` : ""}. Done.`;
+        for (const box of $$("#groups input:checked")) box.checked = false;
+      }
     } catch (error) {
       told.textContent = error.name === "AbortError" ? `Stopped. ${told.textContent}` : `Not done: ${error.message}`;
       if (error.name !== "AbortError") $("#bulk-go").hidden = $("#bulk-dry").hidden = false;
