@@ -323,6 +323,8 @@ def test_a_handlers_own_limits_lie_between_the_defaults_and_its_table(make: Make
          "put at /opt for it; write it in the function's table")),
         (meta('env = { A = { file = "/etc/shadow" } }'), ("7:11: warning[bad-metadata]: tool.triggerhub.env.A: a handler cannot say itself "
          "which secrets it is given; write it in the function's table")),
+        (meta('env = { _HANDLER = "x" }'), ("7:11: warning[bad-value]: tool.triggerhub.env._HANDLER: the hub sets it for each worker, as "
+         "Lambda does; take it out")),
         (meta('on_failure = ["function:a", "file:/etc/x"]'), ("7:31: warning[bad-metadata]: tool.triggerhub.on_failure[1]: a handler "
          "cannot say itself what the hub sends or writes for it; write it in the function's table")),
         (meta('retry = { initial = "1h" }'), None),

@@ -18,6 +18,7 @@ from triggerhub.config.discover import discover
 from triggerhub.config.load import Loaded, load, render
 from triggerhub.config.problem import Problem, Report
 from triggerhub.errors import ConfigError
+from triggerhub.policy.variables import LONGEST
 from triggerhub.settings import DAY, HOUR, KB, MB, MINUTE, Batch, Destination, Rate, RetryPolicy, Secret
 from triggerhub.web import address
 
@@ -286,6 +287,17 @@ on_failure = []
 backlog = 5
 maximum_concurrency = 2
 """
+
+
+def test_a_variable_that_no_program_can_be_started_with_is_refused(make: Callable[..., Path]) -> None:
+    """Also one that is said elsewhere; the longest of all is a variable, in bytes."""
+    project = make('[functions.echo]\nenv = { A = { secret = "LONG" }, B = { secret = "LONGEST" } }\n', {"echo.py": ""})
+    result = load(project, environ={"LONG": "é" * LONGEST, "LONGEST": "x" * LONGEST})
+    (problem,) = result.problems
+    assert str(problem) == (
+        "triggerhub.toml:2:13: error[bad-value]: functions.echo.env.A: that is more than 127KB, with which no program "
+        "can be started; let it read a file"
+    )
 
 
 def test_a_project_holds_what_was_written(make: Callable[..., Path]) -> None:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from triggerhub.aws.destination import place
 from triggerhub.errors import TriggerhubError
-from triggerhub.policy import alarm, allowlist, password, units
+from triggerhub.policy import alarm, allowlist, password, units, variables
 from triggerhub.settings import Condition, Destination, Secret
 from triggerhub.source import Duration, SecretResolver, SecretValue, Size
 
@@ -94,6 +94,8 @@ def _destination(value: Any, info: ValidationInfo) -> Destination:
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError("that cannot be the name of an environment variable")
+    if variables.reserved(name):
+        raise ValueError(f"the hub sets it for each worker, as Lambda does; {variables.remedy(name)}")
     return name
 
 
@@ -116,11 +118,14 @@ def _login(value: str) -> str:
 
 
 def _text_or_secret(value: Any, info: ValidationInfo) -> str | Secret:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, Mapping):
+    if not isinstance(value, str | Mapping):
         raise ValueError('expected a text in quotes or a reference like { secret = "NAME" }')
-    return _resolved(value, info)
+    content = value if isinstance(value, str) else _resolved(value, info)
+    text = content if isinstance(content, str) else content.reveal()
+    if len(os.fsencode(text)) > variables.LONGEST:
+        most = units.show_size(variables.LONGEST)
+        raise ValueError(f"that is more than {most}, with which no program can be started; let it read a file")
+    return content
 
 
 def _resolved(reference: Mapping[str, Any], info: ValidationInfo) -> Secret:

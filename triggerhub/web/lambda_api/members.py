@@ -17,6 +17,7 @@ from triggerhub.deploy.record import Version
 from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
+from triggerhub.policy.variables import reserved
 from triggerhub.settings import KB
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.shape import ARCHITECTURE
@@ -27,13 +28,6 @@ STORAGE = 10_240
 """The most of /tmp, in MB."""
 _MOST = {"Timeout": 900, "MemorySize": 10_240}
 """Where the description allows more, for machines that are not this one."""
-_RESERVED = frozenset((
-    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
-    "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY",
-    "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
-))  # fmt: skip
-"""Those of AWS without a role's credentials: no role is assumed here, so that a function has those it was given."""
 _LEVELS = {"ApplicationLogLevel": "log_level", "SystemLogLevel": "system_level"}
 _UNZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
 
@@ -136,7 +130,7 @@ def traced(given: Mapping[str, Json], *, exported: bool) -> bool:
 def environment(given: Mapping[str, Json]) -> dict[str, str]:
     """Return the variables that were given. Raises ApiError."""
     variables: dict[str, str] = given.get("Environment", {}).get("Variables", {})
-    if taken := sorted(_RESERVED & variables.keys()):
+    if taken := sorted(filter(reserved, variables)):
         raise ApiError(
             "InvalidParameterValueException",
             "Lambda was unable to configure your environment variables because the environment variables you have "
