@@ -228,6 +228,13 @@ def check(options: Options, trigger: settings.Trigger) -> Iterator[source.Findin
     except ValueError as error:
         yield source.Finding(option="schedule", code="bad-cron", message=str(error))
         return
+    unused = {
+        "seconds_first": options.seconds_first and not schedule.has_fields(options.schedule),
+        "timezone": options.timezone is not None and isinstance(plan.when, schedule.Rate),
+    }
+    for option in (name for name, idle in unused.items() if idle):
+        message = f'it does nothing with "{options.schedule}"'
+        yield source.Finding(option=option, code="cron-unused", message=message, hint=f"leave {option} out")
     for warned in plan.warnings:
         yield source.Finding(option="schedule", code=warned.code, message=warned.message, warning=True)
     if plan.is_over(time.time_ns() // 1_000_000):

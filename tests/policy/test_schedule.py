@@ -73,6 +73,8 @@ def slots(expression: str, count: int = 3, *, seconds_first: bool = False, after
         ("cron(0 0 3W * ? *)", ["2026-01-02T00:00:00", "2026-02-03T00:00:00", "2026-03-03T00:00:00"]),
         ("cron(0 0 1 1 ? 2030-2031)", ["2030-01-01T00:00:00", "2031-01-01T00:00:00"]),
         ("cron(0 0 1 1 ? 2020)", []),
+        ("cron(0 0 29 2 ? 2099-2108)", ["2104-02-29T00:00:00", "2108-02-29T00:00:00"]),
+        ("cron(0 0/12 1 1 ? 2030,2199)", ["2030-01-01T00:00:00", "2030-01-01T12:00:00", "2199-01-01T00:00:00"]),
         ("at(2026-06-01T12:00:01)", ["2026-06-01T12:00:01"]),
         ("at(2025-06-01T12:00:01)", []),
         ("rate(1 minute)", ["2026-01-01T00:01:00", "2026-01-01T00:02:00", "2026-01-01T00:03:00"]),
@@ -126,7 +128,9 @@ def test_a_sixth_field_is_the_seconds_in_front_where_that_is_asked_for() -> None
         ("cron(0 12 ? * 0 *)", "day of week 0 is under 1"),
         ("cron(0 12 * * ? 2200)", "year 2200 is over 2199"),
         ("cron(H 12 * * ? *)", "is not in AWS's syntax"),
-        ("cron(0 0 29 2 ? 2027)", "Day(s) [29] can never occur in month(s) [2]"),
+        ("cron(0 0 29 2 ? 2027)", "no day is ever like that"),
+        ("5- * * * *", "minute '5-' is a range without its end"),
+        ("0 -5 * * *", "hour '-5' is a range without its beginning"),
         ("rate(1 minutes)", 'is not a rate: expected "rate(1 minute)"'),
         ("rate(5 minute)", 'is not a rate: expected "rate(5 minutes)"'),
         ("rate(0 minutes)", "expected a number and minutes, hours or days"),
@@ -174,10 +178,16 @@ def test_h_keeps_to_its_range() -> None:
         ("0 0 3 * L1", "cron-both-days", "fires on every 3rd and on every last Monday"),
         ("*/90 * * * *", "cron-step", "'*/90' is minute 0 alone: the step 90 is longer than the cycle"),
         ("0 */24 * * *", "cron-step", "'*/24' is hour 0 alone"),
+        ("H/70 * * * *", "cron-step", "'H/70' is one minute alone: the step 70 is longer than the cycle"),
+        (
+            "0 0 15W * H",
+            "cron-both-days",
+            "on every working day nearest to the 15th and on every day of the week that H",
+        ),
     ],
 )
 def test_what_is_hardly_meant_is_warned_of(expression: str, code: str, message: str) -> None:
-    (warned,) = parse(expression, timezone=UTC).warnings
+    (warned,) = parse(expression, timezone=UTC, name="nightly").warnings
     assert warned.code == code
     assert message in warned.message
 

@@ -75,6 +75,19 @@ def test_six_fields_are_an_error_unless_asked_for() -> None:
     assert list(cron.check(options("0 */5 * * * *", seconds_first=True), TRIGGER)) == []
 
 
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        ({"schedule": "@daily", "seconds_first": True}, "seconds_first"),
+        ({"schedule": "cron(0 12 * * ? *)", "seconds_first": True}, "seconds_first"),
+        ({"schedule": "rate(5 minutes)", "timezone": "Europe/Berlin"}, "timezone"),
+    ],
+)
+def test_an_option_that_the_schedule_has_no_use_for_is_refused(values: dict[str, Any], option: str) -> None:
+    (finding,) = cron.check(options(**values), TRIGGER)
+    assert (finding.option, finding.code, finding.hint) == (option, "cron-unused", f"leave {option} out")
+
+
 def test_upcoming_is_the_next_slot_in_the_hub_s_zone_unless_the_trigger_has_its_own() -> None:
     noon = options("0 12 * * *")
     assert cron.upcoming(noon, TRIGGER, START, UTC) == START + 12 * HOUR

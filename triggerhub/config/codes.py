@@ -100,7 +100,15 @@ CODES: dict[str, str] = {
     "not-reachable": "check --online could not reach what a trigger takes its events from, for the reason it gives.",
     # What the sources find.
     "bad-alarm": "The alarm could not see what its sentence asks for, or asks for what cannot happen.",
-    "bad-cron": "The schedule is none: five fields, @daily and the like, cron(…), rate(…) or at(…).",
+    "bad-cron": (
+        "The schedule is none: five fields (minute, hour, day of month, month, day of week) like 0 2 * * mon-fri, with "
+        "seconds_first the seconds before them; or @daily and the like; or AWS's cron(…), rate(…), at(…). The message "
+        "names the field that is wrong, and docs/cron.md has tables of what each may hold."
+    ),
+    "cron-unused": (
+        "A form of schedule that has no use for the option: seconds_first is of schedules in fields of their own, and "
+        "rate(…), which counts from when it was first seen, knows no clock and so no timezone."
+    ),
     "cron-over": "The schedule names a time that has passed, or a day that does not come: the trigger does nothing.",
     "files-path": "The files trigger watches a folder and what is in it; this path is a file.",
     "cron-step": "A step or range of the schedule does not do what it seems to, such as */90 in the minutes.",

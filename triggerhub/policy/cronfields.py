@@ -99,6 +99,8 @@ def read(text: str, kind: Kind) -> Field:
         if word := _special(item, kind):
             words.append(word)
             wild = wild or word.startswith("h/")
+            if (hashed := _HASH.fullmatch(word)) and int(hashed[3] or 0) >= len(kind.all) and not hashed[1]:
+                odd = f"{text!r} is one {kind.name} alone: the step {hashed[3]} is longer than the cycle"
             continue
         start, step, values = _values(item, kind)
         numbers.update(values)
@@ -119,6 +121,8 @@ def _values(item: str, kind: Kind) -> tuple[str, int | None, Sequence[int]]:
     if start == "*" or (start == "?" and not slash and kind.name in (DAY.name, WEEKDAY.name)):
         return "*", step, kind.all[:: step or 1]
     first, dash, last = start.partition("-")
+    if dash and not (first and last):
+        raise ValueError(f"{kind.name} {item!r} is a range without its {'end' if first else 'beginning'}")
     low = kind.number(first)
     if not dash:
         return start, step, [low] if step is None else kind.all[kind.all.index(low) :: step]
@@ -187,8 +191,12 @@ def both_days(text: str, day: Field, weekday: Field) -> str:
 
 
 def _ordinal(item: str) -> str:
+    if item == "l":
+        return "last day of the month"
+    if item.endswith("w"):
+        return f"working day nearest to the {_ordinal(item[:-1])}"
     if not item.isdigit():
-        return "last day of the month" if item == "l" else f"day {item.upper()!r}"
+        return f"day that {item.upper()} stands for"
     number = int(item)
     ending = "th" if number in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
@@ -200,4 +208,4 @@ def _weekday(item: str) -> str:
     if item.startswith("l"):
         return f"last {_DAY_NAMES[int(item[1:])]}"
     day, _, nth = item.partition("#")
-    return f"{_ordinal(nth)} {_DAY_NAMES[int(day)]}" if nth else f"day {item.upper()!r}"
+    return f"{_ordinal(nth)} {_DAY_NAMES[int(day)]}" if nth else f"day of the week that {item.upper()} stands for"

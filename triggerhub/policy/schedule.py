@@ -48,8 +48,8 @@ class Cron:
     zone: tzinfo
     wild: bool
     """It follows real time when clocks change, rather than each wall-clock time being one slot."""
-    may_end: bool = False
-    """It names years, of which there may be none to come."""
+    years: tuple[int, ...] = ()
+    """Those that it fires in, in order; none where it does in all. croniter knows none after 2099."""
     patterns: tuple[Any, ...] = field(repr=False)
     """The croniters; it fires when any one of them matches."""
 
@@ -59,7 +59,18 @@ class Cron:
         except CroniterBadDateError:
             return None
 
-    def _match(self, wall: datetime) -> datetime:
+    def match(self, wall: datetime) -> datetime:
+        """Return the first wall-clock time after *wall* that matches. CroniterBadDateError."""
+        while True:
+            found = self._match_in_any_year(wall)
+            if not self.years or found.year in self.years:
+                return found
+            later = next((year for year in self.years if year > found.year), None)
+            if later is None:
+                raise CroniterBadDateError
+            wall = datetime(later, 1, 1) - _ONE  # noqa: DTZ001 - wall-clock time has no zone
+
+    def _match_in_any_year(self, wall: datetime) -> datetime:
         if len(self.patterns) == 1:
             return _first(self.patterns[0], wall)
         found = []
@@ -73,7 +84,7 @@ class Cron:
     def _by_wall_time(self, after: Millis) -> Millis:
         wall = walltime.shown(after, self.zone).replace(microsecond=0)
         while True:
-            wall = self._match(wall)
+            wall = self.match(wall)
             # Not later: the second time of an hour shown twice, or the end of the gap it shares with others.
             if (slot := walltime.moment(wall, self.zone)) > after:
                 return slot
@@ -82,7 +93,7 @@ class Cron:
         ahead = walltime.offset(after, self.zone)
         wall = walltime.shown(after, self.zone).replace(microsecond=0)
         while True:
-            slot = walltime.at_offset(self._match(wall), ahead)
+            slot = walltime.at_offset(self.match(wall), ahead)
             changed = walltime.change(after, slot, self.zone)
             if changed is None:
                 return slot
@@ -126,7 +137,7 @@ class Schedule:
 
     def is_over(self, now: Millis) -> bool:
         """Whether no slot is to come; quickly said of a schedule that always has one."""
-        goes_on = isinstance(self.when, Rate) or (isinstance(self.when, Cron) and not self.when.may_end)
+        goes_on = isinstance(self.when, Rate) or (isinstance(self.when, Cron) and not self.when.years)
         return not goes_on and self.next(now) is None
 
     def anchored(self, at: Millis) -> Schedule:
@@ -161,6 +172,12 @@ def parse(expression: str, *, timezone: tzinfo, seconds_first: bool = False, nam
     except ValueError as error:
         what = {"rate": "a rate", "at": "a moment"}.get(kind, "a cron expression")
         raise ValueError(f'"{expression}" is not {what}: {error}') from None
+
+
+def has_fields(expression: str) -> bool:
+    """Whether it is fields alone, rather than a name like ``@daily`` or one of AWS's forms."""
+    text = expression.strip()
+    return not text.startswith("@") and _CALL.fullmatch(text) is None
 
 
 def missed(schedule: Schedule, last: Millis, now: Millis, policy: Policy) -> list[Millis]:
@@ -228,10 +245,8 @@ def _aws(text: str, inside: str, zone: tzinfo) -> Schedule:
 
 def _cron(fields: list[Field], second: Field | None, year: Field | None, zone: tzinfo, name: str) -> Cron:
     minute, hour, day, month, weekday = fields
-    dated = year is not None and not year.every
-    tail = [second.text if second else "0"] if second or dated else []
-    if dated and year is not None:
-        tail.append(year.text)
+    tail = [second.text] if second else []
+    years = tuple(map(int, year.text.split(","))) if year and not year.every else ()
     # Either kind of days will do, as in POSIX; croniter itself makes it both once there is a W or a #.
     days = [] if day.every else [(choice, "*") for choice in day.choices]
     weekdays = [] if weekday.every else [("*", choice) for choice in weekday.choices]
@@ -239,7 +254,12 @@ def _cron(fields: list[Field], second: Field | None, year: Field | None, zone: t
         _compile(" ".join([minute.text, hour.text, on, month.text, on_weekday, *tail]), name)
         for on, on_weekday in [*days, *weekdays] or [("*", "*")]
     )
-    return Cron(zone=zone, wild=minute.wild or hour.wild, may_end=dated, patterns=patterns)
+    when = Cron(zone=zone, wild=minute.wild or hour.wild, years=years, patterns=patterns)
+    try:
+        when.match(_START)
+    except CroniterBadDateError:
+        raise ValueError("no day is ever like that") from None
+    return when
 
 
 def _compile(pattern: str, name: str) -> Any:
@@ -247,13 +267,9 @@ def _compile(pattern: str, name: str) -> Any:
     hash_id = name.encode() if "h" in pattern else None
     try:
         croniter.expand(pattern, hash_id=hash_id, strict=True)
-        made = croniter(pattern, _START, hash_id=hash_id, max_years_between_matches=YEARS)
-        _first(made, _START)
-    except CroniterBadDateError:
-        raise ValueError("no day is ever like that") from None
+        return croniter(pattern, _START, hash_id=hash_id, max_years_between_matches=YEARS)
     except CroniterError as error:
         raise ValueError(str(error).rpartition("] is not acceptable. ")[2]) from None
-    return made
 
 
 def _warnings(text: str, fields: list[Field], second: Field | None) -> tuple[Warned, ...]:
