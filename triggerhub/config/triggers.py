@@ -172,6 +172,9 @@ class Triggers:
         if batch.partial_failures and module is not None and not hasattr(module, "identifier"):
             message = f'triggers.{name}.batch: records of type "{table.type}" have no identifier to report as failed'
             self._report.error((*path, "partial_failures"), "bad-batch", message, "leave partial_failures out")
+        elif batch.partial_failures and table.input is not None:
+            message = f"triggers.{name}.batch: with input the handler sees no records, and could name none as failed"
+            self._report.error((*path, "partial_failures"), "bad-batch", message, "leave partial_failures or input out")
 
     def _acknowledged(self, trigger: Trigger, table: TriggerTable, module: ModuleType) -> None:
         """Report an ``ack`` that the source has not, and what does not go with "handled"."""
