@@ -19,7 +19,7 @@ TOML = (
     HASTY
     + """
 [functions.echo]
-on_success = ["queue:done", "function:after"]
+on_success = ["queue:done", "queue:narrow", "function:after"]
 
 [functions.held]
 concurrency = 1
@@ -59,6 +59,7 @@ function = "after"
     + webhook("now", "after", ORDERS, answers=True)
     + queue("jobs", "held", 'key = "$.body.id"')
     + queue("done", "after", 'filter = { body = { never = ["so"] } }')
+    + queue("narrow", "after", 'key = "$.body"')
 )
 FLAKY = """
 def handler(event, context):
@@ -190,7 +191,13 @@ def test_destinations_are_followed_and_their_filters_told(hub: Daemon, on: Run) 
     assert told.startswith(f"event {sent['id']}\n")
     assert "filtered by trigger done: body.never does not match" in text
     assert "put: reads something else (path /hook, methods PUT PATCH)" in text, "the same path, by other methods"
-    assert "sent on to queue:done\n" in text
+    assert "not taken by queue:done\n" in text
+    assert "not taken by queue:narrow\n" in text
+    assert "now: reads something else (path /now, methods POST); its filter would take it" in text
+    assert "put: reads something else (path /hook, methods PUT PATCH)\n" in text, "it has no filter"
+    shown = page(hub, f"/deliveries/{sent['deliveries'][0]}/story")
+    assert "not taken by queue:done" in shown
+    assert "sent on to <a" in shown
     (line,) = [line for line in text.splitlines() if "sent on to function:after" in line]
     after = line.split("delivery ")[1].split(",")[0]
     assert on("deliveries", "show", after, "--json").json["function"] == "after"

@@ -86,8 +86,10 @@ def _sight(one: dict[str, Any], event: str) -> str:
     elif one["event"]:
         text = f"accepted it, too: event {one['event']}"
     else:
-        filtered = f"its filter refuses it: {one['refuses']}" if one["refuses"] else "its filter would take it"
-        text = filtered if one["here"] else f"reads something else ({one['reads']}); {filtered}"
+        elsewhere = "" if one["here"] else f"reads something else ({one['reads']})"
+        would = "its filter would take it" if one["filters"] else "" if elsewhere else "has no filter"
+        filtered = f"its filter refuses it: {one['refuses']}" if one["refuses"] else would
+        text = "; ".join(part for part in (elsewhere, filtered) if part)
     off = f" ({one['off']})" if one["off"] else ""
     return words.clean(f"{one['name']}: {text}{off}")
 
@@ -117,7 +119,7 @@ def _life(row: dict[str, Any], also: dict[str, Any]) -> Iterator[str]:
     yield _ending(row)
     for one in also.get("destinations", ()):
         more = f": delivery {one['delivery']}, {one['state']}" if one["delivery"] else ""
-        yield f"sent on to {words.clean(one['to'])}{more}"
+        yield f"{'sent on to' if one['taken'] else 'not taken by'} {words.clean(one['to'])}{more}"
 
 
 def _held(also: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from triggerhub import ids
 from triggerhub.errors import BadInput, NotFound
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.gate import Gate
-from triggerhub.hub.outlet import function_of
+from triggerhub.hub.outlet import function_of, refusal
 from triggerhub.hub.pause import Paused
 from triggerhub.hub.unstored import FILTERED, Again, Refusal, Unstored
 from triggerhub.hub.wiring import Wiring
@@ -47,6 +47,8 @@ class Sight:
     """The event that it stored of this; None where there is none."""
     leaf: str | None
     """Where its filter refuses the event; None where it would take it."""
+    filters: bool
+    """Whether it has a filter."""
     off: str | None
     """Why it takes nothing at the moment."""
 
@@ -59,6 +61,8 @@ class Further:
     delivery: str | None
     """What was queued for it; None where none is kept, or it is not the hub's to know."""
     state: State | None
+    taken: bool = True
+    """Whether it took the record of the outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,7 @@ class Explainer:
             here=_reads(trigger, own, names),
             event=stored,
             leaf=leaf,
+            filters=trigger.filter is not None,
             off=off,
         )
 
@@ -258,7 +263,14 @@ class Explainer:
             fits = to.kind == "queue" or one.function == function_of(to)
             if fits and (found := await self._store.event(one.event_id)) and row.id.encode() in found[0].data:
                 return Further(to=str(to), delivery=one.id, state=one.state)
-        return Further(to=str(to), delivery=None, state=None)
+        refused = refusal(to, "") in (row.reason or "") or self._filtered(row, made_by)
+        return Further(to=str(to), delivery=None, state=None, taken=not refused)
+
+    def _filtered(self, row: Delivery, trigger: str) -> bool:
+        """Whether the filter of a queue's trigger refused what came of a delivery."""
+        assert row.finished is not None, "only what is finished was sent on"
+        refused = self._unstored.find([row.event_id], ())
+        return any(one.trigger == trigger and abs(one.time - row.finished) <= _AROUND for one in refused)
 
 
 def _place(trigger: Trigger) -> str:

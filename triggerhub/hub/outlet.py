@@ -67,6 +67,11 @@ def function_of(destination: Destination) -> str:
     return destination.target if destination.kind == "function" else str(destination)
 
 
+def refusal(destination: Destination, why: object) -> str:
+    """Say in a delivery's reason that a destination took no record of its outcome."""
+    return f"{destination} took no record: {why}"
+
+
 def built_in(project: Project) -> dict[str, Function]:
     """Return the hub's own functions: one per destination that is neither a function nor a queue here."""
     wanted: list[Destination] = []
@@ -153,7 +158,7 @@ class Outlet:
             except Exception as error:  # a queue's key, or a source's own code
                 log.error("a destination took no record", destination=str(destination), exc_info=error)
                 self._metrics.count("lost_records", claimed.delivery.function)
-                refused.append(f"{destination} took no record: {error}")
+                refused.append(refusal(destination, error))
                 continue
             if intake is not None:
                 made.append(intake)

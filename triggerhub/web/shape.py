@@ -136,6 +136,7 @@ def story(found: Story, veil: Veil, *, told: bool) -> dict[str, Json]:
                 "reads": veil.text(one.place),
                 "here": one.here,
                 "event": one.event,
+                "filters": one.filters,
                 "refuses": None if one.leaf is None else veil.text(one.leaf),
                 "off": one.off,
             }
@@ -158,7 +159,12 @@ def story(found: Story, veil: Veil, *, told: bool) -> dict[str, Json]:
                 "waits": found.waits.get(row.id),
                 "limits": found.limits.get(row.id, ""),
                 "destinations": [
-                    {"to": veil.text(one.to), "delivery": one.delivery, "state": one.state and one.state.value}
+                    {
+                        "to": veil.text(one.to),
+                        "taken": one.taken,
+                        "delivery": one.delivery,
+                        "state": one.state and one.state.value,
+                    }
                     for one in found.further.get(row.id, ())
                 ],
             }
