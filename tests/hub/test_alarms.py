@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub.rig import Failure, HeldStore, Rig, echoing, rig
+from tests.hub.rig import Failure, HeldStore, Rig, echoing, function, rig, trigger
 from triggerhub.errors import StoreFull
 from triggerhub.hub import alarms
 from triggerhub.model import Invocation
@@ -186,3 +186,50 @@ async def test_an_alarm_that_cannot_be_told_is_tried_again(tmp_path: Path) -> No
         store.raises["append"] += [StoreFull("full"), StoreFull("full")]
         await hub.until(lambda: told(hub), "somebody was told in the end")
         assert len(told(hub)) == 1
+
+
+async def test_an_alarm_that_is_edited_while_it_is_on_is_over_once_its_new_sentence_says_so(tmp_path: Path) -> None:
+    store, clock = MemoryStore(), FakeClock(1_000_000)
+    functions, handlers = [function(), function("tell")], {"work": fail, "tell": echoing}
+    async with rig(tmp_path, handlers, functions=functions, store=store, clock=clock,
+                   alarms=when("errors(work) > 0 in 10m")) as hub:  # fmt: skip
+        await hub.until(lambda: hub.hub.alarms.rows()[0]["value"] == "0", "it was looked at")
+        await hub.emit("hand", {})
+        await hub.until(lambda: told(hub), "somebody was told")
+        await hub.reload(functions, [trigger()], alarms=when("errors(work) > 0 in 20m"))
+        await hub.until(lambda: hub.hub.alarms._watched["trouble"].text.endswith("20m"), "the new one was looked at")
+        assert hub.hub.alarms.rows()[0]["value"] == "1", "what was counted before the edit counts"
+        await hub.reload(functions, [trigger()], alarms=when("errors(work) > 5 in 10m"))
+        await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")
+        assert state(hub) == "alarm"
+    store.reopen()
+    async with rig(tmp_path, handlers, store=store, clock=clock, alarms=when("lag(hand) > 5m")) as hub:
+        await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")
+        hub.advance(alarm.CALM)
+        await hub.until(lambda: told(hub), "its end was told")
+        assert told(hub) == [("OK", "lag(hand) > 5m: 0s now")]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["told", "who is told goes with it"])
+async def test_an_alarm_that_is_removed_while_it_is_on_is_over(tmp_path: Path, gone: bool) -> None:
+    store, handlers = MemoryStore(), {"work": echoing, "tell": echoing}
+    functions = [function(), function("tell")]
+    async with rig(tmp_path, handlers, functions=functions, store=store, alarms=when("queued(work) >= 0")) as hub:
+        await hub.until(lambda: told(hub), "somebody was told")
+        await hub.reload(functions[:1] if gone else functions, [trigger()])
+        await hub.until(lambda: not hub.hub.alarms._watched, "it was forgotten")
+        if not gone:
+            await hub.until(lambda: len(told(hub)) == 2, "its end was told")
+            assert told(hub)[1] == ("OK", "queued(work) >= 0: the alarm was removed")
+        await hub.states(2 - gone)
+        assert await store.checkpoints(alarms.SCOPE) == {}
+
+
+async def test_an_alarm_that_was_removed_while_the_hub_was_down_is_forgotten(tmp_path: Path) -> None:
+    store, handlers = MemoryStore(), {"work": echoing, "tell": echoing}
+    async with rig(tmp_path, handlers, store=store, alarms=when("queued(work) >= 0")) as hub:
+        await hub.until(lambda: told(hub), "somebody was told")
+    store.reopen()
+    async with rig(tmp_path, handlers, store=store) as hub:
+        await hub.until(lambda: not store._checkpoints, "it was forgotten")
+        assert told(hub) == []

@@ -103,6 +103,11 @@ def test_too_little_is_judged_once_the_window_has_been_seen(
     assert alarm.judge(when, standing, value, now, begun=begun) is holds
 
 
+def test_an_edited_alarm_stays_where_it_is_and_is_judged_anew() -> None:
+    was = Standing(since=5, seen=1, state="alarm", turning=7, told=6)
+    assert alarm.changed(was, 9) == Standing(since=5, seen=9, state="alarm", told=6)
+
+
 def test_too_much_is_judged_at_once() -> None:
     assert alarm.judge(alarm.parse("errors(a) > 1 in 1h"), OK, 2, 1, begun=0) is True
 

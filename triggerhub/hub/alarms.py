@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ import anyio
 import structlog
 
 from triggerhub.aws import cloudwatch
-from triggerhub.errors import StoreBroken
+from triggerhub.errors import NotFound, StoreBroken
 from triggerhub.hub.feed import Happening
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.intake import Inlet
@@ -47,23 +48,30 @@ _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class _Watched:
-    """One alarm: where it stands, and what was read within its window."""
+    """One alarm: where it stands, who is told, and what was read within its window."""
 
-    def __init__(self, text: str, standing: Standing) -> None:
+    def __init__(self, name: str, text: str, standing: Standing) -> None:
+        self.name = name
         self.text = text
         self.standing = standing
+        self.kept = ""
+        """Its checkpoint, as the store has it."""
+        self.then: tuple[Destination, ...] = ()
         self.value: float | None = None
-        self.begun: Millis = 0
-        """Since when its window is measured: at the earliest since this process began."""
+        self._of: tuple[str, str] | None = None
         self._readings: deque[tuple[Millis, Totals]] = deque()
 
-    def since(self, totals: Totals, window: Millis, now: Millis) -> Totals:
+    @property
+    def begun(self) -> Millis:
+        """Since when its window is measured: at the earliest since this process began."""
+        return self._readings[0][0] if self._readings else 0
+
+    def since(self, when: Condition, totals: Totals, now: Millis) -> Totals:
         """Return what was counted before the window, and remember *totals* for later."""
-        readings = self._readings
-        if readings and readings[-1][0] > now:  # the clock was put back
+        readings, window, of = self._readings, when.window or MINUTE, (when.measure, when.name)
+        if of != self._of or (readings and readings[-1][0] > now):  # the clock was put back
             readings.clear()
-        if not readings:
-            self.begun = now
+            self._of = of
         if not readings or now - readings[-1][0] >= window // READINGS:
             # What did not change shares the memory of the reading before.
             readings.append((now, readings[-1][1] if readings and readings[-1][1] == totals else totals))
@@ -84,16 +92,16 @@ class Alarms:
 
     async def watch(self) -> None:
         """Raises StoreBroken; any other trouble is logged, and looked at again."""
+        await self._recall()
         while True:
-            for name, one in self._wiring.project.alarms.items():
+            alarms = self._wiring.project.alarms
+            for name in {**self._watched, **alarms}:
                 try:
-                    await self._look(name, one)
+                    await (self._look(name, alarms[name]) if name in alarms else self._leave(self._watched[name]))
                 except StoreBroken:
                     raise
                 except Exception as error:  # one alarm's trouble is not the others'
                     log.error("an alarm could not be looked at", alarm=name, exc_info=error)
-            for name in self._watched.keys() - self._wiring.project.alarms.keys():
-                del self._watched[name]
             self._metrics.alarms = {name: one.standing.state == "alarm" for name, one in self._watched.items()}
             await anyio.sleep(LOOK)
 
@@ -120,29 +128,35 @@ class Alarms:
             (row for row in self.rows() if row["state"] == "alarm"), key=lambda row: row["since"], reverse=True
         )
 
+    async def _recall(self) -> None:
+        for name, kept in (await self._store.checkpoints(SCOPE)).items():
+            fields = json.loads(kept)
+            self._watched[name] = _Watched(name, fields.pop("when"), Standing(**fields))
+
     async def _look(self, name: str, one: Alarm) -> None:
         now = self._clock.now()
-        watched = self._watched.get(name)
-        if watched is None or watched.text != one.when.text:
-            watched = self._watched[name] = _Watched(one.when.text, await self._recalled(name, one, now))
+        watched = self._watched.setdefault(name, _Watched(name, one.when.text, alarm.begin(now)))
+        if watched.text != one.when.text:
+            watched.text, watched.standing = one.when.text, alarm.changed(watched.standing, now)
+        watched.then = one.then
         watched.value = await self._measured(one.when, watched, now)
         holds = alarm.judge(one.when, watched.standing, watched.value, now, begun=watched.begun)
         standing, change = alarm.step(watched.standing, holds, now, hold=one.hold, repeat=one.repeat)
         if change is not None:
-            await self._tell(name, one, watched, change, now)
-        if standing != watched.standing:
-            await self._store.set_checkpoints(SCOPE, {name: json.dumps({"when": one.when.text, **asdict(standing)})})
+            await self._tell(watched, change, _found(one.when, watched, now), now)
         watched.standing = standing
+        kept = json.dumps({"when": watched.text, **asdict(standing)})
+        if kept != watched.kept:
+            await self._store.set_checkpoints(SCOPE, {name: kept})
+            watched.kept = kept
 
-    async def _recalled(self, name: str, one: Alarm, now: Millis) -> Standing:
-        stored = (await self._store.checkpoints(SCOPE, name)).get(name)
-        if stored is not None:
-            fields = json.loads(stored)
-            if fields.pop("when") == one.when.text:
-                return Standing(**fields)
-        standing = alarm.begin(now)
-        await self._store.set_checkpoints(SCOPE, {name: json.dumps({"when": one.when.text, **asdict(standing)})})
-        return standing
+    async def _leave(self, watched: _Watched) -> None:
+        """Forget an alarm that was removed; whoever was told that it is on, and is there, is told that it is over."""
+        if watched.standing.state == "alarm":
+            watched.then = tuple(filter(self._there, watched.then))
+            await self._tell(watched, "ok", "the alarm was removed", self._clock.now())
+        await self._store.set_checkpoints(SCOPE, {watched.name: None})
+        del self._watched[watched.name]
 
     # measuring
 
@@ -160,12 +174,11 @@ class Alarms:
                     state=State.SUCCEEDED, function=when.name, since=now - (when.window or 0), limit=int(when.bound) + 2
                 )
                 return float(len(await self._store.page(query)))
-        window = when.window or MINUTE
         if when.measure == "accepted":
             totals = Totals(accepted=self._metrics.accepted(when.name))
         else:
             totals = self._metrics.totals(when.name)
-        return _difference(when.measure, watched.since(totals, window, now), totals)
+        return _difference(when.measure, watched.since(when, totals, now), totals)
 
     async def _lanes(self, name: str) -> Mapping[Lane, Mapping[State, int]]:
         stats = await self._store.stats()
@@ -180,8 +193,8 @@ class Alarms:
 
     # telling
 
-    async def _tell(self, name: str, one: Alarm, watched: _Watched, change: alarm.Change, now: Millis) -> None:
-        reason = f"{one.when.text}: {_found(one.when, watched, now)}"
+    async def _tell(self, watched: _Watched, change: alarm.Change, found: str, now: Millis) -> None:
+        name, reason = watched.name, f"{watched.text}: {found}"
         words = {"alarm": "an alarm went off", "again": "an alarm is still on", "ok": "an alarm is over"}
         say = log.info if change == "ok" else log.warning
         say(words[change], alarm=name, why=reason, on_screen=True)
@@ -193,11 +206,18 @@ class Alarms:
             reason=reason,
             since=watched.standing.since,
             time=now,
-            description=one.when.text,
+            description=watched.text,
         )
-        intakes = [made for to in one.then if (made := self._intake(name, to, body, now))]
+        intakes = [made for to in watched.then if (made := self._intake(name, to, body, now))]
         if intakes:
             await self._inlet.put(intakes)
+
+    def _there(self, to: Destination) -> bool:
+        if to.kind != "queue":
+            return function_of(to) in self._wiring.dispatchers
+        with suppress(NotFound):
+            return bool(self._wiring.consumer(to.target))
+        return False
 
     def _intake(self, name: str, to: Destination, body: bytes, now: Millis) -> Intake | None:
         if to.kind == "queue":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from triggerhub.model import API_TRIGGER, Json, alarm_trigger, destination_trigger
+from triggerhub.model import Json
 from triggerhub.settings import Batch, Destination, Function, Project, RetryPolicy
 from triggerhub.store import Lane
 
@@ -38,9 +38,9 @@ def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
 
 
 def plans_of(
-    function: Function, project: Project, modules: Mapping[str, ModuleType], senders: Iterable[str]
+    function: Function, project: Project, modules: Mapping[str, ModuleType], own: Iterable[str]
 ) -> dict[Lane, LanePlan]:
-    """Return the plans of all lanes to a function; what *senders* come to may be owed to it."""
+    """Return the plans of all lanes to a function: those of triggers that feed it, and of the hub's *own*."""
     plans = {}
     for trigger in project.triggers.values():
         if function.name in trigger.functions:
@@ -56,8 +56,8 @@ def plans_of(
                 on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,
                 maximum_concurrency=trigger.maximum_concurrency,
             )
-    for built_in in (API_TRIGGER, *map(destination_trigger, senders), *map(alarm_trigger, project.alarms)):
-        lane = Lane(built_in, function.name)
+    for name in own:
+        lane = Lane(name, function.name)
         plans[lane] = LanePlan(
             lane=lane, retry=function.retry, on_success=function.on_success, on_failure=function.on_failure
         )

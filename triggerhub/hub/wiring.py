@@ -25,6 +25,7 @@ from triggerhub.hub.sources import Sources
 from triggerhub.hub.takeover import Takeover
 from triggerhub.hub.versions import FolderVersions
 from triggerhub.hub.whole import resting, senders, sent, whole
+from triggerhub.model import API_TRIGGER, alarm_trigger, destination_trigger
 from triggerhub.policy.reconcile import plan
 from triggerhub.settings import Function, Project, Trigger
 from triggerhub.source import Source
@@ -96,6 +97,8 @@ class Wiring:
         self.project = self._whole(project)
         self._reloading = versions.lock
         self._looking = False
+        self._alarms = dict[str, None]()
+        """Those that were removed, too: it is told that they are over."""
         self._tasks: TaskGroup
 
     @asynccontextmanager
@@ -285,10 +288,12 @@ class Wiring:
         self._services.metrics.went(were, are, self._services.clock.now())
         for name in before.functions.keys() - project.functions.keys():
             self.dispatchers.remove(name)
-        owing = senders(project, self._deployed)
+        self._alarms |= dict.fromkeys(project.alarms)
+        answers, alarms = senders(project, self._deployed), self._alarms
+        own = [API_TRIGGER, *map(destination_trigger, answers), *map(alarm_trigger, alarms)]
         for name, function in functions.items():
             if only is None or name in only or name not in self.dispatchers:
-                plans = plans_of(function, project, self.modules, owing)
+                plans = plans_of(function, project, self.modules, own)
                 self.dispatchers.serve(function, plans, built_in=name not in project.functions)
 
     def _start(self, triggers: Mapping[str, Trigger]) -> None:

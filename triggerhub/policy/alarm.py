@@ -132,7 +132,7 @@ class Standing:
     since: Millis
     """When it came to its state."""
     seen: Millis
-    """When the alarm was first looked at."""
+    """When the alarm, as it is written, was first looked at."""
     state: State = "ok"
     turning: Millis | None = None
     """Since when the condition speaks for the other state."""
@@ -143,6 +143,14 @@ class Standing:
 def begin(now: Millis) -> Standing:
     """Return the standing of a new alarm."""
     return Standing(since=now, seen=now)
+
+
+def changed(standing: Standing, now: Millis) -> Standing:
+    """Return the standing of an alarm whose sentence is another now: judged anew, it stays where it is until then.
+
+    CloudWatch has it so, and who was told that it is on is told that it is over.
+    """
+    return replace(standing, seen=now, turning=None)
 
 
 def judge(when: Condition, standing: Standing, value: float | None, now: Millis, *, begun: Millis) -> bool | None:
