@@ -106,7 +106,7 @@ async def test_a_worker_that_ends_before_it_is_called_is_not_started_for_ever(tm
             made.sweep()
             assert bench.live == 0, "not before its time"
             assert made.troubles() == [
-                "function work: a worker could not be started ahead of its calls: it ended by itself before it was called"
+                "function work: a worker could not be started ahead of its calls: it ended before it was called"
             ]
     assert len(runtime.started) == 3
 

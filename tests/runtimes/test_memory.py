@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 
-from triggerhub.model import Crashed, Returned
+from triggerhub.model import Crashed, Interrupted, Returned
 from triggerhub.runtimes import memory
 from triggerhub.runtimes.groups import Groups, NoGroups
 from triggerhub.settings import MB
@@ -100,6 +101,60 @@ async def test_a_worker_that_leaked_is_replaced_after_its_answer(bench: Bench, m
     async with bench.worker(function) as worker:
         assert (await worker.invoke(invocation())).payload == b"1"
         assert not worker.alive
+
+
+GROWING = """
+import os, threading, time
+def grow():
+    time.sleep(0.3)
+    global kept
+    kept = bytearray(b"x" * (70 << 20))
+    time.sleep(300)
+"""
+"""What holds 70 MB when the call that left it running has long ended."""
+
+
+@pytest.mark.parametrize("level", ["contained", "isolated", "trusted"])
+@pytest.mark.parametrize(
+    ("code", "called"),
+    [
+        pytest.param("def handler(e, c):\n    os.fork() or grow()\n    os.fork() or grow()\n", True, id="a call's"),
+        pytest.param(
+            "os.fork() or grow()\nthreading.Thread(target=grow).start()\nhandler = print\n", False, id="code's"
+        ),
+    ],
+)
+async def test_a_worker_that_grows_between_calls_is_replaced_and_no_call_is_charged(
+    bench: Bench, level: str, code: str, called: bool, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if level == "contained":
+        request.getfixturevalue("contained")
+    bench.level = level
+    monkeypatch.setattr("triggerhub.runtimes.watch.IDLE", 0.05)
+    async with bench.worker(bench.python(GROWING + code, memory=128 * MB)) as worker:
+        if called:
+            assert isinstance(await worker.invoke(invocation()), Returned)
+        async with asyncio.timeout(20):
+            while worker.alive:
+                await asyncio.sleep(0.01)
+        assert bench.lines.of(None) == ["ended a worker between calls: it held more than its memory of 128MB"]
+        if called:
+            assert isinstance(await worker.invoke(invocation()), Interrupted)
+
+
+@trusting
+async def test_a_look_between_two_calls_says_nothing_of_the_next_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "def handler(e, c):\n    x = b'x' * (e << 20)\n    del x\n"
+    monkeypatch.setattr("triggerhub.runtimes.watch.IDLE", 0.01)
+    async with bench.worker(bench.python(code)) as worker:
+        assert isinstance(await worker.invoke(invocation(0)), Returned)
+        await asyncio.sleep(0.15)
+        monkeypatch.setattr("triggerhub.runtimes.watch.PERIOD", 60)
+        outcome = await worker.invoke(invocation(50))
+    assert isinstance(outcome, Returned), outcome
+    assert 50 * MB < outcome.usage.memory < 128 * MB
 
 
 @pytest.mark.parametrize("level", ["isolated", "confined"])

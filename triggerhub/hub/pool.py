@@ -299,7 +299,7 @@ class Pool:
     def _bury(self, bench: Bench, slot: Slot) -> None:
         """Do without an idle worker that died."""
         if not slot.lent:
-            self._complain(bench, "it ended by itself before it was called")
+            self._complain(bench, "it ended before it was called")
         self._retire(bench, slot)
 
     def _retire(self, bench: Bench, slot: Slot) -> None:

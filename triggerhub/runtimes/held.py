@@ -10,12 +10,15 @@ import asyncio
 import signal
 import time
 from abc import ABC, abstractmethod
+from functools import partial
 
 import anyio
 
 from triggerhub.aws import errors
 from triggerhub.crash import crash_point
 from triggerhub.model import Crashed, Fault, Interrupted, Invocation, Outcome, Raised, Returned, Sink, Usage
+from triggerhub.policy.units import show_size
+from triggerhub.runtime import Output
 from triggerhub.runtimes.child import Process
 from triggerhub.runtimes.ending import Ending, crashed, last_words, start_failed, timed_out
 from triggerhub.runtimes.lines import LinePipe
@@ -39,9 +42,10 @@ class Held(ABC):
     _child: Process
     _lines: LinePipe
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, output: Output) -> None:
         self._loop = asyncio.get_running_loop()
         self._function = function
+        self._tell = partial(output.write, function, None, "hub")
         self._began = time.perf_counter()
         self._init_ms: float | None = None
         self._served = False
@@ -168,12 +172,18 @@ class Held(ABC):
             self._kill(timed_out(errors.timed_out(self._request, limit)))
 
     def _over(self) -> None:
-        self._kill(crashed(errors.out_of_memory(self._request)))
+        if self._ready.done() and self._call is None:
+            limit = show_size(self._function.memory)
+            self._tell(f"ended a worker between calls: it held more than its memory of {limit}")
+            self._kill(None)
+        else:
+            self._kill(crashed(errors.out_of_memory(self._request)))
 
     def _kill(self, ending: Ending | None) -> None:
         self._alive = False
         if self._ending is None:
             self._ending = ending
+        self._watch.close()
         self._child.kill()
         if self._child.alive and self._stubborn is None:
             self._stubborn = self._loop.call_later(STUBBORN, self._give_up)

@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +55,7 @@ class ProvidedWorker(Held):
         external = extensions.of_layers(function.opt)
         if external:
             command = extensions.beside(opt or str(function.opt), command)
-        super().__init__(function)
+        super().__init__(function, output)
         self._state: Literal["Started", "Ready", "Running", "RuntimeResponseSentState"] = "Started"
         """As AWS's emulator names it."""
         self._invocation: Invocation | None = None
@@ -66,7 +65,6 @@ class ProvidedWorker(Held):
         self._waiting: Connection | None = None
         """Who asked for the next invocation."""
         self._bounds = Bounds(large=self._awaits, crowded=self._crowded)
-        self._tell = partial(output.write, function, None, "hub")
         self._told = False
         """Whether the function's log has it that there were too many connections."""
         self._server: asyncio.Server | None = None

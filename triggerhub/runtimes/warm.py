@@ -50,7 +50,7 @@ class WarmWorker(Held):
         spawn: Spawn = Child,
     ) -> None:
         """Start the process. Raises OSError when none can be made."""
-        super().__init__(function)
+        super().__init__(function, output)
         self._unsent = memoryview(b"")
         self._decoder = frames.Decoder()
         self._silence: asyncio.TimerHandle | None = None

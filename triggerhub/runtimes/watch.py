@@ -1,6 +1,6 @@
-"""Look after a running call: its deadline, and the memory of the processes that serve it.
+"""Look after a running call: its deadline, and the memory of the processes that serve it; between calls, that alone.
 
-One timer serves many short calls: it is set when none runs, and ends by itself when nobody is busy.
+One timer serves many short calls: it is set when none runs, and goes over to a slower one when nobody is busy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ NEAR = 0.02
 """The same for one that holds more than half of what it may."""
 SOON = 0.005
 """The first such time for one that may be gone at once; each next one is twice as long."""
+IDLE = 1.0
+"""The same for a worker that nobody has called for so long: what a call left running in it may grow."""
 AWAY = 1.0
 """A look that is later than this by so many seconds was missed: the hub itself did not run."""
 REST = 0.25
@@ -51,7 +53,7 @@ class Watch:
     )
 
     def __init__(self, limit: int, *, late: Callable[[], None], over: Callable[[], None]) -> None:
-        """*late* is called at a deadline, *over* when more than *limit* bytes are held."""
+        """*late* is called at a deadline, *over* when more than *limit* bytes are held, in a call or between two."""
         self._loop = asyncio.get_running_loop()
         self._limit = limit
         self._late = late
@@ -124,9 +126,24 @@ class Watch:
         self._next = min(now + period, self._deadline)
         self._timer = self._loop.call_at(self._next, self._tick)
 
+    def _rest(self) -> None:
+        # Whichever call begins has a look that is sooner.
+        self._next = math.inf
+        self._timer = self._loop.call_later(IDLE, self._glance)
+
+    def _glance(self) -> None:
+        self._timer = None
+        if self._pid is not None and self._measure(self._pid):
+            self._over()
+            return
+        # Of the next call it says nothing.
+        self._measured = -math.inf
+        self._rest()
+
     def _tick(self) -> None:
         self._timer = None
         if self._deadline is None or self._pid is None:
+            self._rest()
             return
         now = self._loop.time()
         if (away := now - self._next) > AWAY:
