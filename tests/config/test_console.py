@@ -21,6 +21,8 @@ def test_an_open_address_is_for_this_machine_alone(check: Check, host: str) -> N
     (line,) = check(f'[hub]\nadmin = "{host}:8701"\n')
     assert line.startswith("triggerhub.toml:2:9: error[open-admin]: hub.admin: others reach ")
     assert check(f'[hub]\nadmin = "{host}:8701"\n[console]\nauth = "token"\n') == []
+    (line,) = check(f'[hub]\nadmin = "{host}:8701"\n[console]\n{USERS}')
+    assert "error[bad-secret]: console.auth.users.anna" in line, "who asks for a login is not told that nobody is asked"
 
 
 def test_users_are_read_in_both_forms(make: Make) -> None:

@@ -30,7 +30,7 @@ CODES: dict[str, str] = {
         "only root can become another."
     ),
     "bad-timezone": "There is no such time zone in the system's data base.",
-    "no-file": "A file that is named is not there or cannot be read.",
+    "no-file": "A file that is named is not there, cannot be read, or is a folder.",
     "duplicate-function": "Two files of the handlers folder would be the same function.",
     "ignored-file": "What lies in the handlers folder is no function: of no known kind, or without an entry.",
     "no-handler": "There is no file where the function's code should be.",

@@ -51,9 +51,16 @@ _BOUNDS = {
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """Return ``did you mean "batch"?`` for a name close to a known one; a short list of what there is otherwise."""
     names = sorted(known)
-    if close := get_close_matches(name, names, n=1, cutoff=0.55):
-        return f'did you mean "{close[0]}"?'
+    if close := _closest(name, names):
+        return f'did you mean "{close}"?'
     return f"it has {', '.join(names)}" if 0 < len(names) <= 10 else None
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that *name* is but for the case of its letters, or else the one that looks most like it."""
+    names = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), names, n=1, cutoff=0.55)
+    return names[close[0]] if close else None
 
 
 def _is_secretive(path: Path) -> bool:
@@ -191,8 +198,8 @@ def _complaint(error: Any, raw: Mapping[str, Any], models: list[type[BaseModel]]
 
 def _close(value: Any, text: str) -> str | None:
     """Suggest one of the words in quotes in *text* where it is close to *value*."""
-    close = get_close_matches(value, re.findall(r'"([^"]*)"', text), n=1, cutoff=0.55) if isinstance(value, str) else []
-    return f'did you mean "{close[0]}"?' if close else None
+    close = _closest(value, re.findall(r'"([^"]*)"', text)) if isinstance(value, str) else None
+    return f'did you mean "{close}"?' if close else None
 
 
 def _other(kind: str, error: Any, context: Mapping[str, Any], value: Any) -> tuple[str, str]:

@@ -73,6 +73,10 @@ def parse(text: str, report: Report) -> Document:
         report.error((), "too-deep", "values are nested too deeply", "write tables with headers instead")
     except ValueError as error:
         span, what = _said(str(error), text)
+        if what.startswith("cannot overwrite a value") and report.places.again:
+            path, first, where = report.places.again
+            span = report.places.span(*where)
+            what = f"{dotted(path)} has a value already, from line {report.places.span(*first).line}"
         unquoted = what == "invalid value" or what.endswith("after a statement")
         hint = "texts and numbers with units are written in quotes" if unquoted else None
         report.at_span(span, "syntax", what, hint)

@@ -58,6 +58,8 @@ class Places:
     text: str = ""
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    again: tuple[Path, tuple[int, int], tuple[int, int]] | None = None
+    """The first key that is written where it has a value already, with its first place and this one."""
     _lines: list[int] = field(default_factory=list)
 
     def key(self, path: Path) -> Span | None:
@@ -145,6 +147,8 @@ class _Scanner:
         for number, (name, where) in enumerate(parts, 1):
             path = (*path, name)
             last = number == len(parts)
+            if path in self.places.values:
+                self._repeated(path, where)
             if last or path not in self.places.keys:
                 self.places.keys[path] = where
             if last and double:
@@ -156,14 +160,20 @@ class _Scanner:
 
     def _pair(self, table: Path, nesting: int, depth: int) -> None:
         path = table
-        for name, where in self._key(depth):
+        parts = self._key(depth)
+        for number, (name, where) in enumerate(parts, 1):
             path = (*path, name)
+            if path in (self.places.keys if number == len(parts) else self.places.values):
+                self._repeated(path, where)
             self.places.keys.setdefault(path, where)
         if self.text[self.at : self.at + 1] != "=":
             raise _LostError
         self.at += 1
         self._skip(_BLANK)
         self._value(path, nesting)
+
+    def _repeated(self, path: Path, where: tuple[int, int]) -> None:
+        self.places.again = self.places.again or (path, self.places.keys[path], where)
 
     def _key(self, depth: int) -> list[tuple[str, tuple[int, int]]]:
         parts: list[tuple[str, tuple[int, int]]] = []

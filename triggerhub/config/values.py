@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from triggerhub.aws.destination import place
+from triggerhub.config.complain import shown
 from triggerhub.errors import TriggerhubError
 from triggerhub.policy import alarm, allowlist, password, units, variables
 from triggerhub.settings import Condition, Destination, Secret
@@ -41,7 +42,7 @@ def within(low: int, high: int | None, show: Callable[[int], str]) -> AfterValid
 def _address(value: Any) -> tuple[str, int]:
     host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f'expected an address and a port like "127.0.0.1:8700", got {value!r}')
+        raise ValueError(f'expected an address and a port like "127.0.0.1:8700", got {shown(value)}')
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
