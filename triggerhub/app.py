@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
@@ -159,6 +160,7 @@ def _allow(keeper: Keeper, project: Project) -> None:
 
 
 async def _run(project: Project, loaded: Loaded, show: Show | None, read: int, keeper: Keeper | None) -> None:
+    journal.attend(asyncio.get_running_loop())
     stop, running = anyio.Event(), list[Hub]()
 
     async def reload() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 from triggerhub.telemetry.journal import Unfailing
 
@@ -38,3 +42,23 @@ def test_a_stream_without_a_file_is_written_to_as_it_is() -> None:
     stream = io.StringIO()
     Unfailing(stream).write("one\n")
     assert stream.getvalue() == "one\n"
+
+
+def test_what_fails_in_a_callback_is_in_the_log_without_its_secrets() -> None:
+    program = """
+        import asyncio, uvloop
+        from triggerhub.telemetry import journal
+        def fail():
+            raise ValueError("not hunter2")
+        async def main():
+            journal.attend(asyncio.get_running_loop())
+            asyncio.get_running_loop().call_soon(fail)
+            await asyncio.sleep(0)
+        journal.configure("info", "json")
+        journal.hide_by(lambda text: text.replace("hunter2", "..."))
+        uvloop.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=True)
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (line["event"], line["level"]) == ("a callback failed", "error")
+    assert line["exception"].endswith("ValueError: not ...")

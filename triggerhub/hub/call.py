@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, NamedTuple
 
+import structlog
+
 from triggerhub.aws import errors
 from triggerhub.errors import StartFailed
 from triggerhub.hub.clock import Clock
@@ -21,6 +23,8 @@ from triggerhub.settings import MB, Function
 from triggerhub.telemetry import report
 from triggerhub.telemetry.metrics import Metrics
 from triggerhub.telemetry.tracing import Span, Tracing
+
+log = structlog.get_logger("output")
 
 TRIES = 5
 """How many workers that died while they were idle one call may meet."""
@@ -59,6 +63,8 @@ class Tap:
         self._feed = feed
         self._clock = clock
         self._waiting: dict[str, list[Line]] = {}
+        self._unread = False
+        """Whether it was said that a line's metrics could not be read."""
 
     def write(
         self, function: Function, request_id: str | None, stream: Literal["stdout", "stderr", "hub"], text: str
@@ -71,7 +77,7 @@ class Tap:
                 text = report.said(text, request_id, level=report.least(function), now=self._clock.now())
             if read:
                 # Without secrets, too: they would be labels.
-                self._metrics.embedded(function.name, embedded.read(text))
+                self._measure(function.name, text)
             if stream != "hub" and self._feed.watched:
                 now = self._clock.now()
                 self._feed.publish(
@@ -80,6 +86,14 @@ class Tap:
         self._inner.write(function, request_id, stream, text)
         if self._waiting and request_id in self._waiting:
             self._waiting[request_id].append(Line(stream, text))
+
+    def _measure(self, function: str, text: str) -> None:
+        try:
+            self._metrics.embedded(function, embedded.read(text))
+        except Exception as error:  # of no handler's metrics shall a line be lost, nor those read with it
+            if not self._unread:
+                log.error("metrics in a line of log could not be read", function=function, exc_info=error)
+            self._unread = True
 
     def lines(self, request_id: str) -> _Lines:
         """Collect the lines of one request while the context is open."""

@@ -119,9 +119,9 @@ class LinePipe:
             return
         # No more are told apart than there may be: what is dropped costs next to nothing.
         *lines, rest = (self._partial + data).split(b"\n", self._left)
+        self._partial = b""
         for line in lines:
             self._write(self._shortened(line))
-        self._partial = b""
         if self._room > 0 and b"\n" not in rest:
             self._partial = self._shortened(rest)
         elif rest:

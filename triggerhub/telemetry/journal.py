@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -22,6 +23,8 @@ LEVELS = {
     "critical": logging.CRITICAL,
 }
 
+
+log = structlog.get_logger("hub")
 
 _hide: Callable[[str], str] = str
 
@@ -63,6 +66,13 @@ def configure(level: str, form: Form, *, told: bool = False) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
+    )
+
+
+def attend(loop: asyncio.AbstractEventLoop) -> None:
+    """Have in the log, as all else is, what fails in a callback of *loop*: nobody waits for that."""
+    loop.set_exception_handler(
+        lambda _, context: log.error("a callback failed", what=context["message"], exc_info=context.get("exception"))
     )
 
 
