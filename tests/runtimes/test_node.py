@@ -158,24 +158,32 @@ async def test_a_missing_node_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"),
+    ("code", "kind", "message"),
     [
         (
             "setTimeout(() => { throw new Error('late') }, 1); return new Promise(() => setTimeout(() => {}, 60000))",
             "Error",
+            "late",
         ),
         (
             "Promise.reject(new Error('late')); return new Promise(() => setTimeout(() => {}, 60000))",
             "Runtime.UnhandledPromiseRejection",
+            "Error: late",
+        ),
+        (
+            "Promise.reject({ late: 1 }); return new Promise(() => setTimeout(() => {}, 60000))",
+            "Runtime.UnhandledPromiseRejection",
+            "{ late: 1 }",
         ),
     ],
 )
-async def test_an_uncaught_error_answers_its_request_and_ends_the_worker(bench: Bench, code: str, kind: str) -> None:
+async def test_an_uncaught_error_answers_its_request_and_ends_the_worker(
+    bench: Bench, code: str, kind: str, message: str
+) -> None:
     async with bench.worker(bench.node(f"export const handler = () => {{ {code} }}")) as worker:
         outcome = await worker.invoke(invocation())
         assert isinstance(outcome, Raised)
-        assert outcome.fault.type == kind
-        assert "late" in outcome.fault.message
+        assert (outcome.fault.type, outcome.fault.message) == (kind, message)
         assert not worker.alive
         pid = worker.pid
         with anyio.fail_after(20):

@@ -461,7 +461,9 @@ function die(error) {
 }
 process.on("uncaughtException", die);
 process.on("unhandledRejection", (reason) => {
-  const error = new Fault("Runtime.UnhandledPromiseRejection", format("%s", reason));
+  // Of an error %s would be its whole stack.
+  const text = reason?.stack ? String(reason) : format("%s", reason);
+  const error = new Fault("Runtime.UnhandledPromiseRejection", text);
   if (reason?.stack) error.stack = `Runtime.UnhandledPromiseRejection: ${reason.stack}`;
   die(error);
 });
