@@ -27,7 +27,7 @@ BAD = {
     "marshal.py": ("def handler(event, context): return {1}\n", "Runtime.MarshalError", "return what JSON can hold"),
     "exits.py": ("import os\ndef handler(event, context): os._exit(3)\n", "Runtime.ExitError", "what it wrote before is in the log"),
     "killed.py": ("import os\ndef handler(event, context): os.kill(os.getpid(), 9)\n", "Runtime.ExitError", "what it wrote before"),
-    "speaks.py": ("import os\ndef handler(event, context): os.write(3, b'x' * 64)\n", "Runtime.Unknown", "descriptors 3"),
+    "speaks.py": ("import os\ndef handler(event, context): os.write(3, b'x' * 64)\n", "Runtime.BrokenProtocol", "descriptors 3"),
     "closes.py": ("import os\ndef handler(event, context): os.closerange(0, 256)\n", "Runtime.ExitError", "what it wrote before"),
     "ignores.py": (
         "import signal, time\ndef handler(event, context):\n    signal.signal(15, signal.SIG_IGN)\n    time.sleep(300)\n",

@@ -33,6 +33,7 @@ def test_a_functions_own_error_has_none() -> None:
         ("Runtime.ExitError", "exit status 2\ncannot create /etc/x: Read-only file system", "/tmp"),
         ("PermissionError", "[Errno 13] Permission denied: '/home/you/project/out'", "open to that user"),
         ("PermissionError", "[Errno 1] Operation not permitted: '/home/you/work/shared'", "setgid bit"),
+        ("PermissionError", "[Errno 1] Operation not permitted", "mmap(-1)"),
         ("Error", "EPERM: operation not permitted, chmod '/home/you/work/x'", "setuid"),
         ("URLError", "<urlopen error [Errno -3] Temporary failure in name resolution>", "network ="),
         ("ConnectionRefusedError", "[Errno 111] Connection refused", "network ="),
@@ -47,12 +48,15 @@ def test_what_a_sandbox_refuses_names_the_grant(kind: str, message: str, grant: 
     ("kind", "message", "remedy"),
     [
         ("Sandbox.Timedout", "Task timed out after 10.00 seconds", "loading its code"),
+        ("Runtime.InvalidEntrypoint", "/opt/none: No such file or directory", "AWS_LAMBDA_EXEC_WRAPPER"),
+        ("Runtime.Unknown", "not json", "errorType"),
+        ("Runtime.BrokenProtocol", "RequestId: r1 Error: Runtime broke its protocol: x", "descriptors"),
         ("Sandbox.Timedout", "RequestId: r1 Error: Task timed out after 3.00 seconds", 'may be "15m"'),
         ("ReferenceError", "exports is not defined in ES module scope", "export const handler"),
         ("ReferenceError", "require is not defined in ES module scope, you can use import instead", "name it .cjs"),
     ],
 )
-def test_the_message_tells_which_of_two_remedies_it_is(kind: str, message: str, remedy: str) -> None:
+def test_the_type_or_its_message_tells_which_remedy_it_is(kind: str, message: str, remedy: str) -> None:
     assert remedy in (advise(kind, message) or "")
 
 

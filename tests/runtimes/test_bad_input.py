@@ -56,7 +56,7 @@ IN_A_CALL = [
     ("python", "sys.exit()", "Runtime.ExitError", "Runtime exited without providing a reason", False),
     ("python", "os.kill(os.getpid(), 9)", "Runtime.ExitError", "Runtime exited with error: signal: killed", False),
     ("python", "os.closerange(0, 256)", "Runtime.", "", False),
-    ("python", "os.write(3, b'nonsense ' * 4)", "Runtime.Unknown", "Runtime broke its protocol", False),
+    ("python", "os.write(3, b'nonsense ' * 4)", "Runtime.BrokenProtocol", "Runtime broke its protocol", False),
     (
         "python", "signal.signal(15, signal.SIG_IGN); time.sleep(300)",
         "Sandbox.Timedout", "Task timed out after 1.00 seconds", False,

@@ -49,7 +49,7 @@ async def test_a_worker_that_breaks_the_protocol_is_killed(bench: Bench, code: s
         outcome = await worker.invoke(invocation())
         assert not worker.alive
     assert isinstance(outcome, Crashed)
-    assert outcome.fault.type in {"Runtime.Unknown", "Runtime.ExitError"}
+    assert outcome.fault.type in {"Runtime.BrokenProtocol", "Runtime.ExitError"}
     assert time.monotonic() - started < 25
 
 

@@ -19,6 +19,7 @@ TIMED_OUT = "Sandbox.Timedout"
 EXITED = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
 UNKNOWN = "Runtime.Unknown"
+BROKEN = "Runtime.BrokenProtocol"
 TRUNCATED = "Runtime.TruncatedResponse"
 NO_ENTRY = "Runtime.InvalidEntrypoint"
 NOT_READY = "Runtime.DependenciesNotReady"
@@ -45,7 +46,7 @@ def start_timed_out(milliseconds: float) -> Fault:
 
 def broken(request_id: str | None, why: str) -> Fault:
     """Say that a worker did not keep to the protocol between it and the hub."""
-    return Fault(type=UNKNOWN, message=f"{_of(request_id)}Runtime broke its protocol: {why}")
+    return Fault(type=BROKEN, message=f"{_of(request_id)}Runtime broke its protocol: {why}")
 
 
 def exited(request_id: str | None, status: int | None) -> Fault:

@@ -17,10 +17,14 @@ _ADVICE = {
         "what it wrote before is in the log (triggerhub logs), if anything; a handler answers or raises, and lives on"
     ),
     "Runtime.OutOfMemory": "raise its memory, or let it hold less at a time",
-    "Runtime.InvalidEntrypoint": "triggerhub check names what is not installed, and what was found",
+    "Runtime.InvalidEntrypoint": (
+        "triggerhub check names what is not installed, and what was found; an AWS_LAMBDA_EXEC_WRAPPER comes with its "
+        "code or a layer"
+    ),
     "Runtime.InvalidMetadata": "mend that and save it; it is read again by itself, and triggerhub check names it all",
     "Runtime.DependenciesNotReady": "triggerhub status says how far they are",
-    "Runtime.Unknown": "it must leave descriptors 3 and 4 alone; what it wrote before is in the log, if anything",
+    "Runtime.BrokenProtocol": "it must leave descriptors 3 and 4 alone; the log has what it wrote before, if anything",
+    "Runtime.Unknown": 'let its bootstrap post errors as JSON: { "errorType": "…", "errorMessage": "…" }',
     "Sandbox.Timedout": 'raise its timeout, which may be "15m", or give it less at a time',
     "Function.ResponseSizeTooLarge": "answer with less than 6 MB: write the rest to a file and return its name",
 }
@@ -51,7 +55,8 @@ _SEES = (
 _IS = "in a sandbox a handler is an ordinary user of its own: what it is granted must be open to that user, too"
 _MAY = (
     "in a sandbox a handler gives no file a setuid or setgid bit, nor another owner, and administers nothing: let it "
-    "copy what is in files and not their modes and owners"
+    "copy what is in files and not their modes and owners; where no control group counts its memory, it "
+    "shares none without a file, by mmap(-1) or memfd_create: let it map one of /tmp"
 )
 _REACHES = (
     "in a sandbox a handler has no network but what its function's table grants: "
