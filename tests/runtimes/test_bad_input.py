@@ -99,6 +99,13 @@ async def test_in_a_call(bench: Bench, runtime: str, text: str, kind: str, messa
         assert worker.alive == survives
 
 
+async def test_what_ends_the_worker_tells_nothing_of_where_the_hub_is_installed(bench: Bench) -> None:
+    with pytest.raises(StartFailed, match="KeyboardInterrupt") as caught:
+        await bench.call(bench.python("raise KeyboardInterrupt\n"))
+    assert "/var/task/app.py" in caught.value.message
+    assert "/launcher/" not in caught.value.message
+
+
 @needs_node
 async def test_a_callback_that_answers_twice_answers_once(bench: Bench) -> None:
     text = "export const handler = (event, context, done) => { done(null, 1); done(null, 2); }\n"

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
 from . import confine, kernel
@@ -151,8 +152,8 @@ def _live(template: Template, argv: list[str]) -> NoReturn:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if not isinstance(end.code, int | None):
             sys.stderr.write(f"{end.code}\n")
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        traceback.print_exception(error.with_traceback(_from_worker(error.__traceback__)))
         status = 1
     try:
         if "threading" in sys.modules:
@@ -162,3 +163,10 @@ def _live(template: Template, argv: list[str]) -> NoReturn:
         sys.stderr.flush()
     finally:
         os._exit(status & 0xFF)
+
+
+def _from_worker(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out the launcher's own calls, which tell where on the host it is installed."""
+    while trace is not None and os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
+        trace = trace.tb_next
+    return trace
