@@ -120,7 +120,10 @@ class FakeContext:
             failure, self.fail = self.fail, None
             raise failure
         answers: list[Answer] = []
-        for event in events:
+        for event, refused in zip(events, await self.filtered(*events), strict=True):
+            if refused is not None:
+                answers.append(refused)
+                continue
             if event.dedup_key is not None and event.dedup_key in self._keys:
                 first = self._keys[event.dedup_key]
                 answers.append(Duplicate(event=first, deliveries=(ids.delivery_id(first, 1),)))
