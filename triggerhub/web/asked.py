@@ -57,6 +57,16 @@ async def fields(request: Request, known: Mapping[str, type | tuple[type, ...]])
     return {name: value for name, value in found.items() if value is not None}
 
 
+def client_context(text: str | None) -> str | None:
+    """Return the text of a JSON object, which is what AWS's client contexts are. BadInput."""
+    try:
+        if text is None or isinstance(json.loads(text), dict):
+            return text
+    except (ValueError, RecursionError):
+        pass
+    raise BadInput('client_context: expected a JSON object, like {"custom":{"user":"anna"}}')
+
+
 async def form(request: Request, most: int = LIMIT) -> dict[str, str]:
     """Return the fields of a form in the body, of at most *most* bytes; the last of each name. BadInput."""
     text = (await body(request, most)).decode("utf-8", "replace")

@@ -69,11 +69,13 @@ class Named:
         payload = await asked.body(request) or b"{}"
         name, parameters = _name(request), request.query_params
         delay = asked.duration(parameters.get("delay"), "delay")
+        context = asked.client_context(parameters.get("client_context"))
         if asked.flag(parameters.get("async")):
+            if context is not None:
+                raise BadInput("client_context does not go with async=true")
             return _answered(await self._hub.invoke_async(name, payload, delay=delay))
         if delay:
             raise BadInput("delay goes with async=true only")
-        context = parameters.get("client_context")
         call = await attended(request.receive, lambda: self._hub.invoke(name, payload, client_context=context))
         outcome, answer, _ = shape.outcome(call.outcome)
         head = shape.dump(shape.report(call)) + b"\n" if asked.flag(parameters.get("report")) else b""
