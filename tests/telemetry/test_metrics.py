@@ -18,10 +18,12 @@ from triggerhub.settings import Alarm, Destination, RetryPolicy
 from triggerhub.store import Query, Stats
 from triggerhub.telemetry.durations import SHOWN_MS
 from triggerhub.telemetry.exposition import families
-from triggerhub.telemetry.metrics import CALLS, EVENTS, GONE, LATE, SERIES, Metrics
+from triggerhub.telemetry.measured import LABELS, SERIES, Measured
+from triggerhub.telemetry.metrics import CALLS, EVENTS, GONE, LATE, Metrics
 from triggerhub.testing import FakeClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "telemetry.md"
+NOTHING = Stats(accepted=0, discarded=0, pruned=0)
 ROW = re.compile(r"^\| `(?P<name>[a-z_]+)` \| (?P<type>[a-z]+) \|(?P<labels>[^|]*)\| (?P<text>[^|]+) \|$", re.MULTILINE)
 
 
@@ -57,7 +59,7 @@ EMBEDDED = json.dumps(
 )
 
 
-def test_what_a_handler_measures_is_a_metric_within_bounds() -> None:
+def test_what_a_handler_measures_is_a_metric() -> None:
     metrics = Metrics()
     metrics.embedded("work", embedded.read(EMBEDDED))
     labels = {
@@ -67,18 +69,38 @@ def test_what_a_handler_measures_is_a_metric_within_bounds() -> None:
         "unit": "Count",
         "dimensions": "service=checkout",
     }
-    families = {
-        one.name: one
-        for one in text_string_to_metric_families(metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode())
-    }
+    families = {one.name: one for one in text_string_to_metric_families(metrics.render(NOTHING, {}).decode())}
     values = {one.name: (one.labels, one.value) for one in families["triggerhub_handler_metric"].samples}
     assert values == {"triggerhub_handler_metric_count": (labels, 2), "triggerhub_handler_metric_sum": (labels, 3.5)}
-    (one,) = embedded.read(EMBEDDED)
-    for number in range(SERIES + 5):
-        metrics.embedded("work", [replace(one, dimensions=(("user", str(number)),))])
-    page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
-    assert page.count("triggerhub_handler_metric_sum{") == SERIES
-    assert "triggerhub_handler_metric_left_out_total 12.0" in page
+
+
+@pytest.mark.parametrize(
+    ("letters", "first", "second"),
+    [
+        pytest.param(10, SERIES // 2, SERIES // 4, id="many"),
+        pytest.param(8_000, LABELS // 2 // 8_017, LABELS // 4 // 8_017, id="long"),
+    ],
+)
+def test_a_function_measures_no_more_than_it_leaves_to_others(letters: int, first: int, second: int) -> None:
+    metrics, (one,) = Metrics(), embedded.read(EMBEDDED)
+    for name in ("greedy", "greedy too", "modest"):
+        for number in range(1 if name == "modest" else SERIES):
+            metrics.embedded(name, [replace(one, dimensions=(("id", f"{number:0{letters}}"),))])
+    page = metrics.render(NOTHING, {}).decode()
+    for name, kept, tried in (("greedy", first, SERIES), ("greedy too", second, SERIES), ("modest", 1, 1)):
+        left_out = 2.0 * (tried - kept)
+        assert len(re.findall(rf'handler_metric_sum{{.*function="{name}"', page)) == kept
+        assert (f'handler_metric_left_out_total{{function="{name}"}} {left_out}' in page) is (left_out > 0)
+
+
+def test_what_a_forgotten_function_measured_leaves_its_room() -> None:
+    measured, (one,) = Measured(), embedded.read(EMBEDDED)
+    for _ in range(3):
+        for number in range(SERIES):
+            measured.add("gone", replace(one, dimensions=(("id", str(number)),)))
+        assert len(measured.own) == SERIES // 2
+        measured.forget(["gone"])
+        assert not measured.own
 
 
 async def busy_page(folder: Path) -> str:
@@ -184,7 +206,7 @@ def test_a_workers_memory_is_the_most_of_this_window_and_the_one_before() -> Non
     assert metrics.memory("work") == 50
     metrics.forget_memory()
     assert metrics.memory("work") == 40
-    page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+    page = metrics.render(NOTHING, {}).decode()
     assert 'triggerhub_worker_memory_bytes{function="work"} 40.0' in page
     metrics.forget_memory()
     metrics.forget_memory()
@@ -206,7 +228,7 @@ async def test_lag_is_how_long_the_oldest_that_is_due_has_waited(tmp_path: Path)
 def test_labels_that_would_break_a_line_are_escaped() -> None:
     metrics = Metrics()
     metrics.count("accepted", 'odd"\n\\name')
-    page = metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+    page = metrics.render(NOTHING, {}).decode()
     (family,) = [one for one in text_string_to_metric_families(page) if one.name == "triggerhub_events_accepted"]
     assert family.samples[0].labels == {"trigger": 'odd"\n\\name'}
 
@@ -250,7 +272,7 @@ async def test_what_was_counted_of_what_is_gone_is_told_for_an_hour_and_no_total
 
 
 def told(metrics: Metrics) -> str:
-    return metrics.render(Stats(accepted=0, discarded=0, pruned=0), {}).decode()
+    return metrics.render(NOTHING, {}).decode()
 
 
 def test_what_is_counted_of_what_is_forgotten_is_told_for_an_hour_too() -> None:

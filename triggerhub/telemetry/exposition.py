@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from triggerhub.model import State
 from triggerhub.store import Stats
-from triggerhub.telemetry.metrics import CALLS, EVENTS, SERIES, Counted
+from triggerhub.telemetry.metrics import CALLS, EVENTS, Counted
 
 
 def page(counted: Counted, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> bytes:
@@ -78,11 +78,6 @@ def families(counted: Counted) -> Iterator[Metric]:
         shown = ",".join(f"{name}={value}" for name, value in dimensions)
         own.add_metric([function, namespace, metric, unit, shown], int(count), total)
     yield own
-    yield CounterMetricFamily(
-        "triggerhub_handler_metric_left_out",
-        f"Values of handlers' metrics beyond the first {SERIES} metrics and dimensions.",
-        value=counted.left_out,
-    )
 
 
 class _Page(Collector):

@@ -9,13 +9,17 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+
+import structlog
 
 from triggerhub.model import Fault, Millis, destination_trigger
 from triggerhub.policy.embedded import Sample
 from triggerhub.settings import DAY, HOUR
 from triggerhub.store import Stats
 from triggerhub.telemetry.durations import BOUNDS_MS, Histogram, Packed, pack
+from triggerhub.telemetry.measured import Measured, Own
+
+log = structlog.get_logger("metrics")
 
 EVENTS = {
     "accepted": ("triggerhub_events_accepted", "Events committed, by trigger."),
@@ -32,6 +36,7 @@ CALLS = {
     "dead": ("triggerhub_dead_letters", "Deliveries buried."),
     "lost_records": ("triggerhub_destination_failures", "Records of outcomes that a destination did not take."),
     "dead_letter_errors": ("triggerhub_dead_letter_errors", "Events that a dead-letter target did not take."),
+    "left_out": ("triggerhub_handler_metric_left_out", "Values of a function's own metrics that were left out."),
 }
 
 
@@ -39,12 +44,7 @@ GONE: Millis = HOUR
 """For how long what was counted of a function or trigger is told once it is gone: longer than its last call takes."""
 LATE: Millis = 14 * DAY
 """For how long what is forgotten may be counted again: its records are still sent, and its dead letters redriven."""
-SERIES = 1_000
-"""Different metrics and dimensions that handlers may write; what more they write is counted and left out."""
-
-
-Own: TypeAlias = tuple[str, str, str, str, tuple[tuple[str, str], ...]]
-"""What a handler's metric is known by: function, namespace, name, unit and dimensions."""
+HINT = "There are too many, their names are too long, or a sum has no end: keep ids and the like out of dimensions."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,6 @@ class Counted:
     memory: Mapping[str, int]
     own: Mapping[Own, Sequence[float]]
     """Counts and sums of what handlers wrote."""
-    left_out: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +99,7 @@ class Metrics:
         """The most that a worker used within this window, by function."""
         self._used_before: dict[str, int] = {}
         """And within the one before."""
-        self._own: dict[Own, list[float]] = {}
-        """Counts and sums of what handlers wrote."""
-        self._left_out = 0
+        self._measured = Measured()
         self._gone: dict[str, Millis] = {}
         """Functions and triggers that are there no more, and since when."""
         self._forgotten: dict[str, Millis] = {}
@@ -172,8 +169,7 @@ class Metrics:
             for index, cell in self._durations.pop(name, Histogram()).items():
                 self._past_durations[index].count += cell.count
                 self._past_durations[index].total += cell.total
-        for key in [key for key in self._own if key[0] in names]:
-            del self._own[key]
+        self._measured.forget(names)
         self._forgotten |= dict.fromkeys(names, now)
         return names
 
@@ -189,17 +185,12 @@ class Metrics:
             self._gone[name] = now
 
     def embedded(self, function: str, samples: Sequence[Sample]) -> None:
-        """Add what a function wrote in CloudWatch's embedded metric format."""
+        """Add what a function wrote in CloudWatch's embedded metric format; what is left out is counted."""
         for one in samples:
-            key = (function, one.namespace, one.name, one.unit, one.dimensions)
-            own = self._own.get(key)
-            if own is None:
-                if len(self._own) >= SERIES:
-                    self._left_out += len(one.values)
-                    continue
-                own = self._own[key] = [0.0, 0.0]
-            own[0] += len(one.values)
-            own[1] += sum(one.values)
+            if not self._measured.add(function, one):
+                if not self._calls["left_out"][function]:
+                    log.warning("metrics of a function's own are left out", function=function, hint=HINT)
+                self.count("left_out", function, len(one.values))
 
     def totals(self, function: str | None = None) -> Totals:
         """Return what was counted so far: of all, or of one function, for which no events are counted."""
@@ -245,6 +236,5 @@ class Metrics:
             lags=self.lags,
             ages=self._ages,
             memory={name: self.memory(name) or 0 for name in {**self._used_before, **self._used}},
-            own=self._own,
-            left_out=self._left_out,
+            own=self._measured.own,
         )
