@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -78,6 +79,41 @@ async def test_of_many_short_lines_so_many_are_kept_as_they_come(bench: Bench, l
     assert lines == [line] * kept
     assert told == f"{(200_000 - kept) * (len(line) + 1) + 4} bytes of output dropped"
     assert bench.lines.of("next")[:2] == ["again", "again"]
+
+
+async def test_what_nobody_keeps_between_two_calls_is_read_slowly_and_is_in_no_calls_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggerhub.runtimes.lines.BREATH", 60)
+    function = bench.python("""
+        import os, threading
+        floods = []
+        over = threading.Event()
+        def flood():
+            while not over.is_set():
+                os.write(1, b"x" * 65535 + b"\\n")
+        def handler(event, context):
+            if not floods:
+                floods.append(threading.Thread(target=flood, daemon=True))
+                return floods[0].start()
+            over.set()
+            floods[0].join()
+            print("its own")
+    """)
+    async with bench.worker(function) as worker:
+        await worker.invoke(invocation(request_id="floods"))
+        async with asyncio.timeout(20):
+            while len(bench.lines.of(None)) < 8:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            await worker.invoke(invocation(request_id="next"))
+    *kept, told = bench.lines.of(None)
+    assert kept == ["x" * 65535] * 8
+    dropped, _, what = told.partition(" ")
+    assert what == "bytes of output dropped"
+    assert int(dropped) < 256 * 1024, "the writer waited"
+    assert bench.lines.of("next")[-1] == "its own"
 
 
 async def test_what_is_dropped_of_a_log_in_json_is_told_in_json(bench: Bench) -> None:

@@ -28,6 +28,8 @@ TAIL = 2 * KB
 """How much of the end of an output an error message tells, in bytes."""
 _LOOKED = 8 * KB
 """How much of it is looked through: an interpreter that gives up writes a stack of its own after why."""
+BREATH = 0.02
+"""Seconds between two pieces of what nobody keeps, where no call waits for it to be read: its writer waits instead."""
 _NOTHING = bytes(4)
 _PIPE = 64 * KB
 """The most that a pipe holds: what was written before an answer is within the next so many bytes."""
@@ -50,6 +52,10 @@ class LinePipe:
         self._broken = False
         """Whether the beginning of what is partial was written already."""
         self._tail = b""
+        self._awaited = True
+        """Whether somebody waits for what is written by: a call, or a start."""
+        self._breath: asyncio.TimerHandle | None = None
+        """Until when nothing is read."""
         os.set_blocking(end, False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._readable)
@@ -57,14 +63,19 @@ class LinePipe:
     def begin(self, request_id: str) -> None:
         """Give what comes from now on to this request, until ``end``.
 
-        Nothing is read for it: what was written between two requests the loop has taken in by now.
+        Nothing is read for it, as a rule: what was written between two requests the loop has taken in by now.
         """
+        self._awaited = True
+        if self._breath is not None:
+            self.drain()
+            self._go_on()
         self._turn(request_id)
 
     def end(self) -> None:
         """Take in what the request has written; what comes from now on belongs to none."""
         self.drain()
         self._turn(None)
+        self._awaited = False
 
     def _turn(self, request_id: str | None) -> None:
         self._flush()
@@ -88,7 +99,7 @@ class LinePipe:
         taken = 0
         # Asking what is there costs less than to be told by an error that nothing is.
         while self._open and taken < _PIPE and ioctl(self._end, FIONREAD, _NOTHING) != _NOTHING:
-            size = self._readable()
+            size = self._read()
             if not size:
                 break
             taken += size
@@ -99,7 +110,21 @@ class LinePipe:
         self._flush()
         self._shut()
 
-    def _readable(self) -> int:
+    def _readable(self) -> None:
+        self._read()
+        if self._open and not self._awaited and self._room <= 0:
+            self._loop.remove_reader(self._end)
+            self._breath = self._loop.call_later(BREATH, self._go_on)
+
+    def _go_on(self) -> None:
+        """Read again as it comes."""
+        if self._breath is not None:
+            self._breath.cancel()
+            self._breath = None
+        if self._open:
+            self._loop.add_reader(self._end, self._readable)
+
+    def _read(self) -> int:
         try:
             data = os.read(self._end, _PIPE)
         except BlockingIOError:
@@ -172,6 +197,8 @@ class LinePipe:
         if self._open:
             self._open = False
             self._loop.remove_reader(self._end)
+            if self._breath is not None:
+                self._breath.cancel()
             os.close(self._end)
 
 
