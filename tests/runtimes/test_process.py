@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -59,6 +60,14 @@ def test_the_life_of_a_worker_on_both_loops(bench: Bench, run: Run, open_files) 
     run(life())
     assert open_files() == before
     assert list(bench.scratch.iterdir()) == []
+
+
+async def test_what_cannot_be_handed_over_holds_no_worker(bench: Bench) -> None:
+    async with bench.worker(bench.python(ECHO)) as worker:
+        text: Any = "no bytes"
+        with pytest.raises(TypeError):
+            await worker.invoke(replace(invocation(), payload=text))
+        assert not worker.alive
 
 
 async def test_a_timeout_kills_the_whole_group_and_says_so(bench: Bench) -> None:

@@ -88,11 +88,12 @@ class Held(ABC):
         self._lines.begin(invocation.request_id)
         self._watch.begin(self._child.pid or 0, self._function.timeout / 1000, self._child.group)
         self._began = time.perf_counter()
-        self._hand(invocation)
-        crash_point("mid-handler")
         try:
+            self._hand(invocation)
+            crash_point("mid-handler")
             return await call
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or what cannot be handed over: how far the process is with it, nobody knows.
             self._call = None
             self._kill(None)
             raise
