@@ -59,6 +59,18 @@ class StoreBroken(TriggerhubError):
     """A sync failed, the disk reported an I/O error, or the database is corrupt: the hub must stop."""
 
 
+class SourceFailed(TriggerhubError):
+    """A hook of a source's module raised, or returned what it must not.
+
+    ``bare`` leaves out the words of what it raised, which may hold a secret.
+    """
+
+    def __init__(self, source: str, hook: str, what: str, words: str = "", *, place: str = "") -> None:
+        place = place and f" ({place})"
+        self.bare = f"the source {source} failed in {hook}: {what}{place}"
+        super().__init__(f"the source {source} failed in {hook}: {what}{words and f': {words}'}{place}")
+
+
 class StartFailed(TriggerhubError):
     """A worker could not be started; ``type`` and ``payload`` are the function error the caller sees.
 

@@ -149,10 +149,30 @@ def test_a_module_that_is_mended_works_again(make: Make) -> None:
     assert load(project, environ={}).project is not None
 
 
-def test_a_check_that_fails_is_a_problem_that_shows_nothing(check: Check) -> None:
-    text = good() + "def check(options, trigger):\n    raise KeyError('hunter2')\n"
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise KeyError('hunter2')", "KeyError (mine.py:12)"),
+        ("yield 1 / 0", "ZeroDivisionError (mine.py:12)"),
+        ("raise SystemExit(3)", "SystemExit (mine.py:12)"),
+        ("return 5", "TypeError (mine.py:11)"),
+        ("yield 'hunter2'", "it returned str, expected Finding (mine.py:11)"),
+    ],
+)
+def test_a_check_that_fails_is_a_problem_that_shows_nothing_but_its_place(check: Check, body: str, says: str) -> None:
+    text = good() + f"def check(options, trigger):\n    {body}\n"
     assert check(USES, None, {"mine.py": text}) == [
-        "triggerhub.toml:2:8: error[bad-source]: triggers.t: sources.mine failed to look at its options: KeyError"
+        f"triggerhub.toml:2:8: error[bad-source]: triggers.t: the source mine failed in check: {says}"
+    ]
+
+
+def test_a_validator_that_fails_is_told_with_its_place(check: Check) -> None:
+    text = "from pydantic import field_validator\n" + good().replace(
+        'word: str = ""',
+        'word: str = ""\n    @field_validator("word")\n    def no(cls, word):\n        return {}[word]',
+    )
+    assert check(USES + 'word = "hunter2"\n', None, {"mine.py": text}) == [
+        "triggerhub.toml:2:8: error[bad-source]: triggers.t: the source mine failed in Options: KeyError (mine.py:11)"
     ]
 
 

@@ -11,8 +11,9 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from tests.hub.rig import Failure, echoing, function, hand_source, project, rig, trigger
-from triggerhub.model import Invocation
+from tests.hub.rig import Failure, echoing, function, hand_source, project, rig, route_source, trigger
+from triggerhub.errors import SourceFailed
+from triggerhub.model import Event, Invocation
 from triggerhub.settings import RetryPolicy, Secret
 from triggerhub.store import Query
 from triggerhub.stores.memory import MemoryStore
@@ -242,6 +243,33 @@ async def test_a_failing_source_is_started_again_and_shown_as_degraded(tmp_path:
         assert "ConnectionError: the other side is gone" in row["why"]
         await r.emit("hand", {"n": 1})
         assert await r.states(1) == ["succeeded"]
+
+
+async def test_a_source_whose_hooks_fail_is_named_and_takes_nothing_from_others(tmp_path: Path) -> None:
+    def failing(*given: Any) -> Any:
+        raise ZeroDivisionError("on purpose")
+
+    place = f"(test_life.py:{failing.__code__.co_firstlineno})"
+    triggers = [trigger(), trigger("in", type="route")]
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, more={"route": route_source()}) as r:
+        module: Any = r.modules["hand"]
+        for hook in ("upcoming", "wrap", "fire", "samples"):
+            setattr(module, hook, failing)
+        failed, good = await r.hub.triggers()
+        assert (failed["state"], failed["next"]) == ("running", None)
+        assert failed["why"] == f"the source hand failed in upcoming: ZeroDivisionError: on purpose {place}"
+        assert (good["name"], good["why"]) == ("in", None)
+        for hook, send in {
+            "wrap": r.hub.send("hand", b"1"),
+            "fire": r.hub.fire("hand"),
+            "samples": r.hub.send("hand", None, sample="one"),
+        }.items():
+            with pytest.raises(SourceFailed, match=f"the source hand failed in {hook}: ZeroDivisionError: on purpose"):
+                await send
+        module.upcoming = lambda *given: "soon"
+        assert "it returned str, expected int" in (await r.hub.triggers())[0]["why"]
+        with pytest.raises(TypeError, match="expected a payload of bytes, got str"):
+            await module.contexts["hand"].handle(Event(data=b"1", time=1), payload="1")
 
 
 async def test_invoke_returns_the_answer_and_the_log(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +94,21 @@ async def test_a_store_that_fails_once_delays_and_does_not_end_anything(tmp_path
         assert await r.states(2) == ["succeeded"] * 2
 
 
-async def test_a_source_whose_envelope_fails_costs_its_own_deliveries(tmp_path: Path) -> None:
-    def envelope(records: Any) -> bytes:
-        raise KeyError("no such field")
+def _raising(records: Any) -> bytes:
+    raise KeyError("no such field")
 
+
+def _of_text(records: Any) -> Any:
+    return json.dumps(list(map(json.loads, records)))
+
+
+@pytest.mark.parametrize(
+    ("envelope", "says"),
+    [(_raising, "KeyError: 'no such field'"), (_of_text, "it returned str, expected bytes")],
+)
+async def test_a_source_whose_envelope_fails_costs_its_own_deliveries(
+    tmp_path: Path, envelope: Callable[..., bytes], says: str
+) -> None:
     async with rig(tmp_path, {"work": echoing}, functions=[function(retry=RetryPolicy(attempts=2, initial=1))]) as r:
         r.modules["hand"].envelope = envelope  # type: ignore[attr-defined]
         assert await r.reload([function(retry=RetryPolicy(attempts=2, initial=1))], [trigger()]) == []
@@ -104,7 +117,9 @@ async def test_a_source_whose_envelope_fails_costs_its_own_deliveries(tmp_path: 
         row = await r.row(answer.deliveries[0])
         answered = await r.hub.invoke("work", b"1")
     assert row.error is not None
-    assert (row.error.type, row.error.message) == ("Hub.InternalError", "KeyError: 'no such field'")
+    place = f"test_settling.py:{envelope.__code__.co_firstlineno}"
+    told = f"the source hand failed in envelope: {says} ({place})"
+    assert (row.error.type, row.error.message) == ("Hub.InternalError", told)
     assert answered.outcome.payload == b"1"  # type: ignore[union-attr]
 
 

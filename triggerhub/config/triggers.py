@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
-from triggerhub import ids
+from triggerhub import hooks, ids
 from triggerhub.config.complain import coerced, complain, suggestion, validate
 from triggerhub.config.fitting import retry_policy, too_long
 from triggerhub.config.functions import Functions
@@ -19,6 +19,7 @@ from triggerhub.config.problem import Report, dotted
 from triggerhub.config.schema import COMMON, given
 from triggerhub.config.schema import Trigger as TriggerTable
 from triggerhub.config.values import NAME
+from triggerhub.errors import SourceFailed, TriggerhubError
 from triggerhub.model import API_TRIGGER
 from triggerhub.policy import filtering, selecting
 from triggerhub.settings import Batch, RetryPolicy, Trigger
@@ -121,7 +122,7 @@ class Triggers:
             complain(error, rest, [model, TriggerTable], base, self._report)
             return None
         except Exception as error:
-            self._broke(base, module, error)
+            self._broke(base, hooks.failure(module, "Options", error))
             return None
         return None if wrong else options
 
@@ -219,13 +220,12 @@ class Triggers:
         return text.encode()
 
     def _findings(self, module: ModuleType, options: Options, trigger: Trigger, *, sound: bool) -> None:
-        check: Callable[[Options, Trigger], Iterable[Finding]] | None = getattr(module, "check", None)
         base = ("triggers", trigger.name)
         try:
-            findings = list(check(options, trigger)) if check else []
-        except Exception as error:
+            findings = hooks.ask_all(module, "check", Finding, options, trigger) if hasattr(module, "check") else []
+        except TriggerhubError as error:
             if sound:
-                self._broke(base, module, error)
+                self._broke(base, error)
             return
         for finding in findings:
             path = (*base, finding.option) if finding.option else base
@@ -235,10 +235,10 @@ class Triggers:
                 message = finding.message.removeprefix(f"{dotted(path)}: ")
                 self._report.error(path, finding.code, f"{dotted(path)}: {message}", finding.hint)
 
-    def _broke(self, base: Place, module: ModuleType, error: Exception) -> None:
-        # Its text may hold a secret that the plug-in was given.
-        message = f"{dotted(base)}: {module.__name__} failed to look at its options: {type(error).__name__}"
-        self._report.error((*base, "type"), "bad-source", message)
+    def _broke(self, base: Place, error: TriggerhubError) -> None:
+        # The words of what it raised may hold a secret that the plug-in was given.
+        message = error.bare if isinstance(error, SourceFailed) else error.message
+        self._report.error((*base, "type"), "bad-source", f"{dotted(base)}: {message}", error.hint)
 
 
 def acks_of(module: ModuleType) -> tuple[str, ...]:

@@ -88,6 +88,8 @@ class SourceContext:
         judge: Judge | None = None,
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
+        if payload is not None and not isinstance(payload, bytes):
+            raise TypeError(f"handle: expected a payload of bytes, got {type(payload).__name__}")
         call = Asked(payload=payload, judge=judge, remember=checkpoints, grace=self.grace)
         self.handling.aged(self.trigger, events)
         return await self.handling.handle(self.find_gate(), events, call)

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from triggerhub.aws import arn, errors
 from triggerhub.crash import crash_point
-from triggerhub.errors import StoreBroken
+from triggerhub.errors import SourceFailed, StoreBroken
 from triggerhub.hub.bell import Bell
 from triggerhub.hub.clock import LOOK
 from triggerhub.hub.feed import Happening
@@ -329,12 +329,10 @@ class Dispatcher:
 
     def _invocation(self, group: Group) -> Invocation:
         first = group.claimed[0]
-        plan = group.plan
-        payload = plan.input if plan.input is not None else plan.envelope([one.event.data for one in group.claimed])
         return Invocation(
             request_id=group.request_id,
             function=self.function.name,
-            payload=payload,
+            payload=group.plan.payload([one.event.data for one in group.claimed]),
             deadline=0,
             arn=arn.function(self.function.name),
             attempt=first.delivery.attempts,
@@ -454,5 +452,6 @@ class Dispatcher:
 
 def failed(error: Exception) -> Crashed:
     """Return the outcome of a call that failed before or beside the handler."""
-    fault = Fault(type=HUB_FAULT, message=ascii(f"{type(error).__name__}: {error}")[1:-1])
+    told = str(error) if isinstance(error, SourceFailed) else f"{type(error).__name__}: {error}"
+    fault = Fault(type=HUB_FAULT, message=ascii(told)[1:-1])
     return Crashed(fault=fault, payload=errors.payload(fault.type, fault.message))

@@ -452,10 +452,8 @@ def _bare(record: Record, error: Exception) -> Record:
 
 def _invocation(group: Group, payload: bytes | None, trigger: Trigger) -> Invocation:
     plan, claimed = group.plan, group.claimed
-    if plan.input is not None:
-        payload = plan.input
-    elif payload is None:
-        payload = plan.envelope([one.event.data for one in claimed])
+    if payload is None or plan.input is not None:
+        payload = plan.payload([one.event.data for one in claimed])
     return Invocation(
         request_id=group.request_id,
         function=trigger.functions[0],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from types import ModuleType
+from typing import Any
 
 import anyio.to_thread
 
+from triggerhub import hooks
 from triggerhub.errors import BadInput, Conflict
 from triggerhub.model import Event, Millis
 from triggerhub.policy.stepwise import is_long
@@ -17,32 +20,50 @@ from triggerhub.settings import Trigger
 
 
 def sent(trigger: Trigger, module: ModuleType, body: bytes | None, sample: str | None, now: Millis) -> Event:
-    """Return the event of *body*, shaped as the trigger's source shapes it, or the named *sample*. BadInput."""
+    """Return the event of *body*, shaped as the trigger's source shapes it, or the named *sample*.
+
+    BadInput, SourceFailed.
+    """
     if sample is not None:
-        samples = module.samples(trigger.options, trigger.name, now) if hasattr(module, "samples") else {}
-        if sample not in samples:
-            raise BadInput(f"no sample {sample!r}", hint=f"There is: {', '.join(samples) or 'none for this type'}.")
-        made: Event = samples[sample]
-        return made
+        made = samples(trigger, module, now)
+        if sample not in made:
+            raise BadInput(f"no sample {sample!r}", hint=f"There is: {', '.join(made) or 'none for this type'}.")
+        return made[sample]
     if body is None:
         if hasattr(module, "fire"):
             return fired(trigger, module, now)
         raise BadInput("there is nothing to send", hint="Give the event with -d, or --sample NAME.")
     if hasattr(module, "wrap"):
-        wrapped: Event = module.wrap(trigger.options, trigger.name, body, now)
-        return wrapped
+        return _made(module, "wrap", trigger.options, trigger.name, body, now)
     require_json(body)
     return Event(data=body, time=now)
 
 
 def fired(trigger: Trigger, module: ModuleType, now: Millis) -> Event:
-    """Return what the trigger's source makes when it fires. Conflict where it has nothing to fire."""
+    """Return what the trigger's source makes when it fires. Conflict where it has nothing to fire; SourceFailed."""
     if not hasattr(module, "fire"):
         raise Conflict(
             f"trigger {trigger.name!r} of type {trigger.type} does not fire by itself",
             hint=f"Send it an event: triggerhub send {trigger.name} -d …",
         )
-    event: Event = module.fire(trigger.options, trigger.name, now)
+    return _made(module, "fire", trigger.options, trigger.name, now)
+
+
+def samples(trigger: Trigger, module: ModuleType, now: Millis) -> Mapping[str, Event]:
+    """Return the events that the trigger's source has for trying out, by name. SourceFailed."""
+    if not hasattr(module, "samples"):
+        return {}
+    found = hooks.ask(module, "samples", Mapping, trigger.options, trigger.name, now)  # type: ignore[type-abstract]
+    return {str(name): _event(module, "samples", one) for name, one in found.items()}
+
+
+def _made(module: ModuleType, hook: str, *given: Any) -> Event:
+    return _event(module, hook, hooks.ask(module, hook, Event, *given))
+
+
+def _event(module: ModuleType, hook: str, made: object) -> Event:
+    event = hooks.expect(module, hook, Event, made)
+    hooks.expect(module, hook, bytes, event.data)
     return event
 
 

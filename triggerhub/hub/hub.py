@@ -30,7 +30,6 @@ from triggerhub.hub.gate import Gate
 from triggerhub.hub.handling import Handling
 from triggerhub.hub.idempotent import Idempotent
 from triggerhub.hub.intake import Inlet
-from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.maintain import audit, maintain, prune
 from triggerhub.hub.mint import Mint
 from triggerhub.hub.outlet import Outlet, Performer
@@ -310,12 +309,10 @@ class Hub:
         if isinstance(admitted, Filtered):
             return self._unstored.answered(trigger.name, admitted, self._clock.now())
         found = self._wiring.function(trigger.functions[0])
-        envelope = envelope_of(self._wiring.modules[trigger.type])
-        payload = trigger.input if trigger.input is not None else envelope([event.data])
         invocation = Invocation(
             request_id=stamped.id,
             function=found.name,
-            payload=payload,
+            payload=self.trial.payload(trigger.name, found.name, event.data),
             deadline=0,
             arn=function_arn(found.name),
             trace=event.trace,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
+from triggerhub import hooks
 from triggerhub.model import Json
 from triggerhub.settings import Batch, Destination, Function, Project, RetryPolicy
 from triggerhub.store import Lane
 
 
-def envelope_of_records(records: Sequence[bytes]) -> bytes:
+def enveloped(records: Sequence[bytes]) -> bytes:
     """The payload where a source has no envelope of its own: a lone record, or a JSON array of them."""
     return records[0] if len(records) == 1 else b"[" + b",".join(records) + b"]"
 
@@ -23,18 +24,26 @@ class LanePlan:
     lane: Lane
     retry: RetryPolicy
     batch: Batch = field(default_factory=Batch)
-    envelope: Callable[[Sequence[bytes]], bytes] = envelope_of_records
+    enveloping: ModuleType | None = None
+    """The source whose ``envelope`` makes payloads; None where it has none."""
     identifier: Callable[[Json], str] | None = None
     input: bytes | None = None
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
     maximum_concurrency: int | None = None
 
-
-def envelope_of(module: ModuleType) -> Callable[[Sequence[bytes]], bytes]:
-    """Return what makes the payload of one invocation from records of this source."""
-    found: Callable[[Sequence[bytes]], bytes] = getattr(module, "envelope", envelope_of_records)
-    return found
+    def payload(self, records: Sequence[bytes]) -> bytes:
+        """Return what the function gets for these records. SourceFailed."""
+        if self.input is not None:
+            return self.input
+        if self.enveloping is None:
+            return enveloped(records)
+        # Every call comes through here: it is hooks.ask, without its costs.
+        try:
+            payload = self.enveloping.envelope(records)
+        except (Exception, SystemExit) as error:
+            raise hooks.failure(self.enveloping, "envelope", error) from error
+        return payload if isinstance(payload, bytes) else hooks.expect(self.enveloping, "envelope", bytes, payload)
 
 
 def plans_of(
@@ -49,7 +58,7 @@ def plans_of(
                 lane=lane,
                 retry=trigger.retry.get(function.name, function.retry),
                 batch=trigger.batch,
-                envelope=envelope_of(module),
+                enveloping=module if hasattr(module, "envelope") else None,
                 identifier=getattr(module, "identifier", None),
                 input=trigger.input,
                 on_success=function.on_success,

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 import anyio
 
 import triggerhub
+from triggerhub import hooks
+from triggerhub.errors import TriggerhubError
 from triggerhub.hub.intake import Inlet
 from triggerhub.hub.maintain import free_share
 from triggerhub.hub.pause import Paused
@@ -95,13 +97,14 @@ class Status:
         self, trigger: Trigger, lanes: Mapping[Lane, Mapping[State, int]], lags: Mapping[Lane, Millis]
     ) -> dict[str, Json]:
         state, why = self._state(trigger)
+        upcoming, failed = self._next(trigger) if state == "running" else (None, None)
         return {
             "name": trigger.name,
             "type": trigger.type,
             "functions": list(trigger.functions),
             "state": state,
-            "why": why,
-            "next": self._next(trigger) if state == "running" else None,
+            "why": why or failed,
+            "next": upcoming,
             "lag_ms": max((lag for lane, lag in lags.items() if lane.trigger == trigger.name), default=0),
             "counts": total(counts for lane, counts in lanes.items() if lane.trigger == trigger.name),
         }
@@ -116,13 +119,17 @@ class Status:
             return "degraded", supervised.why
         return "running", None
 
-    def _next(self, trigger: Trigger) -> Millis | None:
+    def _next(self, trigger: Trigger) -> tuple[Millis | None, str | None]:
+        """Return when a trigger fires next, or why its source cannot say."""
         module = self._wiring.modules[trigger.type]
         if not hasattr(module, "upcoming"):
-            return None
+            return None, None
         zone = ZoneInfo(self._wiring.project.hub.timezone)
-        upcoming: Millis | None = module.upcoming(trigger.options, trigger, self._clock.now(), zone)
-        return upcoming
+        try:
+            told = hooks.ask(module, "upcoming", object, trigger.options, trigger, self._clock.now(), zone)
+            return None if told is None else hooks.expect(module, "upcoming", int, told), None
+        except TriggerhubError as error:
+            return None, error.message
 
     async def whole(self, *, ready: bool, addresses: Mapping[str, str]) -> dict[str, Json]:
         """What the hub is and how it does."""

@@ -9,9 +9,8 @@ import anyio
 
 from triggerhub.hub import handmade
 from triggerhub.hub.clock import Clock
-from triggerhub.hub.lane import envelope_of
 from triggerhub.hub.wiring import Wiring
-from triggerhub.model import Delivery, Event
+from triggerhub.model import Event
 from triggerhub.source import Filtered
 from triggerhub.store import Intake, Lane
 
@@ -40,22 +39,20 @@ class Trial:
             given = replace(given, why=", and ".join(failing) or given.why)
         return given
 
-    def payload(self, row: Delivery, record: bytes) -> bytes:
-        """Return what the function of a delivery gets for its event's *record* alone, by the configuration in force."""
-        dispatcher = self._wiring.dispatchers.get(row.function)
-        plan = dispatcher.plan(Lane(row.trigger, row.function)) if dispatcher else None
-        if plan is None:
-            return record
-        return plan.input if plan.input is not None else plan.envelope([record])
+    def payload(self, trigger: str, function: str, record: bytes) -> bytes:
+        """Return what a trigger's function gets for one event's *record*, by the configuration in force.
+
+        SourceFailed.
+        """
+        dispatcher = self._wiring.dispatchers.get(function)
+        plan = dispatcher.plan(Lane(trigger, function)) if dispatcher else None
+        return record if plan is None else plan.payload([record])
 
     def samples(self, trigger: str) -> Mapping[str, bytes]:
-        """Return the records that the trigger's source makes for trying out, by name. NotFound."""
+        """Return what a function gets for each sample of the trigger's source, by name. NotFound, SourceFailed."""
         found, module = self._wiring.trigger(trigger)
-        if not hasattr(module, "samples"):
-            return {}
-        made: Mapping[str, Event] = module.samples(found.options, trigger, self._clock.now())
-        envelope = envelope_of(module)
-        return {name: envelope([event.data]) for name, event in made.items()}
+        made = handmade.samples(found, module, self._clock.now())
+        return {name: self.payload(trigger, found.functions[0], event.data) for name, event in made.items()}
 
     def fires(self, trigger: str) -> bool:
         """Whether the trigger's source has something to fire by hand. NotFound."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from triggerhub import ids
-from triggerhub.errors import Conflict
+from triggerhub.errors import Conflict, SourceFailed
 from triggerhub.hub.hub import Hub
 from triggerhub.hub.veil import KEYLESS
 from triggerhub.model import Delivery, State
@@ -180,8 +180,9 @@ class Deliveries:
             ("Tell the event's story", f"{start} explain {row.event_id}", None),
         ]
         if data is not None and row.function in self._hub.project.functions:
-            payload = self._hub.trial.payload(row, data)
-            if self._hub.veil.payload(payload) == payload:  # with dots in it, it would be another event
+            payload = self._payload(row, data)
+            # With dots in it, it would be another event.
+            if payload is not None and self._hub.veil.payload(payload) == payload:
                 call = f"{start} invoke {shlex.quote(row.function)} -d"
                 if (text := _typed(payload)) is not None:
                     found.append(("Call it with the event", f"{call} {shlex.quote(text)}", None))
@@ -189,6 +190,13 @@ class Deliveries:
                     name = f"payload-{row.id}.json"
                     found.append(("Call it with the event", f"{call} @{name}", name))
         return found
+
+    def _payload(self, row: Delivery, data: bytes) -> bytes | None:
+        """Return what the function gets; None where the source cannot tell, which the delivery's error says."""
+        try:
+            return self._hub.trial.payload(row.trigger, row.function, data)
+        except SourceFailed:
+            return None
 
     def _laid_out(self, data: bytes) -> dict[str, Any]:
         """Return a payload as a page shows it: whole, or its beginning; without secrets."""
@@ -224,8 +232,9 @@ class Deliveries:
     async def payload(self, request: Request) -> Response:
         """What the function gets for the event, but for secrets."""
         found = await self._hub.deliveries.get(_id(request))
-        data = self._hub.trial.payload(found.delivery, found.event.data)
-        return answer.file(self._hub.veil.payload(data), f"payload-{found.delivery.id}.json")
+        row = found.delivery
+        data = self._hub.trial.payload(row.trigger, row.function, found.event.data)
+        return answer.file(self._hub.veil.payload(data), f"payload-{row.id}.json")
 
     async def result(self, request: Request) -> Response:
         """What the last attempt answered."""

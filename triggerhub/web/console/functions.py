@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from triggerhub.errors import SourceFailed
 from triggerhub.hub.hub import Hub
 from triggerhub.policy import units
 from triggerhub.policy.prettyjson import pretty
@@ -61,7 +63,7 @@ class Functions:
         samples = {
             f"{trigger}: {sample}": pretty(render.readable(record))
             for trigger in row["triggers"]
-            for sample, record in self._hub.trial.samples(trigger).items()
+            for sample, record in self._samples(trigger).items()
         }
         function = self._hub.project.functions[name]
         # Versions and aliases are functions of their own here, of which there are no versions.
@@ -76,6 +78,13 @@ class Functions:
         return await answer.html(
             "function.html", await self._frame.around("functions", request) | values | {"title": name}
         )
+
+    def _samples(self, trigger: str) -> Mapping[str, bytes]:
+        """Return what to try a function with; none where the source cannot make it, which ``send --sample`` tells."""
+        try:
+            return self._hub.trial.samples(trigger)
+        except SourceFailed:
+            return {}
 
     async def numbers(self, request: Request) -> Response:
         """How it does, alone."""
