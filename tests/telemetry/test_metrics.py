@@ -93,6 +93,36 @@ def test_a_function_measures_no_more_than_it_leaves_to_others(letters: int, firs
         assert (f'handler_metric_left_out_total{{function="{name}"}} {left_out}' in page) is (left_out > 0)
 
 
+def test_no_two_sets_of_dimensions_are_one_series() -> None:
+    metrics, (one,) = Metrics(), embedded.read(EMBEDDED)
+    sets = [
+        (("a", "1,b=2"),),
+        (("a", "1"), ("b", "2")),
+        (("a", "1\\"), ("b", "2")),
+        (("a", "1\\,b=2"),),
+        (("a=b", "c"),),
+        (("a", "b=c"),),
+    ]
+    metrics.embedded("work", [replace(one, dimensions=dimensions) for dimensions in sets])
+    (family,) = (
+        one
+        for one in text_string_to_metric_families(metrics.render(NOTHING, {}).decode())
+        if one.name == "triggerhub_handler_metric"
+    )
+    shown = [sample.labels["dimensions"] for sample in family.samples if sample.name.endswith("_sum")]
+    assert sorted(shown) == sorted({r"a=1\,b=2", "a=1,b=2", r"a=1\\,b=2", r"a=1\\\,b=2", r"a\=b=c", "a=b=c"})
+
+
+@pytest.mark.parametrize("values", [(1.7e308,), (1.7e308, 1.7e308)])
+def test_a_value_that_would_make_a_sum_infinite_is_left_out(values: tuple[float, ...]) -> None:
+    metrics, (one,) = Metrics(), embedded.read(EMBEDDED)
+    metrics.embedded("work", [replace(one, values=(1e308,)), replace(one, values=values), replace(one, values=(1.0,))])
+    page = metrics.render(NOTHING, {}).decode()
+    assert re.search(r"^triggerhub_handler_metric_count\{.* 2\.0$", page, re.MULTILINE)
+    assert re.search(r"^triggerhub_handler_metric_sum\{.* 1e\+308$", page, re.MULTILINE)
+    assert f'handler_metric_left_out_total{{function="work"}} {len(values)}.0' in page
+
+
 def test_what_a_forgotten_function_measured_leaves_its_room() -> None:
     measured, (one,) = Measured(), embedded.read(EMBEDDED)
     for _ in range(3):

@@ -19,6 +19,10 @@ from triggerhub.model import State
 from triggerhub.store import Stats
 from triggerhub.telemetry.metrics import CALLS, EVENTS, Counted
 
+_OF_VALUES = str.maketrans({"\\": r"\\", ",": r"\,"})
+_OF_NAMES = _OF_VALUES | str.maketrans({"=": r"\="})
+"""How dimensions are written: no two sets of them alike."""
+
 
 def page(counted: Counted, stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> bytes:
     """Return the page; *gauges* maps a name to its help and value."""
@@ -75,7 +79,7 @@ def families(counted: Counted) -> Iterator[Metric]:
         labels=["function", "namespace", "metric", "unit", "dimensions"],
     )
     for (function, namespace, metric, unit, dimensions), (count, total) in counted.own.items():
-        shown = ",".join(f"{name}={value}" for name, value in dimensions)
+        shown = ",".join(f"{name.translate(_OF_NAMES)}={value.translate(_OF_VALUES)}" for name, value in dimensions)
         own.add_metric([function, namespace, metric, unit, shown], int(count), total)
     yield own
 
