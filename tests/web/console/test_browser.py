@@ -373,6 +373,30 @@ def test_what_fires_next_is_told_anew_once_it_has_fired(visitor: Visitor, site: 
     expect(nightly).to_have_text(re.compile(r"in \d+ (h|min)"))
 
 
+PLOTS = """window.plots = []; let real;
+Object.defineProperty(window, "uPlot", { get: () => real, set(made) {
+  real = new Proxy(made, { construct: (of, told) => { const one = new of(...told); plots.push(one); return one; } });
+} });"""
+"""Keeps the charts of a page where a test can look at them."""
+
+
+@pytest.mark.parametrize("points", [0, 1, 2])
+def test_charts_of_a_hub_that_has_just_begun_are_of_a_minute(visitor: Visitor, points: int) -> None:
+    page, begun = visitor.page, int(time.time())
+    known = json.dumps([[begun + 10 * number, 1, 0, 1, 1] for number in range(points)])
+
+    def young(route: Route) -> None:
+        came = route.fetch()
+        route.fulfill(response=came, body=re.sub(r'(id="series">)[^<]*', rf"\g<1>{known}", came.text()))
+
+    page.route("**/", young)
+    page.add_init_script(PLOTS)
+    visitor.go("/")
+    begin, end = page.evaluate("[plots[0].scales.x.min, plots[0].scales.x.max]")
+    assert end - begin == pytest.approx(60)
+    assert end == pytest.approx(begun, abs=GUARD)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_charts_draw_what_happened_while_nobody_listened_or_nothing(visitor: Visitor, site: Site, known: bool) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", site.hub.admin, timeout=GUARD)
@@ -386,12 +410,7 @@ def test_charts_draw_what_happened_while_nobody_listened_or_nothing(visitor: Vis
     page.route("**/live", lambda route: route.fulfill(content_type="text/event-stream", body=next(parts, "")))
     history = json.dumps([[one, 1, 7, 1, 1] for one in range(early, late + 1, 10)]) if known else "none"
     page.route("**/overview/series", lambda route: route.fulfill(content_type="application/json", body=history))
-    page.add_init_script(
-        """window.plots = []; let real;
-        Object.defineProperty(window, "uPlot", { get: () => real, set(made) {
-          real = new Proxy(made, { construct: (of, told) => { const one = new of(...told); plots.push(one); return one; } });
-        } });"""
-    )
+    page.add_init_script(PLOTS)
     visitor.go("/")
     page.wait_for_function("when => plots.at(0)?.data[0].at(-1) === when", arg=late)
     failed = "early => { const [at, , bad] = plots[0].data; return bad.slice(at.indexOf(early)); }"

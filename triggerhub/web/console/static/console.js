@@ -148,10 +148,12 @@
   const charts = (() => {
     let series = json("series");
     if (!series) return { add() {}, catchUp() {} };
-    const drawn = [], HOLE = 25; // seconds, of points that come every ten
+    const drawn = [], HOLE = 25, LEAST = 60; // seconds, of points that come every ten
     let due = 0; // points that come at once are drawn at once
     const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const columns = (...which) => [0, ...which].map((n) => series.map((row) => row[n]));
+    // Of a single point uPlot would make a day.
+    const range = () => { const end = series.at(-1)?.[0] ?? (Date.now() + skew) / 1000; return [Math.min(series[0]?.[0] ?? end, end - LEAST), end]; };
     const draw = () => {
       for (const one of drawn.splice(0)) one.plot.destroy();
       const axis = { stroke: css("--quiet"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
@@ -161,7 +163,7 @@
         const plot = new uPlot({
           width: place.clientWidth, height: place.clientHeight - 24, padding: [8, 4, 0, 0],
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-          scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
+          scales: { x: { range }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
           axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, at) => at.map((s) => clock(s, at[at.length - 1] - at[0] < 240)), space: 70 }, { ...axis, size, values }],
           series: [{ label: "at", value: (_, s) => s == null ? "–" : clock(s, true) }, ...lines],
         }, columns(...which), place);
