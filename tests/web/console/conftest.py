@@ -18,6 +18,8 @@ from tests.e2e.daemon import GUARD, Daemon, daemon
 # A page shows at once what it shows; a machine that does ten things besides takes its time.
 expect.set_options(timeout=GUARD * 1000)
 
+LONG = "write-down-for-the-tax-office-what-was-sold-and-what-came-back"
+"""As long as names may be, nearly."""
 HOSTILE = "<img src=x onerror=alert(1)>"
 TOML = """
 [defaults]
@@ -56,6 +58,11 @@ when = "errors(mail) > 100 in 5m"
 type = "cron"
 schedule = "30 2 * * *"
 function = "mail"
+
+[triggers.write-down-for-the-tax-office-what-was-sold-and-what-came-back]
+type = "cron"
+schedule = "30 3 * * *"
+function = "write-down-for-the-tax-office-what-was-sold-and-what-came-back"
 """
 PAGES = [
     "/",
@@ -101,6 +108,10 @@ def handler(event, context):
     "asked.py": """
 def handler(event, context):
     return event["total"]
+""",
+    f"{LONG}.py": """
+def handler(event, context):
+    raise OSError("the tax office is closed")
 """,
     "mail.py": """
 def handler(event, context):

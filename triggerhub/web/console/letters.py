@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -28,6 +29,8 @@ from triggerhub.web.refusal import Stopping
 
 SHOWN = 200
 """Groups on the page; of more it is said how many."""
+FUNCTIONS = 12
+"""Functions to choose from at once, those with the most dead letters; the rest are unfolded."""
 PAGE = 200
 GROUPED = 10_000
 """Dead letters that are put together where a search chooses them; the newest."""
@@ -62,6 +65,9 @@ class Letters:
         except ValueError as error:
             search, trouble = Search(), str(error)
         every, more = ([], False) if trouble else await self._found(search, request)
+        functions = Counter[str]()
+        for one in every:
+            functions[one.function] += one.count
         chosen = {name: value for name, value in asdict(search).items() if value is not None}
         return {
             "q": text,
@@ -74,7 +80,8 @@ class Letters:
             "hidden": max(len(every) - SHOWN, 0),
             "total": sum(one.count for one in every),
             "function": search.function,
-            "links": {name: _link(search, name) for name in sorted({one.function for one in every})},
+            "functions": [(name, count, _link(search, name)) for name, count in functions.most_common()],
+            "at_once": FUNCTIONS,
             "every": _link(search, None),
         }
 

@@ -60,7 +60,7 @@
   };
 
   // A list is drawn anew at most every other second, and never under somebody's hands.
-  const held = (part) => paused && part.id === "list" || document.querySelector("dialog[open]") || $("#edit:not([hidden]), #commands:not([hidden])", part)
+  const held = (part) => paused && part.id === "list" || document.querySelector("dialog[open]") || $("#edit:not([hidden]), #commands:not([hidden]), .chips [open]", part)
     || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || $("input:checked", part) || String(getSelection()).length > 0 && part.contains(getSelection().anchorNode);
   // Each request has the element that it fills as its source: those of one source wait for each other.
@@ -433,7 +433,9 @@
   document.addEventListener("htmx:beforeSwap", ({ detail }) => { if (detail.target === drawing && held(drawing)) { detail.shouldSwap = false; stale = true; } });
   document.addEventListener("htmx:afterSwap", () => { choose(); tick(); });
 
-  $("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // A phone's row of pages is moved by itself, and the page stays.
+  const nav = $("nav"), here = $("nav [aria-current]");
+  if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
   choose();
   tick();
   if (first) listen();
