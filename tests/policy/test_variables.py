@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from triggerhub.policy.variables import LONGEST, reserved
+from triggerhub.policy.variables import LONGEST, reserved, reserved_at_aws
 from triggerhub.runtimes.environment import OPT, REUSE, SITE
 
 
-@pytest.mark.parametrize("name", ["_HANDLER", "AWS_REGION", "AWS_LAMBDA_RUNTIME_API", OPT, REUSE, SITE])
+@pytest.mark.parametrize("name", ["_HANDLER", "AWS_LAMBDA_RUNTIME_API", OPT, REUSE, SITE])
 def test_what_tells_a_worker_who_it_is_is_not_the_functions_to_set(name: str) -> None:
     assert reserved(name)
 
@@ -20,6 +20,10 @@ def test_what_tells_a_worker_who_it_is_is_not_the_functions_to_set(name: str) ->
 )
 def test_what_lambda_lets_a_function_set_is_not_reserved(name: str) -> None:
     assert not reserved(name)
+
+
+def test_a_region_is_a_projects_to_set_and_not_the_apis() -> None:
+    assert [one("AWS_REGION") for one in (reserved, reserved_at_aws)] == [False, True]
 
 
 def test_linux_starts_a_program_with_the_longest() -> None:

@@ -96,7 +96,7 @@ def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError("that cannot be the name of an environment variable")
     if variables.reserved(name):
-        raise ValueError(f"the hub sets it for each worker, as Lambda does; {variables.remedy(name)}")
+        raise ValueError("the hub sets it for each worker, as Lambda does; take it out, or choose another name")
     return name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from triggerhub.settings import KB
 
 _RESERVED = frozenset((
-    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV",
+    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
     "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY",
     "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
@@ -19,11 +19,10 @@ LONGEST = 127 * KB
 
 
 def reserved(name: str) -> bool:
+    """Whether nobody sets it but the hub."""
     return name in _RESERVED or name.startswith(_OWN)
 
 
-def remedy(name: str) -> str:
-    """Say what to do instead of setting a reserved one."""
-    if name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        return "start the hub with it, or name the region where the code makes its client"
-    return "take it out, or choose another name"
+def reserved_at_aws(name: str) -> bool:
+    """Whether Lambda's API refuses it; a project may give a function another region than the hub's."""
+    return reserved(name) or name in ("AWS_REGION", "AWS_DEFAULT_REGION")

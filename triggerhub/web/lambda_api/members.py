@@ -17,7 +17,7 @@ from triggerhub.deploy.record import Version
 from triggerhub.deploy.registry import check_runtime
 from triggerhub.errors import ConfigError
 from triggerhub.model import Json
-from triggerhub.policy.variables import reserved
+from triggerhub.policy.variables import reserved_at_aws
 from triggerhub.settings import KB
 from triggerhub.web.lambda_api.description import service
 from triggerhub.web.lambda_api.shape import ARCHITECTURE
@@ -130,7 +130,7 @@ def traced(given: Mapping[str, Json], *, exported: bool) -> bool:
 def environment(given: Mapping[str, Json]) -> dict[str, str]:
     """Return the variables that were given. Raises ApiError."""
     variables: dict[str, str] = given.get("Environment", {}).get("Variables", {})
-    if taken := sorted(filter(reserved, variables)):
+    if taken := sorted(filter(reserved_at_aws, variables)):
         raise ApiError(
             "InvalidParameterValueException",
             "Lambda was unable to configure your environment variables because the environment variables you have "
