@@ -49,6 +49,10 @@ class State(StrEnum):
 FINISHED = tuple(state for state in State if state.finished)
 
 
+_MOMENT = 2**63
+"""What the store can hold."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Event:
     """What happened. A source makes it without ``id`` and ``trigger``; intake stamps both on acceptance."""
@@ -67,6 +71,17 @@ class Event:
     """How many handlers' answers led to this event: the recursion guard counts it."""
     id: str = ""
     trigger: str = ""
+
+    def check(self) -> None:
+        """Raise TypeError where a field is of a type that no event has."""
+        if not isinstance(self.data, bytes):
+            raise TypeError(f"an event's data is bytes, got {type(self.data).__name__}")
+        for name, at in (("time", self.time), ("due", self.due or 0)):
+            if not isinstance(at, int) or not -_MOMENT <= at < _MOMENT:
+                raise TypeError(f"an event's {name} is whole milliseconds since 1970, got {str(at)[:60]!r}")
+        for name, key in (("dedup_key", self.dedup_key), ("ordering_key", self.ordering_key)):
+            if not isinstance(key, str | None):
+                raise TypeError(f"an event's {name} is a text, got {type(key).__name__}")
 
     def stamped(self, id: str, trigger: str) -> Event:  # noqa: A002 - the field's name
         """Return the event as accepted; written out, since it is done for every event."""

@@ -119,6 +119,8 @@ class FakeContext:
         if self.fail is not None:
             failure, self.fail = self.fail, None
             raise failure
+        for event in events:
+            event.check()
         answers: list[Answer] = []
         for event, refused in zip(events, await self.filtered(*events), strict=True):
             if refused is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from tests.hub.rig import Failure, function, rig, trigger
 from triggerhub.errors import BacklogFull, BadInput, NotFound
-from triggerhub.model import Invocation
+from triggerhub.model import Event, Invocation
 from triggerhub.settings import Destination, Idempotency
 from triggerhub.source import Accepted, Duplicate, Filtered
 from triggerhub.store import Query
+from triggerhub.stores.sqlite import open_store
+from triggerhub.testing import FakeContext
 
 
 async def echo(invocation: Invocation) -> Any:
@@ -216,3 +219,23 @@ async def test_what_does_not_exist_is_named_with_what_does(tmp_path: Path) -> No
         with pytest.raises(BadInput, match="Could not parse"):
             await r.hub.invoke("work", b"[" * 100_000)
     assert "work" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"data": "{}"}, "an event's data is bytes, got str"),
+        ({"time": 1.5}, "an event's time is whole milliseconds since 1970, got '1.5'"),
+        ({"time": 2**63}, "an event's time is whole milliseconds"),
+        ({"due": "now"}, "an event's due is whole milliseconds since 1970, got 'now'"),
+        ({"dedup_key": ["k"]}, "an event's dedup_key is a text, got list"),
+    ],
+)
+async def test_a_source_that_gives_what_is_no_event_is_told_so(tmp_path: Path, wrong: Any, why: str) -> None:
+    event = Event(**{"data": b"{}", "time": 0, **wrong})
+    async with open_store(tmp_path / "data") as store, rig(tmp_path, {"work": echo}, store=store) as r:
+        await r.emit("hand", 1)
+        for ctx in (r.modules["hand"].contexts["hand"], FakeContext(trigger())):
+            with pytest.raises(TypeError, match=re.escape(why)):
+                await ctx.emit(event)
+        assert await r.states(1) == ["succeeded"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from triggerhub.errors import TriggerhubError
 from triggerhub.hub.clock import Clock
 from triggerhub.hub.depth import Depth
 from triggerhub.hub.gate import Gate
@@ -59,7 +60,15 @@ class SourceContext:
     ) -> Sequence[Answer]:
         if checkpoints:
             self.handling.aged(self.trigger, events)
-        return await self.inlet.accept(self.find_gate(), events, checkpoints=checkpoints, wait=wait)
+        try:
+            return await self.inlet.accept(self.find_gate(), events, checkpoints=checkpoints, wait=wait)
+        except TriggerhubError:
+            raise
+        except Exception:
+            # Not beforehand, for it takes its time, and the store takes none that is wrong.
+            for event in events:
+                event.check()
+            raise
 
     async def invoke(self, event: Event) -> Outcome:
         return await self.call(self.trigger, event)
