@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from triggerhub.settings import DAY, Function
 from triggerhub.telemetry import archive, output
-from triggerhub.telemetry.output import FOLLOWED, Line, OutputLog
+from triggerhub.telemetry.output import BEHIND, FOLLOWED, Line, OutputLog
 
 F = Function(name="f", runtime="python", version="abc")
 G = Function(name="g", runtime="python")
@@ -279,6 +279,19 @@ async def test_followers_see_lines_from_now_on(tmp_path: Path) -> None:
             log.write(told, "r", "stdout", str(number))
         assert json.loads((await anext(lines))["text"])["record"] == {"message": "5 lines skipped"}
     assert log._followers == set()
+
+
+async def test_a_slow_follower_is_behind_by_no_more_than_so_much_text(tmp_path: Path) -> None:
+    log, size = OutputLog(tmp_path, now=Clock()), BEHIND // 8
+    async with log.follow() as lines:
+        for number in range(20):
+            log.write(F, "r", "stdout", f"{number:0{size}}")
+        for turn in ["12 lines skipped", *(f"{number:0{size}}" for number in range(12, 20))]:
+            assert (await anext(lines))["text"] == turn
+        # What was taken is no longer behind.
+        for number in range(8):
+            log.write(F, "r", "stdout", f"{number:0{size}}")
+        assert (await anext(lines))["text"] == "0" * size
 
 
 def test_only_the_owner_can_read_the_logs(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ BEAT = 0.1
 CALM = 60.0
 """Seconds in which it is said once that lines cannot be written, however often they can in between."""
 FOLLOWED = 1000
-"""How many lines wait for a slow follower; the oldest go first."""
+"""How many lines wait for a slow follower; the oldest go first …"""
+BEHIND = 8 * MB
+"""… and the most text of them, in characters."""
 _LINE = 200
 """What a waiting line costs beside its text."""
 SEARCHED = 1_000_000
@@ -261,31 +263,37 @@ class _Follower:
     def __init__(self, function: str | None) -> None:
         self._function = function
         self._lines: deque[tuple[Line, Function]] = deque()
+        self._text = 0
         self._missed = 0
         self._came = asyncio.Event()
 
     def put(self, line: Line, function: Function) -> None:
         if self._function not in (None, function.name):
             return
-        if len(self._lines) >= FOLLOWED:
-            self._lines.popleft()
-            self._missed += 1
         self._lines.append((line, function))
+        self._text += len(line["text"])
+        while len(self._lines) > FOLLOWED or self._text > BEHIND:
+            self._take()
+            self._missed += 1
         self._came.set()
+
+    def _take(self) -> Line:
+        line, _ = self._lines.popleft()
+        self._text -= len(line["text"])
+        return line
 
     async def lines(self) -> AsyncIterator[Line]:
         while True:
             await self._came.wait()
             self._came.clear()
             while self._lines:
-                line, function = self._lines[0]
                 if self._missed:
                     missed, self._missed = self._missed, 0
+                    line, function = self._lines[0]
                     text = report.said(f"{missed} lines skipped", None, level=report.least(function), now=line["time"])
                     yield {**line, "request_id": None, "stream": "hub", "text": text}
                     continue
-                self._lines.popleft()
-                yield line
+                yield self._take()
 
 
 def _line(line: _Waiting) -> Line:
