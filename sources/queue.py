@@ -54,6 +54,11 @@ def envelope(records: Sequence[bytes]) -> bytes:
     return sqs.envelope(records)
 
 
+def retried(record: bytes, attempt: int) -> bytes:
+    """Count the attempt in ``ApproximateReceiveCount``."""
+    return sqs.received_again(record, attempt - 1)
+
+
 def identifier(record: Json) -> str:
     """Return the message id, which names a record in ``batchItemFailures``."""
     message_id: str = record["messageId"]

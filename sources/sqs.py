@@ -84,6 +84,11 @@ def envelope(records: Sequence[bytes]) -> bytes:
     return shape.envelope(records)
 
 
+def retried(record: bytes, attempt: int) -> bytes:
+    """Count the attempt in ``ApproximateReceiveCount``."""
+    return shape.received_again(record, attempt - 1)
+
+
 def identifier(record: Json) -> str:
     """Return the message id, which names a record in ``batchItemFailures``."""
     message_id: str = record["messageId"]

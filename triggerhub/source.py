@@ -415,6 +415,8 @@ class Source(Protocol):
 
     ``envelope(records: Sequence[bytes]) -> bytes`` makes the payload of one invocation; without it a
     lone record is the payload and a batch is a JSON array of records.
+    ``retried(record: bytes, attempt: int) -> bytes`` makes of a record what its attempt after the first gets; without
+    it each gets the same. With "handled" it is not asked: there retrying is the source's.
     ``identifier(record: Json) -> str`` names a record in ``batchItemFailures``; without it
     ``batch.partial_failures`` is an error at check.
     ``wrap(options, trigger: str, body: bytes, now: Millis) -> Event`` makes an event of what the outside

@@ -146,3 +146,13 @@ def test_a_queue_is_named_in_three_ways(written: str, expected: sqs.Address) -> 
 def test_what_is_no_queue(written: str) -> None:
     with pytest.raises(ValueError, match=r"expected|is no queue's name"):
         sqs.address(written)
+
+
+@pytest.mark.parametrize("body", ["x", json.dumps({"attributes": {"ApproximateReceiveCount": "7"}})])
+def test_a_record_that_is_received_again_counts_it_and_is_the_same_otherwise(body: str) -> None:
+    made = sqs.record(message_id="m1", body=body, sent=5, queue_arn=arn.queue("jobs"), receive_count=9)
+    again = json.loads(sqs.received_again(made, 2))
+    assert again["attributes"].pop("ApproximateReceiveCount") == "11"
+    before = json.loads(made)
+    assert before["attributes"].pop("ApproximateReceiveCount") == "9"
+    assert again == before

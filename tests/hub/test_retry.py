@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.hub.rig import function, rig
+from sources import queue, sqs
+from tests.hub.rig import QUICK, function, hand_source, rig
 from triggerhub.model import Invocation
 from triggerhub.settings import RetryPolicy
 from triggerhub.testing import FakeClock
@@ -74,3 +77,27 @@ async def test_dead_letters_are_in_the_log_once_a_second_and_counted(tmp_path: P
     assert told[0]["log_level"] == "warning"
     assert "ValueError: xxx" in told[0]["why"]
     assert len(told[0]["why"]) < 1000
+
+
+@pytest.mark.parametrize("source", [queue, sqs])
+async def test_a_message_of_a_queue_counts_its_attempts_as_receives(tmp_path: Path, source: ModuleType) -> None:
+    counts = []
+
+    async def fail(invocation: Invocation) -> Any:
+        (record,) = json.loads(invocation.payload)["Records"]
+        counts.append(record["attributes"]["ApproximateReceiveCount"])
+        raise BrokenPipeError
+
+    module = ModuleType("messages")
+    module.__dict__.update({**vars(source), **vars(hand_source())})
+    wrapped = source.wrap(source.Options(**{OPTION[source]: "jobs"}), "hand", b"x", 0)
+    async with rig(tmp_path, {"work": fail}, functions=[function(retry=QUICK)], more={"hand": module}) as r:
+        (answer,) = await r.emit("hand", json.loads(wrapped.data))
+        assert await r.states(1) == ["dead"]
+        assert counts == ["1", "2", "3"]
+        await r.hub.deliveries.redrive(list(answer.deliveries))
+        await r.until(lambda: len(counts) == 6, "it was tried again")
+    assert counts[3:] == ["1", "2", "3"]
+
+
+OPTION = {queue: "name", sqs: "queue"}

@@ -86,6 +86,15 @@ def received(message: Mapping[str, Any], queue_arn: str) -> bytes:
     )
 
 
+def received_again(record: bytes, times: int) -> bytes:
+    """Return a record as it is when its message was received so many *times* more."""
+    return _COUNT.sub(lambda found: b"%s%d" % (found[1], int(found[2]) + times), record, count=1)
+
+
+# Within a text, such as the body, there are backslashes before its quotes.
+_COUNT = re.compile(rb'("ApproximateReceiveCount":\s*")(\d{1,9})')
+
+
 def _attribute(given: Mapping[str, Any]) -> Json:
     shown: dict[str, Json] = {}
     if "StringValue" in given:

@@ -26,7 +26,7 @@ from triggerhub.errors import ConfigError
 BUILT_IN = Path(triggerhub.__file__).resolve().parent.parent / "sources"
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _IMPORT = re.compile(rf"{_TYPE.pattern}(\.{_TYPE.pattern})+")
-_HOOKS = ("envelope", "identifier", "wrap", "fire", "samples", "check", "upcoming", "probe")
+_HOOKS = ("envelope", "retried", "identifier", "wrap", "fire", "samples", "check", "upcoming", "probe")
 
 _seen: dict[Path, tuple[tuple[str, int, int], ...]] = {}
 """By project folder, what its files looked like when modules were last taken from there."""

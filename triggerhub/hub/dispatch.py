@@ -332,7 +332,7 @@ class Dispatcher:
         return Invocation(
             request_id=group.request_id,
             function=self.function.name,
-            payload=group.plan.payload([one.event.data for one in group.claimed]),
+            payload=group.plan.payload(group.plan.records(group.claimed)),
             deadline=0,
             arn=arn.function(self.function.name),
             attempt=first.delivery.attempts,

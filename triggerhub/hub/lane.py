@@ -9,7 +9,7 @@ from types import ModuleType
 from triggerhub import hooks
 from triggerhub.model import Json
 from triggerhub.settings import Batch, Destination, Function, Project, RetryPolicy
-from triggerhub.store import Lane
+from triggerhub.store import Claimed, Lane
 
 
 def enveloped(records: Sequence[bytes]) -> bytes:
@@ -26,11 +26,23 @@ class LanePlan:
     batch: Batch = field(default_factory=Batch)
     enveloping: ModuleType | None = None
     """The source whose ``envelope`` makes payloads; None where it has none."""
+    retrying: ModuleType | None = None
+    """The source whose ``retried`` makes of a record what a later attempt gets; None where each gets the same."""
     identifier: Callable[[Json], str] | None = None
     input: bytes | None = None
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
     maximum_concurrency: int | None = None
+
+    def records(self, claimed: Sequence[Claimed]) -> list[bytes]:
+        """Return what these attempts get as records. SourceFailed."""
+        if self.retrying is None:
+            return [one.event.data for one in claimed]
+        return [self._record(self.retrying, one) for one in claimed]
+
+    def _record(self, source: ModuleType, one: Claimed) -> bytes:
+        attempt, record = one.delivery.attempts, one.event.data
+        return record if attempt <= 1 else hooks.ask(source, "retried", bytes, record, attempt)
 
     def payload(self, records: Sequence[bytes]) -> bytes:
         """Return what the function gets for these records. SourceFailed."""
@@ -59,6 +71,7 @@ def plans_of(
                 retry=trigger.retry.get(function.name, function.retry),
                 batch=trigger.batch,
                 enveloping=module if hasattr(module, "envelope") else None,
+                retrying=module if hasattr(module, "retried") else None,
                 identifier=getattr(module, "identifier", None),
                 input=trigger.input,
                 on_success=function.on_success,
