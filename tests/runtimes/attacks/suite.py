@@ -30,9 +30,10 @@ from triggerhub.model import Crashed, Outcome, Raised, Returned, TimedOut
 from triggerhub.policy.sandbox import levels
 from triggerhub.policy.sandbox.levels import Ability, Lack
 from triggerhub.runtime import Worker
-from triggerhub.runtimes import probe
+from triggerhub.runtimes import memory, probe
 from triggerhub.runtimes.launch import Launcher
 from triggerhub.runtimes.sandbox import Planner
+from triggerhub.settings import MB
 
 if TYPE_CHECKING:
     from tests.runtimes.attacks.handlers.attack import Attack
@@ -40,8 +41,14 @@ if TYPE_CHECKING:
 LEVELS = ("trusted", "confined", "isolated", "contained")
 """From the weakest to the strongest."""
 AT_ONCE = 6
+PATIENCE = 10.0
+"""Seconds in which an attack that takes its time has begun."""
 SOON = 0.5
 """Seconds after which what outlives its sandbox is taken for a survivor."""
+GROWN = 256 * MB
+"""Bytes that tell what holds memory beyond its limit."""
+LET = 3.0
+"""Seconds that it may hold it for between calls."""
 LOUDEST = 2 * 1024 * 1024
 """Bytes of output that a flood may leave in the hub."""
 RECORD = 100
@@ -169,6 +176,8 @@ async def _alone(world: World, level: str, attack: Attack) -> list[Result]:
                 watching.cancel()
             if attack.category == "speaking":
                 return [Result(attack, *await _judge(world, worker, outcome, name))]
+            if attack.category == "holding" and attack.ends:
+                return [Result(attack, *await _weigh(worker, name))]
     except StartFailed as error:
         return [Result(attack, None, f"{error.type}: {error}"[:200])]
     if attack.category == "outliving":
@@ -214,6 +223,18 @@ async def _judge(world: World, worker: Worker, first: Outcome, name: str) -> tup
     if any(not words.clean(line).replace("\t", "").isprintable() for line in said):
         return True, "a terminal would obey what it wrote"
     return False, fault.type if fault else "nobody was deceived"
+
+
+async def _weigh(worker: Worker, name: str) -> tuple[bool, str]:
+    """Say whether what an answered call left running keeps more memory than its worker may have."""
+
+    def grown() -> bool:
+        return memory.resident(named(name))[0] > GROWN
+
+    if not await settle(lambda: grown() or not worker.alive, PATIENCE):
+        return False, "the kernel let it grow no further"
+    gone = await settle(lambda: not grown(), LET)
+    return not gone, "its worker was ended" if gone else "it was let"
 
 
 class Watch:

@@ -58,6 +58,18 @@ def hold_memory_in_many_children(world):
     return len(left) >= 6
 
 
+@attack("isolated", ends=True)
+def hold_memory_after_the_answer(world):
+    for _ in range(8):
+        if os.fork() == 0:
+            LIBC.prctl(15, world["name"].encode(), 0, 0, 0)
+            time.sleep(0.5)
+            held = bytearray(MUCH // 8)
+            touch(held, len(held))
+            time.sleep(60)
+            os._exit(0)
+
+
 @attack("isolated", alone=True)
 def hold_memory_in_a_file_without_a_name(world):
     file = os.memfd_create("attack")
