@@ -31,7 +31,7 @@ async def test_who_signed_a_request_that_is_not_of_the_lambda_api_is_nobody(
     hub: Any = SimpleNamespace(phase="running")
     nothing: Any = None
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": raw, "query_string": query, "headers": headers}
-    await Access(inner, hub, nothing, nothing)(scope, nothing, nothing)
+    await Access(inner, hub, nothing, nothing, nothing)(scope, nothing, nothing)
     assert seen == [STRANGER]
 
 

@@ -6,8 +6,10 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import quote
 
 import anyio
@@ -17,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from triggerhub.errors import TriggerhubError
 from triggerhub.hub.hub import Hub
 from triggerhub.model import Json
 from triggerhub.policy import access, sigv4
@@ -43,6 +46,8 @@ NOTED = 2000
 """Bytes of such a body that are written down."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 
+Page: TypeAlias = Callable[[Request, TriggerhubError], Awaitable[Response]]
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
@@ -59,10 +64,13 @@ def asker(scope: Mapping[str, Json]) -> Asker:
 
 
 class Access:
-    """ASGI middleware. Without *proxies* whoever gets here may do everything: the socket is the hub's user's own."""
+    """ASGI middleware. Without *proxies* whoever gets here may do everything: the socket is the hub's user's own.
 
-    def __init__(self, app: ASGIApp, hub: Hub, sessions: Sessions, proxies: Proxies | None) -> None:
-        self._app, self._hub, self._sessions, self._proxies = app, hub, sessions, proxies
+    *page* draws a refusal for somebody who is signed in.
+    """
+
+    def __init__(self, app: ASGIApp, hub: Hub, sessions: Sessions, proxies: Proxies | None, page: Page) -> None:
+        self._app, self._hub, self._sessions, self._proxies, self._page = app, hub, sessions, proxies, page
         self._trusted = proxies is None
         self._refusals = Refusals()
 
@@ -98,7 +106,7 @@ class Access:
             refused = access.refusal(found.principal, access.needed(method, path))
             if refused is not None:
                 await self._refused(found.principal, scope)
-                return await refusal.response(403, "forbidden", refused)(scope, receive, send)
+                return await (await self._forbidden(found, refused, headers, scope))(scope, receive, send)
         elif not self._trusted and method not in SAFE and KEYS.match(path) and self._hub.tokens.keys:
             why = "while the Lambda API asks for access keys, and [console] auth nobody, this goes by the hub's socket"
             hint = "Use the command line on the hub's machine, without --hub; or set [console] auth."
@@ -143,7 +151,7 @@ class Access:
         if self._hub.project.console.auth == "none":
             why = "this request was forwarded from elsewhere, and without [console] auth only this machine may ask"
             return refusal.response(403, "not-local", why, "Write [console] auth, so that the hub asks who it is.")
-        if method == "GET" and "text/html" in headers.get("accept", "") and not headers.get("hx-request"):
+        if _visits(headers, method):
             query = scope["query_string"].decode("latin-1")
             there = quote(path + ("?" + query if query else ""), safe="")
             return RedirectResponse(f"/login?next={there}", 303, {"Cache-Control": "no-store"})
@@ -153,6 +161,14 @@ class Access:
             return Response(status_code=204, headers={"HX-Trigger": "door", "Cache-Control": "no-store"})
         hint = "Send a token (triggerhub --token T, or TRIGGERHUB_TOKEN), or sign in at /login."
         return refusal.response(401, "who-are-you", "this hub asks who you are", hint, CHALLENGE)
+
+    async def _forbidden(self, who: Asker, why: str, headers: Headers, scope: Scope) -> Response:
+        """Return why he may not: to somebody who goes to a page, as one that leads on."""
+        if who.session is not None and _visits(headers, scope["method"]):
+            scope["asker"] = who
+            with suppress(TriggerhubError):  # a store that has failed has no numbers for what is around a page
+                return await self._page(Request(scope), refusal.Forbidden(why))
+        return refusal.response(403, "forbidden", why)
 
     async def _refused(self, who: Principal, scope: Scope) -> None:
         """Write down what somebody was refused to change, so often as does not fill the log."""
@@ -233,6 +249,11 @@ def _whence(scope: Scope, headers: Headers, proxies: Proxies) -> None:
     scope["from_afar"] = not from_here(peer, listed)
     client, scope["scheme"], _ = proxies.seen(listed, peer=peer, scheme=scope["scheme"], host="")
     scope["client"] = (client, 0)
+
+
+def _visits(headers: Headers, method: str) -> bool:
+    """Whether a browser goes to a page, and not a page asks for a piece of it."""
+    return method == "GET" and "text/html" in headers.get("accept", "") and not headers.get("hx-request")
 
 
 def _signed(headers: Headers, scope: Scope) -> bool:

@@ -47,10 +47,10 @@ async def serve(
     """
     closing = anyio.Event()
     sessions = Sessions(lambda: hub.project.console)
-    app = application(hub, registry, canaries, closing, sessions)
+    app, console = application(hub, registry, canaries, closing, sessions)
     proxies = Proxies(hub.project.hub.trusted_proxies)
-    guard = Guard(Access(app, hub, sessions, proxies), host, lambda: hub.project.console.hosts)
-    own = Guard(Access(app, hub, sessions, None), None)
+    guard = Guard(Access(app, hub, sessions, proxies, console.refused), host, lambda: hub.project.console.hosts)
+    own = Guard(Access(app, hub, sessions, None, console.refused), None)
     with unix_socket(socket) as unix:
         server = _Server(
             _config(guard, hub.project.hub.drain / 1000),

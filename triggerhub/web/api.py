@@ -45,8 +45,11 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 def application(
     hub: Hub, registry: Registry, canaries: Canaries, closing: anyio.Event, sessions: Sessions
-) -> LambdaApi:
-    """Return the ASGI application; streams and waits end once *closing* is set. Who asks is known before."""
+) -> tuple[LambdaApi, Console]:
+    """Return the ASGI application, and the console in it; streams and waits end once *closing* is set.
+
+    Who asks is known before.
+    """
     admin, versions = _Admin(hub, canaries, closing), Versions(hub, registry, canaries)
     held = [Middleware(Held, Quota())]
     console = Console(hub, closing, sessions, versions, held)
@@ -80,7 +83,7 @@ def application(
             return await (await console.nowhere(request))(scope, receive, send)
         return await _nowhere(scope, receive, send)
 
-    return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes, nowhere))))
+    return LambdaApi(hub, registry, refusal.Refusals(_Phased(hub, _router(routes, nowhere)))), console
 
 
 def _router(routes: list[BaseRoute], default: ASGIApp | None = None) -> Router:

@@ -168,7 +168,12 @@ def test_each_role_may_what_it_may(site: Site, dead: str) -> None:
     assert [olga.ask("POST", path).status for path in ("/api/v1/reload", "/api/v1/prune", "/api/v1/tokens")] == [
         403
     ] * 3
-    assert olga.ask("GET", "/settings").status == 403
+    page = olga.ask("GET", "/settings")
+    assert (page.status, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert "<h1>olga is an operator; this takes an admin</h1>" in page.text
+    assert '<a class="button" href="/">' in page.text
+    assert olga.ask("GET", "/settings", headers={"HX-Request": "true"}).json["error"]["code"] == "forbidden"
+    assert olga.ask("GET", "/settings", headers={"Accept": "*/*"}).json["error"]["code"] == "forbidden"
     assert olga.ask("POST", "/settings/doctor").status == 403
     assert 'href="/settings"' not in olga.ask("GET", "/").text
     assert guest(site, "anna").ask("POST", "/api/v1/reload").status == 200

@@ -98,8 +98,12 @@ class Console:
                     response = await answer.html("nothing.html", {}, status=told, tell=text)
                     response.headers["HX-Reswap"] = "none"
                     return response
-                around = await self._frame.around("overview", request)
-                around |= {"title": "Not done", "here": "", "error": error}
-                return await answer.html("error.html", around, status=status)
+                return await self.refused(request, error)
 
         return shown
+
+    async def refused(self, request: Request, error: TriggerhubError) -> Response:
+        """Say on a page what is refused, or is not there."""
+        around = await self._frame.around("overview", request)
+        around |= {"title": "Not done", "here": "", "error": error}
+        return await answer.html("error.html", around, status=refusal.of(error).status_code)
