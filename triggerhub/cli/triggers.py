@@ -24,7 +24,7 @@ def triggers() -> None:
 @shared
 @click.pass_obj
 def list_(session: Session) -> None:
-    """List the triggers, when they fire next and how they do."""
+    """List the triggers, when they fire next (rate(…) aside) and how they do."""
     rows = session.admin.get("triggers")
     if session.json:
         click.echo(words.as_json(rows))
