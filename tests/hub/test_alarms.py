@@ -71,10 +71,11 @@ async def test_errors_are_told_of_once_and_so_is_their_end(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("took", "sentence", "says"),
     [
-        ((6_000.0, 6_050.0), "p95(work) > 6s in 5m", "6.03s now"),
+        ((6_000.0, 6_050.0), "p95(work) > 6s in 5m", "6.03 s now"),
         ((6_000.0, 6_050.0), "p95(work) > 6.1s in 5m", None),
         ((6_000.0, 6_050.0), "p95(work) > 8s in 5m", None),
-        ((150_000.0,), "p50(work) > 2m in 5m", "150s now"),
+        ((1.654,), "p50(work) >= 1ms in 5m", "1.65 ms now"),
+        ((150_000.0,), "p50(work) > 2m in 5m", "2.5 min now"),
         ((150_000.0,), "p95(work) > 3m in 5m", None),
     ],
 )
@@ -207,7 +208,7 @@ async def test_an_alarm_that_is_edited_while_it_is_on_is_over_once_its_new_sente
         await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")
         hub.advance(alarm.CALM)
         await hub.until(lambda: told(hub), "its end was told")
-        assert told(hub) == [("OK", "lag(hand) > 5m: 0s now")]
+        assert told(hub) == [("OK", "lag(hand) > 5m: 0 ms now")]
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["told", "who is told goes with it"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggerhub.policy.units import counted, duration, rate, show_duration, show_rate, show_size, size
+from triggerhub.policy.units import counted, duration, rate, show_duration, show_rate, show_size, size, took
 from triggerhub.settings import Rate
 
 
@@ -80,3 +80,19 @@ def test_of_one_thing_it_is_said_in_the_singular(count: int, words: str) -> None
 @pytest.mark.parametrize("text", ["1/s", "50/m", "3/h", "100/d"])
 def test_a_rate_is_shown_as_it_is_read(text: str) -> None:
     assert show_rate(rate(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        (0, "0 ms"),
+        (1.654, "1.65 ms"),
+        (123.4, "123 ms"),
+        (6_030, "6.03 s"),
+        (150_000, "2.5 min"),
+        (5_400_000, "1 h"),
+        (86_400_000 * 3, "3 d"),
+    ],
+)
+def test_what_something_took_is_said_to_three_digits(milliseconds: float, words: str) -> None:
+    assert took(milliseconds) == words

@@ -28,7 +28,7 @@ from triggerhub.model import Event, Json, Millis, State, alarm_trigger
 from triggerhub.policy import alarm, units
 from triggerhub.policy.alarm import Standing
 from triggerhub.policy.quantile import quantile
-from triggerhub.settings import MINUTE, SECOND, Alarm, Condition, Destination
+from triggerhub.settings import MINUTE, Alarm, Condition, Destination
 from triggerhub.source import Filtered
 from triggerhub.store import Intake, Lane, Owed, Query
 from triggerhub.telemetry.durations import between
@@ -247,7 +247,7 @@ def _found(when: Condition, watched: _Watched, now: Millis) -> str:
 def _shown(when: Condition, value: float) -> str:
     match alarm.MEASURES[when.measure].kind:
         case "time":
-            return f"{value / SECOND:.3g}s"
+            return units.took(value)
         case "share":
             return f"{value:.3g}%"
         case _:

@@ -68,6 +68,23 @@ def show_duration(milliseconds: int) -> str:
     return f"{milliseconds}ms"
 
 
+def span(milliseconds: float) -> str:
+    """Return a length of time in one unit, as people say it."""
+    seconds = milliseconds / 1000
+    for unit, most, each in (("s", 60, 1), ("min", 3600, 60), ("h", 48 * 3600, 3600)):
+        if seconds < most:
+            return f"{int(seconds // each)} {unit}"
+    return f"{int(seconds // 86400)} d"
+
+
+def took(milliseconds: float) -> str:
+    """Return how long something took, to three digits, as people say it."""
+    for unit, most, each in (("ms", 1000, 1.0), ("s", 60_000, 1000.0), ("min", 3_600_000, 60_000.0)):
+        if milliseconds < most:
+            return f"{milliseconds / each:.3g} {unit}" if milliseconds / each < 100 else f"{milliseconds:.0f} {unit}"
+    return span(milliseconds)
+
+
 def show_size(count: int) -> str:
     """Write a size in the largest unit that divides it, as :func:`size` reads it."""
     for unit in ("GB", "MB", "KB"):

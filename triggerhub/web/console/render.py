@@ -71,7 +71,7 @@ def environment() -> Environment:
         "lasting": lasting,
         "counted": units.counted,
         "took": took,
-        "span": span,
+        "span": units.span,
         "size": size,
         "number": number,
         "percent": percent,
@@ -137,35 +137,21 @@ def lasting(begin: Millis | None, now: Millis) -> Markup:
     if begin is None:
         return Markup("–")
     exact = shape.moment(begin)
-    words = span(max(now - begin, 0))
+    words = units.span(max(now - begin, 0))
     return Markup('<time datetime="{0}" title="since {0}" data-lasting>{1}</time>').format(exact, words)
 
 
 def since(length: float) -> str:
     """Return ``14 min ago`` or ``in 3 s``."""
-    words = span(abs(length))
+    words = units.span(abs(length))
     if abs(length) < 1000:
         return "now"
     return f"{words} ago" if length > 0 else f"in {words}"
 
 
-def span(milliseconds: float) -> str:
-    """Return a length of time in one unit, as people say it."""
-    seconds = milliseconds / 1000
-    for unit, most, each in (("s", 60, 1), ("min", 3600, 60), ("h", 48 * 3600, 3600)):
-        if seconds < most:
-            return f"{int(seconds // each)} {unit}"
-    return f"{int(seconds // 86400)} d"
-
-
 def took(milliseconds: float | None) -> str:
     """Return how long something took, to three digits."""
-    if milliseconds is None:
-        return "–"
-    for unit, most, each in (("ms", 1000, 1.0), ("s", 60_000, 1000.0), ("min", 3_600_000, 60_000.0)):
-        if milliseconds < most:
-            return f"{milliseconds / each:.3g} {unit}" if milliseconds / each < 100 else f"{milliseconds:.0f} {unit}"
-    return span(milliseconds)
+    return "–" if milliseconds is None else units.took(milliseconds)
 
 
 def size(count: float | None) -> str:
