@@ -93,8 +93,24 @@ def test_a_list_is_a_table_for_people(on: Run, queued: Queued) -> None:
     assert row.startswith(f"{dead}  dead   api")
     assert row.endswith("ValueError: broken on purpose")
     assert ran.err == "the newest 1; --limit shows more\n"
+    ran = on("dlq", "list", "--function", "broken", "--limit", "1")
+    header, row = ran.out.rstrip("\n").split("\n")
+    assert header.split() == ["ID", "TRIGGER", "FUNCTION", "TRIES", "AGE", "TOOK", "WHY"]
+    assert row.startswith(f"{dead}  api")
     none = on("deliveries", "list", "--since", "0s")
     assert (none.code, none.out, none.err) == (0, "", "no deliveries like these\n")
+
+
+def test_a_long_reason_is_listed_in_part_and_whole_as_json(
+    on: Run, queued: Queued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triggerhub.cli import deliveries
+
+    queued("broken")
+    monkeypatch.setattr(deliveries, "LONGEST", 20)
+    asked = ("dlq", "list", "--function", "broken", "--limit", "1")
+    assert on(*asked).out.rstrip("\n").endswith("  ValueError: broken …")
+    assert on(*asked, "--json").json[0]["error"]["message"] == "broken on purpose"
 
 
 def test_more_than_one_answer_holds_is_asked_for_by_the_page(

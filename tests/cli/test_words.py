@@ -90,6 +90,24 @@ def test_a_table_stays_within_its_terminal(columns: int, monkeypatch: pytest.Mon
     assert drawn.split("\n")[1].startswith("idididid")
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (200, "ID TRIES TRIGGER AGE WHY"),
+        (90, "ID TRIGGER AGE WHY"),
+        (75, "ID AGE WHY"),
+        (45, "ID AGE WHY"),
+        (35, "ID WHY"),
+    ],
+)
+def test_a_reason_has_room_before_minor_columns_have(columns: int, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_columns", lambda: columns)
+    header, row = ("ID", "TRIES", "TRIGGER", "AGE", "WHY"), ("i" * 20, "1", "t" * 12, "a" * 8, "w" * 100)
+    drawn = click.unstyle(words.table(header, [row], minor=(1, 2), spare=(3, 4)))
+    assert drawn.split("\n")[0].split() == shown.split()
+    assert all(words.width(line) <= columns for line in drawn.split("\n"))
+
+
 def test_problems_have_their_severity_in_colour_and_nothing_else_is_obeyed() -> None:
     shown = words.problems("a.toml:1:2: error[x]: \x1b[2J\nb.toml: warning[y]: z")
     assert click.unstyle(shown) == "a.toml:1:2: error[x]: \\x1b[2J\nb.toml: warning[y]: z"

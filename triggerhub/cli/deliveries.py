@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -17,7 +17,10 @@ from triggerhub.policy import units
 
 PAGE = 1000
 STATES = ("queued", "running", "succeeded", "dead", "cancelled")
+LONGEST = 300
+"""Characters of a reason in a list."""
 HEADER = ("ID", "STATE", "TRIGGER", "FUNCTION", "TRIES", "AGE", "TOOK", "WHY")
+RIGHT, MINOR, SPARE = ("TRIES", "TOOK"), ("TRIES", "TOOK", "TRIGGER"), ("AGE", "WHY")
 
 
 def pages(session: Session, limit: int | None, **filters: Any) -> Iterator[list[dict[str, Any]]]:
@@ -42,12 +45,16 @@ def listed(session: Session, limit: int, none: str, **filters: Any) -> None:
     if not rows:
         click.echo(none, err=True)
         return
-    click.echo(words.table(HEADER, map(_row, rows), right=(4, 6), spare=(4, 6, 2, 5, 7)))
+    # A state that was asked for would say the same in each line.
+    header = [name for name in HEADER if name != "STATE" or not filters.get("state")]
+    lines = ([cells[name] for name in header] for cells in map(_row, rows))
+    right, minor, spare = ([header.index(name) for name in names] for names in (RIGHT, MINOR, SPARE))
+    click.echo(words.table(header, lines, right=right, minor=minor, spare=spare))
     if len(rows) == limit:
         click.echo(words.styled(f"the newest {limit:,}; --limit shows more", dim=True), err=True)
 
 
-def _row(row: dict[str, Any]) -> Sequence[words.Cell | str]:
+def _row(row: dict[str, Any]) -> dict[str, words.Cell | str]:
     waits = row["state"] == "queued" and (words.age(row["due"]).startswith("in ") or row["attempts"])
     why = words.error(row["error"]) or row["reason"] or ""
     if waits:
@@ -56,16 +63,16 @@ def _row(row: dict[str, Any]) -> Sequence[words.Cell | str]:
             if row["attempts"]
             else f"due {words.age(row['due'])}"
         )
-    return (
-        row["id"],
-        words.state(row["state"]),
-        row["trigger"],
-        row["function"],
-        str(row["attempts"]),
-        words.age(row["created"]),
-        words.took(row["duration_ms"]),
-        why,
-    )
+    return {
+        "ID": row["id"],
+        "STATE": words.state(row["state"]),
+        "TRIGGER": row["trigger"],
+        "FUNCTION": row["function"],
+        "TRIES": str(row["attempts"]),
+        "AGE": words.age(row["created"]),
+        "TOOK": words.took(row["duration_ms"]),
+        "WHY": why if len(why) <= LONGEST else f"{why[: LONGEST - 1]}…",
+    }
 
 
 @click.group(cls=Group)
@@ -80,7 +87,10 @@ def deliveries() -> None:
 @shared
 @click.pass_obj
 def list_(session: Session, /, limit: int, **filters: str | None) -> None:
-    """List deliveries, newest first."""
+    """List deliveries, newest first.
+
+    Of a long reason there are the first 300 characters; --json has the whole.
+    """
     listed(session, limit, "no deliveries" + (" like these" if any(filters.values()) else " yet"), **filters)
 
 

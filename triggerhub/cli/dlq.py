@@ -23,7 +23,10 @@ def dlq() -> None:
 @shared
 @click.pass_obj
 def list_(session: Session, /, limit: int, **filters: str | None) -> None:
-    """List dead letters, newest first."""
+    """List dead letters, newest first.
+
+    Of a long reason there are the first 300 characters; --json has the whole.
+    """
     deliveries.listed(session, limit, "no dead letters", state="dead", **filters)
 
 

@@ -39,8 +39,8 @@ COLORS = {
     "returned": "green",
     "interrupted": "yellow",
 }
-GAP, LEAST = 2, 10
-"""Columns between those of a table, and what its last one has at least."""
+GAP, LEAST, ENOUGH = 2, 10, 40
+"""Columns between those of a table, what its last one has at least, and what it has rather than others are there."""
 _PREFIX = re.compile(r"RequestId: [0-9a-f-]{36} Error: ")
 """What AWS puts before a message: to people it says nothing that the line does not, and it pushes the cause out."""
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
@@ -135,29 +135,35 @@ def brief(text: str) -> str:
 
 
 def table(
-    header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right: Iterable[int] = (), spare: Iterable[int] = ()
+    header: Sequence[str],
+    rows: Iterable[Sequence[Cell | str]],
+    *,
+    right: Iterable[int] = (),
+    minor: Iterable[int] = (),
+    spare: Iterable[int] = (),
 ) -> str:
     """Return aligned columns.
 
-    A terminal that is too narrow gets no columns of *spare*, the first of them first, as far as need be; then the
-    last column is cut.
+    A terminal that is too narrow gets no columns of *minor* and *spare*, the first of them first, as far as need be;
+    then the last column is cut. Those of *minor* go before that is a narrow one.
     """
     cells = [[_cell(one) for one in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(header, *([c.text for c in row] for row in cells), strict=True)]
     kept = list(range(len(header)))
     if room := _columns():
-        going = list(spare)
-        while going and _total(widths, kept) > room:
-            kept.remove(going.pop(0))
+        for least, going in ((ENOUGH, minor), (LEAST, spare)):
+            for place in going:
+                if _total(widths, kept, least) > room:
+                    kept.remove(place)
         last = kept[-1]
-        widths[last] = min(widths[last], max(room - _total(widths, kept[:-1]) - GAP, LEAST))
+        widths[last] = min(widths[last], max(room - _total(widths, kept[:-1], LEAST) - GAP, LEAST))
     heading = _line([Cell(text) for text in header], widths, kept, set(right), dim=True)
     return "\n".join([heading, *(_line(row, widths, kept, set(right)) for row in cells)])
 
 
-def _total(widths: Sequence[int], kept: Sequence[int]) -> int:
-    """Return what the columns take, the last of the table counted at its least."""
-    taken = [min(widths[place], LEAST) if place == len(widths) - 1 else widths[place] for place in kept]
+def _total(widths: Sequence[int], kept: Sequence[int], least: int) -> int:
+    """Return what the columns take, the last of the table counted at *least*."""
+    taken = [min(widths[place], least) if place == len(widths) - 1 else widths[place] for place in kept]
     return sum(taken) + GAP * (len(taken) - 1)
 
 
