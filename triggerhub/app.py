@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import anyio
 import structlog
@@ -161,27 +161,40 @@ def _allow(keeper: Keeper, project: Project) -> None:
 
 async def _run(project: Project, loaded: Loaded, show: Show | None, read: int, keeper: Keeper | None) -> None:
     journal.attend(asyncio.get_running_loop())
-    stop, running = anyio.Event(), list[Hub]()
+    stop, hubs = anyio.Event(), list[Hub]()
 
     async def reload() -> None:
-        for hub in running:
-            await hub.reload()
+        for hub in hubs:
+            if not stop.is_set():
+                await hub.reload()
 
-    async with anyio.create_task_group() as root:
-        # From the beginning to the end: a start and a drain may take long.
-        root.start_soon(heed, stop, root.cancel_scope, reload)
-        root.start_soon(watchdog)
-        try:
-            async with started(project, loaded, keeper) as hub:
-                running.append(hub)
-                root.start_soon(partial(watch_project, lambda: hub.project, reload, read=read))
-                if show is not None:
-                    root.start_soon(show, hub, [str(problem) for problem in loaded.problems], stop)
-                notify("READY=1")
-                await stop.wait()
-                running.clear()
-        finally:
-            root.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as root:
+            # From the beginning to the end: a start and a drain may take long.
+            root.start_soon(heed, stop, root.cancel_scope, reload)
+            root.start_soon(watchdog)
+            try:
+                async with started(project, loaded, keeper) as hub:
+                    hubs.append(hub)
+                    root.start_soon(partial(watch_project, lambda: hub.project, reload, read=read))
+                    if show is not None:
+                        root.start_soon(show, hub, [str(problem) for problem in loaded.problems], stop)
+                    notify("READY=1")
+                    await stop.wait()
+            finally:
+                root.cancel_scope.cancel()
+    finally:
+        if any(hub.stuck for hub in hubs):
+            _exit(sys.exc_info()[1])
+
+
+def _exit(failed: BaseException | None) -> NoReturn:
+    """End the process where a source does not end: all else is closed by now, and the loop would wait for it."""
+    if failed is not None:
+        log.critical("the hub fails", exc_info=failed)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if failed else 0)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +14,10 @@ import anyio
 import pytest
 
 from tests.hub.rig import NoOptions, echoing, function, hand_source, rig, route_source, trigger
+from triggerhub.errors import Conflict
+from triggerhub.hub import supervise
 from triggerhub.hub.reload import COARSE, _Watch, matters
-from triggerhub.model import Invocation
+from triggerhub.model import Event, Invocation
 from triggerhub.settings import Destination, Trigger
 from triggerhub.source import Context
 from triggerhub.store import Query
@@ -130,6 +133,50 @@ async def test_a_source_that_ends_slowly_is_waited_for_before_its_successor_star
         await r.reload([function()], [trigger("slow", type="slow", filter={"n": [1]})])
         await r.until(lambda: len(order) >= 3, "its successor began")
         assert order == ["begins", "ended", "begins"]
+
+
+async def test_a_source_that_does_not_end_keeps_nothing_else_from_its_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "STUBBORN", 0.1)
+    monkeypatch.setattr(supervise, "ACKNOWLEDGE", 0)
+    module, go, runs, refused = hand_source(), anyio.Event(), [], []
+
+    async def run(ctx: Context, options: object) -> None:
+        runs.append(ctx)
+        ctx.begun()
+        while not go.is_set():
+            with suppress(BaseException):
+                await anyio.sleep(0.001)
+        try:
+            await ctx.emit(Event(data=b"1", time=1))
+        except Conflict as error:
+            refused.append(error.message)
+
+    module.run = run  # type: ignore[attr-defined]
+    triggers, more = [trigger("deaf", type="deaf"), trigger()], {"deaf": module}
+    async with rig(tmp_path, {"work": echoing}, triggers=triggers, more=more, drain=0) as r:
+        try:
+            await r.until(lambda: runs, "it began")
+            await r.reload([function()], [trigger(filter={"n": [1]})], drain=0)
+            assert r.modules["hand"].contexts["hand"].trigger.filter == {"n": [1]}
+            told = (
+                "trigger deaf: its former source does not end, although it was cancelled; a restart of the hub ends it"
+            )
+            assert told in (await r.hub.status())["problems"]
+            # Its trigger comes back: the new one waits, and says so.
+            await r.reload([function()], [trigger("deaf", type="deaf", filter={"n": [1]}), trigger()], drain=0)
+            with anyio.fail_after(20):
+                while (await r.hub.triggers())[0]["state"] != "degraded":
+                    await anyio.sleep(0.001)
+            assert (await r.hub.status())["problems"] == [told]
+            assert len(runs) == 1
+            go.set()
+            await r.until(lambda: len(runs) > 1, "the new one began")
+            assert refused == ["the source of trigger 'deaf' had to end, and takes no more events"]
+            assert told not in (await r.hub.status())["problems"]
+        finally:
+            go.set()
 
 
 def busy_source(go: anyio.Event, ending: anyio.Event, seen: list[str | None]) -> ModuleType:

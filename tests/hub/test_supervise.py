@@ -73,6 +73,10 @@ async def exits(ctx: FakeContext) -> None:
     sys.exit("I have had enough")
 
 
+async def interrupts(ctx: FakeContext) -> None:
+    raise KeyboardInterrupt
+
+
 async def awaits_what_was_cancelled(ctx: FakeContext) -> None:
     task = asyncio.ensure_future(asyncio.sleep(60))
     task.cancel()
@@ -91,6 +95,7 @@ async def raises_a_group(ctx: FakeContext) -> None:
         (raises, "ConnectionError: the other side is gone"),
         (raises_a_group, "ConnectionError: the other side is gone"),
         (exits, "SystemExit: I have had enough"),
+        (interrupts, "KeyboardInterrupt: "),
         (awaits_what_was_cancelled, "it was cancelled from within"),
     ],
 )
@@ -122,3 +127,48 @@ async def test_a_source_that_is_stopped_ends_and_stays_ended() -> None:
         await until(lambda: runs)
     assert runs == [1]
     assert one.why is None
+
+
+class Deaf:
+    """A source that does not end until *go*, and counts how often it was cancelled."""
+
+    def __init__(self) -> None:
+        self.go, self.cancelled = anyio.Event(), 0
+
+    async def __call__(self, ctx: FakeContext) -> None:
+        while not self.go.is_set():
+            try:
+                await anyio.sleep(0.001)
+            except BaseException:
+                self.cancelled += 1
+
+
+async def test_a_source_that_swallows_its_cancellation_is_left_behind_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "STUBBORN", 0.01)
+    monkeypatch.setattr(supervise, "ACKNOWLEDGE", 0)
+    deaf = Deaf()
+    async with supervised(deaf) as (one, runs):
+        await until(lambda: runs)
+        await one.stop(0)
+        assert (one.left, one.ended.is_set()) == (True, False)
+        assert deaf.cancelled > 0
+        before = deaf.cancelled
+        await anyio.sleep(0.02)
+        assert deaf.cancelled <= before + 1, "it takes no processor of the hub's"
+        deaf.go.set()
+        await one.ended.wait()
+    assert runs == [1]
+
+
+async def test_a_group_is_left_that_is_cancelled_around_a_source_that_swallows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervise, "STUBBORN", 0.01)
+    deaf = Deaf()
+    with anyio.CancelScope() as hub:
+        async with supervised(deaf) as (one, runs):
+            await until(lambda: runs)
+            hub.cancel()
+    assert (one.left, one.ended.is_set()) == (True, False)
+    deaf.go.set()
+    await one.ended.wait()

@@ -216,6 +216,11 @@ class Hub:
         """Whether events are being taken."""
         return self._wiring.ready and not self._inlet.full
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the code of a source runs on that had to end."""
+        return bool(self._wiring.sources.stuck)
+
     # events in
 
     async def send(

@@ -12,6 +12,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from triggerhub.errors import Conflict
 from triggerhub.hub.context import SourceContext
 from triggerhub.hub.gate import Gate
 from triggerhub.hub.handling import Handling
@@ -46,8 +47,8 @@ class Sources(dict[str, Supervised]):
         self._services, self._inlet, self._handling = services, inlet, handling
         self._paused, self._routes, self._call_now, self._gate = paused, routes, call_now, gate
         self._served: dict[str, PausableRoutes] = {}
-        self._ended: dict[str, anyio.Event] = {}
-        """The end of each that was started last."""
+        self._last: dict[str, Supervised] = {}
+        """Each that was started last."""
         self._tasks: TaskGroup
 
     @asynccontextmanager
@@ -62,13 +63,18 @@ class Sources(dict[str, Supervised]):
         serving = getattr(module, "serves_routes", False)
         if not trigger.enabled or (self._paused("trigger", name) and not serving):
             return
-        supervised = Supervised(trigger, cast("Source", module), settings.timezone, after=self._ended.get(name))
-        self[name], self._ended[name] = supervised, supervised.ended
+        supervised = Supervised(trigger, cast("Source", module), settings.timezone, after=self._last.get(name))
+        self[name] = self._last[name] = supervised
         routes = self._served[name] = PausableRoutes(self._routes, lambda: self._paused("trigger", name))
+
+        def gate() -> Gate:
+            if supervised.left:
+                raise Conflict(f"the source of trigger {name!r} had to end, and takes no more events")
+            return self._gate(name)
 
         def make(report: Callable[[str | None], None]) -> SourceContext:
             return SourceContext(
-                find_gate=lambda: self._gate(name),
+                find_gate=gate,
                 project=settings.project,
                 timezone=ZoneInfo(settings.timezone),
                 log=structlog.get_logger("source").bind(trigger=name),
@@ -96,6 +102,11 @@ class Sources(dict[str, Supervised]):
     def trouble(self, name: str) -> str | None:
         """Say what keeps a trigger's source from its work; None where nothing does."""
         return supervised.why if (supervised := self.get(name)) else None
+
+    @property
+    def stuck(self) -> list[str]:
+        """The triggers whose source was left behind, and has not ended yet."""
+        return [name for name, one in self._last.items() if one.left and not one.ended.is_set()]
 
     async def stop(self, name: str, drain: float) -> None:
         """Stop a source, if it runs, and wait for its end; within *drain* seconds it may finish what it has fetched."""

@@ -19,6 +19,7 @@ from triggerhub.hub.pause import Paused
 from triggerhub.hub.pool import Pool
 from triggerhub.hub.preparing import Preparation
 from triggerhub.hub.services import Services
+from triggerhub.hub.supervise import STUCK
 from triggerhub.hub.wiring import Wiring
 from triggerhub.model import Json, Millis, State
 from triggerhub.policy.sandbox.levels import Refusal
@@ -178,6 +179,7 @@ class Status:
             if function.faulty and not any(function.faulty in problem for problem in self._wiring.problems)
         ]
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.sources.items() if one.why]
+        problems += [f"trigger {name}: {STUCK}" for name in self._wiring.sources.stuck]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
         problems += self._pool.troubles()
         if self._inlet.full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Callable
@@ -27,6 +28,9 @@ WELL: Millis = MINUTE
 """A source that ran this long starts counting its failures anew."""
 ACKNOWLEDGE = 2.0
 """Seconds beyond the drain in which a source may tell the outside what became of calls that were cut."""
+STUBBORN = 3.0
+"""Seconds after its cancellation in which a source has to end; then it is waited for no longer."""
+STUCK = "its former source does not end, although it was cancelled; a restart of the hub ends it"
 STEADY = 5.0
 """Seconds after which a source that was started again is shown as well."""
 
@@ -38,14 +42,20 @@ class Supervised:
     trigger: Trigger
     source: Source
     timezone: str
-    after: anyio.Event | None = None
-    """The end of the one before it, of which nothing may run beside it."""
+    after: Supervised | None = None
+    """The one before it, of which nothing may run beside it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    peace: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Around the run; shielded, no cancellation reaches the source any more."""
     why: str | None = None
     """Why it is degraded; None is well."""
     begun: anyio.Event = field(default_factory=anyio.Event)
     """Set once the source misses nothing any more, or has said what keeps it."""
     ended: anyio.Event = field(default_factory=anyio.Event)
+    left: bool = False
+    """Whether it was left behind, since it did not end when it had to."""
+    released: anyio.Event = field(default_factory=anyio.Event)
+    """Set once it has ended or was left behind."""
     grace: Grace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,14 +66,51 @@ class Supervised:
         until = anyio.current_time() + drain
         self.scope.deadline = until + ACKNOWLEDGE
         self.grace.end(until)
+        self._wait_until(self.scope.deadline + STUBBORN)
 
     async def stop(self, drain: float) -> None:
-        """End the source and wait for its end."""
+        """End the source and wait for its end, or until it is left behind."""
         self.end(drain)
-        await self.ended.wait()
+        await self.released.wait()
+
+    def _wait_until(self, moment: float) -> None:
+        asyncio.get_running_loop().call_at(moment, self._leave)
+
+    def _leave(self) -> None:
+        if not self.released.is_set():
+            self.left = True
+            # Cancelled again at each of its steps, it would take all of a processor.
+            self.peace.shield = True
+            log.error("a source does not end; it is left behind", trigger=self.trigger.name, on_screen=True)
+            self.released.set()
 
     async def keep(self, make: Callable[[Callable[[str | None], None]], SourceContext], feed: Feed) -> None:
-        """Run the source until stopped; whatever it raises, run it again after a rest."""
+        """Run the source until stopped; whatever it raises, run it again after a rest.
+
+        Returns without a source that does not end.
+        """
+        # In no group, which would wait for it for ever.
+        task = asyncio.ensure_future(self._keep(make, feed))
+        task.add_done_callback(self._over)
+        try:
+            await self.released.wait()
+        except anyio.get_cancelled_exc_class():
+            self.scope.cancel()
+            self._wait_until(anyio.current_time() + STUBBORN)
+            with anyio.CancelScope(shield=True):
+                await self.released.wait()
+            raise
+        if task.done():
+            task.result()
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self.ended.set()
+        self.released.set()
+        if not task.cancelled():
+            # Of one that was left behind, nobody asks for it.
+            task.exception()
+
+    async def _keep(self, make: Callable[[Callable[[str | None], None]], SourceContext], feed: Feed) -> None:
 
         def report(why: str | None) -> None:
             if why == self.why:
@@ -81,7 +128,11 @@ class Supervised:
         failures = 0
         try:
             if self.after is not None:
-                await self.after.wait()
+                if self.after.left:
+                    report(STUCK)
+                await self.after.ended.wait()
+                self.after = None
+                report(None)
             with self.scope:
                 while True:
                     began = ctx.now()
@@ -95,7 +146,6 @@ class Supervised:
                     await anyio.sleep(rest / 1000)
         finally:
             self.begun.set()
-            self.ended.set()
 
     async def _recover(self, why: str | None, report: Callable[[str | None], None]) -> None:
         """Take back that the last run failed, unless the source itself says by then how it does."""
@@ -105,9 +155,11 @@ class Supervised:
 
     async def _once(self, ctx: SourceContext) -> str:
         """Run the source once; return why it ended."""
+        self.peace = anyio.CancelScope()
         try:
-            await self.source.run(ctx, self.trigger.options)
-        except (Exception, SystemExit, anyio.get_cancelled_exc_class()) as raised:
+            with self.peace:
+                await self.source.run(ctx, self.trigger.options)
+        except (Exception, SystemExit, KeyboardInterrupt, anyio.get_cancelled_exc_class()) as raised:
             # A source is anybody's code; it must not take the hub down, nor end unseen by a cancellation of its own.
             error = innermost(raised)
             if isinstance(error, anyio.get_cancelled_exc_class()):
