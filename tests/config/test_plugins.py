@@ -130,6 +130,18 @@ def test_a_dotted_type_is_an_import_path(make: Make, tmp_path: Path, monkeypatch
             id="a hook is no function",
         ),
         pytest.param(
+            good() + "batch_size = 'ten'\nacks = 'handled'\n",
+            'the source "mine" is not one: its batch_size is \'ten\', expected a whole number from 1 to 10000; '
+            'its acks are \'handled\', expected a tuple of "stored" and "handled", or of one of them',
+            id="values that are none",
+        ),
+        pytest.param(
+            good() + "batch_size = 10_001\nacks = ('stored', 'later')\n",
+            'the source "mine" is not one: its batch_size is 10001, expected a whole number from 1 to 10000; '
+            "its acks are ('stored', 'later'), expected a tuple of \"stored\" and \"handled\", or of one of them",
+            id="values beyond what there is",
+        ),
+        pytest.param(
             good().replace("word:", "filter:"),
             'the source "mine" has options that every trigger has: filter; give them other names',
             id="takes a common key",

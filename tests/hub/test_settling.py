@@ -94,6 +94,19 @@ async def test_a_store_that_fails_once_delays_and_does_not_end_anything(tmp_path
         assert await r.states(2) == ["succeeded"] * 2
 
 
+async def test_what_cannot_be_claimed_is_a_problem_while_it_cannot(tmp_path: Path) -> None:
+    store = HeldStore()
+    async with rig(tmp_path, {"work": echoing}, store=store) as r:
+        store.raises["claim"] = [OSError("a hiccup")]
+        await r.emit("hand", 1)
+        with anyio.fail_after(20):
+            while not (problems := (await r.hub.status())["problems"]):
+                await anyio.sleep(0.01)
+        assert problems == ["function work: its deliveries could not be claimed: OSError: a hiccup; the log says more"]
+        assert await r.states(1) == ["succeeded"]
+        assert (await r.hub.status())["problems"] == []
+
+
 def _raising(records: Any) -> bytes:
     raise KeyError("no such field")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import sys
 import traceback
@@ -20,7 +21,7 @@ from typing import Any
 import triggerhub
 from triggerhub import source
 from triggerhub.config.complain import suggestion
-from triggerhub.config.schema import COMMON
+from triggerhub.config.schema import ACKS, COMMON, MAX_BATCH
 from triggerhub.errors import ConfigError
 
 BUILT_IN = Path(triggerhub.__file__).resolve().parent.parent / "sources"
@@ -166,9 +167,16 @@ def _require(module: ModuleType, type_: str) -> None:
         missing.append("a class Options derived from triggerhub.source.Options")
     if not inspect.iscoroutinefunction(run):
         missing.append("a coroutine function: async def run(ctx, options)")
-    wrong = [name for name in _HOOKS if not callable(getattr(module, name, len))]
-    if missing or wrong:
-        said = [f"it needs {' and '.join(missing)}"] * bool(missing) + [f"its {name} is no function" for name in wrong]
+    said = [f"it needs {' and '.join(missing)}"] if missing else []
+    said += [f"its {name} is no function" for name in _HOOKS if not callable(getattr(module, name, len))]
+    size, acks = getattr(module, "batch_size", 1), getattr(module, "acks", ACKS)
+    if type(size) is not int or not 1 <= size <= MAX_BATCH:
+        said.append(f"its batch_size is {size!r:.80}, expected a whole number from 1 to {MAX_BATCH}")
+    if not isinstance(acks, tuple | list) or not acks or any(one not in ACKS for one in acks):
+        said.append(
+            f"its acks are {acks!r:.80}, expected a tuple of {' and '.join(map(json.dumps, ACKS))}, or of one of them"
+        )
+    if said:
         raise PluginError("bad-source", f'the source "{type_}" is not one: {"; ".join(said)}')
     if taken := sorted(COMMON & set(options.model_fields)):  # type: ignore[union-attr]
         raise PluginError(

@@ -7,7 +7,7 @@ layers can be merged key by key. The docstring below a key is its description in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -32,6 +32,10 @@ from triggerhub.config.values import (
 from triggerhub.policy import units
 from triggerhub.settings import GB, MB, MINUTE
 from triggerhub.source import Duration, RateLimit, Size
+
+MAX_BATCH = 10_000
+Ack = Literal["stored", "handled"]
+ACKS: tuple[Ack, ...] = get_args(Ack)
 
 
 class Table(BaseModel):
@@ -219,7 +223,7 @@ class Function(Defaults):
 class Batch(Table):
     """How deliveries are put together into one call."""
 
-    size: Annotated[int, within(1, 10_000, str)] = 1
+    size: Annotated[int, within(1, MAX_BATCH, str)] = 1
     """At most so many records in one call."""
     window: Annotated[Duration, within(0, 5 * MINUTE, units.show_duration)] = 0
     """Wait so long for a batch to fill."""
@@ -254,7 +258,7 @@ class Trigger(Table):
     """Over the function's own ``retry``, key by key."""
     on_failure: list[To] | None = None
     """Instead of the function's own ``on_failure``."""
-    ack: Literal["stored", "handled"] = "stored"
+    ack: Ack = "stored"
     """When the source may forget an event: once it is committed, or once its function is done with it."""
     backlog: Count = 100_000
     """How many queued deliveries it may have before its source has to wait."""

@@ -74,6 +74,8 @@ class Dispatcher:
         self._active = 0
         """Runners; each serves one group at a time."""
         self._serving = 0
+        self.trouble: str | None = None
+        """Why nothing could be claimed lately; None is well."""
         self._recent: float | None = None
         self._woken = Bell()
         self._stopping = asyncio.Event()
@@ -107,7 +109,7 @@ class Dispatcher:
 
     def pause(self) -> None:
         """Claim nothing, and give back what was claimed and has not begun."""
-        self._paused = True
+        self._paused, self.trouble = True, None
         self._give_back()
         self.throttle.stir()
 
@@ -180,9 +182,11 @@ class Dispatcher:
             if not self._paused:
                 try:
                     moment = await self._claim()
+                    self.trouble = None
                 except StoreBroken:
                     raise
                 except Exception as error:  # one function's trouble is not the hub's
+                    self.trouble = f"{type(error).__name__}: {error}"
                     log.error("deliveries could not be claimed", function=self.function.name, exc_info=error)
                     await anyio.sleep(1)
                     self.wake()

@@ -178,6 +178,11 @@ class Status:
             for function in self._wiring.project.functions.values()
             if function.faulty and not any(function.faulty in problem for problem in self._wiring.problems)
         ]
+        problems += [
+            f"function {name}: its deliveries could not be claimed: {one.trouble}; the log says more"
+            for name, one in self._wiring.dispatchers.items()
+            if one.trouble
+        ]
         problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.sources.items() if one.why]
         problems += [f"trigger {name}: {STUCK}" for name in self._wiring.sources.stuck]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
