@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,16 +113,25 @@ async def test_only_what_failed_is_tried_again(tmp_path: Path) -> None:
     assert [attempt.outcome for attempt in detail.attempts] == ["raised", "returned"]
 
 
-async def test_records_that_their_source_cannot_name_all_fail(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("identifier", "says"),
+    [
+        (lambda record: record["id"], "KeyError: 'id'"),
+        (lambda record: [record], "it returned list, expected str"),
+    ],
+)
+async def test_records_that_their_source_cannot_name_all_fail(
+    tmp_path: Path, identifier: Callable[[Any], Any], says: str
+) -> None:
     triggers = [trigger(batch=Batch(size=2, window=60_000, partial_failures=True))]
     async with rig(tmp_path, {"work": silent}, functions=[function(retry=ONCE)], triggers=triggers) as r:
-        r.modules["hand"].identifier = lambda record: record["id"]  # type: ignore[attr-defined]
+        r.modules["hand"].identifier = identifier  # type: ignore[attr-defined]
         await r.reload([function(retry=ONCE)], triggers)
         (answer, _) = await r.emit("hand", {"id": "a"}, {"no": "id"})
         assert await r.states(2) == ["dead", "dead"]
         row = await r.row(answer.deliveries[0])
     assert row.error is not None
-    assert "cannot name a record: KeyError: 'id'" in row.error.message
+    assert f"the source hand failed in identifier: {says} (test_batching.py:" in row.error.message
 
 
 async def test_a_claim_loads_no_more_than_the_memory_bears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
 from triggerhub import hooks
-from triggerhub.model import Json
 from triggerhub.settings import Batch, Destination, Function, Project, RetryPolicy
 from triggerhub.store import Claimed, Lane
 
@@ -28,7 +27,8 @@ class LanePlan:
     """The source whose ``envelope`` makes payloads; None where it has none."""
     retrying: ModuleType | None = None
     """The source whose ``retried`` makes of a record what a later attempt gets; None where each gets the same."""
-    identifier: Callable[[Json], str] | None = None
+    identifying: ModuleType | None = None
+    """The source whose ``identifier`` names records; None where it has none."""
     input: bytes | None = None
     on_success: tuple[Destination, ...] = ()
     on_failure: tuple[Destination, ...] = ()
@@ -72,7 +72,7 @@ def plans_of(
                 batch=trigger.batch,
                 enveloping=module if hasattr(module, "envelope") else None,
                 retrying=module if hasattr(module, "retried") else None,
-                identifier=getattr(module, "identifier", None),
+                identifying=module if hasattr(module, "identifier") else None,
                 input=trigger.input,
                 on_success=function.on_success,
                 on_failure=function.on_failure if trigger.on_failure is None else trigger.on_failure,

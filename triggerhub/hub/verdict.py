@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import ModuleType
 
 import structlog
 
+from triggerhub import hooks
 from triggerhub.hub.group import Group
 from triggerhub.hub.lane import LanePlan
 from triggerhub.hub.outlet import Outlet, record
@@ -19,7 +21,6 @@ from triggerhub.model import (
     Decision,
     Fault,
     Interrupted,
-    Json,
     Leave,
     Millis,
     Outcome,
@@ -173,9 +174,9 @@ def _kept(claimed: Claimed, keep: Millis) -> Intake:
 def _each(plan: LanePlan, claimed: list[Claimed], outcome: Outcome) -> list[Outcome]:
     """Give each delivery its own outcome where the answer of a batch names the failed ones."""
     everyone: list[Outcome] = [outcome] * len(claimed)
-    if not plan.batch.partial_failures or not isinstance(outcome, Returned) or plan.identifier is None:
+    if not plan.batch.partial_failures or not isinstance(outcome, Returned) or plan.identifying is None:
         return everyone
-    match _failed(plan.identifier, claimed, outcome.payload):
+    match _failed(plan.identifying, claimed, outcome.payload):
         case batching.AllFailed(reason):
             message, indexes = f"the whole batch failed: {reason}", frozenset(range(len(claimed)))
         case named:
@@ -184,14 +185,16 @@ def _each(plan: LanePlan, claimed: list[Claimed], outcome: Outcome) -> list[Outc
     return [failed if index in indexes else outcome for index in range(len(claimed))]
 
 
-def _failed(
-    identifier: Callable[[Json], str], claimed: list[Claimed], answer: bytes
-) -> frozenset[int] | batching.AllFailed:
+def _failed(source: ModuleType, claimed: list[Claimed], answer: bytes) -> frozenset[int] | batching.AllFailed:
+    names = []
     try:
-        names = [identifier(json.loads(one.event.data)) for one in claimed]
-    except Exception as error:  # a source's own code, over a record that anybody may have sent
+        for one in claimed:
+            # Every record of every such batch comes through here: it is hooks.ask, without its costs.
+            name = source.identifier(json.loads(one.event.data))
+            names.append(name if isinstance(name, str) else hooks.expect(source, "identifier", str, name))
+    except (Exception, SystemExit) as error:  # a source's own code, over a record that anybody may have sent
         log.error("records could not be named", trigger=claimed[0].delivery.trigger, exc_info=error)
-        return batching.AllFailed(f"the source cannot name a record: {type(error).__name__}: {error}")
+        return batching.AllFailed(str(hooks.failure(source, "identifier", error)))
     return batching.failed(answer, names)
 
 
