@@ -179,6 +179,8 @@ class FakeContext:
         checkpoints: Callable[[Handled], Mapping[str, str | None]] | None = None,
     ) -> Handled:
         await anyio.lowlevel.checkpoint()
+        if payload is not None and not isinstance(payload, bytes):
+            raise TypeError(f"handle: expected a payload of bytes, got {type(payload).__name__}")
         refused = await self.filtered(*events)
         handled = self.handle_answer(events, payload)
         if judge is not None and not isinstance(handled.outcome, Interrupted):

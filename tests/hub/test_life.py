@@ -266,6 +266,9 @@ async def test_a_source_whose_hooks_fail_is_named_and_takes_nothing_from_others(
         }.items():
             with pytest.raises(SourceFailed, match=f"the source hand failed in {hook}: ZeroDivisionError: on purpose"):
                 await send
+        module.wrap = lambda *given: Event(data=b"1", time="now")  # type: ignore[arg-type]
+        with pytest.raises(SourceFailed, match="in wrap: TypeError: an event's time is whole milliseconds"):
+            await r.hub.send("hand", b"1")
         module.upcoming = lambda *given: "soon"
         assert "it returned str, expected int" in (await r.hub.triggers())[0]["why"]
         with pytest.raises(TypeError, match="expected a payload of bytes, got str"):

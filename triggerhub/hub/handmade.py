@@ -63,7 +63,10 @@ def _made(module: ModuleType, hook: str, *given: Any) -> Event:
 
 def _event(module: ModuleType, hook: str, made: object) -> Event:
     event = hooks.expect(module, hook, Event, made)
-    hooks.expect(module, hook, bytes, event.data)
+    try:
+        event.check()
+    except TypeError as error:
+        raise hooks.failure(module, hook, error) from error
     return event
 
 
