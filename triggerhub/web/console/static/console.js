@@ -161,7 +161,7 @@
       const make = (id, which, lines, values, size) => {
         const place = document.getElementById(id);
         const plot = new uPlot({
-          width: place.clientWidth, height: place.clientHeight - 24, padding: [8, 4, 0, 0],
+          width: place.clientWidth, height: place.clientHeight - 24, padding: [8, 28, 0, 0],
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
           scales: { x: { range }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
           axes: [{ ...axis, size: 26, grid: { show: false }, values: (_, at) => at.map((s) => clock(s, at[at.length - 1] - at[0] < 240)), space: 70 }, { ...axis, size, values }],
