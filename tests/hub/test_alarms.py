@@ -208,7 +208,9 @@ async def test_an_alarm_that_is_edited_while_it_is_on_is_over_once_its_new_sente
         await hub.until(lambda: hub.hub.alarms._watched["trouble"].standing.turning is not None, "it calms down")
         hub.advance(alarm.CALM)
         await hub.until(lambda: told(hub), "its end was told")
-        assert told(hub) == [("OK", "lag(hand) > 5m: 0 ms now")]
+        ((word, why),) = told(hub)
+        # What was retried meanwhile may just have begun to wait.
+        assert (word, why.partition(":")[0]) == ("OK", "lag(hand) > 5m")
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["told", "who is told goes with it"])
