@@ -209,7 +209,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
         log.warning(str(problem), on_screen=True)
     traces = tracing.from_environment(os.environ, triggerhub.__version__)
     output = OutputLog(settings.data / "logs", keep=settings.keep)
-    ingress, launcher, clock = Ingress(), Launcher(keeper), SystemClock()
+    ingress, launcher, clock = Ingress(awaiting=True), Launcher(keeper), SystemClock()
     async with (
         open_store(settings.data, durability=settings.durability) as store,
         output.open(),
@@ -254,6 +254,7 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
             ):
                 hub.addresses = {"listen": f"{settings.listen[0]}:{listen}", "admin": f"{settings.admin[0]}:{port}"}
                 async with canaries.watching(), sweeping(registry, hub.folders), hub.sources():
+                    ingress.complete()
                     counts = {"functions": len(project.functions), "triggers": len(project.triggers)}
                     log.info("ready", pid=os.getpid(), **counts, **hub.addresses)
                     yield hub

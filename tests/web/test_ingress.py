@@ -461,6 +461,22 @@ async def test_the_same_path_twice_is_an_error_that_names_both():
 
 
 @on_each_loop
+async def test_no_path_is_wrong_before_all_routes_are_there():
+    ingress = Ingress(awaiting=True)
+    async with (
+        ingress.serve(route(Echo(), methods=("GET",))),
+        ingress.listen("127.0.0.1", 0) as port,
+        connected(port) as client,
+    ):
+        for statuses in ((200, 503, 503), (200, 405, 404)):
+            for asked, status in zip((b"GET /a", b"DELETE /a", b"GET /b"), statuses, strict=True):
+                await client.send(asked + b" HTTP/1.1\r\nHost: hub\r\n\r\n")
+                answer = await client.answer()
+                assert (answer.status, answer.header("retry-after")) == (status, "1" if status == 503 else None)
+            ingress.complete()
+
+
+@on_each_loop
 async def test_a_route_that_is_being_replaced_answers_503_for_a_moment():
     ingress = Ingress()
     async with ingress.listen("127.0.0.1", 0) as port, connected(port) as client:

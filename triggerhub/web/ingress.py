@@ -30,17 +30,25 @@ routes in less."""
 
 
 class Ingress:
-    """Implements ``source.Routes``; the same routes answer on every address it listens on."""
+    """Implements ``source.Routes``; the same routes answer on every address it listens on.
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    Where it is made *awaiting* routes, a path that nobody serves answers 503 until :meth:`complete`.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, awaiting: bool = False) -> None:
         self._limits = limits or Limits()
         self._table = Table()
+        self._table.awaiting = awaiting
         self._listeners: list[_Listener] = []
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
         return sum(len(listener.connections) for listener in self._listeners)
+
+    def complete(self) -> None:
+        """Say that all routes are there: from now on a path that nobody serves answers 404."""
+        self._table.awaiting = False
 
     @asynccontextmanager
     async def serve(self, *routes: Route) -> AsyncGenerator[None]:

@@ -290,6 +290,8 @@ class RequestParser:
             raise Refused(405, f"This path takes {allow}", ("allow", allow), close=has_body)
         if found.vacated is not None:
             raise Refused(503, "This path is being set up again", ("retry-after", "1"), close=has_body)
+        if found.awaited:
+            raise Refused(503, "The hub is starting", ("retry-after", "1"), close=has_body)
         raise Refused(404, "Not Found", close=has_body)
 
     def on_body(self, part: bytes) -> None:

@@ -41,9 +41,12 @@ class Found:
     allow: tuple[str, ...] = ()
     vacated: Route | None = None
     """The route that was served here until a moment ago: a reload, not a wrong address."""
+    awaited: bool = False
+    """Whether it may be served in a moment: a start, not a wrong address."""
 
 
 NOWHERE = Found()
+AWAITED = Found(awaited=True)
 
 
 class Table:
@@ -55,6 +58,8 @@ class Table:
         self._ordered: list[_Place] = []
         self._below: dict[str, _Place] = {}
         """By what a path begins with."""
+        self.awaiting = False
+        """Whether routes are still to come."""
 
     def add(self, routes: Iterable[Route]) -> None:
         """Serve all of *routes* or none: ConfigError when one of them is served already, or is no path."""
@@ -134,6 +139,8 @@ class Table:
             if found.route is not None or found.vacated is not None:
                 return found
             allow += tuple(one for one in found.allow if one not in allow)
+        if self.awaiting:
+            return AWAITED
         return Found(allow=allow) if allow else NOWHERE
 
     def _places(self, raw_path: str) -> Iterator[tuple[_Place, tuple[str, ...]]]:
