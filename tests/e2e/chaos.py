@@ -19,11 +19,10 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.e2e.daemon import Daemon, daemon, granted, until
 
@@ -363,7 +362,7 @@ def rampage(project: Path, kills: int, seed: int, rate: float = 200.0) -> Report
         hub.write(toml.replace("THIS_LIFE", str(kills)))
         hub.start()
         hub.settled(300)
-        with ledger.open() as lines:
+        with ledger.open("rb") as lines:
             # What is new is read, and no more: a long ledger takes a minute.
             ran: set[str] = set()
             # Of a thousand short lives most files are left: no hub lived to the end of its list.
@@ -378,9 +377,12 @@ def rampage(project: Path, kills: int, seed: int, rate: float = 200.0) -> Report
     return report
 
 
-def further(ran: set[str], lines: Iterable[str]) -> set[str]:
-    """Add to the files that ran those that further lines of a ledger name."""
-    ran.update(json.loads(line)["file"] for line in lines if '"file"' in line)
+def further(ran: set[str], ledger: IO[bytes]) -> set[str]:
+    """Add to the files that ran those that further lines of a ledger name; one that is being written comes later."""
+    found = ledger.read()
+    whole = found[: found.rfind(b"\n") + 1]
+    ledger.seek(len(whole) - len(found), os.SEEK_CUR)
+    ran.update(json.loads(line)["file"] for line in whole.splitlines() if b'"file"' in line)
     return ran
 
 
