@@ -161,12 +161,11 @@ def _allow(keeper: Keeper, project: Project) -> None:
 
 async def _run(project: Project, loaded: Loaded, show: Show | None, read: int, keeper: Keeper | None) -> None:
     journal.attend(asyncio.get_running_loop())
-    stop, hubs = anyio.Event(), list[Hub]()
+    stop, running, hubs = anyio.Event(), anyio.Event(), list[Hub]()
 
     async def reload() -> None:
-        for hub in hubs:
-            if not stop.is_set():
-                await hub.reload()
+        if running.is_set() and not stop.is_set():
+            await hubs[0].reload()
 
     try:
         async with anyio.create_task_group() as root:
@@ -174,8 +173,8 @@ async def _run(project: Project, loaded: Loaded, show: Show | None, read: int, k
             root.start_soon(heed, stop, root.cancel_scope, reload)
             root.start_soon(watchdog)
             try:
-                async with started(project, loaded, keeper) as hub:
-                    hubs.append(hub)
+                async with started(project, loaded, keeper, made=hubs.append) as hub:
+                    running.set()
                     root.start_soon(partial(watch_project, lambda: hub.project, reload, read=read))
                     if show is not None:
                         root.start_soon(show, hub, [str(problem) for problem in loaded.problems], stop)
@@ -198,10 +197,13 @@ def _exit(failed: BaseException | None) -> NoReturn:
 
 
 @asynccontextmanager
-async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None) -> AsyncGenerator[Hub]:
+async def started(
+    project: Project, loaded: Loaded, keeper: Keeper | None = None, *, made: Callable[[Hub], None] | None = None
+) -> AsyncGenerator[Hub]:
     """Start everything, from the store up to the sources; leaving ends it in the opposite order.
 
-    *keeper* starts the launchers of sandboxes, where this process is no longer who may.
+    *keeper* starts the launchers of sandboxes, where this process is no longer who may. *made* is told of the hub
+    before it runs, since a start can be cut.
     """
     settings = project.hub
     tls = server_context(*settings.tls) if settings.tls else None
@@ -222,6 +224,8 @@ async def started(project: Project, loaded: Loaded, keeper: Keeper | None = None
         project = await versions.begin(project)
         ends = _Ends(store=store, output=output, routes=ingress, launcher=launcher, tracing=traces, clock=clock)
         hub, runtime = _joined(project, loaded, registry, versions, ends)
+        if made is not None:
+            made(hub)
         canaries = Canaries(hub, registry, clock)
         with (
             address.held("hub.listen", *settings.listen) as listening,

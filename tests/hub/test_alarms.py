@@ -236,3 +236,14 @@ async def test_an_alarm_that_was_removed_while_the_hub_was_down_is_forgotten(tmp
     async with rig(tmp_path, handlers, store=store) as hub:
         await hub.until(lambda: not store._checkpoints, "it was forgotten")
         assert told(hub) == []
+
+
+@pytest.mark.parametrize("kept", ["{", "{}", '{"when": "queued(work) >= 0", "since": 1, "of another version": 2}'])
+async def test_where_one_stood_that_cannot_be_read_it_begins_anew(
+    tmp_path: Path, kept: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, handlers = MemoryStore(), {"work": echoing, "tell": echoing}
+    await store.set_checkpoints(alarms.SCOPE, {"trouble": kept})
+    async with rig(tmp_path, handlers, store=store, alarms=when("queued(work) >= 0")) as hub:
+        await hub.until(lambda: told(hub), "somebody was told")
+    assert "begins anew" in capsys.readouterr().out

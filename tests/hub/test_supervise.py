@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import ModuleType
@@ -29,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def supervised(run: Run) -> AsyncGenerator[tuple[Supervised, list[int]]]:
+async def supervised(run: Run, after: Supervised | None = None) -> AsyncGenerator[tuple[Supervised, list[int]]]:
     """A source whose first run is *run* and which then works."""
     runs: list[int] = []
 
@@ -42,7 +43,7 @@ async def supervised(run: Run) -> AsyncGenerator[tuple[Supervised, list[int]]]:
 
     module = ModuleType("anybodys")
     module.run = anybodys  # type: ignore[attr-defined]
-    one = Supervised(trigger(), module, "UTC")  # type: ignore[arg-type]
+    one = Supervised(trigger(), module, "UTC", after=after)  # type: ignore[arg-type]
     context = FakeContext(trigger())
 
     def make(report: Callable[[str | None], None]) -> Any:
@@ -152,9 +153,10 @@ async def test_a_source_that_swallows_its_cancellation_is_left_behind_in_peace(m
         await one.stop(0)
         assert (one.left, one.ended.is_set()) == (True, False)
         assert deaf.cancelled > 0
+        monkeypatch.setattr(supervise, "STUBBORN", 60)
         before = deaf.cancelled
         await anyio.sleep(0.02)
-        assert deaf.cancelled <= before + 1, "it takes no processor of the hub's"
+        assert deaf.cancelled <= before + 2, "reminded of it once, it takes no processor of the hub's"
         deaf.go.set()
         await one.ended.wait()
     assert runs == [1]
@@ -172,3 +174,40 @@ async def test_a_group_is_left_that_is_cancelled_around_a_source_that_swallows_i
     assert (one.left, one.ended.is_set()) == (True, False)
     deaf.go.set()
     await one.ended.wait()
+
+
+async def test_a_source_that_was_busy_in_a_thread_hears_of_its_end_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "STUBBORN", 0.01)
+    monkeypatch.setattr(supervise, "ACKNOWLEDGE", 0)
+    polled = threading.Event()
+
+    async def polls(ctx: FakeContext) -> None:
+        await anyio.to_thread.run_sync(polled.wait)
+        await anyio.sleep_forever()
+
+    async with supervised(polls) as (one, runs):
+        await until(lambda: runs)
+        await one.stop(0)
+        assert one.stuck
+        polled.set()
+        await one.ended.wait()
+        assert not one.stuck
+
+
+async def test_nothing_runs_beside_what_does_not_end_and_what_waits_for_it_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervise, "STUBBORN", 0.01)
+    monkeypatch.setattr(supervise, "ACKNOWLEDGE", 0)
+    deaf = Deaf()
+    async with supervised(deaf) as (first, runs):
+        await until(lambda: runs)
+        first.end(0)
+        async with supervised(returns, after=first) as (second, later):
+            await until(lambda: second.why == supervise.STUCK)
+            assert (second.stuck, later) == (True, [])
+            monkeypatch.setattr(supervise, "STUBBORN", 60)
+            await second.stop(60)
+            assert (second.left, second.stuck, later) == (False, True, []), "it ends at once, and never ran"
+        deaf.go.set()
+        await first.ended.wait()

@@ -70,7 +70,7 @@ class Model:
                 attempts=0,
                 created=now,
                 due=max(now, event.due or now),
-                since=event.due,
+                since=None if event.due is None else max(now, event.due),
                 dedup_key=event.dedup_key,
                 ordering_key=event.ordering_key,
             )

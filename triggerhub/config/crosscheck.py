@@ -187,7 +187,7 @@ class Destinations:
         path = Path(os.path.normpath(project / target))
         if not Path(target).is_absolute() and not path.is_relative_to(project):
             return "outside", f'"{target}" leads out of the project', "write the whole path"
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - false where it cannot be seen
             return "no-file", f'"{target}" is a folder', "name a file in it: one line is appended for each outcome"
         kept = (self._hub.data, self._hub.handlers, project / "sources", project / "triggerhub.toml")
         for place in kept:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from triggerhub.config.problem import Problem
 from triggerhub.config.values import NAME
-from triggerhub.policy.leftovers import leftover
+from triggerhub.policy.leftovers import passing
 
 RuntimeName = Literal["python", "node", "executable", "provided"]
 
@@ -112,7 +112,7 @@ def _found(entry: Path, shown: str, result: Discovery) -> Found | None:
     if entry.is_symlink() and not entry.exists():
         message = f"{shown} is a link that leads nowhere; it is ignored"
         result.problems.append(_warning(shown, "ignored-file", message))
-    if leftover(entry.name) or not entry.is_file():
+    if passing(entry.name) or not entry.is_file():
         return None
     if runtime := runtime_of(entry):
         if runtime == "executable" and (problem := _unstartable(entry, shown)):

@@ -130,8 +130,11 @@ class Alarms:
 
     async def _recall(self) -> None:
         for name, kept in (await self._store.checkpoints(SCOPE)).items():
-            fields = json.loads(kept)
-            self._watched[name] = _Watched(name, fields.pop("when"), Standing(**fields))
+            try:
+                fields = json.loads(kept)
+                self._watched[name] = _Watched(name, fields.pop("when"), Standing(**fields))
+            except (ValueError, LookupError, TypeError) as error:  # of another version of the hub
+                log.error("where an alarm stood cannot be read; it begins anew", alarm=name, exc_info=error)
 
     async def _look(self, name: str, one: Alarm) -> None:
         now = self._clock.now()

@@ -12,7 +12,7 @@ import anyio.to_thread
 import structlog
 import watchfiles
 
-from triggerhub.policy.leftovers import leftover
+from triggerhub.policy.leftovers import passing
 from triggerhub.policy.unseen import spelt
 from triggerhub.settings import Project
 
@@ -34,7 +34,7 @@ COARSE = 20_000_000
 
 def matters(path: str) -> bool:
     """Whether a path is a reason to reload: neither an editor's own nor the interpreter's."""
-    return "/__pycache__" not in path and not leftover(path.rsplit("/", 1)[-1])
+    return "/__pycache__" not in path and not passing(path.rsplit("/", 1)[-1])
 
 
 async def watch_project(

@@ -63,7 +63,10 @@ class Sources(dict[str, Supervised]):
         serving = getattr(module, "serves_routes", False)
         if not trigger.enabled or (self._paused("trigger", name) and not serving):
             return
-        supervised = Supervised(trigger, cast("Source", module), settings.timezone, after=self._last.get(name))
+        last = self._last.get(name)
+        # One that was stopped while it waited for its own turn is over before that has come.
+        after = last and (last.after or last)
+        supervised = Supervised(trigger, cast("Source", module), settings.timezone, after=after)
         self[name] = self._last[name] = supervised
         routes = self._served[name] = PausableRoutes(self._routes, lambda: self._paused("trigger", name))
 
@@ -106,7 +109,7 @@ class Sources(dict[str, Supervised]):
     @property
     def stuck(self) -> list[str]:
         """The triggers whose source was left behind, and has not ended yet."""
-        return [name for name, one in self._last.items() if one.left and not one.ended.is_set()]
+        return [name for name, one in self._last.items() if one.stuck]
 
     async def stop(self, name: str, drain: float) -> None:
         """Stop a source, if it runs, and wait for its end; within *drain* seconds it may finish what it has fetched."""

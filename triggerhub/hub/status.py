@@ -183,8 +183,9 @@ class Status:
             for name, one in self._wiring.dispatchers.items()
             if one.trouble
         ]
-        problems += [f"trigger {name}: {one.why}" for name, one in self._wiring.sources.items() if one.why]
-        problems += [f"trigger {name}: {STUCK}" for name in self._wiring.sources.stuck]
+        sources = self._wiring.sources
+        why = dict.fromkeys(sources.stuck, STUCK) | {name: one.why for name, one in sources.items() if one.why}
+        problems += [f"trigger {name}: {said}" for name, said in why.items()]
         problems += [problem for problem in self._preparation.problems() if problem not in problems]
         problems += self._pool.troubles()
         if self._inlet.full:

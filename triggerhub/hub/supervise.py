@@ -46,7 +46,7 @@ class Supervised:
     """The one before it, of which nothing may run beside it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     peace: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Around the run; shielded, no cancellation reaches the source any more."""
+    """Around the run; shielded, no cancellation reaches the source."""
     why: str | None = None
     """Why it is degraded; None is well."""
     begun: anyio.Event = field(default_factory=anyio.Event)
@@ -57,6 +57,11 @@ class Supervised:
     released: anyio.Event = field(default_factory=anyio.Event)
     """Set once it has ended or was left behind."""
     grace: Grace = field(init=False)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it, or the one before it, was left behind and has not ended yet."""
+        return (self.left and not self.ended.is_set()) or (self.after is not None and self.after.stuck)
 
     def __post_init__(self) -> None:
         self.grace = Grace(self.scope.cancel)
@@ -79,10 +84,20 @@ class Supervised:
     def _leave(self) -> None:
         if not self.released.is_set():
             self.left = True
-            # Cancelled again at each of its steps, it would take all of a processor.
-            self.peace.shield = True
             log.error("a source does not end; it is left behind", trigger=self.trigger.name, on_screen=True)
             self.released.set()
+            self._calm()
+
+    def _calm(self) -> None:
+        """Cancel it now and then only: at each of its steps it would take all of a processor."""
+        if not self.ended.is_set():
+            self.peace.shield = True
+            asyncio.get_running_loop().call_later(STUBBORN, self._remind)
+
+    def _remind(self) -> None:
+        # It may have been busy in a thread, and hear of it now.
+        self.peace.shield = False
+        asyncio.get_running_loop().call_soon(self._calm)
 
     async def keep(self, make: Callable[[Callable[[str | None], None]], SourceContext], feed: Feed) -> None:
         """Run the source until stopped; whatever it raises, run it again after a rest.
@@ -127,13 +142,14 @@ class Supervised:
         ctx = make(report)
         failures = 0
         try:
-            if self.after is not None:
-                if self.after.left:
-                    report(STUCK)
-                await self.after.ended.wait()
-                self.after = None
-                report(None)
             with self.scope:
+                if self.after is not None:
+                    await self.after.released.wait()
+                    if self.after.stuck:
+                        report(STUCK)
+                    await self.after.ended.wait()
+                    self.after = None
+                    report(None)
                 while True:
                     began = ctx.now()
                     async with anyio.create_task_group() as beside:

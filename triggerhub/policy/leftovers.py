@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_ENDS = ("~", ".swn", ".swo", ".swp", ".swx", ".tmp")
-"""Backups, Vim's swap files, and what is renamed over the file once it is whole."""
+_ENDS = ("~", ".swn", ".swo", ".swp", ".swx")
+"""Backups, and Vim's swap files."""
 
 
 def leftover(name: str) -> bool:
@@ -13,3 +13,8 @@ def leftover(name: str) -> bool:
     whether it may write.
     """
     return name.endswith(_ENDS) or name.startswith(".#") or (name[:1] == name[-1:] == "#") or name == "4913"
+
+
+def passing(name: str) -> bool:
+    """Whether a file is a leftover, or one that may be renamed once it is whole: then it is looked at."""
+    return leftover(name) or name.endswith(".tmp")

@@ -47,7 +47,7 @@ def accept(t: Transaction, intake: Intake, now: Millis) -> Appended:
         blocked = 0 if ordering is None else _stand(t, (one.function, trigger, ordering), delivery)
         t.add_delivery(
             delivery, row, trigger, one.function, blocked, now, due, event.dedup_key, ordering, one.idempotency_key,
-            event.due,
+            None if event.due is None else due,
         )  # fmt: skip
         t.count(one.function, trigger, _QUEUED, 1)
     t.count("", "", "accepted", len(made))
